@@ -1,0 +1,123 @@
+"""``AnnDataDataset`` loads and saves annotated data as ``.h5ad`` or ``.zarr``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
+
+from scvi_downstream.atomic import replacing
+from scvi_downstream.datasets.anndata_writing import write_h5ad, write_zarr
+from scvi_downstream.datasets.previews import NO_PREVIEW, table_preview
+from scvi_downstream.datasets.reading import reading, refuse_pickles_in_zarr
+from scvi_downstream.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+class AnnDataDataset(AbstractDataset):
+    """``AnnDataDataset`` loads and saves an ``anndata.AnnData``; the suffix says in which format.
+
+    Each load reads the file anew, so a consumer never shares arrays with another one. Text columns whose values
+    repeat become categories, as in anndata's own files, but the object that is saved is left as it is.
+
+    Examples
+    --------
+    Using the YAML API:
+
+    .. code-block:: yaml
+
+        counts:
+          type: scvi_downstream.datasets.AnnDataDataset
+          filepath: data/03_primary/counts.h5ad
+          save_args:
+            compression: lzf
+
+    Using the Python API:
+
+    >>> import anndata, numpy as np
+    >>> from scvi_downstream.datasets import AnnDataDataset
+    >>> dataset = AnnDataDataset(filepath=tmp_path / "counts.h5ad")
+    >>> dataset.save(anndata.AnnData(np.ones((3, 2), dtype="float32")))
+    >>> dataset.load().shape
+    (3, 2)
+    """
+
+    # The lightest gzip: lzf is faster, but readers outside Python do not know it.
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"compression": "gzip", "compression_opts": 1}
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike,
+        load_args: dict[str, Any] | None = None,
+        save_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Point to a file or a zarr folder.
+
+        Parameters
+        ----------
+        filepath
+            Ends in ``.h5ad`` or ``.zarr``.
+        load_args
+            For ``anndata.read_h5ad`` or ``anndata.read_zarr``.
+        save_args
+            Of HDF5 datasets, e.g. ``compression: lzf``, or of zarr arrays.
+        metadata
+            Ignored by Kedro, used by plugins.
+        """
+        self._filepath = Path(filepath)
+        if self._filepath.suffix not in (".h5ad", ".zarr"):
+            raise InputError(f"{self._filepath} must end in .h5ad or .zarr")
+        self._zarr = self._filepath.suffix == ".zarr"
+        self._load_args = load_args or {}
+        default: dict[str, Any] = {} if self._zarr else self.DEFAULT_SAVE_ARGS
+        if save_args and "compression" in save_args:
+            default = {}
+        self._save_args = default | (save_args or {})
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "load_args": self._load_args, "save_args": self._save_args}
+
+    def load(self) -> AnnData:
+        """Read the whole object into memory."""
+        import anndata
+
+        with reading(self._filepath, "AnnData"):
+            if self._zarr:
+                refuse_pickles_in_zarr(self._filepath)
+                return anndata.read_zarr(self._filepath, **self._load_args)
+            return anndata.read_h5ad(self._filepath, **self._load_args)
+
+    def save(self, data: AnnData) -> None:
+        """Write the object; a file that is there is replaced when the new one is complete."""
+        with replacing(self._filepath) as temporary:
+            write = write_zarr if self._zarr else write_h5ad
+            write(temporary, data, self._save_args)
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Head of ``obs``, without reading the matrices."""
+        if not self._exists():
+            return NO_PREVIEW
+        import h5py
+        import zarr
+        from anndata.io import read_elem
+
+        with reading(self._filepath, "AnnData"):
+            if self._zarr:
+                refuse_pickles_in_zarr(self._filepath)
+                obs = read_elem(zarr.open_group(self._filepath, mode="r")["obs"])
+            else:
+                with h5py.File(self._filepath) as file:
+                    obs = read_elem(file["obs"])
+        head = obs.head(nrows)
+        return table_preview(head.rename_axis(head.index.name or "cell"))

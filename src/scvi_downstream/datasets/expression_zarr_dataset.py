@@ -1,0 +1,116 @@
+"""``ExpressionZarrDataset`` streams expression of cells by genes to a chunked zarr store."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
+
+from scvi_downstream.atomic import replacing
+from scvi_downstream.datasets.json_dataset import plain
+from scvi_downstream.datasets.previews import NO_PREVIEW
+from scvi_downstream.datasets.reading import reading
+from scvi_downstream.expression import ExpressionMatrix, ExpressionStream
+
+_CHUNK_GENES = 256
+
+
+class ExpressionZarrDataset(AbstractDataset):
+    """``ExpressionZarrDataset`` saves blocks of cells as they are decoded; it loads a lazy handle.
+
+    The store is zarr version 3, zstd-compressed, with the arrays ``values`` (float32, cells by genes),
+    ``cells`` and ``genes``. Memory depends on the size of a block, not on the number of cells.
+
+    Examples
+    --------
+    Using the YAML API:
+
+    .. code-block:: yaml
+
+        expression:
+          type: scvi_downstream.datasets.ExpressionZarrDataset
+          filepath: data/07_model_output/expression.zarr
+
+    Using the Python API:
+
+    >>> import numpy as np, pandas as pd
+    >>> from scvi_downstream.datasets import ExpressionZarrDataset
+    >>> from scvi_downstream.expression import ExpressionStream
+    >>> blocks = iter([np.ones((2, 3), "float32"), np.zeros((1, 3), "float32")])
+    >>> dataset = ExpressionZarrDataset(filepath=tmp_path / "expression.zarr")
+    >>> dataset.save(ExpressionStream(pd.Index(["c1", "c2", "c3"]), pd.Index(["A", "B", "C"]), blocks, 2, {}))
+    >>> dataset.load().read(genes=["B"])["B"].tolist()
+    [1.0, 1.0, 0.0]
+    """
+
+    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
+        """Point to a store.
+
+        Parameters
+        ----------
+        filepath
+            Folder of the store.
+        metadata
+            Ignored by Kedro, used by plugins.
+        """
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+    def load(self) -> ExpressionMatrix:
+        """Open the store; values are read when they are asked for."""
+        matrix = ExpressionMatrix(self._filepath)
+        with reading(self._filepath, "a zarr store of expression"):
+            if matrix.shape != (len(matrix.cells), len(matrix.genes)):
+                raise ValueError(
+                    f"{matrix.shape} values for {len(matrix.cells)} cells and {len(matrix.genes)} genes"
+                )
+        return matrix
+
+    def save(self, data: ExpressionStream) -> None:
+        """Write block after block; a store that is there is replaced when the new one is complete."""
+        with replacing(self._filepath) as temporary:
+            _write(data, temporary)
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def preview(self) -> JSONPreview:
+        """Size of the matrix and how it was made."""
+        if not self._exists():
+            return NO_PREVIEW
+        matrix = self.load()
+        n_cells, n_genes = matrix.shape
+        return JSONPreview(json.dumps({"n_cells": n_cells, "n_genes": n_genes} | matrix.attributes))
+
+
+def _write(stream: ExpressionStream, store: Path) -> None:
+    import zarr
+
+    n_cells, n_genes = len(stream.cells), len(stream.genes)
+    group = zarr.create_group(store, zarr_format=3, attributes=plain(stream.attributes))
+    for name, index in (("cells", stream.cells), ("genes", stream.genes)):
+        names = group.create_array(name, shape=(len(index),), dtype="string", chunks=(max(len(index), 1),))
+        if len(index):
+            names[:] = index.to_numpy(dtype=object).astype(np.dtypes.StringDType())
+    chunks = (max(1, min(stream.chunk_cells, n_cells)), max(1, min(_CHUNK_GENES, n_genes)))
+    values = group.create_array("values", shape=(n_cells, n_genes), chunks=chunks, dtype="float32")
+    done = 0
+    for block in stream.blocks:
+        end = done + len(block)
+        if block.ndim != 2 or block.shape[1] != n_genes or end > n_cells:
+            raise ValueError(
+                f"the block of shape {block.shape} after {done} cells does not fit into {n_cells} cells "
+                f"and {n_genes} genes"
+            )
+        values[done:end] = np.asarray(block, dtype=np.float32)
+        done = end
+    if done != n_cells:
+        raise ValueError(f"the blocks hold {done} cells, but there are {n_cells} cell names")

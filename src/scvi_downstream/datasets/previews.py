@@ -1,0 +1,29 @@
+"""Heads of tables as Kedro-Viz shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from kedro_datasets._typing import TablePreview
+
+# Kedro-Viz shows nothing for it. The methods' return annotations must stay the bare type, as it reads the
+# kind of preview there.
+NO_PREVIEW: Any = None
+
+
+def table_preview(table: pd.DataFrame) -> TablePreview:
+    """Columns (a named index first) and rows of text and integers; floats are shortened to four digits."""
+    shown = table if table.index.name is None else table.reset_index(allow_duplicates=True)
+    rows = [[_shown(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+    return TablePreview(
+        {"columns": [str(column) for column in shown.columns], "index": list(range(len(rows))), "data": rows}
+    )
+
+
+def _shown(value: Any) -> str | int:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if pd.api.types.is_integer(value):
+        return int(value)
+    return f"{value:.4g}" if pd.api.types.is_float(value) else str(value)

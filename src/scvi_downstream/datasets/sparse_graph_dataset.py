@@ -1,0 +1,139 @@
+"""``SparseGraphDataset`` loads and saves a kNN graph."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
+from scipy import sparse
+
+from scvi_downstream.atomic import replacing
+from scvi_downstream.datasets.previews import NO_PREVIEW
+from scvi_downstream.datasets.reading import reading
+from scvi_downstream.neighbors import NeighborsGraph
+
+
+class SparseGraphDataset(AbstractDataset):
+    """``SparseGraphDataset`` keeps a ``NeighborsGraph`` as NumPy arrays, exactly and without pickle.
+
+    Examples
+    --------
+    Using the YAML API:
+
+    .. code-block:: yaml
+
+        neighbors:
+          type: scvi_downstream.datasets.SparseGraphDataset
+          filepath: data/07_model_output/neighbors.npz
+
+    Using the Python API:
+
+    >>> import numpy as np, pandas as pd
+    >>> from scipy.sparse import identity
+    >>> from scvi_downstream.datasets import SparseGraphDataset
+    >>> from scvi_downstream.neighbors import NeighborsGraph
+    >>> itself = np.arange(3, dtype="int32")[:, None]
+    >>> distances, links = itself.astype("float32"), identity(3, format="csr")
+    >>> graph = NeighborsGraph(pd.Index(list("abc")), itself, distances, links, n_neighbors=1, exact=True)
+    >>> dataset = SparseGraphDataset(filepath=tmp_path / "neighbors.npz")
+    >>> dataset.save(graph)
+    >>> list(dataset.load().cells)
+    ['a', 'b', 'c']
+    """
+
+    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
+        """Point to a file.
+
+        Parameters
+        ----------
+        filepath
+            The ``.npz`` file.
+        metadata
+            Ignored by Kedro, used by plugins.
+        """
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+    def load(self) -> NeighborsGraph:
+        """Read the graph and check that its parts agree."""
+        with (
+            reading(self._filepath, "a neighbours graph"),
+            np.load(self._filepath, allow_pickle=False) as saved,
+        ):
+            return _unpack({name: saved[name] for name in saved.files})
+
+    def save(self, data: NeighborsGraph) -> None:
+        """Write the graph; a file that is there is replaced when the new one is complete."""
+        with replacing(self._filepath) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **_pack(data))
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def preview(self) -> JSONPreview:
+        """Number of cells, neighbours and edges."""
+        if not self._exists():
+            return NO_PREVIEW
+        graph = self.load()
+        about = {
+            "n_cells": len(graph.cells),
+            "k": graph.indices.shape[1],
+            "n_neighbors": graph.n_neighbors,
+            "edges": int(graph.connectivities.nnz),
+            "exact": graph.exact,
+        }
+        return JSONPreview(json.dumps(about))
+
+
+def _pack(graph: NeighborsGraph) -> dict[str, np.ndarray]:
+    connectivities = sparse.csr_matrix(graph.connectivities)
+    about = {
+        "index_name": graph.cells.name,
+        "index_dtype": "object" if graph.cells.dtype == object else "str",
+        "n_neighbors": int(graph.n_neighbors),
+        "exact": bool(graph.exact),
+    }
+    names = [str(name).encode() for name in graph.cells]
+    return {
+        "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+        "cells": np.frombuffer(b"".join(names), dtype=np.uint8),
+        "cell_lengths": np.array([len(name) for name in names], dtype=np.int64),
+        "indices": graph.indices,
+        "distances": graph.distances,
+        "data": connectivities.data,
+        "columns": connectivities.indices,
+        "row_starts": connectivities.indptr,
+    }
+
+
+def _unpack(saved: dict[str, np.ndarray]) -> NeighborsGraph:
+    about = json.loads(saved["about"].tobytes())
+    ends = np.cumsum(saved["cell_lengths"])
+    text = saved["cells"].tobytes()
+    names = [
+        text[end - length : end].decode() for end, length in zip(ends, saved["cell_lengths"], strict=True)
+    ]
+    n_cells = len(names)
+    if len(saved["indices"]) != n_cells or saved["indices"].shape != saved["distances"].shape:
+        raise ValueError(f"{n_cells} cells, but neighbours of {len(saved['indices'])}")
+    connectivities = sparse.csr_matrix(
+        (saved["data"], saved["columns"], saved["row_starts"]), shape=(n_cells, n_cells)
+    )
+    connectivities.check_format(full_check=True)
+    return NeighborsGraph(
+        cells=pd.Index(names, dtype=about["index_dtype"], name=about["index_name"]),
+        indices=saved["indices"],
+        distances=saved["distances"],
+        connectivities=connectivities,
+        n_neighbors=about["n_neighbors"],
+        exact=about["exact"],
+    )

@@ -1,0 +1,36 @@
+"""The one error that users see for something they can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Something in the user's data or configuration; the message names it and says what to do."""
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+    """Suggest the choice nearest in spelling, as the end of a sentence.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    choices
+        What would have been accepted.
+
+    Returns
+    -------
+    ``"; the closest is 'donor'"``, or the choices themselves when none is close.
+    """
+    known = [str(choice) for choice in choices]
+    by_lower = {choice.lower(): choice for choice in known}
+    matches = get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
+    if matches:
+        return f"; the closest is '{by_lower[matches[0]]}'"
+    if not known:
+        return "; there are none"
+    shown = ", ".join(f"'{choice}'" for choice in known[:12])
+    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+    return f"; there are {shown}{more}"

@@ -1,0 +1,175 @@
+"""What happens between epochs: keep the best, leave a point to resume from, say how far it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.progress import Progress
+
+MONITOR = "elbo_validation"
+
+
+class KeepBestEpoch(Callback):
+    """Puts back the weights of the epoch with the lowest validation loss when training ends."""
+
+    def __init__(self) -> None:
+        self.best_value = float("inf")
+        self.best_epoch = -1
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the weights when the monitored value improves."""
+        value = float(trainer.callback_metrics[MONITOR])
+        if not np.isfinite(value):
+            raise FloatingPointError(
+                f"the validation loss became {value} in epoch {trainer.current_epoch + 1}: lower training.lr or set training.gradient_clip_val"
+            )
+        if value < self.best_value:
+            self.best_value = value
+            self.best_epoch = trainer.current_epoch
+            self._weights = {name: tensor.detach().clone() for name, tensor in pl_module.module.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the best weights back."""
+        if self._weights:
+            pl_module.module.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"best_value": self.best_value, "best_epoch": self.best_epoch, "weights": self._weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what an interrupted run left."""
+        self.best_value = state_dict["best_value"]
+        self.best_epoch = state_dict["best_epoch"]
+        self._weights = state_dict["weights"]
+
+
+def stop_early(patience: int, min_delta: float) -> EarlyStopping:
+    """Stop when the validation loss has not improved for ``patience`` epochs."""
+    return EarlyStopping(monitor=MONITOR, patience=patience, min_delta=min_delta, mode="min", check_finite=False)
+
+
+class ResumePoint(Callback):
+    """Writes a checkpoint every so often; a resumed run goes on bit for bit.
+
+    Parameters
+    ----------
+    store
+        Where checkpoints are kept.
+    identity
+        Of data, options and seed: a checkpoint of anything else is never resumed from.
+    every_seconds
+        Time between checkpoints.
+    """
+
+    def __init__(self, store: CheckpointStore, identity: str, every_seconds: float) -> None:
+        self._store = store
+        self._identity = identity
+        self._every_seconds = every_seconds
+        self._last = time.perf_counter()
+        self._resumed: dict[str, Any] | None = None
+        self._trainer: Trainer | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put back the curves that the interrupted run had drawn."""
+        self._trainer = trainer
+        self._last = time.perf_counter()
+        if self._resumed is not None:
+            trainer.logger.experiment.data = _tables(self._resumed["history"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put back the state of the random generators once."""
+        if self._resumed is not None:
+            _set_random_state(self._resumed["random"])
+            # Lightning drew the order of the cells before this, from the fresh state
+            iter(trainer.fit_loop._data_fetcher)
+            self._resumed = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a checkpoint when one is due."""
+        if time.perf_counter() - self._last < self._every_seconds:
+            return
+        self._store.write(lambda path: trainer.save_checkpoint(Path(path)), self._identity)
+        self._last = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Random generators and curves, as plain tensors, numbers and text."""
+        curves = _plain(self._trainer.logger.history) if self._trainer is not None else {}
+        if self._trainer is not None:
+            _add_unlogged(curves, self._trainer)
+        return {"random": _random_state(), "history": curves}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what an interrupted run left."""
+        self._resumed = state_dict
+
+
+class EpochProgress(Callback):
+    """A progress line with an estimate of the time left."""
+
+    def __init__(self, label: str, max_epochs: int) -> None:
+        self._progress = Progress(label, max_epochs)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the epoch."""
+        value = trainer.callback_metrics.get(MONITOR)
+        self._progress.advance(note=f"at most; validation loss {float(value):.1f}" if value is not None else "at most")
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the generator scvi-tools draws from
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+
+
+def _plain(curves: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    return {
+        name: {
+            "index": [int(step) for step in table.index],
+            "index_name": str(table.index.name),
+            "values": [float(value) for value in table[name]],
+        }
+        for name, table in curves.items()
+    }
+
+
+def _add_unlogged(curves: dict[str, Any], trainer: Trainer) -> None:
+    """Add this epoch's values, which Lightning hands to its logger only after the callbacks."""
+    for name, value in trainer.callback_metrics.items():
+        curve = curves.setdefault(name, {"index": [], "index_name": "epoch", "values": []})
+        if trainer.current_epoch not in curve["index"]:
+            curve["index"].append(trainer.current_epoch)
+            curve["values"].append(float(value))
+
+
+def _tables(curves: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    return {
+        name: pd.DataFrame(
+            {name: pd.Series(curve["values"], dtype=object).to_numpy()},
+            index=pd.Index(curve["index"], name=curve["index_name"]),
+        )
+        for name, curve in curves.items()
+    }

@@ -1,0 +1,64 @@
+"""Where the state of an unfinished training is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scvi_downstream.atomic import replacing
+
+_SUFFIX = ".ckpt"
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """At most one checkpoint, found again only by what it is a checkpoint of.
+
+    Attributes
+    ----------
+    path
+        Folder of the checkpoint; made when the first one is written.
+    """
+
+    path: Path
+
+    def exists(self) -> bool:
+        """Whether there is a checkpoint, of whatever identity."""
+        return self.path.is_dir() and any(self.path.glob(f"*{_SUFFIX}"))
+
+    def write(self, writer: Callable[[Path], None], identity: str) -> None:
+        """Put a checkpoint in the place of the last one.
+
+        Parameters
+        ----------
+        writer
+            Writes the checkpoint file to the path that it is given.
+        identity
+            Of data, options and seed.
+        """
+        checkpoint = self._file(identity)
+        with replacing(checkpoint) as temporary:
+            writer(temporary)
+        for other in self.path.glob(f"*{_SUFFIX}"):
+            if other != checkpoint:
+                other.unlink(missing_ok=True)
+
+    def find(self, identity: str) -> Path | None:
+        """The checkpoint file, when there is one of this identity."""
+        checkpoint = self._file(identity)
+        return checkpoint if checkpoint.is_file() else None
+
+    def clear(self) -> None:
+        """Remove the checkpoint, and the folder when nothing else is in it."""
+        if not self.path.is_dir():
+            return
+        for pattern in (f"*{_SUFFIX}", f".*{_SUFFIX}.*.partial"):
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _file(self, identity: str) -> Path:
+        return self.path / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}{_SUFFIX}"

@@ -1,0 +1,61 @@
+"""Model families by name; a new one is one file and one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.linear_scvi import LinearScviSpec
+from scvi_downstream.models.scanvi import ScanviSpec
+from scvi_downstream.models.scvi import ScviSpec
+from scvi_downstream.models.specification import ModelSpec
+
+FAMILIES: dict[str, type[ModelSpec]] = {"SCVI": ScviSpec, "LinearSCVI": LinearScviSpec, "SCANVI": ScanviSpec}
+
+
+def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
+    """Check one model's options and type them.
+
+    Parameters
+    ----------
+    raw
+        An entry of ``models:`` with its ``name``.
+
+    Raises
+    ------
+    InputError
+        Unknown family, unknown option or a value of the wrong kind, with the closest name there is.
+    """
+    where = f"models.{raw['name']}"
+    if "family" not in raw:
+        raise InputError(f"{where} has no family; there are {', '.join(FAMILIES)}")
+    family = FAMILIES.get(str(raw["family"]))
+    if family is None:
+        raise InputError(f"{where}.family '{raw['family']}' is unknown{closest(str(raw['family']), FAMILIES)}")
+    try:
+        return family.model_validate(dict(raw))
+    except ValidationError as error:
+        raise InputError(explain(error, family, where)) from None
+
+
+def explain(error: ValidationError, model: type, where: str) -> str:
+    """The first problem of a failed validation as one sentence with a suggestion."""
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    path = ".".join(filter(None, [where, *location]))
+    others = error.error_count() - 1
+    more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{path} is not an option{closest(location[-1], _options_at(model, location[:-1]))}{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]}, but it is {problem['input']!r}{more}"
+
+
+def _options_at(model: type, location: list[str]) -> list[str]:
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else object
+    return [name for name in getattr(model, "model_fields", {}) if name != "name"]

@@ -1,0 +1,268 @@
+"""Reading scvi-tools' ``model.pt`` as weights and plain data, so that a file from a stranger runs nothing.
+
+scvi-tools reads the file with ``torch.load(weights_only=False)``, which calls whatever the file names. Here
+PyTorch's restricted reader is used, and every name of NumPy, pandas and PyArrow that scvi-tools writes is
+given to a stand-in that only keeps what it was called with; arrays and curves are built from that afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+MODEL_FILE = "model.pt"
+READING = threading.RLock()  # PyTorch keeps the names that may be read in one place for all threads
+_NUMERIC = re.compile(r"[biuf][1248]|[SU]\d+")
+
+
+class _StandIn:
+    """Keeps what it was called with and does nothing."""
+
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any) -> _StandIn:
+        made = super().__new__(cls)
+        made.args, made.state = args, None
+        return made
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Array(_StandIn): ...
+
+
+class _DType(_StandIn): ...
+
+
+class _Scalar(_StandIn): ...
+
+
+class _Frame(_StandIn): ...
+
+
+def _empty_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+# Where arrays and tables keep their parts; only their places in the file are used.
+_PARTS = (
+    "builtins.dict",
+    "builtins.slice",
+    "numpy.ndarray",
+    "pandas.Index",
+    "pandas.RangeIndex",
+    "pandas.StringDtype",
+    "pandas.arrays.ArrowStringArray",
+    "pandas.core.indexes.base.Index",
+    "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.range.RangeIndex",
+    "pandas.core.internals.managers.BlockManager",
+    "pandas._libs.internals._unpickle_block",
+    "pyarrow.lib._restore_array",
+    "pyarrow.lib.py_buffer",
+    "pyarrow.lib.type_for_alias",
+)
+_STAND_INS: dict[str, Callable[..., Any]] = {
+    "builtins.bytes": _no_bytes,  # how pickle writes no bytes at all: the empty test set
+    "collections.defaultdict": _empty_dict,
+    "numpy.dtype": _DType,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray.scalar": _Scalar,
+    "numpy.core.multiarray.scalar": _Scalar,
+    "pandas.DataFrame": _Frame,
+    "pandas.core.frame.DataFrame": _Frame,
+    **dict.fromkeys(_PARTS, _StandIn),
+}
+
+
+@dataclass(frozen=True)
+class SavedContents:
+    """What scvi-tools keeps of a model.
+
+    Attributes
+    ----------
+    weights
+        State of the module: name → tensor (and ``pyro_param_store``).
+    genes
+        ``(n_genes,)`` names in the order of the model.
+    attributes
+        ``registry_``, ``init_params_``, ``history_``, ``train_indices_`` and the model's other public
+        attributes.
+    """
+
+    weights: Mapping[str, torch.Tensor | dict[str, Any]]
+    genes: np.ndarray
+    attributes: dict[str, Any]
+
+
+def read_contents(folder: Path) -> SavedContents:
+    """Read a saved model without running anything that the file holds.
+
+    Parameters
+    ----------
+    folder
+        Folder with scvi-tools' ``model.pt``.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or no model of scvi-tools, or holds anything but weights and plain
+        data; the message names it.
+    """
+    file = folder / MODEL_FILE
+    if not file.is_file():
+        raise InputError(f"{folder} holds no {MODEL_FILE}, so it is not a model saved by scvi-tools")
+    saved = _read_restricted(file)
+    if not isinstance(saved, dict) or not {"model_state_dict", "var_names", "attr_dict"} <= set(saved):
+        raise InputError(f"{file} is not a model saved by scvi-tools 0.15 or later")
+    contents = SavedContents(
+        weights=_weights(saved["model_state_dict"], file),
+        genes=_plain(saved["var_names"], file, "var_names"),
+        attributes=_plain(saved["attr_dict"], file, "attr_dict"),
+    )
+    _check(contents, file)
+    return contents
+
+
+def _read_restricted(file: Path) -> Any:
+    import torch
+
+    try:
+        named = set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+        if strange := sorted(named - set(_STAND_INS)):
+            raise InputError(_refusal(file, ", ".join(strange)))
+        with READING, torch.serialization.safe_globals([(made, name) for name, made in _STAND_INS.items()]):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        if "operand" in reason or "unpickler error" in reason:
+            raise InputError(_refusal(file, reason)) from error
+        raise InputError(
+            f"{file} cannot be read as a model of scvi-tools; it is truncated, damaged or of another kind "
+            f"({reason})"
+        ) from error
+
+
+def _refusal(file: Path, what: str) -> str:
+    return (
+        f"{file} is not opened: it holds more than weights and plain data ({what}), and reading that could "
+        "run code; save the model again with scvi-tools where you trust it"
+    )
+
+
+def _weights(saved: Any, file: Path) -> Mapping[str, Any]:
+    import torch
+
+    if not isinstance(saved, dict):
+        raise InputError(f"{file} is not a model of scvi-tools: model_state_dict is no mapping")
+    for name, value in saved.items():
+        if name == "pyro_param_store":
+            saved[name] = _plain(value, file, name)
+        elif not isinstance(value, torch.Tensor):
+            raise InputError(_refusal(file, f"{name}, which is no tensor"))
+    return saved
+
+
+def _check(contents: SavedContents, file: Path) -> None:
+    registry = contents.attributes.get("registry_")
+    if not isinstance(registry, dict) or not isinstance(registry.get("model_name"), str):
+        raise InputError(
+            f"{file} does not say of which family the model is; save it again with scvi-tools 0.15 or later"
+        )
+    # scvi-tools calls the class method of this name, so it must not be for the file to choose.
+    if registry.get("setup_method_name", "setup_anndata") != "setup_anndata":
+        raise InputError(
+            f"{file} was set up by '{registry['setup_method_name']}'; only models of an AnnData are read here"
+        )
+    if odd := [name for name in contents.attributes if not isinstance(name, str) or not name.endswith("_")]:
+        raise InputError(f"{file} holds the attribute '{odd[0]}', which scvi-tools does not save")
+    if contents.genes.ndim != 1:
+        raise InputError(f"{file} holds {contents.genes.ndim}-dimensional gene names")
+
+
+def _plain(value: Any, file: Path, where: str) -> Any:
+    """Build arrays and curves in place of the stand-ins."""
+    import torch
+
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.Tensor):
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(item, file, f"{where}/{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return type(value)(_plain(item, file, where) for item in value)
+    try:
+        if isinstance(value, _Array):
+            return _array(value)
+        if isinstance(value, _Scalar):
+            return np.frombuffer(value.args[1], dtype=_dtype(value.args[0]), count=1)[0]
+        if isinstance(value, _Frame):
+            return _curve(value)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        raise InputError(f"{file} is damaged: {where} is no array or table ({error})") from error
+    raise InputError(
+        f"{file} holds a {type(value).__name__.strip('_')} of another library in {where}, which is not read"
+    )
+
+
+def _array(made: _Array) -> np.ndarray:
+    _, shape, dtype, fortran, data = made.state
+    order: Literal["F", "C"] = "F" if fortran else "C"
+    if dtype.args[0] in ("O8", "O4", "O"):
+        if not all(item is None or isinstance(item, bool | int | float | str) for item in data):
+            raise ValueError("it holds other things than text and numbers")
+        flat = np.empty(len(data), dtype=object)
+        flat[:] = data
+        return flat.reshape(shape, order=order)
+    return np.frombuffer(data, dtype=_dtype(dtype)).reshape(shape, order=order).copy(order="K")
+
+
+def _dtype(made: _DType) -> np.dtype:
+    name, byte_order = made.args[0], made.state[1] if made.state else "="
+    if not _NUMERIC.fullmatch(name) or byte_order not in ("<", ">", "=", "|"):
+        raise ValueError(f"values of the type {byte_order}{name} are not read")
+    return np.dtype(name).newbyteorder(byte_order)
+
+
+def _curve(made: _Frame) -> pd.DataFrame:
+    """A table of one column, as the training history holds them."""
+    manager = made.state["_mgr"]
+    (block,), (columns, rows) = manager.args[0], manager.args[1]
+    values = _array(block.args[0]).ravel()
+    about = rows.args[1]
+    if "data" in about:
+        index: pd.Index = pd.Index(_array(about["data"]), name=about["name"])
+    else:
+        index = pd.RangeIndex(about["start"], about["stop"], about["step"], name=about["name"])
+    return pd.DataFrame({_only_name(columns): values}, index=index)
+
+
+def _only_name(columns: _StandIn) -> str:
+    data = columns.args[1]["data"]
+    if isinstance(data, _Array):
+        return str(_array(data)[0])
+    _, text = (bytes(buffer.args[0]) for buffer in data.state["_pa_array"].args[0][4][1:])
+    return text.decode()

@@ -1,0 +1,144 @@
+"""A fitted model on disk: what it is, and how it meets its counts again."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+# Class name in the saved registry → module that holds the class; a new family is one entry.
+MODEL_CLASSES: dict[str, str] = {"SCVI": "scvi.model", "SCANVI": "scvi.model", "LinearSCVI": "scvi.model"}
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model saved by scvi-tools, here or anywhere; reading it never runs code from the file.
+
+    Attributes
+    ----------
+    save_dir
+        Folder for ``scvi.model.<family>.load``, without data.
+    """
+
+    save_dir: Path
+
+    @property
+    def family(self) -> str:
+        """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``."""
+        return _family(read_contents(self.save_dir), self.save_dir)
+
+    @property
+    def genes(self) -> pd.Index:
+        """Names of the modelled genes, in the order of the model."""
+        return pd.Index(read_contents(self.save_dir).genes.tolist(), name="gene")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that the model's class was called with."""
+        saved = read_contents(self.save_dir).attributes.get("init_params_", {})
+        settings = {
+            name: value
+            for name, value in saved.get("non_kwargs", {}).items()
+            if name not in ("registry", "datamodule")
+        }
+        for extra in saved.get("kwargs", {}).values():
+            settings |= extra
+        return settings
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """Arguments of ``setup_anndata``: layer, batch_key, covariates, …"""
+        return dict(read_contents(self.save_dir).attributes["registry_"].get("setup_args", {}))
+
+    def attach(self, counts: AnnData, accelerator: str = "cpu") -> BaseModelClass:
+        """Load the model with the data to read it out on.
+
+        Parameters
+        ----------
+        counts
+            Raw counts with at least the modelled genes and the obs columns that the model was set up with.
+        accelerator
+            ``auto``, ``cpu``, ``gpu`` or ``mps``.
+
+        Returns
+        -------
+        The scvi-tools model; its ``adata`` is a copy of all cells and the modelled genes, in the order of the
+        model, and its training, validation and test cells are those it was fitted with.
+
+        Raises
+        ------
+        InputError
+            Genes, obs columns or categories that the model needs are missing, or the file is not a safe,
+            complete model.
+        """
+        contents = read_contents(self.save_dir)
+        family = _family(contents, self.save_dir)
+        genes = _subset(counts, contents, self.save_dir)
+        model_class = getattr(importlib.import_module(MODEL_CLASSES[family]), family)
+        with _plain_data_only(), _without_chatter():
+            try:
+                return model_class.load(str(self.save_dir), adata=genes, accelerator=accelerator)
+            except (KeyError, ValueError) as error:
+                reason = error.args[0] if error.args else error
+                raise InputError(f"the counts do not fit the model in {self.save_dir}: {reason}") from error
+
+
+def _family(contents: SavedContents, folder: Path) -> str:
+    name = contents.attributes["registry_"]["model_name"]
+    if name not in MODEL_CLASSES:
+        raise InputError(f"{folder} holds a model of the family '{name}'{closest(name, MODEL_CLASSES)}")
+    return name
+
+
+def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
+    positions = counts.var_names.get_indexer(contents.genes)
+    missing = [str(gene) for gene, position in zip(contents.genes, positions, strict=True) if position < 0]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise InputError(
+            f"{len(missing)} of the {len(positions)} genes of the model in {folder} are not in the counts: "
+            f"{shown}; attach it to the counts it was fitted on, or fit it again"
+        )
+    return counts[:, positions].copy()
+
+
+@contextmanager
+def _plain_data_only() -> Iterator[None]:
+    """Give scvi-tools' own ``load`` the safe reader in the place of its pickle one."""
+    from scvi.model.base import _base_model
+
+    def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
+        contents = read_contents(Path(dir_path))
+        return contents.attributes, contents.genes, contents.weights, None
+
+    with READING:
+        theirs = _base_model._load_saved_files
+        _base_model._load_saved_files = read
+        try:
+            yield
+        finally:
+            _base_model._load_saved_files = theirs
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    log = logging.getLogger("scvi")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,70 @@
+"""What every model family declares: hyperparameters, needs and capabilities."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from scvi_downstream.parameters import UNKNOWN, Keys, Options, TrainingOptions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+Capability = Literal["normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood"]
+Need = Literal["labels", "samples", "proteins"]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ModelSpec(Options):
+    """One entry of ``models:`` after defaults; the base of every family's own."""
+
+    name: str
+    family: str
+    init_from: str | None = None
+    training: TrainingOptions = TrainingOptions()
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    can: ClassVar[frozenset[Capability]] = frozenset()
+    obsm_key: ClassVar[str]
+    initialisable_from: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments of the scvi-tools class."""
+        return self.model_dump(exclude={"name", "family", "init_from", "training"})
+
+    @abstractmethod
+    def build(self, genes: AnnData, keys: Keys) -> BaseModelClass:
+        """Register ``genes`` (cells × modelled genes) with scvi-tools and make the untrained model."""
+
+    def build_from(self, genes: AnnData, keys: Keys, initial: BaseModelClass) -> BaseModelClass:
+        """Make the untrained model with the weights of ``initial``."""
+        raise TypeError(f"{self.family} cannot start from another model")  # refused by `families.parse` before
+
+
+class AutoencoderSpec(ModelSpec):
+    """Hyperparameters that SCVI, SCANVI and LinearSCVI share."""
+
+    n_hidden: PositiveInt = 128
+    n_latent: PositiveInt = 10
+    n_layers: PositiveInt = 1
+    dropout_rate: Dropout = 0.1
+    dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
+
+
+def setup_arguments(keys: Keys, *, labels: bool) -> dict[str, Any]:
+    """The study's keys as arguments of ``setup_anndata``; counts are always in X."""
+    arguments: dict[str, Any] = {
+        "batch_key": keys.batch_key,
+        "categorical_covariate_keys": list(keys.categorical_covariates) or None,
+        "continuous_covariate_keys": list(keys.continuous_covariates) or None,
+    }
+    if labels:
+        arguments["labels_key"] = keys.label_key
+    return arguments
+
+
+UNLABELED_CATEGORY = UNKNOWN

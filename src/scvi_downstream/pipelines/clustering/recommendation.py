@@ -1,0 +1,80 @@
+"""Which Leiden resolution to work with, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .leiden import column_of
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The recommended resolution.
+
+    Attributes
+    ----------
+    resolution, column
+        Of the Leiden table.
+    n_clusters
+        Clusters of all cells.
+    mean_stability
+        Mean adjusted Rand index over replicates.
+    stable
+        Whether that reaches the threshold with at least two clusters.
+    reason
+        One plain sentence.
+    """
+
+    resolution: float
+    column: str
+    n_clusters: int
+    mean_stability: float
+    stable: bool
+    reason: str
+
+
+def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: float) -> Recommendation:
+    """The finest stable resolution; else the most stable with two clusters or more; else the finest.
+
+    Parameters
+    ----------
+    leiden
+        Clusters of all cells, one column a resolution.
+    stability
+        One row a resolution and replicate, column ``ari``.
+    min_stability
+        Mean adjusted Rand index from which a resolution counts as stable.
+    """
+    mean = stability.groupby("resolution")["ari"].mean().sort_index()
+    n_clusters = pd.Series({resolution: leiden[column_of(resolution)].nunique() for resolution in mean.index})
+    split = mean[n_clusters >= 2]
+    stable = split[split >= min_stability]
+    if len(stable):
+        chosen = float(stable.index[-1])
+        reason = (
+            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest whose clusters come back "
+            f"in random subsets of the cells: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
+        )
+    elif len(split):
+        chosen = float(split.idxmax())
+        reason = (
+            f"No clustering is stable: the most stable, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
+            f"reaches a mean ARI of {mean[chosen]:.2f} in random subsets of the cells, below {min_stability:g}; "
+            "its borders are arbitrary."
+        )
+    else:
+        chosen = float(mean.index[-1])
+        reason = (
+            f"No clustering is stable: no resolution up to {chosen:g} finds two clusters, "
+            "the cells form one group."
+        )
+    return Recommendation(
+        resolution=chosen,
+        column=column_of(chosen),
+        n_clusters=int(n_clusters[chosen]),
+        mean_stability=float(mean[chosen]),
+        stable=bool(len(stable)),
+        reason=reason,
+    )

@@ -1,0 +1,168 @@
+"""Which groups of cells are compared with which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.parameters import UNKNOWN, DeOptions, Keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+REST = "rest"
+REFERENCE_NAMES = (
+    "ctrl", "control", "controls", "untreated", "unstimulated", "unstim", "vehicle", "mock", "dmso", "pbs",
+    "healthy", "normal", "wt", "wildtype", "wild type", "wild-type", "baseline",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two groups of cells; effects are of the first relative to the second.
+
+    Attributes
+    ----------
+    grouping
+        ``clusters``, ``labels``, ``pairs``, ``condition`` or ``condition_by_type``.
+    name
+        Unique within the grouping, e.g. ``3 vs rest``.
+    group1, group2
+        Names of the two groups; ``rest`` is every other cell of the grouping.
+    cells1, cells2
+        Boolean masks over all ``n_cells`` cells, disjoint.
+    """
+
+    grouping: str
+    name: str
+    group1: str
+    group2: str
+    cells1: np.ndarray
+    cells2: np.ndarray
+
+    @property
+    def n1(self) -> int:
+        """Number of cells in the first group."""
+        return int(self.cells1.sum())
+
+    @property
+    def n2(self) -> int:
+        """Number of cells in the second group."""
+        return int(self.cells2.sum())
+
+
+def find_comparisons(
+    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions
+) -> list[Comparison]:
+    """Every comparison of the study, those with too few cells included.
+
+    Parameters
+    ----------
+    counts
+        Counts whose obs holds the study's keys.
+    clusters
+        Cells × clusterings, in the order of ``counts``.
+    keys
+        The obs columns that the study names.
+    options
+        One-vs-rest groupings, pairs, and whether conditions are compared.
+
+    Raises
+    ------
+    InputError
+        If a pair names a column or group that does not exist.
+    """
+    obs = counts.obs
+    comparisons: list[Comparison] = []
+    if "clusters" in options.groupings:
+        comparisons += _one_vs_rest("clusters", clusters["leiden"])
+    if "labels" in options.groupings and keys.label_key:
+        comparisons += _one_vs_rest("labels", obs[keys.label_key])
+    comparisons += [_pair(counts, clusters, *pair) for pair in options.pairs]
+    if options.conditions and keys.condition_key:
+        cell_types = obs[keys.label_key] if keys.label_key else clusters["leiden"]
+        comparisons += _between_conditions(obs[keys.condition_key], cell_types)
+    return comparisons
+
+
+def keep_large(comparisons: list[Comparison], min_cells: int) -> tuple[list[Comparison], list[Comparison]]:
+    """Split into comparisons with ``min_cells`` cells on both sides and those with fewer."""
+    kept = [comparison for comparison in comparisons if min(comparison.n1, comparison.n2) >= min_cells]
+    left_out = [comparison for comparison in comparisons if min(comparison.n1, comparison.n2) < min_cells]
+    return kept, left_out
+
+
+def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
+    """One line that names what is not compared, with the sizes of its groups."""
+    if left_out:
+        named = ", ".join(f"{each.grouping} {each.name} ({each.n1} and {each.n2} cells)" for each in left_out)
+        logger.info(
+            "left out of differential expression, a group having fewer than %d cells: %s", min_cells, named
+        )
+
+
+def reference_condition(conditions: list[str]) -> str:
+    """The condition that others are compared with: one named like a control, or else the first."""
+    return next((name for name in conditions if name.strip().lower() in REFERENCE_NAMES), conditions[0])
+
+
+def _categories(values: pd.Series) -> list[str]:
+    present = values.astype("category").cat.remove_unused_categories().cat.categories
+    return [str(category) for category in present if str(category) != UNKNOWN]
+
+
+def _one_vs_rest(grouping: str, values: pd.Series) -> Iterator[Comparison]:
+    groups = values.astype(str).to_numpy()
+    known = groups != UNKNOWN
+    for group in _categories(values):
+        inside = groups == group
+        yield Comparison(grouping, f"{group} vs {REST}", group, REST, inside, known & ~inside)
+
+
+def _pair(counts: AnnData, clusters: pd.DataFrame, column: str, group1: str, group2: str) -> Comparison:
+    tables = [table for table in (clusters, counts.obs) if column in table]
+    if not tables:
+        known = closest(column, [*clusters.columns, *counts.obs.columns])
+        raise InputError(
+            f"de.pairs names the column '{column}', which is neither a clustering nor in obs{known}"
+        )
+    groups = tables[0][column].astype(str).to_numpy()
+    for group in (group1, group2):
+        if group not in groups:
+            raise InputError(
+                f"de.pairs names the group '{group}' of '{column}'{closest(group, np.unique(groups))}"
+            )
+    if group1 == group2:
+        raise InputError(f"de.pairs compares the group '{group1}' of '{column}' with itself; name two groups")
+    name = f"{column}: {group1} vs {group2}"
+    return Comparison("pairs", name, group1, group2, groups == group1, groups == group2)
+
+
+def _between_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterator[Comparison]:
+    names = _categories(conditions)
+    if len(names) < 2:
+        logger.info(
+            "condition column '%s' has the one value %s: no conditions to compare", conditions.name, names
+        )
+        return
+    reference = reference_condition(names)
+    values = conditions.astype(str).to_numpy()
+    types = cell_types.astype(str).to_numpy()
+    others = [name for name in names if name != reference]
+    for other in others:
+        pair = (other, reference)
+        yield Comparison("condition", f"{other} vs {reference}", *pair, values == other, values == reference)
+    for cell_type in _categories(cell_types):
+        inside = types == cell_type
+        for other in others:
+            pair = (other, reference)
+            name = f"{cell_type}: {other} vs {reference}"
+            masks = inside & (values == other), inside & (values == reference)
+            yield Comparison("condition_by_type", name, *pair, *masks)

@@ -1,0 +1,73 @@
+"""Differential expression on the primary model, with classical tests beside it."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    combine_results,
+    plot_concordance,
+    plot_dotplot,
+    plot_heatmap,
+    plot_volcano,
+    rank_bayesian,
+    rank_pseudobulk,
+    rank_wilcoxon,
+    select_markers,
+    tabulate_concordance,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """fitted, counts, clusters ─► three tests ─► de_results ─► concordance, markers, figures."""
+    return Pipeline(
+        [
+            Node(
+                rank_bayesian,
+                [
+                    "fitted",
+                    "counts",
+                    "clusters",
+                    "params:keys",
+                    "params:de",
+                    "params:seed",
+                    "params:accelerator",
+                ],
+                "de_bayesian",
+                name="rank_bayesian",
+            ),
+            Node(
+                rank_wilcoxon,
+                ["counts", "clusters", "params:keys", "params:de"],
+                "de_wilcoxon",
+                name="rank_wilcoxon",
+            ),
+            Node(
+                rank_pseudobulk,
+                ["counts", "clusters", "params:keys", "params:de"],
+                "de_pseudobulk",
+                name="rank_pseudobulk",
+            ),
+            Node(
+                combine_results,
+                ["de_bayesian", "de_wilcoxon", "de_pseudobulk"],
+                "de_results",
+                name="combine_results",
+            ),
+            Node(
+                tabulate_concordance,
+                ["de_results", "params:de"],
+                "de_concordance",
+                name="tabulate_concordance",
+            ),
+            Node(select_markers, ["de_results", "params:de"], "markers", name="select_markers"),
+            Node(plot_volcano, ["de_results", "params:de"], "volcano_figure", name="plot_volcano"),
+            Node(plot_dotplot, ["counts", "clusters", "markers"], "dotplot_figure", name="plot_dotplot"),
+            Node(plot_heatmap, ["counts", "clusters", "markers"], "heatmap_figure", name="plot_heatmap"),
+            Node(
+                plot_concordance,
+                ["de_results", "de_concordance"],
+                "concordance_figure",
+                name="plot_concordance",
+            ),
+        ],
+        tags="de",
+    )

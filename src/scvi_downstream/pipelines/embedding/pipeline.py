@@ -1,0 +1,75 @@
+"""Latent space, its neighbours graph and its UMAPs: a template, copied per model and per baseline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    build_neighbors,
+    compute_harmony,
+    compute_latent,
+    compute_pca,
+    compute_umap,
+    compute_umap_3d,
+    plot_embedding,
+    plot_umap_3d,
+)
+
+_LATENT = {
+    "model": lambda: Node(
+        compute_latent, ["fitted", "counts", "params:accelerator"], "latent", name="compute_latent"
+    ),
+    "pca": lambda: Node(
+        compute_pca,
+        ["counts", "params:embedding", "params:seed"],
+        ["latent", "training_summary"],
+        name="compute_pca",
+    ),
+    "harmony": lambda: Node(
+        compute_harmony,
+        ["counts", "pca.latent", "params:keys", "params:seed"],
+        ["latent", "training_summary"],
+        name="compute_harmony",
+    ),
+}
+
+
+def create_pipeline(latent_of: str = "model") -> Pipeline:
+    """Fitted ─► latent ─► neighbors ─► umap, umap_3d ─► figures.
+
+    ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``) that the latent is computed by.
+    """
+    return Pipeline(
+        [
+            _LATENT[latent_of](),
+            Node(
+                build_neighbors,
+                ["latent", "params:embedding", "params:seed"],
+                "neighbors",
+                name="build_neighbors",
+            ),
+            Node(
+                compute_umap,
+                ["latent", "neighbors", "params:embedding", "params:seed"],
+                "umap",
+                name="compute_umap",
+            ),
+            Node(
+                compute_umap_3d,
+                ["latent", "neighbors", "params:embedding", "params:seed"],
+                "umap_3d",
+                name="compute_umap_3d",
+            ),
+            Node(
+                plot_embedding,
+                ["umap", "counts", "qc_metrics", "params:keys", "params:embedding"],
+                "embedding_figure",
+                name="plot_embedding",
+            ),
+            Node(
+                plot_umap_3d,
+                ["umap_3d", "counts", "qc_metrics", "params:keys", "params:embedding"],
+                "umap_3d_page",
+                name="plot_umap_3d",
+            ),
+        ],
+        tags="embedding",
+    )

@@ -1,0 +1,123 @@
+"""How likely the model finds cells that it was not trained on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.parameters import EvaluationOptions
+
+from .marginal_likelihood import estimate_marginal_likelihood
+
+if TYPE_CHECKING:
+    from scvi.model.base import BaseModelClass
+
+logger = logging.getLogger(__name__)
+_SHARES = ("train", "validation", "test")
+
+
+def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed: int) -> dict[str, Any]:
+    """ELBO, reconstruction error and marginal log-likelihood in nats per cell, on each share of the cells.
+
+    The ELBO and the marginal log-likelihood are log-likelihoods: negative, higher is better. The
+    reconstruction error is ``-log p(x | z)`` with one draw of z per cell: lower is better.
+
+    Parameters
+    ----------
+    model
+        scvi-tools model with its AnnData and the indices of its training, validation and test cells.
+    options
+        Bounds of the marginal log-likelihood.
+    seed
+        Of the posterior samples.
+
+    Returns ------- ``elbo_<share>``, ``elbo_<share>_se``, ``reconstruction_error_<share>``, ``n_<share>`` for
+    train, validation and test; ``generalisation_gap`` (ELBO of training minus test cells);
+    ``marginal_ll_test`` with its standard error, cells, samples and effective sample size; ``seconds``;
+    ``warning``. Values are ``None`` where they do not exist.
+
+    References
+    ----------
+    Kingma & Welling (2014), arXiv:1312.6114; Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519.
+    """
+    start = time.perf_counter()
+    indices = {share: _positions(getattr(model, f"{share}_indices")) for share in _SHARES}
+    scores: dict[str, Any] = {f"n_{share}": len(cells) for share, cells in indices.items()}
+    warning = _why_not(model)
+    for share, cells in indices.items():
+        elbo, reconstruction = (np.array([]), np.array([]))
+        if warning is None and len(cells):
+            try:
+                elbo, reconstruction = _elbo(model, cells, seed), _reconstruction(model, cells, seed)
+            except ValueError as error:  # torch's check of the parameters of a distribution
+                warning = (
+                    f"the likelihood of the {share} cells cannot be computed: {str(error).splitlines()[0]}"
+                )
+        scores |= {
+            f"elbo_{share}": _mean(elbo),
+            f"elbo_{share}_se": _standard_error(elbo),
+            f"reconstruction_error_{share}": _mean(reconstruction),
+        }
+    train, test = scores["elbo_train"], scores["elbo_test"]
+    scores["generalisation_gap"] = None if train is None or test is None else train - test
+    usable = warning is None and test is not None
+    scores |= estimate_marginal_likelihood(
+        model, indices["test"] if usable else np.array([], dtype=int), options, seed=seed
+    )
+    if warning is None and len(indices["test"]) == 0:
+        warning = "the test set is empty; lower training.train_size or training.validation_size"
+    if warning is None:
+        warning = scores.pop("marginal_ll_warning")
+    else:
+        scores.pop("marginal_ll_warning")
+    if warning:
+        logger.warning("likelihood: %s", warning)
+    return scores | {"warning": warning, "seconds": time.perf_counter() - start}
+
+
+def _elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+    with reproducible(seed):
+        return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)
+
+
+def _reconstruction(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+    """-log p(x | z) per cell, from the decoder: for SCANVI scvi-tools adds terms of the latent prior."""
+    import torch
+    from scvi.dataloaders import AnnDataLoader
+
+    errors = []
+    with reproducible(seed), torch.inference_mode():
+        for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=128):
+            _, generative = model.module.forward(tensors, compute_loss=False)
+            counts = tensors["X"].to(model.device)
+            errors.append(-generative["px"].log_prob(counts).sum(-1).cpu().numpy())
+    return np.concatenate(errors).astype(np.float64)
+
+
+def _why_not(model: BaseModelClass) -> str | None:
+    import torch
+
+    for name, parameter in model.module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weights '{name}' are NaN or infinite: the training diverged; lower its learning rate"
+    return None
+
+
+def _positions(indices: object) -> np.ndarray:
+    return np.asarray([] if indices is None else indices, dtype=np.int64)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size and np.isfinite(values).all() else None
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    return (
+        float(values.std(ddof=1) / np.sqrt(values.size))
+        if values.size > 1 and np.isfinite(values).all()
+        else None
+    )

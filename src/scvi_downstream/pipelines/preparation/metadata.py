@@ -1,0 +1,114 @@
+"""More obs columns from the user's table, joined by cell or by sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.errors import InputError, closest
+
+from .categories import as_categories
+
+
+def join_metadata(
+    obs: pd.DataFrame, metadata: pd.DataFrame | None, metadata_key: str | None, sample_key: str | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Obs with the columns of the table.
+
+    Parameters
+    ----------
+    obs
+        One row a cell.
+    metadata
+        One row a cell or a sample; ``None``: nothing is joined.
+    metadata_key
+        Column of the table to join on, and of obs where obs has it (else the cell names); ``None``: the
+        column of the table that holds the most cell names, else ``sample_key``.
+    sample_key
+        Column of samples.
+
+    Returns
+    -------
+    A new obs, and for the summary: the key, the joined columns, matched cells, rows of the table without a
+    cell.
+
+    Raises
+    ------
+    InputError
+        No row matches, a key is repeated, or a column is in obs already.
+    """
+    if metadata is None:
+        return obs, {}
+    table = metadata.rename(columns=str)
+    if isinstance(table.index, pd.RangeIndex):
+        table = table.reset_index(drop=True)
+    else:
+        table = table.reset_index(names=table.index.name or "index")
+    key, of_cells = _join_key(obs, table, metadata_key, sample_key)
+    row_keys = pd.Series(np.asarray(as_categories(table[key]), dtype=object))
+    _require_unique_keys(row_keys, key)
+    table = table.drop(columns=key)
+    taken = [name for name in table.columns if name in obs.columns]
+    if taken:
+        named = ", ".join(f"'{name}'" for name in taken[:5])
+        raise InputError(
+            f"metadata column {named} is in obs already; rename it in the metadata table or leave it out"
+        )
+    rows = pd.Index(row_keys, dtype=object).get_indexer(of_cells)
+    if (rows < 0).all():
+        raise InputError(
+            f"no row of the metadata matches a cell: its column '{key}' holds "
+            f"'{next(iter(row_keys), '')}', the cells have '{of_cells[0]}'; "
+            "set preparation.metadata_key to a column that holds the same names"
+        )
+    joined = table.reindex(np.where(rows < 0, len(table), rows)).set_index(obs.index)
+    facts = {
+        "key": key,
+        "columns": list(table.columns),
+        "n_rows": len(table),
+        "n_rows_without_cells": int(len(table) - len(np.unique(rows[rows >= 0]))),
+        "n_cells_matched": int((rows >= 0).sum()),
+        "n_cells_unmatched": int((rows < 0).sum()),
+    }
+    return pd.concat([obs, joined], axis=1), facts
+
+
+def _join_key(
+    obs: pd.DataFrame, table: pd.DataFrame, metadata_key: str | None, sample_key: str | None
+) -> tuple[str, np.ndarray]:
+    """Column of the table, and the value of each cell that it is compared with."""
+    names = obs.index.astype(str).to_numpy(dtype=object)
+    if metadata_key is not None:
+        if metadata_key not in table:
+            raise InputError(
+                f"preparation.metadata_key '{metadata_key}' is not a column of the metadata"
+                f"{closest(metadata_key, table.columns)}"
+            )
+        in_obs = metadata_key in obs
+        return metadata_key, np.asarray(as_categories(obs[metadata_key]), dtype=object) if in_obs else names
+    cells = set(names)
+    matches = {
+        column: int(table[column].astype(object).astype(str).isin(cells).sum()) for column in table.columns
+    }
+    best = max(matches, key=lambda column: matches[column], default=None)
+    if best is not None and matches[best]:
+        return best, names
+    if sample_key and sample_key in table and sample_key in obs:
+        return sample_key, np.asarray(as_categories(obs[sample_key]), dtype=object)
+    by_sample = f"sample_key '{sample_key}' is not in both" if sample_key else "sample_key is not set"
+    raise InputError(
+        f"the metadata cannot be joined to obs: no column holds cell names such as '{names[0]}', and "
+        f"{by_sample}; set preparation.metadata_key (columns of the table: {', '.join(table.columns[:8])})"
+    )
+
+
+def _require_unique_keys(row_keys: pd.Series, key: str) -> None:
+    repeated = row_keys[row_keys.notna() & row_keys.duplicated()].unique()
+    if len(repeated):
+        named = ", ".join(f"'{name}'" for name in repeated[:3])
+        raise InputError(
+            f"metadata column '{key}' holds {len(repeated):,} values more than once, first {named}; "
+            "keep one row for each"
+        )

@@ -1,0 +1,128 @@
+"""From the user's file to checked counts, and figures of their quality."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.parameters import Keys, PreparationOptions
+from scvi_downstream.plots.highly_variable import plot_highly_variable
+from scvi_downstream.plots.quality import plot_quality
+
+from .confounding import confounding_warnings
+from .genes import gene_labels, with_symbols
+from .highly_variable import find_highly_variable
+from .keys import key_warnings, require_keys, typed_keys, with_typed_keys
+from .layers import as_counts, matrix_of
+from .metadata import join_metadata
+from .quality import choose_cells_and_genes, count_warnings, measure_quality, take
+from .storable import storable
+from .summary import log_summary, summarize
+from .validation import require_counts, require_size, require_unique
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["plot_highly_variable", "plot_quality", "prepare_counts"]
+
+CELL_NAMES_REMEDY = "give every cell its own name, for example with AnnData.obs_names_make_unique()"
+GENE_NAMES_REMEDY = "use gene identifiers as names, or AnnData.var_names_make_unique()"
+KEPT_OBSM = ("protein_expression", "spatial")
+
+
+def prepare_counts(
+    raw: AnnData, metadata: pd.DataFrame | None, keys: Keys, options: PreparationOptions
+) -> tuple[AnnData, pd.DataFrame, dict[str, Any]]:
+    """Check values and keys, leave out empty and filtered cells and genes, choose highly variable genes.
+
+    Parameters
+    ----------
+    raw
+        The user's data; stays as it is.
+    metadata
+        More obs columns, one row a cell or a sample, or ``None``.
+    keys
+        The counts layer and the obs columns of the study.
+    options
+        Thresholds, symbols, number of highly variable genes.
+
+    Returns
+    -------
+    Counts (X CSR float32, keys as categories, ``var["highly_variable"]``), the quality metrics of the same
+    cells (``n_counts``, ``n_genes``, ``mitochondrial_percent`` of all genes, and ``batch``), and a summary.
+
+    Raises
+    ------
+    InputError
+        Names the layer, column, cell, gene and value, and says what to do.
+    """
+    matrix, raw_var = matrix_of(raw, keys.counts_layer)
+    require_unique(raw.obs_names, "cell", CELL_NAMES_REMEDY)
+    require_unique(raw_var.index, "gene", GENE_NAMES_REMEDY)
+    require_size(matrix.shape, options.min_cells, options.min_genes)
+    joined, join_facts = join_metadata(raw.obs, metadata, options.metadata_key, keys.sample_key)
+    obs = storable(joined)
+    require_keys(obs.columns, keys)
+    require_counts(raw, keys.counts_layer, matrix, raw_var)
+
+    all_counts = as_counts(matrix)
+    var = with_symbols(storable(raw_var), options.gene_symbols)
+    quality = measure_quality(all_counts, obs.index, gene_labels(var), options.mitochondrial_prefixes)
+    kept = choose_cells_and_genes(all_counts, quality, options.filters)
+    counts = take(all_counts, kept.cells, kept.genes)
+    require_size(counts.shape, options.min_cells, options.min_genes, when=" after filtering")
+    typed = typed_keys(obs[kept.cells], keys, options)
+    obs = with_typed_keys(obs[kept.cells], typed)
+    quality = quality[kept.cells]
+    if keys.batch_key:
+        quality = quality.assign(batch=typed[keys.batch_key])
+    variable = find_highly_variable(
+        counts, var.index[kept.genes], typed[keys.batch_key] if keys.batch_key else None, options.n_top_genes
+    )
+    var = var[kept.genes].assign(**variable.genes)
+    notes = [
+        *count_warnings(counts, quality),
+        *key_warnings(typed, keys),
+        *confounding_warnings(typed, keys),
+        *variable.warnings,
+    ]
+    summary = summarize(counts, obs, var, quality, keys) | {
+        "n_cells_raw": int(matrix.shape[0]),
+        "n_genes_raw": int(matrix.shape[1]),
+        "dropped": kept.dropped,
+        "filters": kept.filters,
+        "hvg_method": variable.method,
+        "metadata": join_facts,
+        "warnings": notes,
+    }
+    log_summary(summary)
+    return _assemble(raw, counts, obs, var, cells=kept.cells, keys=keys), quality, summary
+
+
+def _assemble(
+    raw: AnnData,
+    counts: sparse.csr_matrix,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    *,
+    cells: np.ndarray,
+    keys: Keys,
+) -> AnnData:
+    """The counts with what the models and the report read, and nothing else of the user's file."""
+    from anndata import AnnData
+
+    prepared = AnnData(counts, obs=obs, var=var)
+    for name in KEPT_OBSM:
+        if name in raw.obsm:
+            prepared.obsm[name] = raw.obsm[name][cells].copy()
+    set_keys = {
+        name: value if isinstance(value, str) else list(value)
+        for name, value in keys.model_dump().items()
+        if value
+    }
+    prepared.uns["scvi_downstream"] = {"version": version("scvi-downstream"), "keys": set_keys}
+    return prepared

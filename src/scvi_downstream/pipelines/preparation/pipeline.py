@@ -1,0 +1,27 @@
+"""From the user's file to checked counts."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import plot_highly_variable, plot_quality, prepare_counts
+
+
+def create_pipeline() -> Pipeline:
+    """Raw ─► prepare_counts ─► counts, qc_metrics, preparation_summary ─► figures."""
+    return Pipeline(
+        [
+            Node(
+                prepare_counts,
+                ["raw", "metadata", "params:keys", "params:preparation"],
+                ["counts", "qc_metrics", "preparation_summary"],
+                name="prepare_counts",
+            ),
+            Node(
+                plot_quality,
+                ["qc_metrics", "preparation_summary", "params:preparation"],
+                "qc_figure",
+                name="plot_quality",
+            ),
+            Node(plot_highly_variable, "counts", "hvg_figure", name="plot_highly_variable"),
+        ],
+        tags="preparation",
+    )

@@ -1,0 +1,244 @@
+"""One AnnData of everything that is known about each cell, for scanpy and CELLxGENE."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.plots.style import category_colors
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+EMBEDDING = "X_"
+INPUT = "input_"
+# CELLxGENE and scanpy draw no legend of more categories than this.
+MAX_COLORED_CATEGORIES = 200
+
+
+def aligned(table: pd.DataFrame, cells: pd.Index, name: str) -> pd.DataFrame:
+    """Rows of ``table`` in the order of ``cells``.
+
+    Parameters
+    ----------
+    table
+        Indexed by cell name.
+    cells
+        Names of the ``n_cells`` cells of the counts.
+    name
+        What the table is called, for the message.
+
+    Raises
+    ------
+    InputError
+        The table's cell names are not those of the counts.
+    """
+    if table.index.equals(cells):
+        return table
+    _check_cells(table.index, cells, name)
+    return table.loc[cells]
+
+
+def _check_cells(found: pd.Index, cells: pd.Index, name: str) -> None:
+    twice = found[found.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"{name} holds {len(twice):,} cells twice, such as '{twice[0]}'; run the step that makes it again"
+        )
+    missing, unexpected = cells.difference(found), found.difference(cells)
+    if len(missing) or len(unexpected):
+        example = (missing if len(missing) else unexpected)[0]
+        raise InputError(
+            f"the cells of {name} are not those of counts: {len(missing):,} of {len(cells):,} are missing "
+            "and "
+            f"{len(unexpected):,} are not in counts, such as '{example}'; {name} comes from another run, so "
+            "make it again"
+        )
+
+
+def join_columns(tables: Mapping[str, pd.DataFrame], cells: pd.Index) -> pd.DataFrame:
+    """Columns of all per-cell tables, side by side.
+
+    Parameters
+    ----------
+    tables
+        Name → table indexed by cell name.
+    cells
+        Names of the cells of the counts.
+
+    Raises
+    ------
+    InputError
+        Two tables hold a column of the same name, or other cells than the counts.
+    """
+    owner: dict[str, str] = {}
+    for name, table in tables.items():
+        for column in map(str, table.columns):
+            if column in owner:
+                raise InputError(
+                    f"{name} and {owner[column]} both hold a column '{column}'; rename it in one of them"
+                )
+            owner[column] = name
+    columns = [aligned(table, cells, name) for name, table in tables.items()]
+    return pd.concat(columns, axis=1) if columns else pd.DataFrame(index=cells)
+
+
+def join_observations(own: pd.DataFrame, computed: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+    """The user's columns beside the computed ones, as types that every viewer reads.
+
+    A column of the user's with the name of a computed one is kept as ``input_<name>``, unless both hold the
+    same values.
+
+    Parameters
+    ----------
+    own
+        ``obs`` of the counts.
+    computed
+        Columns to add, in the same order of cells.
+    first
+        Columns to show first.
+    """
+    own = own.rename(columns=str)
+    clashing = [column for column in own if column in computed]
+    equal = [column for column in clashing if _same_values(own[column], computed[column])]
+    renamed = {column: INPUT + column for column in clashing if column not in equal}
+    if renamed:
+        logger.warning(
+            "analysed: obs already held %s; those columns of the input are kept as %s",
+            ", ".join(renamed),
+            ", ".join(renamed.values()),
+        )
+    joined = pd.concat([own.drop(columns=equal).rename(columns=renamed), computed], axis=1)
+    joined = joined.rename(columns=_plain_key)
+    if joined.columns.has_duplicates:
+        twice = joined.columns[joined.columns.duplicated()][0]
+        raise InputError(f"obs would hold two columns '{twice}'; rename one of them in the input")
+    front = [column for column in dict.fromkeys(map(_plain_key, first)) if column in joined]
+    joined = joined[front + [column for column in joined if column not in front]]
+    joined.index = joined.index.astype(str)
+    return joined.apply(_viewable)
+
+
+def _same_values(left: pd.Series, right: pd.Series) -> bool:
+    if pd.api.types.is_numeric_dtype(left) and pd.api.types.is_numeric_dtype(right):
+        return bool(np.allclose(left.to_numpy(float), right.to_numpy(float), rtol=1e-5, equal_nan=True))
+    return bool((left.astype(str).to_numpy() == right.astype(str).to_numpy()).all())
+
+
+def _plain_key(name: object) -> str:
+    return str(name).replace("/", "_")  # a slash makes a folder in HDF5
+
+
+def _viewable(column: pd.Series) -> pd.Series:
+    """Categories of text, or numpy numbers and booleans: what CELLxGENE can show."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.rename_categories(
+            [str(category) for category in column.cat.categories]
+        ).cat.as_unordered()
+    if pd.api.types.is_bool_dtype(column) and not column.hasnans:
+        return column.astype(bool)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return (
+            pd.Series(column.to_numpy(float, na_value=np.nan), column.index)
+            if column.hasnans
+            else _plain_number(column)
+        )
+    return column.where(column.isna(), column.astype(str)).astype("category")
+
+
+def _plain_number(column: pd.Series) -> pd.Series:
+    return column if isinstance(column.dtype, np.dtype) else pd.Series(column.to_numpy(), column.index)
+
+
+def embedding(table: pd.DataFrame, cells: pd.Index, name: str) -> np.ndarray:
+    """Coordinates of ``table`` as ``(n_cells, n_dims)`` float32, in the order of ``cells``."""
+    coordinates = np.ascontiguousarray(aligned(table, cells, name).to_numpy(np.float32))
+    if not np.isfinite(coordinates).all():
+        raise InputError(
+            f"{name} holds NaN or infinite coordinates, so no viewer can show it; the model did not converge"
+        )
+    return coordinates
+
+
+def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, sparse.csr_matrix]:
+    """``connectivities`` and ``distances`` as scanpy keeps them in ``obsp``.
+
+    ``distances`` holds each cell's ``n_neighbors - 1`` nearest other cells, as after ``scanpy.pp.neighbors``.
+    """
+    if not neighbors.cells.equals(cells):
+        _check_cells(neighbors.cells, cells, "neighbors")
+    n_cells, k = len(cells), neighbors.n_neighbors - 1
+    rows = np.repeat(np.arange(n_cells), k)
+    nearest = (neighbors.distances[:, 1 : k + 1].ravel(), (rows, neighbors.indices[:, 1 : k + 1].ravel()))
+    graphs = {
+        "connectivities": neighbors.connectivities.tocsr(),
+        "distances": sparse.csr_matrix(nearest, shape=(n_cells, n_cells), dtype=np.float32),
+    }
+    if neighbors.cells.equals(cells):
+        return {name: graph.copy() for name, graph in graphs.items()}
+    order = neighbors.cells.get_indexer(cells)
+    return {name: graph[order][:, order] for name, graph in graphs.items()}
+
+
+def neighbors_record(n_neighbors: int, use_rep: str | None) -> dict[str, Any]:
+    """``uns["neighbors"]``, by which ``scanpy.tl.*`` find the graphs."""
+    params: dict[str, Any] = {"n_neighbors": n_neighbors, "method": "umap", "metric": "euclidean"}
+    if use_rep is not None:
+        params["use_rep"] = use_rep
+    return {"connectivities_key": "connectivities", "distances_key": "distances", "params": params}
+
+
+def colors_of(observations: pd.DataFrame) -> dict[str, np.ndarray]:
+    """``<column>_colors`` for each categorical column, in the order of its categories."""
+    colors = {}
+    for name, column in observations.select_dtypes("category").items():
+        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES:
+            by_category = category_colors(list(column.cat.categories))
+            colors[f"{name}_colors"] = np.array(
+                [by_category[category] for category in column.cat.categories], dtype=object
+            )
+    return colors
+
+
+def assemble(
+    counts: AnnData,
+    observations: pd.DataFrame,
+    embeddings: Mapping[str, np.ndarray],
+    graphs: Mapping[str, sparse.csr_matrix],
+) -> AnnData:
+    """A new AnnData on the matrix of ``counts``, which is shared and not copied."""
+    from anndata import AnnData
+
+    genes = (
+        counts.var.rename(columns=_plain_key).apply(_viewable) if counts.var.shape[1] else counts.var.copy()
+    )
+    analysed = AnnData(X=counts.X, obs=observations, var=genes)
+    for name, coordinates in (dict(counts.obsm) | dict(embeddings)).items():
+        analysed.obsm[name] = coordinates
+    for name, graph in graphs.items():
+        analysed.obsp[name] = graph
+    analysed.uns.update(colors_of(observations))
+    return analysed
+
+
+def searched_embedding(
+    neighbors: NeighborsGraph, embeddings: Mapping[str, np.ndarray], cells: pd.Index
+) -> str | None:
+    """Name of the embedding in which the neighbours were searched, told by the distances themselves."""
+    if neighbors.distances.shape[1] < 2:
+        return None
+    order = cells.get_indexer(neighbors.cells)
+    for name, coordinates in embeddings.items():
+        points = coordinates[order].astype(np.float64)
+        nearest = np.linalg.norm(points - points[neighbors.indices[:, 1]], axis=1)
+        if np.allclose(nearest, neighbors.distances[:, 1], rtol=1e-2, atol=1e-2 * float(points.std() or 1)):
+            return name
+    return None

@@ -1,0 +1,152 @@
+"""Join everything per cell into one AnnData, and everything for people into one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.graph import study_graph
+from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.parameters import Keys, StudyParameters
+from scvi_downstream.pipelines.reporting import analysed, bibliography, methods, report
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
+    AnnData = Any
+
+
+def join_analysed(
+    counts: AnnData,
+    qc_metrics: pd.DataFrame,
+    umap: pd.DataFrame,
+    umap_3d: pd.DataFrame,
+    clusters: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    keys: Keys,
+    primary: str,
+    **tables: pd.DataFrame,
+) -> AnnData:
+    """Everything known of each cell in one AnnData that scanpy and CELLxGENE open.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of ``n_cells``; they stay in ``X``.
+    qc_metrics, clusters
+        Per-cell columns for ``obs``.
+    umap, umap_3d
+        Layouts of the primary model.
+    neighbors
+        Its neighbours graph.
+    keys
+        The study's obs columns, which come first.
+    primary
+        Name of the primary model.
+    tables
+        More tables indexed by cell: those named ``X_…`` go to ``obsm``, the columns of the others to ``obs``.
+
+    Raises
+    ------
+    InputError
+        The cells of a table are not those of the counts, two tables hold a column of the same name, or an
+        embedding holds NaN.
+    """
+    cells = counts.obs_names
+    latents = {name: table for name, table in tables.items() if name.startswith(analysed.EMBEDDING)}
+    columns = {name: table for name, table in tables.items() if name not in latents}
+    # `batch` is the study's batch_key once more, there for the figures of quality.
+    columns = {
+        "clusters": clusters,
+        "qc_metrics": qc_metrics.drop(columns="batch", errors="ignore"),
+    } | columns
+    observations = analysed.join_observations(
+        counts.obs,
+        analysed.join_columns(columns, cells),
+        [*keys.categorical.values(), *map(str, clusters.columns)],
+    )
+    layouts = {"X_umap": umap, "X_umap_3d": umap_3d}
+    embeddings = {name: analysed.embedding(table, cells, name) for name, table in (layouts | latents).items()}
+    joined = analysed.assemble(counts, observations, embeddings, analysed.scanpy_graphs(neighbors, cells))
+    searched = analysed.searched_embedding(neighbors, {name: embeddings[name] for name in latents}, cells)
+    joined.uns["neighbors"] = analysed.neighbors_record(neighbors.n_neighbors, searched)
+    joined.uns["default_embedding"] = "X_umap"
+    joined.uns["primary_model"] = primary
+    return joined
+
+
+def write_methods(
+    parameters: dict[str, Any], preparation_summary: dict[str, Any], training_summary: dict[str, Any]
+) -> str:
+    """The methods section of a paper, in Markdown with citation keys (``[@lopez2018]``), of exactly what ran.
+
+    Parameters
+    ----------
+    parameters
+        Complete parameters of the study.
+    preparation_summary
+        Numbers of the counts and how variable genes were chosen.
+    training_summary
+        Numbers of the primary model's training.
+    """
+    study, keys = _typed(parameters)
+    graph = study_graph(parameters)
+    n_cells = int(preparation_summary.get("n_cells") or 0)
+    return methods.methods_text(
+        [
+            ("Counts", methods.describe_preparation(study, keys, preparation_summary)),
+            ("Models", methods.describe_models(keys, graph)),
+            ("Training", methods.describe_training(study, graph, training_summary)),
+            ("Embedding", methods.describe_embedding(study, n_cells)),
+            ("Clustering", methods.describe_clustering(study)),
+            ("Differential expression", methods.describe_expression_tests(study, keys)),
+            ("Imputation", methods.describe_imputation(study)),
+            ("Comparison", methods.describe_comparison(study, keys, graph)),
+            ("Software", methods.describe_software()),
+        ]
+    )
+
+
+def write_references(methods: str) -> str:
+    """BibTeX of exactly the references that the methods text cites."""
+    return bibliography.select(methods)
+
+
+def render_report(
+    parameters: dict[str, Any], methods: str, references: str, fingerprint: dict[str, Any], **contents: Any
+) -> str:
+    """One self-contained HTML page of the run.
+
+    Parameters
+    ----------
+    parameters
+        Complete parameters of the study.
+    methods
+        Markdown with citation keys.
+    references
+        BibTeX of what the methods cite.
+    fingerprint
+        Summary of the counts, with their fingerprint.
+    contents
+        Figures (PNG bytes), pages (HTML text), tables and summaries; ``scvi__scores`` is the dataset
+        ``scvi.scores``.
+    """
+    study, keys = _typed(parameters)
+    by_dataset = {".".join(name.rsplit("__", 1)): content for name, content in contents.items()}
+    return report.render(
+        study=study,
+        keys=keys,
+        graph=study_graph(parameters),
+        parameters=parameters,
+        preparation=fingerprint,
+        methods=methods,
+        contents=by_dataset,
+    )
+
+
+def _typed(parameters: dict[str, Any]) -> tuple[StudyParameters, Keys]:
+    keys = Keys.model_validate(parameters["keys"])
+    return StudyParameters.model_validate(
+        {name: value for name, value in parameters.items() if name != "keys"}
+    ), keys

@@ -1,0 +1,178 @@
+"""The report: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from markupsafe import escape
+
+from scvi_downstream.graph import StudyGraph
+from scvi_downstream.parameters import Keys, StudyParameters
+from scvi_downstream.pipelines.reporting import bibliography, versions
+from scvi_downstream.pipelines.reporting.blocks import Material, section_view
+from scvi_downstream.pipelines.reporting.findings import findings, left_out, sentence
+from scvi_downstream.pipelines.reporting.sections import SECTIONS
+from scvi_downstream.pipelines.reporting.tables import number
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_DERIVED = ("keys",)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key number."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def render(
+    *,
+    study: StudyParameters,
+    keys: Keys,
+    graph: StudyGraph,
+    parameters: Mapping[str, Any],
+    preparation: Mapping[str, Any],
+    methods: str,
+    contents: Mapping[str, Any],
+) -> str:
+    """The page as HTML.
+
+    Parameters
+    ----------
+    study, keys, graph
+        The typed parameters and what follows from them.
+    parameters
+        The same as they are written in YAML.
+    preparation
+        Summary of the counts: numbers, warnings, fingerprint.
+    methods
+        Markdown with citations.
+    contents
+        PNG bytes, HTML text, tables and summaries by their names in the catalogue.
+    """
+    cited = [bibliography.all_references()[key] for key in bibliography.cited_keys(methods)]
+    material = Material(contents, study.study, graph.primary, tuple(graph.models), study.reporting.table_rows)
+    return _template().render(
+        title=study.reporting.title or study.study,
+        subtitle=_subtitle(study, preparation),
+        tiles=tiles(keys, graph, preparation, material),
+        warnings=[sentence(str(warning)) for warning in preparation.get("warnings") or []],
+        findings=findings(contents, graph, study.de.fdr),
+        left_out=left_out(study, keys, graph, contents),
+        sections=[view for section in SECTIONS if (view := section_view(section, material)).blocks],
+        methods=methods_html(methods, [reference.key for reference in cited]),
+        references=cited,
+        parameters_yaml=yaml.safe_dump(
+            {name: value for name, value in parameters.items() if name not in _DERIVED},
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        ),
+        provenance=_provenance(study, preparation),
+        software=versions.software(),
+        made=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+
+
+def _subtitle(study: StudyParameters, preparation: Mapping[str, Any]) -> str:
+    parts = [
+        f"Study {study.study}" if study.reporting.title else "",
+        f"from {study.input}",
+        f"seed {study.seed}",
+    ]
+    if preparation.get("data_fingerprint"):
+        parts.append(f"data {str(preparation['data_fingerprint'])[:12]}")
+    return " · ".join(part for part in parts if part)
+
+
+def tiles(keys: Keys, graph: StudyGraph, preparation: Mapping[str, Any], material: Material) -> list[Tile]:
+    """Key numbers at the head of the page, of what is known."""
+    named = (
+        ("batches", "batches", keys.batch_key),
+        ("cell types", "labels", keys.label_key),
+        ("conditions", "conditions", keys.condition_key),
+        ("samples", "samples", keys.sample_key),
+    )
+    clusters = material.contents.get(f"{graph.primary}.clustering_summary") or {}
+    criterion = (material.contents.get("champion") or {}).get("criterion")
+    baselines = " and ".join(_BASELINES[name] for name in graph.baselines)
+    found = [
+        Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
+        Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
+        *(
+            Tile(label, _number(len(preparation.get(groups) or {})), key)
+            for label, groups, key in named
+            if key
+        ),
+        Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden, recommended"),
+        Tile("models", _number(len(graph.models)), f"and {baselines}"),
+        Tile("primary model", graph.primary, graph.models[graph.primary].family),
+        Tile(
+            "champion",
+            material.champion,
+            str(criterion or ""),
+        ),
+    ]
+    return [tile for tile in found if tile.value]
+
+
+_BASELINES = {"pca": "PCA", "harmony": "Harmony"}
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else number(float(value))
+
+
+def _of_raw(preparation: Mapping[str, Any]) -> str:
+    raw = preparation.get("n_cells_raw")
+    return f"of {raw:,} in the input" if raw and raw != preparation.get("n_cells") else ""
+
+
+def _modelled(preparation: Mapping[str, Any]) -> str:
+    modelled = preparation.get("n_highly_variable")
+    if modelled is None:
+        return ""
+    return "all modelled" if modelled == preparation.get("n_genes") else f"{modelled:,} modelled"
+
+
+def methods_html(methods: str, order: Sequence[str]) -> list[str]:
+    """Paragraphs of the methods text; bold, code and citations become HTML, all else is escaped."""
+    numbers = {key: position for position, key in enumerate(order, 1)}
+    paragraphs = []
+    for paragraph in filter(None, map(str.strip, methods.split("\n\n"))):
+        html = str(escape(paragraph))
+        html = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html)
+        html = re.sub(r"`(.+?)`", r"<code>\1</code>", html)
+        paragraphs.append(bibliography.linked_citations(html, numbers))
+    return paragraphs
+
+
+def _provenance(study: StudyParameters, preparation: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "Input": study.input,
+        "Data fingerprint (SHA-256)": str(preparation.get("data_fingerprint") or ""),
+        "Seed": str(study.seed),
+        "Machine": versions.machine(),
+    }
+    return {name: value for name, value in facts.items() if value}

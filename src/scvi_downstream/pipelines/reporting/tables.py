@@ -1,0 +1,207 @@
+"""Tables and summaries as rows of text, ready for a page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ABSENT, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+# Words that are written otherwise than in lower case.
+_WORDS = {
+    word.lower(): word
+    for word in (
+        *(
+            "ARI",
+            "NMI",
+            "ELBO",
+            "LFC",
+            "FDR",
+            "LL",
+            "UMAP",
+            "PCA",
+            "PCR",
+            "AUC",
+            "MSE",
+            "NLL",
+            "ASW",
+            "BRAS",
+            "DE",
+            "MB",
+        ),
+        *("GPU", "CPU", "HVG", "kBET", "iLISI", "cLISI", "scIB", "kNN", "k-means", "p", "k"),
+    )
+} | {"kmeans": "k-means", "leiden": "Leiden"}
+_HEADINGS = {
+    "n_latent": "Latent dimensions",
+    "n_parameters": "Parameters",
+    "n_cells": "Cells",
+    "n_genes": "Genes",
+    "n_clusters": "Clusters",
+    "seconds": "Seconds",
+    "peak_memory_mb": "Peak memory (MB)",
+    "proba_de": "P(DE)",
+    "fraction1": "Share in group",
+    "fraction2": "Share in the rest",
+    "lfc_median": "LFC (log2)",
+    "wilcoxon_p_adjusted": "Wilcoxon p (adjusted)",
+    "pseudobulk_p_adjusted": "Pseudobulk p (adjusted)",
+    "is_de": "Called",
+}
+_P_VALUE = re.compile(r"(^|_)p(_|$)|p_?val|p_?adj|q_?val")
+_SMALLEST = 1e-300
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text to read, and the value to sort by."""
+
+    text: str
+    sort: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading to read, and the name in the file."""
+
+    title: str
+    name: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class TableView:
+    """What the page shows of a table: ``rows`` of ``total``."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    total: int
+    groups: int
+
+    @property
+    def cut(self) -> bool:
+        """Whether rows are left out."""
+        return len(self.rows) < self.total
+
+
+def heading(name: object) -> str:
+    """``lfc_mean`` → ``LFC mean``; names that are already written for people stay as they are."""
+    text = str(name)
+    if text in _HEADINGS or text != text.lower():
+        return _HEADINGS.get(text, text)
+    spaced = re.sub(r"([a-z])(\d)$", r"\1 \2", text.replace("_", " "))
+    words = [_WORDS.get(word, word) for word in spaced.split()]
+    if not words:
+        return text
+    first = words[0]
+    return " ".join([first if first in _WORDS.values() else first[0].upper() + first[1:], *words[1:]])
+
+
+def number(value: float, name: object = "") -> str:
+    """Whole numbers in full, others with three significant digits, p-values as ``1e-12``."""
+    if math.isnan(value):
+        return ABSENT
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    lower = str(name).lower()
+    if _P_VALUE.search(lower) and 0 <= value < _SMALLEST:
+        return f"< {_SMALLEST:g}"
+    if (_P_VALUE.search(lower) or "fdr" in lower) and 0 < value < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return (MINUS if value < 0 else "") + _plain_number(abs(float(value)))
+
+
+def _plain_number(size: float) -> str:
+    if size.is_integer() and size < 1e15:
+        return f"{int(size):,}"
+    if size < 1e-3 or size >= 1e7:
+        return f"{size:.2e}".replace("e-0", "e-").replace("e+0", "e")
+    return f"{size:,.{max(0, 2 - math.floor(math.log10(size)))}f}"
+
+
+def cell(value: Any, name: object = "") -> Cell:
+    """One value of a table."""
+    if isinstance(value, bool | np.bool_):
+        return Cell("yes" if value else "no", str(int(value)), numeric=False)
+    if isinstance(value, int | float | np.integer | np.floating):
+        return Cell(number(float(value), name), "" if math.isnan(value) else repr(float(value)), numeric=True)
+    if value is None or value is pd.NA or value is pd.NaT:
+        return Cell(ABSENT, "", numeric=False)
+    if isinstance(value, list | tuple):
+        text = ", ".join(cell(part, name).text for part in value) or ABSENT
+        return Cell(text, text, numeric=False)
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key}: {cell(part, key).text}" for key, part in value.items()) or ABSENT
+        return Cell(text, text, numeric=False)
+    return Cell(str(value), str(value), numeric=False)
+
+
+def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[str] = ()) -> TableView:
+    """The first ``rows`` of a table, or of each of its ``groups``.
+
+    Parameters
+    ----------
+    table
+        In the order to show; a named index becomes the first column.
+    rows
+        Rows a group; ``None``: all.
+    groups
+        Columns to cut by; those that the table does not hold are ignored.
+    """
+    shown = table.reset_index() if table.index.name is not None else table
+    total, n_groups = len(shown), 1
+    by = [name for name in groups if name in shown.columns]
+    if rows is not None:
+        if by:
+            grouped = shown.groupby(by, sort=False, observed=True)
+            n_groups, shown = grouped.ngroups, grouped.head(rows)
+        else:
+            shown = shown.head(rows)
+    columns = [str(name) for name in shown.columns]
+    cells = tuple(
+        tuple(cell(value, name) for value, name in zip(row, columns, strict=True))
+        for row in shown.itertuples(index=False, name=None)
+    )
+    numeric = [
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+        for dtype in shown.dtypes
+    ]
+    headings = tuple(
+        Column(heading(name), name, is_numeric) for name, is_numeric in zip(columns, numeric, strict=True)
+    )
+    return TableView(headings, cells, total, n_groups)
+
+
+def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping as one level: ``{"a": {"b": 1}}`` → ``{"a b": 1}``."""
+    entries: dict[str, Any] = {}
+    for key, value in summary.items():
+        name = f"{prefix} {key}".strip()
+        if isinstance(value, Mapping) and value:
+            entries |= flat(value, name)
+        else:
+            entries[name] = value
+    return entries
+
+
+def summary_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """One summary as a table of two columns."""
+    entries = flat(summary)
+    return pd.DataFrame(
+        {"quantity": [heading(name) for name in entries], "value": list(entries.values())}, dtype=object
+    )
+
+
+def summaries_table(summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """The summaries of several models as a table: one row a model."""
+    rows = [
+        {"model": model, **{key: value for key, value in flat(summary).items() if key != "model"}}
+        for model, summary in summaries
+    ]
+    return pd.DataFrame(rows).infer_objects()

@@ -1,0 +1,73 @@
+"""Fit a model and draw its curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.models import SavedModel, parse_spec
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.fitting import fit, reproducible
+from scvi_downstream.parameters import Keys
+from scvi_downstream.plots.training import draw_training_curves
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+    from scvi.model.base import BaseModelClass
+
+
+def train_model(
+    counts: AnnData,
+    spec: dict[str, Any],
+    keys: Keys,
+    seed: int,
+    accelerator: str,
+    checkpoint: CheckpointStore,
+    initial: SavedModel | None = None,
+) -> tuple[BaseModelClass, pd.DataFrame, dict[str, Any]]:
+    """Fit one model of the study on the highly variable genes.
+
+    Parameters
+    ----------
+    counts
+        Checked counts, ``n_cells × n_genes``.
+    spec
+        An entry of ``models:`` with its training options.
+    keys
+        obs columns of the study.
+    seed
+        The study's seed.
+    accelerator
+        ``auto``, ``cpu``, ``gpu`` or ``mps``.
+    checkpoint
+        Where an interrupted training is taken up.
+    initial
+        Fitted model whose weights are the start.
+
+    Returns
+    -------
+    The trained scvi-tools model; its curves, one row an epoch; seconds, memory, epochs and sizes.
+    """
+    options = parse_spec(spec)
+    genes = counts[:, counts.var["highly_variable"]].copy()
+    with reproducible(seed):
+        if initial is None:
+            model = options.build(genes, keys)
+        else:
+            model = options.build_from(genes, keys, initial.attach(counts))
+    result = fit(
+        model,
+        options,
+        seed=seed,
+        accelerator=accelerator,
+        checkpoints=checkpoint,
+        label_key=keys.label_key if "labels" in options.needs else None,
+    )
+    return result.model, result.history, result.summary
+
+
+def plot_history(history: pd.DataFrame, training_summary: dict[str, Any]) -> Figure:
+    """Training and validation loss by epoch."""
+    return draw_training_curves(history, training_summary)

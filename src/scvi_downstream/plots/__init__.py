@@ -1,0 +1,1 @@
+"""Figures: one function a file, one style."""

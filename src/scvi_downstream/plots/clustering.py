@@ -1,0 +1,131 @@
+"""Why these clusters: stability of resolutions, silhouette of k, agreement of clusterings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.plots.style import OKABE_ITO, SEQUENTIAL, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE = OKABE_ITO[:2]
+GREY = "#888888"
+REASON_WIDTH = 150
+
+
+def plot_clustering(
+    leiden_stability: pd.DataFrame,
+    kmeans_silhouette: pd.DataFrame,
+    cluster_agreement: pd.DataFrame,
+    clustering_summary: dict[str, Any],
+) -> Figure:
+    """Three panels, with the recommendation above them.
+
+    Parameters
+    ----------
+    leiden_stability
+        ``resolution, replicate, n_clusters, ari``.
+    kmeans_silhouette
+        ``k, silhouette, inertia, chosen``.
+    cluster_agreement
+        ``clustering_a, clustering_b, ari, nmi``.
+    clustering_summary
+        ``recommended_resolution``, ``reason``, ``min_stability``, ``n_clusters``.
+    """
+    from textwrap import fill
+
+    figure = new_figure(14, 4.6)
+    stability_axes, silhouette_axes, agreement_axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+    _draw_stability(stability_axes, leiden_stability, clustering_summary)
+    _draw_silhouette(silhouette_axes, kmeans_silhouette)
+    _draw_agreement(agreement_axes, cluster_agreement)
+    figure.suptitle(fill(clustering_summary["reason"], REASON_WIDTH), fontsize=10)
+    return figure
+
+
+def _draw_stability(axes: Axes, stability: pd.DataFrame, summary: dict[str, Any]) -> None:
+    by_resolution = stability.groupby("resolution")["ari"]
+    mean, low, high = by_resolution.mean(), by_resolution.min(), by_resolution.max()
+    chosen = summary["recommended_resolution"]
+    axes.fill_between(mean.index, low, high, color=BLUE, alpha=0.2, linewidth=0, label="range over subsets")
+    axes.plot(mean.index, mean, color=BLUE, marker="o", label="mean")
+    axes.plot(
+        [chosen], [mean[chosen]], marker="o", ms=11, mfc="none", mec=ORANGE, mew=2, ls="", label="recommended"
+    )
+    axes.axhline(summary["min_stability"], color=GREY, ls=":", label="threshold")
+    for resolution, value in mean.items():
+        n_clusters = summary["n_clusters"][f"leiden_{resolution:g}"]
+        axes.annotate(
+            f"{n_clusters}",
+            (resolution, value),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    axes.set(
+        title="Leiden: stability (numbers: clusters)",
+        xlabel="resolution",
+        ylabel="ARI of subsets with all cells",
+        ylim=(min(0.0, float(low.min())), 1.09),
+    )
+    axes.legend(loc="lower left")
+
+
+def _draw_silhouette(axes: Axes, silhouette: pd.DataFrame) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set(title="k-means: silhouette", xlabel="number of clusters k", ylabel="mean silhouette width")
+    if silhouette["silhouette"].isna().all():
+        axes.text(0.5, 0.5, "no k could be measured", ha="center", va="center", transform=axes.transAxes)
+        return
+    axes.plot(silhouette["k"], silhouette["silhouette"], color=BLUE, marker="o", ms=4)
+    chosen = silhouette[silhouette["chosen"]]
+    axes.plot(
+        chosen["k"],
+        chosen["silhouette"],
+        marker="o",
+        ms=11,
+        mfc="none",
+        mec=ORANGE,
+        mew=2,
+        ls="",
+        label="chosen",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = float(silhouette["silhouette"].min()), float(silhouette["silhouette"].max())
+    axes.set_ylim(min(0.0, 1.1 * low), 1.12 * high)
+    axes.legend(loc="lower right")
+
+
+def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
+    rows = list(dict.fromkeys(agreement["clustering_a"]))
+    columns = list(dict.fromkeys([*rows, *agreement["clustering_b"]]))
+    ari = agreement.set_index(["clustering_a", "clustering_b"])["ari"]
+    table = pd.DataFrame(np.nan, index=columns, columns=columns)
+    for (a, b), value in ari.items():
+        table.loc[a, b] = table.loc[b, a] = value
+    table = table[[name for name in columns if name in rows or name not in ("label", "batch")]]
+    axes.set_facecolor("#F2F2F2")
+    axes.imshow(table.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(table.to_numpy()):
+        if np.isfinite(value):
+            axes.text(
+                j,
+                i,
+                f"{value:.2f}".replace("-0.00", "0.00"),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if value < 0.6 else "black",
+            )
+    axes.set(title="agreement (ARI)")
+    axes.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(table)), table.index)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)

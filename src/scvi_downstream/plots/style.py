@@ -1,0 +1,111 @@
+"""The one style: fonts, colour-blind-safe colours, point sizes, legends that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), without yellow (too pale for points) and with black last.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+# Tol (2021), "muted" and "bright": appended when there are more categories than the first palette holds.
+TOL = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377")
+MISSING = "#BBBBBB"
+SEQUENTIAL = "viridis"
+DIVERGING = "RdBu_r"
+DPI = 120
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches, laid out so that labels and legends fit."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update(RC)
+    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+
+
+def empty_figure(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = new_figure(6, 2)
+    figure.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color="#555555")
+    return figure
+
+
+def category_colors(categories: Sequence[str]) -> dict[str, str]:
+    """A colour per category; ``unknown`` is grey.
+
+    Beyond 21 categories colours repeat in lighter shades, so such figures also label the points.
+    """
+    from matplotlib.colors import to_hex, to_rgb
+
+    palette = [*OKABE_ITO, *TOL]
+    colors: dict[str, str] = {}
+    position = 0
+    for category in categories:
+        if str(category) == "unknown":
+            colors[str(category)] = MISSING
+            continue
+        shade, index = divmod(position, len(palette))
+        base = np.array(to_rgb(palette[index]))
+        colors[str(category)] = to_hex(1 - (1 - base) * 0.65 ** shade)
+        position += 1
+    return colors
+
+
+def point_size(n_cells: int) -> float:
+    """Marker area in points² so that few cells are seen and many do not blot."""
+    return float(np.clip(12_000 / max(n_cells, 1), 0.5, 14))
+
+
+def draw_order(n_cells: int, seed: int = 0) -> np.ndarray:
+    """A fixed random order, so that no category hides another."""
+    return np.random.default_rng(seed).permutation(n_cells)
+
+
+def scatter_categories(axes: Axes, xy: np.ndarray, values: pd.Series, *, on_data: bool = False) -> None:
+    """Scatter ``(n_cells, 2)`` points coloured by category, with a legend beside and optionally names on the data."""
+    categories = values.astype("category").cat.remove_unused_categories()
+    names = [str(name) for name in categories.cat.categories]
+    colors = category_colors(names)
+    order = draw_order(len(xy))
+    codes = categories.cat.codes.to_numpy()
+    point_colors = np.array([*(colors[name] for name in names), MISSING])[codes]
+    axes.scatter(*xy[order].T, s=point_size(len(xy)), c=point_colors[order], linewidths=0, rasterized=True)
+    if on_data:
+        for code, name in enumerate(names):
+            middle = np.median(xy[codes == code], axis=0)
+            axes.text(*middle, name, ha="center", va="center", fontsize=8, weight="bold",
+                      bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
+    handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
+    columns = ceil(len(names) / 16)
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, handletextpad=0.2)
+
+
+def scatter_values(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, *, cmap: str = SEQUENTIAL) -> None:
+    """Scatter ``(n_cells, 2)`` points coloured by a number, the highest on top, with a colour bar."""
+    order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
+    points = axes.scatter(*xy[order].T, s=point_size(len(xy)), c=values[order], cmap=cmap, linewidths=0, rasterized=True)
+    axes.figure.colorbar(points, cax=axes.inset_axes((1.03, 0.1, 0.035, 0.8)), label=label)
+
+
+def bare_umap_axes(axes: Axes, title: str) -> None:
+    """UMAP axes carry names but no ticks: their scale has no meaning."""
+    axes.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])

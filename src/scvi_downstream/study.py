@@ -1,0 +1,157 @@
+"""From the user's parameters to typed, complete ones: defaults, sweeps, models that apply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.families import explain, parse_spec
+from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.parameters import Keys, Options, StudyParameters, TrainingOptions
+
+DEMO = "pbmc68k"
+DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
+_MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
+_RESERVED = ("pca", "harmony", "keys", "unintegrated")
+
+
+def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check all parameters and add what follows from them.
+
+    Parameters
+    ----------
+    raw
+        ``parameters*.yml`` after environment and ``--params``.
+
+    Returns
+    -------
+    The same, typed and complete, with ``keys`` (the obs columns in one place), every model of ``sweep:`` among
+    ``models``, and each model's own ``name`` and ``training``.
+
+    Raises
+    ------
+    InputError
+        Unknown or wrong parameter, naming it and the closest there is.
+    """
+    plain = {name: value for name, value in raw.items() if name != "keys"}
+    try:
+        study = StudyParameters.model_validate(_demo_defaults(plain))
+    except ValidationError as error:
+        raise InputError(f"parameter {explain(error, StudyParameters, '')}") from None
+    models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
+    if study.primary not in models:
+        raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
+    keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
+    return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
+
+
+def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
+    """The options of each pipeline, and ``keys``, as objects.
+
+    Parameters
+    ----------
+    parameters
+        As :func:`complete_parameters` returns them.
+    """
+    types = {name: field.annotation for name, field in StudyParameters.model_fields.items()} | {"keys": Keys}
+    return {
+        name: kind.model_validate(parameters[name])
+        for name, kind in types.items()
+        if isinstance(kind, type) and issubclass(kind, Options)
+    }
+
+
+def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
+    """Every model of the study by name, those of the sweep after the one they vary.
+
+    Raises
+    ------
+    InputError
+        A name, family, option or sweep that does not exist, or a start (``init_from``) that cannot be used.
+    """
+    for name in study.sweep:
+        if name not in study.models:
+            raise InputError(f"sweep.{name}: no such model{closest(name, study.models)}")
+    options: dict[str, Mapping[str, Any]] = {}
+    for name, given in study.models.items():
+        _check_entry(name, given)
+        options[name] = given
+        for variant, changes in _cross(name, study.sweep.get(name, {})):
+            options[variant] = {**given, **changes}
+    specs = {name: _spec(name, given, study.training) for name, given in options.items()}
+    return {
+        name: _with_sizes_of_start(spec, options[name], specs, study.training) if spec.init_from else spec
+        for name, spec in specs.items()
+    }
+
+
+def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    if raw.get("input") != DEMO:
+        return _without_empty_keys(raw)
+    unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
+    return _without_empty_keys({**raw, **unset})
+
+
+def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
+    return {name: (None if value == "" and name in StudyParameters.model_fields else value) for name, value in raw.items()}
+
+
+def _check_entry(name: str, options: object) -> None:
+    if not _MODEL_NAME.match(name) or name in _RESERVED:
+        raise InputError(
+            f"models.{name}: use letters, digits and underscores, beginning with a letter, and none of {', '.join(_RESERVED)}"
+        )
+    if not isinstance(options, Mapping):
+        raise InputError(f"models.{name}: give a family and options, such as {{family: SCVI, n_latent: 10}}, not {options!r}")
+
+
+def _spec(name: str, options: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
+    own = options.get("training") or {}
+    return parse_spec({**options, "name": name, "training": {**training.model_dump(), **own}})
+
+
+def _cross(name: str, lists: Mapping[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
+    for option, values in lists.items():
+        if not values:
+            raise InputError(f"sweep.{name}.{option} is an empty list; give at least one value")
+        if len(set(map(str, values))) < len(values):
+            raise InputError(f"sweep.{name}.{option} names a value twice: {values}")
+    if not lists:
+        return []
+    variants = []
+    for values in product(*lists.values()):
+        changes = dict(zip(lists, values, strict=True))
+        suffix = "_".join(_abbreviation(option, value) for option, value in changes.items())
+        variants.append((f"{name}_{suffix}", changes))
+    return variants
+
+
+def _abbreviation(option: str, value: object) -> str:
+    short = option.removeprefix("n_").replace("_", "")
+    return short + re.sub(r"[^A-Za-z0-9]", "p", str(value))
+
+
+def _with_sizes_of_start(
+    spec: ModelSpec, given: Mapping[str, Any], specs: Mapping[str, ModelSpec], training: TrainingOptions
+) -> ModelSpec:
+    """Take over the hyperparameters of the model whose weights are the start."""
+    where = f"models.{spec.name}"
+    start = specs.get(str(spec.init_from))
+    if start is None:
+        raise InputError(f"{where}.init_from '{spec.init_from}' is not a model of the study{closest(str(spec.init_from), specs)}")
+    if start.family not in spec.initialisable_from:
+        allowed = ", ".join(sorted(spec.initialisable_from)) or "no family"
+        raise InputError(f"{where}.init_from: {spec.family} can start from {allowed}, but '{start.name}' is {start.family}")
+    shared = {name: value for name, value in start.hyperparameters.items() if name in spec.hyperparameters}
+    for name in given:
+        if name in shared and getattr(spec, name) != shared[name]:
+            raise InputError(
+                f"{where}.{name} is {getattr(spec, name)!r}, but the model takes its sizes from '{start.name}', "
+                f"where it is {shared[name]!r}; leave it out or drop init_from"
+            )
+    return _spec(spec.name, {**given, **shared}, training)

@@ -1,0 +1,61 @@
+"""What a finished run says last: where the results are and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scvi_downstream.progress import duration
+
+if TYPE_CHECKING:
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
+
+_FOR_PEOPLE = {
+    "report": "report, for the browser",
+    "analysed": "all results in one AnnData, for scanpy and CELLxGENE",
+    "leaderboard": "models compared",
+    "de_results": "differential expression",
+    "markers": "markers",
+    "expression": "denoised expression",
+}
+
+
+def run_summary(
+    parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
+) -> str:
+    """Plain lines for the terminal.
+
+    Parameters
+    ----------
+    parameters
+        Complete parameters of the study.
+    pipeline
+        What was run.
+    catalog
+        Where its outputs are.
+    seconds
+        Wall time of the run.
+    """
+    written = pipeline.all_outputs()
+    lines = ["", f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}."]
+    for name, what in _FOR_PEOPLE.items():
+        if name in written:
+            lines.append(f"  {what:<52} {_short(Path(catalog[name]._filepath))}")
+    lines += _findings(written, catalog)
+    lines += ["Next: open the report; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
+    return "\n".join(lines)
+
+
+def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
+    if "champion" not in written:
+        return []
+    return [f"  Champion: {catalog['champion'].load().get('reason', '')}"]
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

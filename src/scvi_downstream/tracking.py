@@ -1,0 +1,217 @@
+"""MLflow, and the only file that knows it: one parent run a `kedro run`, one child run a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+# MLflow honours only this spelling; it must be set before the first import.
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+_MOST_METRICS_A_CALL = 1000
+_MOST_PARAMS_A_CALL = 100
+_LONGEST_PARAM = 6000
+_PARENT_TAG = "mlflow.parentRunId"
+_PROCESS_TAG = "process"
+
+
+def tracking_uri(configured: str | None, project: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, else the configured address, else SQLite at an absolute path in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+
+
+class StudyTracker:
+    """Runs of one `kedro run` in a tracking store.
+
+    Parameters
+    ----------
+    uri
+        Of the tracking store.
+    experiment
+        Name of the experiment: the study.
+    artifacts
+        Folder of the artifacts when the store is a file of this machine.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
+        import logging
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        self.uri = uri
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._experiment = self._find_or_create(experiment, artifacts if uri.startswith("sqlite") else None)
+        self._parent: str | None = None
+        self._children: dict[str, str] = {}
+
+    @property
+    def parent_id(self) -> str | None:
+        """Identifier of the parent run."""
+        return self._parent
+
+    def start(self, name: str, models: Iterable[str], tags: Mapping[str, str]) -> None:
+        """Open the parent run and a child for each model, after closing runs whose process is gone."""
+        self._close_abandoned()
+        process = {_PROCESS_TAG: _this_process()}
+        self._parent = self._create(name, {**tags, **process})
+        for model in models:
+            self._children[model] = self._create(model, {**tags, **process, _PARENT_TAG: self._parent, "model": model})
+
+    def log_parameters(self, model: str | None, parameters: Mapping[str, Any]) -> None:
+        """Log nested parameters under dotted names, to the model's run or (``None``) to the parent."""
+        from mlflow.entities import Param
+
+        flat = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in flatten(parameters).items()]
+        for start in range(0, len(flat), _MOST_PARAMS_A_CALL):
+            self._client.log_batch(self._run(model), params=flat[start : start + _MOST_PARAMS_A_CALL])
+
+    def log_metrics(self, model: str | None, metrics: Mapping[str, Any]) -> None:
+        """Log the finite numbers among ``metrics``; the rest are tags."""
+        from mlflow.entities import Metric, RunTag
+
+        now = _milliseconds()
+        numbers, words = [], []
+        for name, value in flatten(metrics).items():
+            if isinstance(value, bool | str):
+                words.append(RunTag(name, str(value)[:_LONGEST_PARAM]))
+            elif isinstance(value, int | float) and math.isfinite(value):
+                numbers.append(Metric(name, float(value), now, 0))
+        self._client.log_batch(self._run(model), metrics=numbers, tags=words)
+
+    def log_curves(self, model: str, history: pd.DataFrame) -> None:
+        """Log every column of ``history`` by its index, the epoch."""
+        from mlflow.entities import Metric
+
+        now = _milliseconds()
+        points = [
+            Metric(str(curve), float(value), now, int(epoch))
+            for curve, values in history.items()
+            for epoch, value in values.items()
+            if math.isfinite(value)
+        ]
+        for start in range(0, len(points), _MOST_METRICS_A_CALL):
+            self._client.log_batch(self._run(model), metrics=points[start : start + _MOST_METRICS_A_CALL])
+
+    def log_file(self, model: str | None, path: Path, folder: str) -> None:
+        """Keep a file with the run."""
+        self._client.log_artifact(self._run(model), str(path), folder)
+
+    def log_data(self, study: str, source: str, summary: Mapping[str, Any]) -> None:
+        """Record which counts went in: name, source, fingerprint and shape."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        profile = {name: summary[name] for name in ("n_cells", "n_genes") if name in summary}
+        data = Dataset(
+            name=study,
+            digest=str(summary.get("data_fingerprint", ""))[:36],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        for model in (None, *self._children):
+            self._client.log_inputs(self._run(model), datasets=[DatasetInput(data, [])])
+
+    def register_champion(self, name: str, folder: Path, description: str) -> str:
+        """Register a saved model under ``name`` with the alias ``champion``; returns the version."""
+        from mlflow.exceptions import MlflowException
+
+        run = self._run(None)
+        self._client.log_artifacts(run, str(folder), "champion")
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(run).info.artifact_uri}/champion"
+        version = self._client.create_model_version(name, source, run_id=run, description=description)
+        self._client.set_registered_model_alias(name, "champion", version.version)
+        return str(version.version)
+
+    def finish(self, status: str, reason: str | None = None) -> None:
+        """Close the children and the parent as ``FINISHED``, ``FAILED`` or ``KILLED``; once."""
+        for run in [*self._children.values(), self._parent]:
+            if run is None:
+                continue
+            if reason:
+                self._client.set_tag(run, "error", reason[:_LONGEST_PARAM])
+            self._client.set_terminated(run, status=status)
+        self._parent, self._children = None, {}
+
+    def finish_failed_model(self, model: str, reason: str) -> None:
+        """Say in the run of the model whose node failed why it did."""
+        if model in self._children:
+            self._client.set_tag(self._children[model], "failed_node", reason[:_LONGEST_PARAM])
+
+    def _find_or_create(self, experiment: str, artifacts: Path | None) -> str:
+        found = self._client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (artifacts / experiment).resolve().as_uri() if artifacts else None
+        return str(self._client.create_experiment(experiment, artifact_location=location))
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+        return str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)
+
+    def _run(self, model: str | None) -> str:
+        run = self._parent if model is None else self._children.get(model)
+        if run is None:
+            raise KeyError(f"no open run for {model or 'the study'}")
+        return run
+
+    def has(self, model: str) -> bool:
+        """Whether the model has a child run."""
+        return model in self._children
+
+    def _close_abandoned(self) -> None:
+        """Mark as KILLED what processes of this machine left open when they died."""
+        open_runs = self._client.search_runs([self._experiment], "attributes.status = 'RUNNING'")
+        for run in open_runs:
+            if _is_gone(run.data.tags.get(_PROCESS_TAG, "")):
+                self._client.set_terminated(run.info.run_id, status="KILLED")
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _this_process() -> str:
+    import psutil
+
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def _is_gone(process: str) -> bool:
+    import psutil
+
+    node, _, rest = process.rpartition(":")[0].rpartition(":")
+    created = process.rpartition(":")[2]
+    if node != platform.node() or not rest.isdigit():
+        return False
+    try:
+        return f"{psutil.Process(int(rest)).create_time():.0f}" != created
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,53 @@
+"""What many tests share: the demonstration's cells, prepared once, and a briefly fitted model."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from typing import TYPE_CHECKING  # noqa: E402
+
+import pytest  # noqa: E402
+
+from scvi_downstream.parameters import Keys, PreparationOptions  # noqa: E402
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scvi_downstream.models import SavedModel
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    """Keys of the demonstration."""
+    return Keys(batch_key="batch", label_key="cell_type")
+
+
+@pytest.fixture(scope="session")
+def pbmc_counts(keys: Keys) -> AnnData:
+    """700 PBMCs × 765 genes as the preparation pipeline hands them on."""
+    from scvi_downstream.datasets import CountsInputDataset
+    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+
+    counts, _, _ = prepare_counts(
+        CountsInputDataset(source="pbmc68k").load(), None, keys, PreparationOptions(n_top_genes=300)
+    )
+    return counts
+
+
+@pytest.fixture(scope="session")
+def fitted_scvi(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
+    """A scVI model fitted for a few epochs and saved by the dataset."""
+    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.pipelines.training.nodes import train_model
+
+    folder = tmp_path_factory.mktemp("fitted")
+    spec = {"name": "scvi", "family": "SCVI", "n_latent": 5, "n_hidden": 32, "training": {"max_epochs": 15}}
+    store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
+    model, _, _ = train_model(pbmc_counts, spec, keys, 0, "cpu", store)
+    dataset = ScviModelDataset(filepath=str(folder / "scvi"))
+    dataset.save(model)
+    return dataset.load()

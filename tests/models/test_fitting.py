@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scvi_downstream.models import parse_spec
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.fitting import Fit, epochs_for, fit, reproducible
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scvi_downstream.parameters import Keys
+
+
+def fit_briefly(
+    counts: AnnData, keys: Keys, folder: Path, *, seed: int = 0, family: str = "SCVI", **training: Any
+) -> Fit:
+    spec = parse_spec(
+        {"name": "brief", "family": family, "n_latent": 4, "n_hidden": 16, "training": {"max_epochs": 6, **training}}
+    )
+    genes = counts[:, counts.var["highly_variable"]].copy()
+    with reproducible(seed):
+        model = spec.build(genes, keys)
+    label_key = keys.label_key if spec.needs else None
+    return fit(model, spec, seed=seed, accelerator="cpu", checkpoints=CheckpointStore(folder), label_key=label_key)
+
+
+def weights(result: Fit) -> np.ndarray:
+    return np.concatenate([tensor.numpy().ravel() for tensor in result.model.module.state_dict().values()])
+
+
+def test_epochs_fall_with_the_number_of_cells() -> None:
+    assert epochs_for(700) == 400
+    assert epochs_for(20_000) == 400
+    assert epochs_for(200_000) == 40
+    assert epochs_for(10_000_000) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI"])
+def test_the_same_seed_gives_the_same_bits(pbmc_counts: AnnData, keys: Keys, tmp_path: Path, family: str) -> None:
+    first = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2)
+    second = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2)
+    other = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2, seed=1)
+    assert np.array_equal(weights(first), weights(second))
+    pd.testing.assert_frame_equal(first.history, second.history)
+    assert not np.array_equal(weights(first), weights(other))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_killed_training_goes_on_bit_for_bit(
+    pbmc_counts: AnnData, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, early_stopping: bool
+) -> None:
+    from scvi_downstream.models import callbacks
+
+    whole = fit_briefly(pbmc_counts, keys, tmp_path / "whole", early_stopping=early_stopping)
+
+    def kill(self: object, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 3:
+            raise KeyboardInterrupt
+
+    options = {"early_stopping": early_stopping, "checkpoint_every_seconds": 1e-6}
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.EpochProgress, "on_train_epoch_end", kill)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            fit_briefly(pbmc_counts, keys, tmp_path / "killed", **options)
+    assert CheckpointStore(tmp_path / "killed").exists()
+    resumed = fit_briefly(pbmc_counts, keys, tmp_path / "killed", **options)
+    assert len(resumed.history) == len(whole.history)
+    pd.testing.assert_frame_equal(resumed.history, whole.history)
+    assert np.array_equal(weights(resumed), weights(whole))
+    assert not CheckpointStore(tmp_path / "killed").exists()
+
+
+@pytest.mark.slow
+def test_keeps_the_epoch_with_the_lowest_validation_loss(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+    result = fit_briefly(
+        pbmc_counts, keys, tmp_path, lr=0.05, max_epochs=30, early_stopping_patience=5, n_epochs_kl_warmup=1
+    )
+    best = int(result.history["elbo_validation"].idxmin())
+    assert result.summary["best_epoch"] == best
+    at_best = -float(result.model.get_elbo(indices=result.model.validation_indices))
+    assert abs(at_best / result.history.loc[best, "elbo_validation"] - 1) < 0.02
+
+
+@pytest.mark.slow
+def test_a_last_mini_batch_of_one_cell_is_avoided(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+    result = fit_briefly(pbmc_counts[:171].copy(), keys, tmp_path, max_epochs=1, batch_size=17)
+    assert result.summary["n_train"] % 17 == 1
+    assert result.summary["batch_size"] == 16
+
+
+@pytest.mark.slow
+def test_a_loss_that_becomes_nan_says_so(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"lower training\.lr"):
+        fit_briefly(pbmc_counts, keys, tmp_path, lr=1e6, max_epochs=10)
+
+
+@pytest.mark.slow
+def test_the_summary_says_what_was_done(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+    summary = fit_briefly(pbmc_counts, keys, tmp_path, max_epochs=2).summary
+    assert (summary["n_train"], summary["n_validation"], summary["n_test"]) == (560, 70, 70)
+    assert summary["epochs"] == 2
+    assert not summary["stopped_early"]
+    assert summary["seconds"] > 0
+    assert summary["peak_memory_mb"] > 100
+    assert summary["device"] == "cpu"

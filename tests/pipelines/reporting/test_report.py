@@ -1,0 +1,172 @@
+import base64
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods, write_references
+from scvi_downstream.study import complete_parameters
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; refuses tags that do not close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def render(parameters, preparation_summary, training_summary, contents) -> str:
+    methods = write_methods(parameters, preparation_summary, training_summary)
+    references = write_references(methods)
+    return render_report(parameters, methods, references, preparation_summary, **contents)
+
+
+@pytest.fixture(scope="session")
+def html(parameters, preparation_summary, training_summary, contents) -> str:
+    return render(parameters, preparation_summary, training_summary, contents)
+
+
+@pytest.fixture(scope="session")
+def page(html) -> Page:
+    return Page(html)
+
+
+def test_loads_nothing_from_outside(html, page):
+    assert html.startswith("<!DOCTYPE html>")
+    for tag, attributes in page.tags:
+        for name in ("src", "srcset", "data", "poster", "action"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+        if tag != "a":
+            assert attributes.get("href", "data:,") == "data:,"
+    styles = "".join(re.findall(r"<style>(.*?)</style>", html, re.DOTALL))
+    assert "url(" not in styles
+    assert "@import" not in styles
+    assert "fetch(" not in html
+    assert "plotly" not in html
+
+
+def test_every_figure_is_embedded_with_its_caption(page, contents):
+    figures = {name: content for name, content in contents.items() if isinstance(content, bytes)}
+    images = [image for image in page.all("img") if "src" in image]
+    assert {image["src"] for image in images} == {
+        "data:image/png;base64," + base64.b64encode(png).decode() for png in figures.values()
+    }
+    assert all(image["alt"] and int(image["width"]) > 0 for image in images)
+    # 3 inches are 288 CSS pixels, whatever the resolution of the file.
+    assert images[0]["width"] == "288"
+
+
+def test_contents_lead_to_sections_that_exist(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a") if attributes["href"].startswith("#")]
+    assert {"#overview", "#quality-control", "#comparison", "#methods", "#parameters", "#versions"} <= set(
+        links
+    )
+    assert {link[1:] for link in links} <= set(ids)
+
+
+def test_tables_have_captions_and_headings(html, page):
+    assert html.count("<caption>") == len(page.all("table")) > 3
+    assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
+
+
+def test_long_tables_are_cut_and_point_to_the_file(page, parameters):
+    rows = parameters["reporting"]["table_rows"]
+    assert "GENE0" in page.text
+    assert f"GENE{rows}" not in page.text.split("References")[0]
+    assert f"{2 * rows} of 50 rows (2 groups); all of them:" in page.text
+    assert any(link["href"] == "../../07_model_output/pbmc68k/markers.csv" for link in page.all("a"))
+
+
+def test_numbers_are_written_for_people(page):
+    assert "1.23" in page.text
+    assert "1.23456" not in page.text
+    assert "3e-12" in page.text
+
+
+def test_interactive_page_is_linked_not_embedded(page):
+    assert any(link["href"] == "scvi/umap_3d.html" for link in page.all("a"))
+
+
+def test_says_what_was_found_and_what_was_left_out(page):
+    text = re.sub(r"\s+", " ", page.text)
+    for said in (
+        "Champion scanvi has the highest scib_total.",
+        "Resolution 1 is the finest that is stable.",
+        "20 to 60 of 500 genes differ at an expected FDR of 0.05 (2 comparisons)",
+        "Wilcoxon confirms 60% of them",
+        "The model predicts held-out counts better than the mean of each gene.",
+        "Pseudobulk tests were left out, since sample_key is empty",
+        "Conditions were not compared, since condition_key is empty",
+        "Integration metrics kbet, bras left out: One batch only.",
+    ):
+        assert said in text, said
+    assert "pseudobulk confirms" not in text
+
+
+def test_warnings_stand_out_and_are_escaped(html):
+    callout = re.search(r'<aside class="callout".*?</aside>', html, re.DOTALL)
+    assert callout
+    assert "&lt;holds&gt;" in callout[0]
+
+
+def test_champion_is_marked_wherever_models_are_listed(html):
+    rows = re.findall(r'<tr class="champion">\s*<th[^>]*>(\w+)', html)
+    assert rows == ["scanvi"]
+
+
+def test_empty_table_says_so(page):
+    assert "Strongest genes of each comparison. The table is empty" in page.text
+
+
+def test_parameters_versions_and_fingerprint_are_there(page, parameters, preparation_summary):
+    for said in ("n_top_genes: 2000", "scvi-tools", preparation_summary["data_fingerprint"], "seed: 0"):
+        assert said in page.text
+
+
+def test_same_input_same_page_but_for_the_time(
+    html, parameters, preparation_summary, training_summary, contents
+):
+    again = render(parameters, preparation_summary, training_summary, contents)
+    time = re.compile(r"<time.*?</time>")
+    assert time.sub("", again) == time.sub("", html)
+
+
+def test_models_left_out_say_why(raw_parameters, preparation_summary, training_summary):
+    parameters = complete_parameters(raw_parameters | {"input": "mine.h5ad", "batch_key": "batch"})
+    page = Page(render(parameters, preparation_summary, training_summary, {}))
+    assert "scanvi was left out: SCANVI needs label_key, which is empty." in page.text
+    assert "Nothing was compared with cell types" in page.text
+
+
+def test_title_is_the_users(raw_parameters, preparation_summary, training_summary):
+    parameters = complete_parameters(
+        raw_parameters | {"reporting": {"title": "Blood <cells>", "table_rows": 3}}
+    )
+    html = render(parameters, preparation_summary, training_summary, {})
+    assert "<h1>Blood &lt;cells&gt;</h1>" in html
+    assert "Study pbmc68k" in html
