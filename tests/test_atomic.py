@@ -8,12 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scvi_downstream.atomic import replacing
 from scvi_downstream.errors import InputError
+
+
+def names(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+def fill(folder: Path, name: str) -> None:
+    folder.mkdir()
+    (folder / name).write_text(name)
 
 
 def test_file_appears_when_complete_and_parents_are_made(tmp_path: Path) -> None:
@@ -23,30 +33,27 @@ def test_file_appears_when_complete_and_parents_are_made(tmp_path: Path) -> None
         assert temporary.parent == target.parent
         assert not target.exists()
     assert target.read_text() == "new"
-    assert os.listdir(target.parent) == ["table.csv"]
+    assert names(target.parent) == ["table.csv"]
 
 
 @pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt()])
-def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
-    target = tmp_path / "table.csv"
-    target.write_text("old")
-    with pytest.raises(type(error)), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise error
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["table.csv"]
-
-
-def test_failure_leaves_the_old_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [Path.touch, Path.mkdir])
+def test_failure_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, error: BaseException, write: Callable[[Path], None]
+) -> None:
     target = tmp_path / "model"
-    target.mkdir()
-    (target / "model.pt").write_text("old")
-    with pytest.raises(ValueError, match="wrong"), replacing(target) as temporary:
-        temporary.mkdir()
-        (temporary / "model.pt").write_text("half")
-        raise ValueError("wrong")
-    assert (target / "model.pt").read_text() == "old"
-    assert os.listdir(tmp_path) == ["model"]
+    write(target)
+    before = target.stat().st_ino
+
+    def write_half() -> None:
+        with replacing(target) as temporary:
+            write(temporary)
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert target.stat().st_ino == before
+    assert names(tmp_path) == ["model"]
 
 
 def test_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -55,8 +62,8 @@ def test_folder_is_replaced_whole(tmp_path: Path) -> None:
         with replacing(target) as temporary:
             temporary.mkdir()
             (temporary / content).write_text(content)
-    assert os.listdir(target) == ["two"]
-    assert os.listdir(tmp_path) == ["model"]
+    assert names(target) == ["two"]
+    assert names(tmp_path) == ["model"]
 
 
 def test_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +79,8 @@ def test_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Path, "rename", refuse_new)
     with pytest.raises(InputError, match="input/output error"), replacing(target) as temporary:
-        temporary.mkdir()
-        (temporary / "new").write_text("new")
-    assert os.listdir(target) == ["old"]
+        fill(temporary, "new")
+    assert names(target) == ["old"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_killed_process_leaves_the_old_file_and_the_next_write_cleans_up(tmp_pat
     assert target.read_text() == "old"
     with replacing(target) as temporary:
         temporary.write_text("new")
-    assert os.listdir(tmp_path) == ["table.csv"]
+    assert names(tmp_path) == ["table.csv"]
 
 
 def test_leftover_of_another_machine_goes_after_a_day(tmp_path: Path) -> None:

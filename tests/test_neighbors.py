@@ -55,6 +55,7 @@ def test_nan_is_refused_with_the_likely_reason() -> None:
         find_neighbors(np.full((5, 2), np.nan), 3, exact=True, seed=0)
 
 
+@pytest.mark.slow
 def test_connectivities_equal_scanpy() -> None:
     import scanpy as sc
     from anndata import AnnData

@@ -37,7 +37,9 @@ class Keys(Options):
             for name in ("batch_key", "label_key", "sample_key", "condition_key")
             if getattr(self, name)
         }
-        return named | {f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)}
+        return named | {
+            f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)
+        }
 
 
 class CellFilters(Options):
@@ -61,7 +63,16 @@ class PreparationOptions(Options):
     mitochondrial_prefixes: tuple[str, ...] = ("MT-", "mt-", "Mt-")
     gene_symbols: str | None = None
     n_top_genes: PositiveInt = 2000
-    unknown_labels: tuple[str, ...] = ("unknown", "unassigned", "unlabeled", "unlabelled", "na", "nan", "none", "")
+    unknown_labels: tuple[str, ...] = (
+        "unknown",
+        "unassigned",
+        "unlabeled",
+        "unlabelled",
+        "na",
+        "nan",
+        "none",
+        "",
+    )
     metadata_key: str | None = None
 
 
@@ -90,7 +101,9 @@ class TrainingOptions(Options):
     @model_validator(mode="after")
     def _leave_cells_for_the_test_set(self) -> TrainingOptions:
         if self.train_size + self.validation_size > 1:
-            raise ValueError(f"train_size + validation_size is {self.train_size + self.validation_size}, above 1")
+            raise ValueError(
+                f"train_size + validation_size is {self.train_size + self.validation_size}, above 1"
+            )
         return self
 
 
@@ -107,13 +120,6 @@ class EmbeddingOptions(Options):
     color_by: tuple[str, ...] = ()
 
 
-class ResamplingOptions(Options):
-    """How clusterings are tested for stability."""
-
-    share: Share = 0.5
-    replicates: PositiveInt = 5
-
-
 class ClusteringOptions(Options):
     """Leiden resolutions, k-means and hierarchical clustering."""
 
@@ -121,8 +127,8 @@ class ClusteringOptions(Options):
     kmeans_k: PositiveInt | None = None
     kmeans_max_k: Annotated[int, Field(ge=2)] = 20
     hierarchical_k: PositiveInt | None = None
-    min_stability: Annotated[float, Field(ge=0, le=1)] = 0.8
-    resampling: ResamplingOptions = ResamplingOptions()
+    min_stability: Annotated[float, Field(ge=0, le=1)] = 0.75
+    stability_replicates: PositiveInt = 5
 
 
 class MarkerOptions(Options):
@@ -189,7 +195,11 @@ class EvaluationOptions(Options):
 class ChampionRule(Options):
     """The champion has the best first criterion that is present in the leaderboard."""
 
-    criteria: Annotated[tuple[str, ...], Field(min_length=1)] = ("scib_total", "scib_bio_conservation", "elbo_test")
+    criteria: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "scib_total",
+        "scib_bio_conservation",
+        "elbo_test",
+    )
     within: Annotated[float, Field(ge=0)] = 0.0
     tie_breaker: str = "seconds"
 

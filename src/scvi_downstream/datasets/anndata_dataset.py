@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class AnnDataDataset(AbstractDataset):
     """``AnnDataDataset`` loads and saves an ``anndata.AnnData``; the suffix says in which format.
 
-    Each load reads the file anew, so a consumer never shares arrays with another one. Text columns whose values
-    repeat become categories, as in anndata's own files, but the object that is saved is left as it is.
+    Each load reads the file anew, so a consumer never shares arrays with another one. Text columns whose
+    values repeat become categories, as in anndata's own files; the object that is saved stays as it is.
 
     Examples
     --------

@@ -18,6 +18,7 @@ from scvi_downstream.datasets.reading import reading
 from scvi_downstream.errors import InputError
 
 _FIELD = re.compile(r'("(?:[^"]|"")*"|[^,"\r\n]*)(?:,|\r?\n|$)')
+_CATEGORIES = "categories"
 _NUMBERS = ("boolean", "empty", "floating", "integer", "mixed-integer-float")
 
 
@@ -84,14 +85,14 @@ class TableDataset(AbstractDataset):
         """Read the whole table."""
         with reading(self._filepath, "a table"):
             if self._filepath.suffix == ".parquet":
-                return pd.read_parquet(self._filepath, **self._load_args)
+                return _with_categories(pd.read_parquet(self._filepath, **self._load_args))
             return _read_csv(self._filepath, **self._load_args)
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table; a file that is there is replaced when the new one is complete."""
         with replacing(self._filepath) as temporary:
             if self._filepath.suffix == ".parquet":
-                data.to_parquet(temporary, **self._save_args)
+                _noting_categories(data).to_parquet(temporary, **self._save_args)
             else:
                 _write_csv(data, temporary, **self._save_args)
 
@@ -117,6 +118,34 @@ def _head_of_parquet(path: Path, nrows: int) -> pd.DataFrame:
         if first is None:
             return file.read().to_pandas()
         return pa.Table.from_batches([first]).to_pandas()
+
+
+def _noting_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, with a note of the categories that Parquet forgets: numbers, and all without rows."""
+    forgotten = {
+        str(name): {
+            "values": column.cat.categories.tolist(),
+            "dtype": str(column.cat.categories.dtype),
+            "ordered": bool(column.cat.ordered),
+        }
+        for name, column in table.items()
+        if isinstance(column.dtype, pd.CategoricalDtype)
+        and column.cat.categories.dtype.kind in "biufOU"
+        and (table.empty or column.cat.categories.dtype.kind in "biuf")
+    }
+    if not forgotten:
+        return table
+    noted = table.copy(deep=False)
+    noted.attrs = table.attrs | {_CATEGORIES: forgotten}
+    return noted
+
+
+def _with_categories(table: pd.DataFrame) -> pd.DataFrame:
+    for name, noted in table.attrs.pop(_CATEGORIES, {}).items():
+        if name in table:
+            categories = pd.Index(noted["values"], dtype=noted["dtype"])
+            table[name] = pd.Categorical(table[name], categories=categories, ordered=noted["ordered"])
+    return table
 
 
 def _write_csv(table: pd.DataFrame, path: Path, **save_args: Any) -> None:

@@ -66,15 +66,13 @@ def read_ten_x_folder(folder: Path) -> AnnData:
                 f"{file} has {len(names)} lines, but {matrix_file.name} is for {size}; one is incomplete"
             )
 
-    # Files of one column hold identifiers only, which are names then.
-    var = pd.DataFrame(
-        {"gene_ids": features[0].to_numpy()},
-        index=pd.Index(features[min(1, features.shape[1] - 1)].to_numpy()),
-    )
+    names = features[min(1, features.shape[1] - 1)]  # files of one column hold identifiers only
+    var = pd.DataFrame({"gene_ids": features[0].to_numpy()}, index=pd.Index(names.to_numpy()))
     if features.shape[1] > 2:
         var["feature_types"] = pd.Categorical(features[2])
-    adata = AnnData(counts, obs=pd.DataFrame(index=pd.Index(barcodes[0].to_numpy())), var=var)
-    return _finished(adata, folder)
+    with reading(folder, "a 10x matrix folder"):
+        adata = AnnData(counts, obs=pd.DataFrame(index=pd.Index(barcodes[0].to_numpy())), var=var)
+        return _finished(adata, folder)
 
 
 def read_ten_x_h5(path: Path) -> AnnData:
@@ -92,6 +90,7 @@ def _finished(adata: AnnData, path: Path) -> AnnData:
             "%s: %d features that are no genes (antibodies, guides, …) are left out", path.name, others
         )
         adata = adata[:, (types == _EXPRESSION).to_numpy()].copy()
+    adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
     adata.var_names_make_unique()
     return adata
 

@@ -52,7 +52,7 @@ def _draw_stability(axes: Axes, stability: pd.DataFrame, summary: dict[str, Any]
     by_resolution = stability.groupby("resolution")["ari"]
     mean, low, high = by_resolution.mean(), by_resolution.min(), by_resolution.max()
     chosen = summary["recommended_resolution"]
-    axes.fill_between(mean.index, low, high, color=BLUE, alpha=0.2, linewidth=0, label="range over subsets")
+    axes.fill_between(mean.index, low, high, color=BLUE, alpha=0.2, linewidth=0, label="range")
     axes.plot(mean.index, mean, color=BLUE, marker="o", label="mean")
     axes.plot(
         [chosen], [mean[chosen]], marker="o", ms=11, mfc="none", mec=ORANGE, mew=2, ls="", label="recommended"
@@ -71,7 +71,7 @@ def _draw_stability(axes: Axes, stability: pd.DataFrame, summary: dict[str, Any]
     axes.set(
         title="Leiden: stability (numbers: clusters)",
         xlabel="resolution",
-        ylabel="ARI of subsets with all cells",
+        ylabel="ARI between halves of the cells",
         ylim=(min(0.0, float(low.min())), 1.09),
     )
     axes.legend(loc="lower left")
@@ -104,6 +104,12 @@ def _draw_silhouette(axes: Axes, silhouette: pd.DataFrame) -> None:
 
 
 def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
+    axes.set(title="agreement (ARI)")
+    if agreement.empty:
+        axes.text(
+            0.5, 0.5, "no two clusterings to compare", ha="center", va="center", transform=axes.transAxes
+        )
+        return
     rows = list(dict.fromkeys(agreement["clustering_a"]))
     columns = list(dict.fromkeys([*rows, *agreement["clustering_b"]]))
     ari = agreement.set_index(["clustering_a", "clustering_b"])["ari"]
@@ -124,7 +130,6 @@ def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
                 fontsize=7,
                 color="white" if value < 0.6 else "black",
             )
-    axes.set(title="agreement (ARI)")
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right")
     axes.set_yticks(range(len(table)), table.index)
     axes.spines[:].set_visible(False)

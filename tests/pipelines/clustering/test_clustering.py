@@ -48,7 +48,7 @@ def cluster_all(latent: pd.DataFrame, options: ClusteringOptions = OPTIONS) -> t
 @pytest.fixture(scope="module")
 def blobs() -> pd.DataFrame:
     generator = np.random.default_rng(0)
-    return latent_of((4 * generator.normal(size=(6, 10)))[PLANTED] + generator.normal(size=(len(PLANTED), 10)))
+    return latent_of(6 * np.eye(6, 10)[PLANTED] + generator.normal(size=(len(PLANTED), 10)))
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,13 @@ def test_planted_groups_are_found_by_all_three_methods(clustered: tuple[pd.DataF
     assert summary["recommended_column"] in clusters
     assert f"Resolution {summary['recommended_resolution']:g} (6 clusters)" in summary["reason"]
     assert list(clusters) == [
-        *(f"leiden_{resolution}" for resolution in ("0.25", "0.5", "1", "1.5", "2")), "leiden", "kmeans", "hierarchical",
+        "leiden_0.25", "leiden_0.5", "leiden_1", "leiden_1.5", "leiden_2", "leiden", "kmeans", "hierarchical",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("n_cells", "n_dims", "seed"), [(300, 2, 0), (500, 5, 1), (700, 10, 2), (700, 10, 3), (400, 30, 4)])
+@pytest.mark.parametrize(
+    ("n_cells", "n_dims", "seed"), [(300, 2, 0), (500, 5, 1), (700, 10, 2), (700, 10, 3), (400, 30, 4)]
+)
 def test_noise_has_no_stable_clusters_and_the_summary_says_so(n_cells: int, n_dims: int, seed: int) -> None:
     latent = latent_of(np.random.default_rng(seed).normal(size=(n_cells, n_dims)))
     _, summary = cluster_all(latent, OPTIONS.model_copy(update={"kmeans_max_k": 4}))
@@ -94,8 +96,8 @@ def test_leiden_equals_scanpy_on_the_same_graph(blobs: pd.DataFrame) -> None:
     reference = ad.AnnData(blobs.to_numpy(), obs=pd.DataFrame(index=blobs.index))
     for resolution in OPTIONS.leiden_resolutions:
         sc.tl.leiden(
-            reference, resolution, adjacency=graph.connectivities, flavor="igraph", directed=False, n_iterations=2,
-            random_state=3,
+            reference, resolution, adjacency=graph.connectivities, flavor="igraph", directed=False,
+            n_iterations=2, random_state=3,
         )  # fmt: skip
         assert adjusted_rand_score(reference.obs["leiden"], ours[f"leiden_{resolution:g}"]) == 1
     pd.testing.assert_frame_equal(ours, cluster_leiden(graph, OPTIONS, 3))
@@ -114,13 +116,13 @@ def test_leiden_leaves_the_global_random_numbers_alone(blobs: pd.DataFrame) -> N
 
 
 def test_resampling_has_a_row_a_resolution_and_replicate(blobs: pd.DataFrame) -> None:
-    options = ClusteringOptions(leiden_resolutions=(1.0, 0.5), resampling={"share": 0.5, "replicates": 3})
+    options = ClusteringOptions(leiden_resolutions=(1.0, 0.5), stability_replicates=3)
     graph = graph_of(blobs)
     leiden = cluster_leiden(graph, options, 0)
     stability = resample_leiden(graph, leiden, options, 0)
     assert list(stability) == ["resolution", "replicate", "n_clusters", "ari"]
-    assert len(stability) == 6
-    assert stability["ari"].min() > 0.9
+    assert len(stability) == 12
+    assert stability["ari"].between(0.8, 1).all()
     pd.testing.assert_frame_equal(stability, resample_leiden(graph, leiden, options, 0))
 
 
@@ -129,8 +131,12 @@ def tables(n_clusters: dict[float, int], ari: dict[float, float]) -> tuple[pd.Da
         f"leiden_{resolution:g}": by_falling_size(np.arange(60) % clusters)
         for resolution, clusters in n_clusters.items()
     }
-    stability = [(resolution, r, n_clusters[resolution], value) for resolution, value in ari.items() for r in (0, 1)]
-    return pd.DataFrame(leiden), pd.DataFrame(stability, columns=["resolution", "replicate", "n_clusters", "ari"])
+    stability = [
+        (resolution, r, n_clusters[resolution], value) for resolution, value in ari.items() for r in (0, 1)
+    ]
+    return pd.DataFrame(leiden), pd.DataFrame(
+        stability, columns=["resolution", "replicate", "n_clusters", "ari"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,16 +173,20 @@ def test_silhouette_equals_scikit_learn(blobs: pd.DataFrame) -> None:
 
 def test_identical_cells_make_one_cluster() -> None:
     kmeans, tried = cluster_kmeans(latent_of(np.zeros((60, 4))), OPTIONS, 0)
-    assert kmeans["kmeans"].nunique() == 1
+    assert set(kmeans["kmeans"]) == {"0"}
     assert tried.empty
 
 
 def test_agreement_with_labels_leaves_unknown_cells_out(blobs: pd.DataFrame) -> None:
     labels = PLANTED.astype(str).astype(object)
     labels[::3] = UNKNOWN
-    obs = pd.DataFrame({"type": pd.Categorical(labels), "batch": pd.Categorical(np.arange(600) % 2)}, index=blobs.index)
+    obs = pd.DataFrame(
+        {"type": pd.Categorical(labels), "batch": pd.Categorical(np.arange(600) % 2)}, index=blobs.index
+    )
     counts = ad.AnnData(np.zeros((600, 1), dtype=np.float32), obs=obs)
-    clusters = pd.DataFrame({"kmeans": by_falling_size(PLANTED), "leiden": by_falling_size(PLANTED // 2)}, index=blobs.index)
+    clusters = pd.DataFrame(
+        {"kmeans": by_falling_size(PLANTED), "leiden": by_falling_size(PLANTED // 2)}, index=blobs.index
+    )
     table = compare_clusterings(clusters, counts, Keys(label_key="type", batch_key="batch"))
     table = table.set_index(["clustering_a", "clustering_b"])
     assert table.loc[("kmeans", "label"), ["ari", "nmi", "n_cells"]].tolist() == pytest.approx([1, 1, 400])

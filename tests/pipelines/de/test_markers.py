@@ -6,9 +6,9 @@ from scvi_downstream.pipelines.de.markers import COLUMNS
 from scvi_downstream.pipelines.de.nodes import select_markers
 
 GOOD = {
-    "grouping": "clusters", "comparison": "0 vs rest", "group1": "0", "group2": "rest", "gene": "good", "lfc_median": 2.0,
-    "proba_de": 0.99, "expected_fdr": 0.01, "fraction1": 0.8, "fraction2": 0.1, "mean1": 5.0, "mean2": 1.0,
-    "wilcoxon_p_adjusted": 1e-9,
+    "grouping": "clusters", "comparison": "0 vs rest", "group1": "0", "group2": "rest", "gene": "good",
+    "lfc_median": 2.0, "proba_de": 0.99, "expected_fdr": 0.01, "fraction1": 0.8, "fraction2": 0.1,
+    "mean1": 5.0, "mean2": 1.0, "wilcoxon_p_adjusted": 1e-9,
 }  # fmt: skip
 
 

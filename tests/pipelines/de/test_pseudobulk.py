@@ -17,7 +17,7 @@ def _design(n_samples, *, paired):
 
 
 def _simulate(n_samples, n_genes, fold_change, seed):
-    """Negative binomial sums; the first tenth of the genes is higher in the first group, another tenth lower."""
+    """Negative binomial sums; a tenth of the genes is higher in the first group, another tenth lower."""
     rng = np.random.default_rng(seed)
     effect = np.ones((2 * n_samples, n_genes))
     effect[:n_samples, : n_genes // 10] = fold_change

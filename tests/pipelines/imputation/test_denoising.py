@@ -44,7 +44,9 @@ def test_same_seed_gives_the_same_bits_and_another_seed_others(fitted_scvi, pbmc
 @pytest.mark.slow
 def test_chosen_genes_come_in_the_order_of_the_model_with_their_own_values(fitted_scvi, pbmc_counts, keys):
     wanted = tuple(fitted_scvi.genes[[9, 3]])
-    chosen = denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=wanted), 0, "cpu")
+    chosen = denoise_expression(
+        fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=wanted), 0, "cpu"
+    )
     everything = denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(), 0, "cpu")
 
     assert list(chosen.genes) == [wanted[1], wanted[0]]
@@ -84,10 +86,18 @@ def test_impossible_counterfactuals_are_refused(fitted_scvi, pbmc_counts, option
 @pytest.mark.slow
 def test_genes_that_are_not_modelled_are_told_apart(fitted_scvi, pbmc_counts, keys):
     absent = f"{fitted_scvi.genes[0]}x"
-    with pytest.raises(InputError, match=f"'{absent}' is not in the counts; the closest is '{fitted_scvi.genes[0]}'"):
-        denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=(absent,)), 0, "cpu")
+    with pytest.raises(
+        InputError, match=f"'{absent}' is not in the counts; the closest is '{fitted_scvi.genes[0]}'"
+    ):
+        denoise_expression(
+            fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=(absent,)), 0, "cpu"
+        )
     flat = pbmc_counts.var_names.difference(fitted_scvi.genes)[0]
     with pytest.raises(InputError, match=f"'{flat}' is in the counts but not highly variable"):
-        denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=(flat,)), 0, "cpu")
+        denoise_expression(
+            fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes=(flat,)), 0, "cpu"
+        )
     with pytest.raises(InputError, match="none of the 0 rows"):
-        denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes="markers"), 0, "cpu")
+        denoise_expression(
+            fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(genes="markers"), 0, "cpu"
+        )

@@ -68,7 +68,7 @@ def test_cells_sort_by_their_value():
 
 def test_summaries_are_flat_tables():
     nested = {"best": {"value": 1.5, "low": None}, "name": "scvi"}
-    assert summary_table(nested)["quantity"].tolist() == ["Best value", "Best low", "Name"]
+    assert summary_table(nested)["quantity"].tolist() == ["Best: Value", "Best: Low", "Name"]
     table = summaries_table([("a", {"model": "x", "elbo": 1.0}), ("b", {"scib": {"total": 2.0}})])
     assert table["model"].tolist() == ["a", "b"]
-    assert table["scib total"].tolist()[1] == 2.0
+    assert table["scib: total"].tolist()[1] == 2.0

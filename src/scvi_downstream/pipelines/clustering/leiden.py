@@ -1,4 +1,4 @@
-"""Leiden communities of the shared graph, and whether they come back when cells are left out."""
+"""Leiden communities of the shared graph, and whether halves of the cells agree on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.parameters import ResamplingOptions
 from scvi_downstream.progress import Progress
 
 if TYPE_CHECKING:
@@ -67,48 +66,68 @@ def stability(
     connectivities: sparse.csr_matrix,
     leiden: pd.DataFrame,
     resolutions: tuple[float, ...],
-    options: ResamplingOptions,
+    replicates: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Agreement of the clusters with those of random subsets of the cells.
+    """Whether two halves of the cells, clustered without each other, are split alike.
+
+    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not.
 
     Parameters
     ----------
     connectivities
-        ``(n_cells, n_cells)`` shared graph; subsets see its induced part.
+        ``(n_cells, n_cells)`` shared graph; a half sees its induced part.
     leiden
         Clusters of all cells, one column a resolution.
     resolutions
         Of the columns.
-    options
-        Share of the cells in a subset and number of subsets.
+    replicates
+        Random divisions into halves.
     seed
-        Of the subsets and of Leiden.
+        Of the divisions and of Leiden.
 
     Returns
     -------
-    One row a resolution and replicate: clusters found in the subset and their adjusted Rand index with
-    those of all cells.
+    Two rows a resolution and division: the clusters of one half, and their adjusted Rand index with the
+    clusters of the other half, carried over by the edges between the halves. It is 0 where all cells
+    have several clusters and a half has one.
 
     References
     ----------
-    Hennig (2007), doi:10.1016/j.csda.2006.11.025; Hubert & Arabie (1985), doi:10.1007/BF01908075.
+    Lange et al. (2004), doi:10.1162/089976604773717621; Tibshirani & Walther (2005),
+    doi:10.1198/106186005X59243.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     n_cells = connectivities.shape[0]
     generator = np.random.default_rng(seed)
-    progress = Progress("Resampling Leiden clusters", options.replicates * len(resolutions))
+    progress = Progress("Testing the stability of Leiden clusters", replicates * len(resolutions))
     rows = []
-    for replicate in range(options.replicates):
-        kept = np.sort(generator.choice(n_cells, max(2, round(options.share * n_cells)), replace=False))
-        graph = weighted_graph(connectivities[kept][:, kept])
+    for division in range(replicates):
+        order = generator.permutation(n_cells)
+        halves = np.sort(order[: n_cells // 2]), np.sort(order[n_cells // 2 :])
+        graphs = [weighted_graph(connectivities[half][:, half]) for half in halves]
+        between = connectivities[halves[0]][:, halves[1]]
         for resolution in resolutions:
-            found = communities(graph, resolution, seed + replicate + 1)
-            full = leiden[column_of(resolution)].cat.codes.to_numpy()[kept]
-            rows.append((resolution, replicate, len(np.unique(found)), adjusted_rand_score(full, found)))
+            first, second = (communities(graph, resolution, seed + division + 1) for graph in graphs)
+            is_split = len(leiden[column_of(resolution)].cat.categories) > 1
+            for side, (own, other, edges) in enumerate(
+                ((first, second, between), (second, first, between.T))
+            ):
+                ari = _transfer_agreement(own, other, edges, is_split=is_split)
+                rows.append((resolution, 2 * division + side, len(np.unique(own)), ari))
             progress.advance()
     return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))
+
+
+def _transfer_agreement(
+    own: np.ndarray, other: np.ndarray, edges: sparse.csr_matrix, *, is_split: bool
+) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    if is_split and min(own.max(), other.max()) == 0:
+        return 0.0
+    votes = edges @ np.eye(other.max() + 1)[other]
+    reached = votes.sum(axis=1) > 0
+    return float(adjusted_rand_score(own[reached], votes[reached].argmax(axis=1)))
 
 
 class _Generator:

@@ -63,7 +63,7 @@ def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: 
 def resample_leiden(
     neighbors: NeighborsGraph, leiden: pd.DataFrame, options: ClusteringOptions, seed: int
 ) -> pd.DataFrame:
-    """Whether the communities come back when cells are left out: ``resolution, replicate, n_clusters, ari``.
+    """Whether halves of the cells agree on the communities: ``resolution, replicate, n_clusters, ari``.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def resample_leiden(
     leiden
         Its communities.
     options
-        Resolutions, share of the cells and number of replicates.
+        Resolutions and number of divisions into halves.
     seed
-        Of the subsets.
+        Of the divisions.
     """
     resolutions = tuple(sorted(set(options.leiden_resolutions)))
-    return stability(neighbors.connectivities, leiden, resolutions, options.resampling, seed)
+    return stability(neighbors.connectivities, leiden, resolutions, options.stability_replicates, seed)
 
 
 def cluster_kmeans(

@@ -20,7 +20,7 @@ class Recommendation:
     n_clusters
         Clusters of all cells.
     mean_stability
-        Mean adjusted Rand index over replicates.
+        Mean adjusted Rand index between halves of the cells.
     stable
         Whether that reaches the threshold with at least two clusters.
     reason
@@ -54,15 +54,15 @@ def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: floa
     if len(stable):
         chosen = float(stable.index[-1])
         reason = (
-            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest whose clusters come back "
-            f"in random subsets of the cells: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
+            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest on which "
+            f"random halves of the cells agree: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
         )
     elif len(split):
         chosen = float(split.idxmax())
         reason = (
-            f"No clustering is stable: the most stable, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
-            f"reaches a mean ARI of {mean[chosen]:.2f} in random subsets of the cells, below {min_stability:g}; "
-            "its borders are arbitrary."
+            f"No clustering is stable: the best, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
+            f"reaches a mean ARI of {mean[chosen]:.2f} between random halves of the cells, "
+            f"below {min_stability:g}; its borders are arbitrary."
         )
     else:
         chosen = float(mean.index[-1])

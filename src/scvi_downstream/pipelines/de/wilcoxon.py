@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
 
 from scvi_downstream.pipelines.de.groups import Comparison
 from scvi_downstream.progress import Progress
@@ -142,6 +142,8 @@ def _gene_chunks(indptr: np.ndarray) -> list[tuple[int, int]]:
 def _table(
     comparison: Comparison, genes: pd.Index, scores: np.ndarray, mean1: np.ndarray, mean2: np.ndarray
 ) -> pd.DataFrame:
+    from scipy import stats
+
     p_values = 2 * stats.norm.sf(np.abs(scores))
     table = pd.DataFrame(
         {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CELLS_AT_ONCE = 64
 _ENTRIES_AT_ONCE = 2_000_000
 _FEWEST_SAMPLES = 10
+_FEWEST_EFFECTIVE_SAMPLES = 2.0
 
 
 def estimate_marginal_likelihood(
@@ -179,6 +180,12 @@ def _why_not(model: BaseModelClass) -> str | None:
 
 def _result(by_cell: np.ndarray, effective: np.ndarray, n_samples: int, reason: str | None) -> dict[str, Any]:
     usable = by_cell.size > 0 and bool(np.isfinite(by_cell).all())
+    median = float(np.median(effective)) if usable else None
+    if median is not None and n_samples > 1 and median < _FEWEST_EFFECTIVE_SAMPLES:
+        reason = (
+            f"the encoder is a poor proposal ({median:.1f} effective of {n_samples} samples per cell), so "
+            "marginal_ll_test is too low and uncertain"
+        )
     return {
         "marginal_ll_test": float(by_cell.mean()) if usable else None,
         "marginal_ll_test_se": float(by_cell.std(ddof=1) / np.sqrt(by_cell.size))
@@ -186,6 +193,6 @@ def _result(by_cell: np.ndarray, effective: np.ndarray, n_samples: int, reason: 
         else None,
         "marginal_ll_cells": int(by_cell.size),
         "marginal_ll_samples": n_samples,
-        "marginal_ll_effective_samples": float(np.median(effective)) if usable else None,
+        "marginal_ll_effective_samples": median,
         "marginal_ll_warning": reason,
     }

@@ -48,7 +48,7 @@ def choose_genes(
         chosen = modelled[modelled.isin(markers["gene"])]
         if chosen.empty:
             raise InputError(
-                f"imputation.genes is 'markers', but none of the {len(markers)} rows of the markers table is a "
+                f"imputation.genes is 'markers', but none of the {len(markers)} rows of markers is a "
                 "modelled gene; set it to 'all' or to a list of genes"
             )
         return chosen

@@ -17,6 +17,7 @@ from scvi_downstream.pipelines.reporting.tables import TableView, summaries_tabl
 _PIXELS_PER_INCH = 96
 _DEFAULT_DPI = 120
 _MOST_ROWS = 100
+_WIDEST = 2.2
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Block:
     def of_figures(self) -> bool:
         """Whether there is nothing else in it."""
         return all(shown.kind == "figure" for shown in self.shown)
+
+    @property
+    def wide(self) -> bool:
+        """Whether its figures are too wide to stand side by side."""
+        return self.of_figures and any(shown.width > _WIDEST * shown.height for shown in self.shown)
 
 
 @dataclass(frozen=True)

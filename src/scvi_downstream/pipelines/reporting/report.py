@@ -125,9 +125,9 @@ def tiles(keys: Keys, graph: StudyGraph, preparation: Mapping[str, Any], materia
             for label, groups, key in named
             if key
         ),
-        Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden, recommended"),
+        Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden"),
         Tile("models", _number(len(graph.models)), f"and {baselines}"),
-        Tile("primary model", graph.primary, graph.models[graph.primary].family),
+        Tile("primary", graph.primary, graph.models[graph.primary].family),
         Tile(
             "champion",
             material.champion,

@@ -52,9 +52,13 @@ _HEADINGS = {
     "wilcoxon_p_adjusted": "Wilcoxon p (adjusted)",
     "pseudobulk_p_adjusted": "Pseudobulk p (adjusted)",
     "is_de": "Called",
+    "n_bayesian": "Called by Bayesian test",
+    "n_wilcoxon": "Called by Wilcoxon",
+    "n_pseudobulk": "Called by pseudobulk",
 }
 _P_VALUE = re.compile(r"(^|_)p(_|$)|p_?val|p_?adj|q_?val")
 _SMALLEST = 1e-300
+_NESTED = ": "
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class TableView:
 def heading(name: object) -> str:
     """``lfc_mean`` → ``LFC mean``; names that are already written for people stay as they are."""
     text = str(name)
+    if _NESTED in text:
+        return _NESTED.join(heading(part) for part in text.split(_NESTED))
     if text in _HEADINGS or text != text.lower():
         return _HEADINGS.get(text, text)
     spaced = re.sub(r"([a-z])(\d)$", r"\1 \2", text.replace("_", " "))
@@ -179,10 +185,10 @@ def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[st
 
 
 def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping as one level: ``{"a": {"b": 1}}`` → ``{"a b": 1}``."""
+    """Nested mapping as one level: ``{"a": {"b": 1}}`` → ``{"a: b": 1}``."""
     entries: dict[str, Any] = {}
     for key, value in summary.items():
-        name = f"{prefix} {key}".strip()
+        name = f"{prefix}{_NESTED}{key}" if prefix else str(key)
         if isinstance(value, Mapping) and value:
             entries |= flat(value, name)
         else:

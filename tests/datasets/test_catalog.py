@@ -1,0 +1,154 @@
+"""What holds of every dataset: made from configuration, light to import, errors that name the place."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+from matplotlib.figure import Figure
+from scipy import sparse
+
+from scvi_downstream import datasets
+from scvi_downstream.errors import InputError
+from scvi_downstream.expression import ExpressionStream
+from scvi_downstream.neighbors import NeighborsGraph
+
+KINDS_THAT_KEDRO_VIZ_SHOWS = {"TablePreview", "ImagePreview", "PlotlyPreview", "JSONPreview"}
+
+
+def graph() -> NeighborsGraph:
+    itself = np.arange(3, dtype=np.int32)[:, None]
+    links = sparse.csr_matrix(np.eye(3, dtype=np.float32))
+    return NeighborsGraph(pd.Index(list("abc")), itself, np.zeros((3, 1), np.float32), links, 1, True)
+
+
+def stream() -> ExpressionStream:
+    return ExpressionStream(pd.Index(["c"]), pd.Index(["A"]), iter([np.ones((1, 1), np.float32)]), 1, {})
+
+
+def page() -> Any:
+    import plotly.graph_objects as go
+
+    return go.Figure()
+
+
+WRITTEN = {
+    "counts.h5ad": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
+    "counts.zarr": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
+    "table.parquet": ("TableDataset", lambda: pd.DataFrame({"x": [1]})),
+    "table.csv": ("TableDataset", lambda: pd.DataFrame({"x": [1]})),
+    "scores.json": ("JsonDataset", lambda: {"x": 1}),
+    "methods.md": ("TextDataset", lambda: "text"),
+    "qc.png": ("FigureDataset", Figure),
+    "umap_3d.html": ("FigureDataset", page),
+    "neighbors.npz": ("SparseGraphDataset", graph),
+    "expression.zarr": ("ExpressionZarrDataset", stream),
+}
+
+
+def catalog_of(name: str, filepath: Path, **more: Any) -> DataCatalog:
+    kind = f"scvi_downstream.datasets.{WRITTEN[name][0]}"
+    metadata = {"kedro-viz": {"layer": "primary"}}
+    return DataCatalog.from_config(
+        {"entry": {"type": kind, "filepath": str(filepath), "metadata": metadata} | more}
+    )
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What Kedro's errors are about."""
+    while error.__cause__ is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_saved_and_loaded_from_a_catalog(tmp_path: Path, name: str) -> None:
+    catalog = catalog_of(name, tmp_path / "deep" / "folder" / name)
+    assert not catalog.exists("entry")
+    catalog.save("entry", WRITTEN[name][1]())
+    assert catalog.exists("entry")
+    catalog.load("entry")
+    assert str(tmp_path) in repr(catalog["entry"])
+    assert [entry.name for entry in (tmp_path / "deep" / "folder").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(DatasetError) as raised:
+        catalog_of(name, tmp_path / "data" / name).save("entry", WRITTEN[name][1]())
+    cause = first_cause(raised.value)
+    assert isinstance(cause, InputError)
+    assert str(cause).startswith(f"cannot write {tmp_path / 'data' / name}: {tmp_path / 'data'} is a file")
+    assert (tmp_path / "data").read_text() == "a file"
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_missing_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError) as raised:
+        catalog_of(name, tmp_path / name).load("entry")
+    assert isinstance(first_cause(raised.value), InputError)
+    assert f"{tmp_path / name} does not exist" in str(first_cause(raised.value))
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name != "methods.md"])
+def test_previews_are_of_kinds_that_kedro_viz_shows(tmp_path: Path, name: str) -> None:
+    catalog = catalog_of(name, tmp_path / name)
+    dataset = catalog["entry"]
+    assert dataset.preview() is None
+    catalog.save("entry", WRITTEN[name][1]())
+    assert inspect.signature(dataset.preview).return_annotation in KINDS_THAT_KEDRO_VIZ_SHOWS
+    assert dataset.preview()
+
+
+def test_cause_survives_a_run(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    catalog = catalog_of("table.csv", tmp_path / "data" / "table.csv")
+    pipeline = Pipeline([Node(lambda: pd.DataFrame({"x": [1]}), None, "entry", name="make")])
+    with pytest.raises(DatasetError) as raised:
+        SequentialRunner().run(pipeline, catalog)
+    assert isinstance(first_cause(raised.value), InputError)
+
+
+def test_misspelt_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="compress"):
+        catalog_of("table.csv", tmp_path / "table.csv", compress="gzip")["entry"]
+
+
+def test_importing_the_datasets_is_light() -> None:
+    heavy = [
+        "anndata",
+        "h5py",
+        "matplotlib",
+        "plotly",
+        "scanpy",
+        "scvi",
+        "sklearn",
+        "torch",
+        "zarr",
+        "faiss",
+        "umap",
+    ]
+    code = f"import sys, scvi_downstream.datasets; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_dataset_is_exported() -> None:
+    files = [path.stem for path in Path(datasets.__file__).parent.glob("*_dataset.py")]
+    assert len(files) == len(datasets.__all__)
+    for name in datasets.__all__:
+        parameters = inspect.signature(getattr(datasets, name).__init__).parameters
+        assert "metadata" in parameters
+        kinds = {parameter.kind for key, parameter in parameters.items() if key != "self"}
+        assert kinds == {inspect.Parameter.KEYWORD_ONLY}

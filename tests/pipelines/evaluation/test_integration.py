@@ -1,0 +1,220 @@
+"""Integration metrics equal scib-metrics, and order planted embeddings as they must."""
+
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scib_metrics
+from scib_metrics.nearest_neighbors import NeighborsResults
+
+from scvi_downstream.neighbors import find_neighbors, neighbors_graph
+from scvi_downstream.parameters import UNKNOWN, ComparisonOptions, Keys
+from scvi_downstream.pipelines.evaluation.bras import bras
+from scvi_downstream.pipelines.evaluation.eligibility import stratified_sample
+from scvi_downstream.pipelines.evaluation.integration import BATCH_CORRECTION, BIO_CONSERVATION
+from scvi_downstream.pipelines.evaluation.kbet import kbet_per_label
+from scvi_downstream.pipelines.evaluation.nodes import score_integration
+
+KEYS = Keys(batch_key="batch", label_key="label")
+
+
+def simulate(n_cells=300, *, batch_shift=0.0, label_shift=6.0, seed=0):
+    rng = np.random.default_rng(seed)
+    label, batch = rng.integers(3, size=n_cells), rng.integers(2, size=n_cells)
+    latent = rng.normal(size=(n_cells, 6))
+    latent[:, :3] += label_shift * np.eye(3)[label]
+    latent[:, 3] += batch_shift * batch
+    obs = pd.DataFrame(
+        {
+            "label": pd.Categorical([f"l{i}" for i in label]),
+            "batch": pd.Categorical([f"b{i}" for i in batch]),
+        },
+        index=[f"c{i}" for i in range(n_cells)],
+    )
+    return pd.DataFrame(latent, index=obs.index), anndata.AnnData(obs=obs)
+
+
+def score(latent, counts, keys=KEYS, options=None, before=None):
+    graph = neighbors_graph(
+        latent.index, latent.to_numpy(), n_neighbors=15, n_search=90, exact_up_to=50_000, seed=0
+    )
+    return score_integration(
+        latent, graph, counts, latent if before is None else before, keys, options or ComparisonOptions(), 0
+    )
+
+
+def search_exactly(points, n_neighbors):
+    indices, distances = find_neighbors(np.asarray(points), n_neighbors, exact=True, seed=0)
+    return NeighborsResults(indices=indices, distances=distances)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_same_numbers_as_the_benchmarker_on_real_cells(pbmc_counts, keys, monkeypatch):
+    import scanpy as sc
+    from scib_metrics.benchmark import Benchmarker, BioConservation
+
+    cells = pbmc_counts.copy()
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    sc.pp.pca(cells, n_comps=20)
+    pca = pd.DataFrame(cells.obsm["X_pca"].astype(np.float32), index=cells.obs_names)
+    latent = pca.iloc[:, 1:9] * np.linspace(1, 2, 8, dtype=np.float32)
+    cells.obsm["latent"] = latent.to_numpy()
+    benchmarker = Benchmarker(
+        cells,
+        "batch",
+        "cell_type",
+        ["latent"],
+        BioConservation(nmi_ari_cluster_labels_leiden=True),
+        pre_integrated_embedding_obsm_key="X_pca",
+        progress_bar=False,
+    )
+
+    monkeypatch.setattr("scib_metrics.nearest_neighbors.pynndescent", search_exactly)
+    benchmarker.prepare(neighbor_computer=search_exactly)
+    benchmarker.benchmark()
+    theirs = benchmarker.get_results(clean_names=False).loc["latent"].drop("Metric Type", errors="ignore")
+    renamed = {
+        name: name.removeprefix("nmi_ari_cluster_labels_")
+        .removesuffix("_knn")
+        .replace("kbet_per_label", "kbet")
+        for name in theirs.index
+    } | {"Batch correction": "scib_batch_correction"}
+    theirs = theirs.rename(renamed).drop(["Bio conservation", "Total"]).astype(float)
+
+    ours = score(latent, pbmc_counts, keys, before=pca)
+    assert ours["left_out"] == {}
+    assert ours["scib_bio_conservation"] == pytest.approx(
+        np.mean([theirs[name] for name in BIO_CONSERVATION if not name.startswith("kmeans")]), abs=1e-6
+    )
+    ours |= score(latent, pbmc_counts, keys, ComparisonOptions(leiden_optimisation=False), before=pca)
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_bras_and_kbet_equal_scib_metrics_with_labels_too_small_to_test(monkeypatch):
+    latent, counts = simulate(batch_shift=1.0, label_shift=3.0)
+    labels, batches = (counts.obs[name].astype(str).to_numpy() for name in ("label", "batch"))
+    labels[:9] = "rare"
+    assert bras(latent.to_numpy(), labels, batches) == pytest.approx(
+        scib_metrics.bras(latent.to_numpy(), labels, batches), abs=1e-5
+    )
+    monkeypatch.setattr("scib_metrics.nearest_neighbors.pynndescent", search_exactly)
+    neighbors = search_exactly(latent.to_numpy(), 50)
+    ours = kbet_per_label(neighbors, batches, labels)
+    assert ours == pytest.approx(scib_metrics.kbet_per_label(neighbors, batches, labels), abs=1e-6)
+    assert 0 <= ours <= 1
+
+
+@pytest.mark.slow
+def test_mixed_batches_score_higher_than_separated_ones_and_labels_the_same():
+    mixed, separated = (
+        score(*simulate()),
+        score(*simulate(batch_shift=8.0), before=simulate(batch_shift=8.0)[0]),
+    )
+    for name in ("bras", "ilisi", "kbet"):
+        assert mixed[name] > separated[name] + 0.1, name
+    assert mixed["kbet"] > 0.8
+    assert separated["kbet"] < 0.5
+    assert separated["pcr_comparison"] == pytest.approx(0, abs=1e-6)
+    assert mixed["leiden_nmi"] > 0.95
+    corrected = score(simulate()[0], simulate()[1], before=simulate(batch_shift=8.0)[0])
+    assert corrected["pcr_comparison"] > 0.95
+
+
+@pytest.mark.slow
+def test_random_labels_agree_with_no_clustering():
+    latent, counts = simulate()
+    counts.obs["label"] = pd.Categorical(np.random.default_rng(0).permutation(counts.obs["label"]))
+    scores = score(latent, counts)
+    assert abs(scores["leiden_ari"]) < 0.03
+    assert scores["leiden_nmi"] < 0.06
+    assert scores["silhouette_label"] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.slow
+def test_aggregates_are_the_weighted_means():
+    scores = score(*simulate(batch_shift=1.0))
+    bio = np.mean([scores[name] for name in BIO_CONSERVATION if name in scores])
+    batch = np.mean([scores[name] for name in BATCH_CORRECTION])
+    assert scores["scib_total"] == pytest.approx(0.6 * bio + 0.4 * batch)
+
+
+@pytest.mark.slow
+def test_unknown_cells_change_no_label_metric():
+    latent, counts = simulate(batch_shift=1.0)
+    rng = np.random.default_rng(1)
+    extra = pd.DataFrame(rng.normal(2, 3, size=(80, 6)), index=[f"u{i}" for i in range(80)])
+    obs = pd.DataFrame({"label": UNKNOWN, "batch": rng.choice(["b0", "b1"], 80)}, index=extra.index)
+    both = anndata.AnnData(obs=pd.concat([counts.obs.astype(str), obs]).astype("category"))
+    alone, beside = score(latent, counts), score(pd.concat([latent, extra]), both)
+
+    assert beside["n_labelled_cells"] == 300
+    assert beside["n_cells"] == 380
+    for name in (*BIO_CONSERVATION, "bras", "kbet", "graph_connectivity"):
+        assert alone.get(name) == beside.get(name), name
+    assert alone["ilisi"] != beside["ilisi"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("keys", "absent", "present", "reason"),
+    [
+        (Keys(batch_key="batch"), "clisi", "ilisi", "no label_key"),
+        (Keys(label_key="label"), "ilisi", "clisi", "no batch_key"),
+        (Keys(label_key="label", batch_key="one"), "bras", "leiden_ari", "one batch in obs\\['one'\\]"),
+        (
+            Keys(label_key="one", batch_key="batch"),
+            "silhouette_label",
+            "pcr_comparison",
+            "1 label in obs\\['one'\\]",
+        ),
+        (Keys(label_key="label", batch_key="label"), "kbet", "ilisi", "no label is found in two batches"),
+    ],
+)
+def test_metrics_that_the_data_do_not_allow_are_left_out_with_the_reason(keys, absent, present, reason):
+    import re
+
+    latent, counts = simulate(120)
+    counts.obs["one"] = pd.Categorical(["only"] * 120)
+    scores = score(latent, counts, keys)
+    assert absent not in scores
+    assert re.search(reason, scores["left_out"][absent])
+    assert 0 <= scores[present] <= 1
+    assert not set(scores) & set(scores["left_out"])
+    assert ("scib_total" in scores) == (absent == "kbet")
+
+
+def test_nothing_can_be_scored_without_labels_and_batches():
+    latent, counts = simulate(60)
+    scores = score(latent, counts, Keys())
+    assert not [name for name in scores if name.startswith("scib_")]
+    assert len(scores["left_out"]) == 10
+
+
+def test_sample_keeps_every_stratum_in_proportion():
+    labels = pd.Series(["a"] * 900 + ["b"] * 95 + ["c"] * 5)
+    chosen = stratified_sample([labels, None], 1000, 200, 0)
+    assert labels.iloc[chosen].value_counts().to_dict() == {"a": 180, "b": 19, "c": 1}
+    assert list(stratified_sample([labels], 1000, 1000, 0)) == list(range(1000))
+
+
+@pytest.mark.slow
+def test_a_sample_scores_close_to_all_cells():
+    latent, counts = simulate(800, batch_shift=1.0)
+    everything, sample = (
+        score(latent, counts),
+        score(latent, counts, options=ComparisonOptions(max_cells=400)),
+    )
+    assert sample["n_cells"] == pytest.approx(400, abs=5)
+    assert sample["scib_total"] == pytest.approx(everything["scib_total"], abs=0.06)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sample == {
+            **score(latent, counts, options=ComparisonOptions(max_cells=400)),
+            "seconds": sample["seconds"],
+        }
