@@ -46,7 +46,7 @@ def score(latent, counts, keys=KEYS, options=None, before=None):
 
 
 def search_exactly(points, n_neighbors):
-    indices, distances = find_neighbors(np.asarray(points), n_neighbors, exact=True, seed=0)
+    indices, distances = find_neighbors(np.asarray(points), int(n_neighbors), exact=True, seed=0)
     return NeighborsResults(indices=indices, distances=distances)
 
 

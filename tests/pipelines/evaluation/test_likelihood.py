@@ -98,7 +98,7 @@ def test_marginal_likelihood_is_above_the_elbo_and_owns_up_to_a_poor_proposal(sm
 
 @pytest.mark.slow
 def test_marginal_likelihood_of_scanvi_is_exact_when_the_decoder_ignores_z(small_counts):
-    """Then p(x) = p(x | z) for any z, whatever the prior; scvi-tools' own estimate, with another prior, misses it."""
+    """Then p(x) = p(x | z) for any z, whatever the prior; the estimate of scvi-tools misses it."""
     model = train("SCANVI", small_counts)
     with torch.no_grad():
         for layer in model.module.decoder.px_decoder.fc_layers[0]:
