@@ -69,7 +69,9 @@ def fit_project(counts: Any, keys: Any) -> tuple[Any, float]:
     from scvi_downstream.models.checkpoints import CheckpointStore
     from scvi_downstream.models.fitting import fit, reproducible
 
-    spec = parse_spec({"name": "scvi", "family": "SCVI", "training": {"train_size": 0.9, "validation_size": 0.1}})
+    spec = parse_spec(
+        {"name": "scvi", "family": "SCVI", "training": {"train_size": 0.9, "validation_size": 0.1}}
+    )
     genes = counts[:, counts.var["highly_variable"]].copy()
     with reproducible(SEED):
         model = spec.build(genes, keys)
@@ -149,7 +151,16 @@ def main() -> None:
             name = f"{study}/{side}"
             if name in results or not (arguments.folder / f"{study}.h5ad").exists():
                 continue
-            command = [sys.executable, "-W", "ignore", __file__, str(arguments.folder), "--measure", study, side]
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                __file__,
+                str(arguments.folder),
+                "--measure",
+                study,
+                side,
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results[name] = json.loads(done.stdout.splitlines()[-1])
             RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")

@@ -8,11 +8,11 @@ os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from typing import TYPE_CHECKING  # noqa: E402
+from typing import TYPE_CHECKING
 
-import pytest  # noqa: E402
+import pytest
 
-from scvi_downstream.parameters import Keys, PreparationOptions  # noqa: E402
+from scvi_downstream.parameters import Keys, PreparationOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -43,5 +43,6 @@ def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 run = copy(kedro_run)
-run.callback = _with_plain_errors(kedro_run.callback)
+if kedro_run.callback is not None:
+    run.callback = _with_plain_errors(kedro_run.callback)
 cli.add_command(run)

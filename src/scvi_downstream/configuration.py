@@ -57,4 +57,3 @@ def load_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
         return StudyConfigLoader(str(project / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
     except MissingConfigException:
         raise InputError(f"there is no environment '{env}' in {project / 'conf'}") from None
-

@@ -49,7 +49,11 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
     specs = {name: parse_spec(options) for name, options in parameters["models"].items()}
     left_out: dict[str, str] = {}
     for name, spec in specs.items():
-        missing = [_NEEDED_KEYS[need] for need in sorted(spec.needs) if not getattr(keys, _NEEDED_KEYS.get(need, ""), None)]
+        missing = [
+            _NEEDED_KEYS[need]
+            for need in sorted(spec.needs)
+            if not getattr(keys, _NEEDED_KEYS.get(need, ""), None)
+        ]
         if missing:
             left_out[name] = f"{spec.family} needs {missing[0]}, which is empty"
     for name, spec in specs.items():

@@ -15,7 +15,7 @@ from scvi_downstream.errors import InputError
 from scvi_downstream.graph import CurrentStudy, study_graph
 from scvi_downstream.progress import QUIET_SECONDS, duration
 from scvi_downstream.study import typed_options
-from scvi_downstream.summary import run_summary
+from scvi_downstream.summary import run_summary, stored_at
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -133,7 +133,9 @@ class TrackingHooks:
             return
         if self._champion and self._options.get("register_champion") and self._champion.get("model"):
             folder = self._path(f"{self._champion['model']}.fitted")
-            self._tracker.register_champion(self._parameters["study"], folder, str(self._champion.get("reason", "")))
+            self._tracker.register_champion(
+                self._parameters["study"], folder, str(self._champion.get("reason", ""))
+            )
         self._tracker.finish("FINISHED")
 
     @hook_impl
@@ -143,7 +145,9 @@ class TrackingHooks:
             self._tracker.finish("FAILED", str(error))
 
     def _path(self, dataset_name: str) -> Path:
-        return Path(self._catalog[dataset_name]._filepath)
+        if self._catalog is None:
+            raise RuntimeError("the catalogue is made before anything is saved")
+        return stored_at(self._catalog, dataset_name)
 
 
 class ProgressHooks:
@@ -174,10 +178,12 @@ class ProgressHooks:
             logger.info("[%d/%d] %s: %s", self._done, self._total, node.name, duration(seconds))
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog, pipeline: Pipeline) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], catalog: DataCatalog, pipeline: Pipeline
+    ) -> None:
         """Print where the results are and what to do next."""
         seconds = time.perf_counter() - self._begin
-        print(run_summary(CurrentStudy.parameters or {}, pipeline, catalog, seconds))  # noqa: T201 - for the terminal
+        print(run_summary(CurrentStudy.parameters or {}, pipeline, catalog, seconds))
 
 
 def _check_writable(folder: Path) -> None:
@@ -195,7 +201,10 @@ def _check_writable(folder: Path) -> None:
 def _tags(run_params: dict[str, Any]) -> dict[str, str]:
     from importlib.metadata import version
 
-    versions = {f"version.{name}": version(name) for name in ("scvi-downstream", "scvi-tools", "torch", "scanpy", "anndata")}
+    versions = {
+        f"version.{name}": version(name)
+        for name in ("scvi-downstream", "scvi-tools", "torch", "scanpy", "anndata")
+    }
     selection = {
         f"kedro.{name}": str(run_params[name])
         for name in ("pipeline_names", "namespaces", "tags", "env", "run_id")

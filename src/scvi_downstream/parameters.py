@@ -202,6 +202,7 @@ class ChampionRule(Options):
     )
     within: Annotated[float, Field(ge=0)] = 0.0
     tie_breaker: str = "seconds"
+    trained_on_labels: bool = False
 
 
 class ComparisonOptions(Options):

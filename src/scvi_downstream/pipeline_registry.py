@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import add
+from pathlib import Path
 
 from kedro.framework.startup import bootstrap_project  # noqa: F401 - re-exported for notebooks
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
-from pathlib import Path
 
 from scvi_downstream.configuration import load_parameters
 from scvi_downstream.graph import CurrentStudy, StudyGraph, study_graph
@@ -28,7 +28,15 @@ from scvi_downstream.pipelines import (
 from scvi_downstream.pipelines.reporting.sections import report_contents
 
 _STUDY_PARAMETERS = (
-    "keys", "seed", "accelerator", "embedding", "clustering", "de", "imputation", "evaluation", "comparison",
+    "keys",
+    "seed",
+    "accelerator",
+    "embedding",
+    "clustering",
+    "de",
+    "imputation",
+    "evaluation",
+    "comparison",
 )
 _SHARED = ("counts", "qc_metrics")
 
@@ -70,10 +78,18 @@ def _copy(template: Pipeline, namespace: str, **mapped: str) -> Pipeline:
     """Copy a template into a namespace; what all models share keeps its name."""
     free = template.inputs()
     inputs = {name: name for name in (*_SHARED, "pca.latent") if name in free} | mapped
-    parameters = {f"params:{name}": f"params:{name}" for name in _STUDY_PARAMETERS if f"params:{name}" in free}
+    parameters = {
+        f"params:{name}": f"params:{name}" for name in _STUDY_PARAMETERS if f"params:{name}" in free
+    }
     if "params:spec" in free:
         parameters["params:spec"] = f"params:models.{namespace}"
-    return Pipeline(template, namespace=namespace, inputs=inputs, parameters=parameters, prefix_datasets_with_namespace=True)
+    return Pipeline(
+        template,
+        namespace=namespace,
+        inputs=inputs,
+        parameters=parameters,
+        prefix_datasets_with_namespace=True,
+    )
 
 
 def _training(graph: StudyGraph, name: str) -> Pipeline:

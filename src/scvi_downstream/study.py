@@ -98,16 +98,22 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
-    return {name: (None if value == "" and name in StudyParameters.model_fields else value) for name, value in raw.items()}
+    return {
+        name: (None if value == "" and name in StudyParameters.model_fields else value)
+        for name, value in raw.items()
+    }
 
 
 def _check_entry(name: str, options: object) -> None:
     if not _MODEL_NAME.match(name) or name in _RESERVED:
         raise InputError(
-            f"models.{name}: use letters, digits and underscores, beginning with a letter, and none of {', '.join(_RESERVED)}"
+            f"models.{name}: use letters, digits and underscores, beginning with a letter, "
+            f"and none of {', '.join(_RESERVED)}"
         )
     if not isinstance(options, Mapping):
-        raise InputError(f"models.{name}: give a family and options, such as {{family: SCVI, n_latent: 10}}, not {options!r}")
+        raise InputError(
+            f"models.{name}: give a family and options, such as {{family: SCVI, n_latent: 10}}, not {options!r}"
+        )
 
 
 def _spec(name: str, options: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
@@ -116,11 +122,11 @@ def _spec(name: str, options: Mapping[str, Any], training: TrainingOptions) -> M
 
 
 def _cross(name: str, lists: Mapping[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
-    for option, values in lists.items():
-        if not values:
+    for option, given in lists.items():
+        if not given:
             raise InputError(f"sweep.{name}.{option} is an empty list; give at least one value")
-        if len(set(map(str, values))) < len(values):
-            raise InputError(f"sweep.{name}.{option} names a value twice: {values}")
+        if len(set(map(str, given))) < len(given):
+            raise InputError(f"sweep.{name}.{option} names a value twice: {given}")
     if not lists:
         return []
     variants = []
@@ -143,10 +149,14 @@ def _with_sizes_of_start(
     where = f"models.{spec.name}"
     start = specs.get(str(spec.init_from))
     if start is None:
-        raise InputError(f"{where}.init_from '{spec.init_from}' is not a model of the study{closest(str(spec.init_from), specs)}")
+        raise InputError(
+            f"{where}.init_from '{spec.init_from}' is not a model of the study{closest(str(spec.init_from), specs)}"
+        )
     if start.family not in spec.initialisable_from:
         allowed = ", ".join(sorted(spec.initialisable_from)) or "no family"
-        raise InputError(f"{where}.init_from: {spec.family} can start from {allowed}, but '{start.name}' is {start.family}")
+        raise InputError(
+            f"{where}.init_from: {spec.family} can start from {allowed}, but '{start.name}' is {start.family}"
+        )
     shared = {name: value for name, value in start.hyperparameters.items() if name in spec.hyperparameters}
     for name in given:
         if name in shared and getattr(spec, name) != shared[name]:

@@ -39,13 +39,24 @@ def run_summary(
         Wall time of the run.
     """
     written = pipeline.all_outputs()
-    lines = ["", f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}."]
+    lines = [
+        "",
+        f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
+    ]
     for name, what in _FOR_PEOPLE.items():
         if name in written:
-            lines.append(f"  {what:<52} {_short(Path(catalog[name]._filepath))}")
+            lines.append(f"  {what:<52} {_short(stored_at(catalog, name))}")
     lines += _findings(written, catalog)
-    lines += ["Next: open the report; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
+    lines += [
+        "Next: open the report; `make ui` compares the models in MLflow; `make viz` shows the pipeline.",
+        "",
+    ]
     return "\n".join(lines)
+
+
+def stored_at(catalog: DataCatalog, name: str) -> Path:
+    """File or folder of a dataset."""
+    return Path(str(getattr(catalog[name], "_filepath")))  # noqa: B009 - Kedro's base class does not declare it
 
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:

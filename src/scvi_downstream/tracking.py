@@ -26,7 +26,11 @@ _PROCESS_TAG = "process"
 
 def tracking_uri(configured: str | None, project: Path) -> str:
     """``MLFLOW_TRACKING_URI``, else the configured address, else SQLite at an absolute path in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+    return (
+        os.environ.get("MLFLOW_TRACKING_URI")
+        or configured
+        or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+    )
 
 
 class StudyTracker:
@@ -66,7 +70,9 @@ class StudyTracker:
         process = {_PROCESS_TAG: _this_process()}
         self._parent = self._create(name, {**tags, **process})
         for model in models:
-            self._children[model] = self._create(model, {**tags, **process, _PARENT_TAG: self._parent, "model": model})
+            self._children[model] = self._create(
+                model, {**tags, **process, _PARENT_TAG: self._parent, "model": model}
+            )
 
     def log_parameters(self, model: str | None, parameters: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, to the model's run or (``None``) to the parent."""

@@ -41,7 +41,9 @@ def kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subprocess
     """Run a kedro command in a process of its own."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kedro", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False, timeout=600)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=cwd, check=False, timeout=600
+    )
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def command(*, root: Path = tmp_path / "data", **params: Any) -> tuple[int, str]:
         bootstrap_project(PROJECT)
-        words = ",".join(f"{name}={value}" for name, value in {"study": "bad", "data_root": root, **params}.items())
+        words = ",".join(
+            f"{name}={value}" for name, value in {"study": "bad", "data_root": root, **params}.items()
+        )
         result = CliRunner().invoke(cli, ["run", "--pipelines", "preparation", "--params", words])
         return result.exit_code, result.output
 

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
 MODELS = ("scvi", "ldvae", "scanvi")
 EMBEDDINGS = (*MODELS, "pca", "harmony")
 
@@ -37,7 +37,7 @@ def test_every_registered_output_was_written(catalog: DataCatalog, study_run: An
 
 
 def test_no_temporary_files_are_left(study_run: Any) -> None:
-    assert not [path for path in study_run.data_root.rglob(".*")]
+    assert not list(study_run.data_root.rglob(".*"))
 
 
 def test_the_summary_says_where_the_results_are_and_what_next(study_run: Any) -> None:
@@ -62,7 +62,9 @@ def test_cell_names_agree_everywhere(catalog: DataCatalog) -> None:
 
 def test_analysed_holds_what_people_look_for(catalog: DataCatalog) -> None:
     analysed = catalog.load("analysed")
-    assert {"X_scVI", "X_LDVAE", "X_scANVI", "X_pca", "X_harmony", "X_umap", "X_umap_3d"} <= set(analysed.obsm)
+    assert {"X_scVI", "X_LDVAE", "X_scANVI", "X_pca", "X_harmony", "X_umap", "X_umap_3d"} <= set(
+        analysed.obsm
+    )
     assert {"leiden", "kmeans", "hierarchical", "batch", "cell_type"} <= set(analysed.obs)
     assert np.array_equal(analysed.X.data, catalog.load("counts").X.data)
 
@@ -74,8 +76,12 @@ def test_latent_is_that_of_scvi_tools_by_hand(catalog: DataCatalog, study_run: A
     folder = study_run.folder("06_models")
     for model, family in zip(MODELS, ("SCVI", "LinearSCVI", "SCANVI"), strict=True):
         genes = counts[:, counts.var["highly_variable"]].copy()
-        by_hand = getattr(scvi.model, family).load(str(folder / model / "fitted"), adata=genes, accelerator="cpu")
-        np.testing.assert_array_equal(catalog.load(f"{model}.latent").to_numpy(), by_hand.get_latent_representation())
+        by_hand = getattr(scvi.model, family).load(
+            str(folder / model / "fitted"), adata=genes, accelerator="cpu"
+        )
+        np.testing.assert_array_equal(
+            catalog.load(f"{model}.latent").to_numpy(), by_hand.get_latent_representation()
+        )
 
 
 def test_leaderboard_has_a_row_a_model_and_baseline(catalog: DataCatalog) -> None:
@@ -116,7 +122,11 @@ def test_tracking_has_a_parent_and_a_closed_child_a_model(study_run: Any) -> Non
     client = MlflowClient(tracking_uri=study_run.tracking_uri)
     experiment = client.get_experiment_by_name("test")
     runs = client.search_runs([experiment.experiment_id], "tags.`kedro.env` = 'test'")
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags and "kedro.pipeline_names" not in run.data.tags]
+    parents = [
+        run
+        for run in runs
+        if "mlflow.parentRunId" not in run.data.tags and "kedro.pipeline_names" not in run.data.tags
+    ]
     first = min(parents, key=lambda run: run.info.start_time)
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == first.info.run_id]
     assert {run.info.run_name for run in children} == set(EMBEDDINGS)
@@ -131,7 +141,9 @@ def test_tracking_has_a_parent_and_a_closed_child_a_model(study_run: Any) -> Non
         assert client.list_artifacts(run.info.run_id, "figures")
     shared = [set(by_name[model].data.metrics) for model in MODELS]
     assert shared[0] == shared[1] == shared[2]
-    assert {artifact.path for artifact in client.list_artifacts(first.info.run_id, "reports")} >= {"reports/report.html"}
+    assert {artifact.path for artifact in client.list_artifacts(first.info.run_id, "reports")} >= {
+        "reports/report.html"
+    }
     assert first.inputs.dataset_inputs[0].dataset.digest
 
 
@@ -158,10 +170,15 @@ def test_a_second_run_is_a_new_parent(study_run: Any, run_part: Callable[..., An
 
 
 @pytest.mark.parametrize(
-    "pipeline", ["preparation", "embedding", "clustering", "de", "imputation", "evaluation", "comparison", "reporting"]
+    "pipeline",
+    ["preparation", "embedding", "clustering", "de", "imputation", "evaluation", "comparison", "reporting"],
 )
 def test_each_pipeline_runs_alone_on_earlier_outputs(run_part: Callable[..., Any], pipeline: str) -> None:
-    selection = {"node_names": _few_nodes(pipeline)} if pipeline in {"embedding", "evaluation", "clustering", "de"} else {}
+    selection = (
+        {"node_names": _few_nodes(pipeline)}
+        if pipeline in {"embedding", "evaluation", "clustering", "de"}
+        else {}
+    )
     run_part(pipeline_names=[pipeline], **selection)
 
 

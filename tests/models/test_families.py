@@ -31,10 +31,22 @@ def test_training_options_are_those_of_scvi_tools() -> None:
 
     training = parse_spec({"name": "model", "family": "SCVI"}).training
     plan = inspect.signature(TrainingPlan).parameters
-    for option in ("lr", "weight_decay", "eps", "optimizer", "n_epochs_kl_warmup", "reduce_lr_on_plateau", "lr_factor", "lr_patience", "lr_min"):
+    for option in (
+        "lr",
+        "weight_decay",
+        "eps",
+        "optimizer",
+        "n_epochs_kl_warmup",
+        "reduce_lr_on_plateau",
+        "lr_factor",
+        "lr_patience",
+        "lr_min",
+    ):
         assert getattr(training, option) == plan[option].default, option
 
 
 def test_wrong_values_name_the_option_and_the_value() -> None:
-    with pytest.raises(InputError, match=r"models\.mine\.n_latent: input should be greater than 0, but it is 0"):
+    with pytest.raises(
+        InputError, match=r"models\.mine\.n_latent: input should be greater than 0, but it is 0"
+    ):
         parse_spec({"name": "mine", "family": "SCVI", "n_latent": 0})

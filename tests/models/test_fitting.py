@@ -21,13 +21,21 @@ def fit_briefly(
     counts: AnnData, keys: Keys, folder: Path, *, seed: int = 0, family: str = "SCVI", **training: Any
 ) -> Fit:
     spec = parse_spec(
-        {"name": "brief", "family": family, "n_latent": 4, "n_hidden": 16, "training": {"max_epochs": 6, **training}}
+        {
+            "name": "brief",
+            "family": family,
+            "n_latent": 4,
+            "n_hidden": 16,
+            "training": {"max_epochs": 6, **training},
+        }
     )
     genes = counts[:, counts.var["highly_variable"]].copy()
     with reproducible(seed):
         model = spec.build(genes, keys)
     label_key = keys.label_key if spec.needs else None
-    return fit(model, spec, seed=seed, accelerator="cpu", checkpoints=CheckpointStore(folder), label_key=label_key)
+    return fit(
+        model, spec, seed=seed, accelerator="cpu", checkpoints=CheckpointStore(folder), label_key=label_key
+    )
 
 
 def weights(result: Fit) -> np.ndarray:
@@ -43,7 +51,9 @@ def test_epochs_fall_with_the_number_of_cells() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI"])
-def test_the_same_seed_gives_the_same_bits(pbmc_counts: AnnData, keys: Keys, tmp_path: Path, family: str) -> None:
+def test_the_same_seed_gives_the_same_bits(
+    pbmc_counts: AnnData, keys: Keys, tmp_path: Path, family: str
+) -> None:
     first = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2)
     second = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2)
     other = fit_briefly(pbmc_counts, keys, tmp_path, family=family, max_epochs=2, seed=1)
@@ -79,7 +89,9 @@ def test_a_killed_training_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_keeps_the_epoch_with_the_lowest_validation_loss(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+def test_keeps_the_epoch_with_the_lowest_validation_loss(
+    pbmc_counts: AnnData, keys: Keys, tmp_path: Path
+) -> None:
     result = fit_briefly(
         pbmc_counts, keys, tmp_path, lr=0.05, max_epochs=30, early_stopping_patience=5, n_epochs_kl_warmup=1
     )

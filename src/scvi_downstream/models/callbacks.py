@@ -31,12 +31,15 @@ class KeepBestEpoch(Callback):
         value = float(trainer.callback_metrics[MONITOR])
         if not np.isfinite(value):
             raise FloatingPointError(
-                f"the validation loss became {value} in epoch {trainer.current_epoch + 1}: lower training.lr or set training.gradient_clip_val"
+                f"the validation loss became {value} in epoch {trainer.current_epoch + 1}: "
+                "lower training.lr or set training.gradient_clip_val"
             )
         if value < self.best_value:
             self.best_value = value
             self.best_epoch = trainer.current_epoch
-            self._weights = {name: tensor.detach().clone() for name, tensor in pl_module.module.state_dict().items()}
+            self._weights = {
+                name: tensor.detach().clone() for name, tensor in pl_module.module.state_dict().items()
+            }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the best weights back."""
@@ -56,7 +59,9 @@ class KeepBestEpoch(Callback):
 
 def stop_early(patience: int, min_delta: float) -> EarlyStopping:
     """Stop when the validation loss has not improved for ``patience`` epochs."""
-    return EarlyStopping(monitor=MONITOR, patience=patience, min_delta=min_delta, mode="min", check_finite=False)
+    return EarlyStopping(
+        monitor=MONITOR, patience=patience, min_delta=min_delta, mode="min", check_finite=False
+    )
 
 
 class ResumePoint(Callback):
@@ -123,14 +128,22 @@ class EpochProgress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch."""
         value = trainer.callback_metrics.get(MONITOR)
-        self._progress.advance(note=f"at most; validation loss {float(value):.1f}" if value is not None else "at most")
+        self._progress.advance(
+            note=f"at most; validation loss {float(value):.1f}" if value is not None else "at most"
+        )
 
 
 def _random_state() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the generator scvi-tools draws from
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            str(name),
+            torch.from_numpy(keys.astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()

@@ -34,7 +34,9 @@ def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
         raise InputError(f"{where} has no family; there are {', '.join(FAMILIES)}")
     family = FAMILIES.get(str(raw["family"]))
     if family is None:
-        raise InputError(f"{where}.family '{raw['family']}' is unknown{closest(str(raw['family']), FAMILIES)}")
+        raise InputError(
+            f"{where}.family '{raw['family']}' is unknown{closest(str(raw['family']), FAMILIES)}"
+        )
     try:
         return family.model_validate(dict(raw))
     except ValidationError as error:

@@ -1,9 +1,9 @@
 """The exact (zero-inflated) negative binomial log-likelihood of scvi-tools, for less time on CPUs.
 
 Most counts are zero. Where they are, ``lgamma(x + θ) - lgamma(θ) - lgamma(x + 1)`` and ``x log(…)`` vanish; stock
-scvi-tools evaluates them for every entry and again, through autograd, their derivatives. Here forward and backward are
-written out, and these terms are taken on the non-zero entries only. The model, its parameters and its files stay those
-of scvi-tools.
+scvi-tools evaluates them for every entry and, through autograd, their derivatives. Here forward and backward are
+written out, these terms are taken on the non-zero entries when those are few, and what depends on the gene alone is
+taken once a gene. The model, its parameters and its files stay those of scvi-tools.
 """
 
 from __future__ import annotations
@@ -16,55 +16,108 @@ import torch
 from torch.nn.functional import softplus
 
 _EPS = 1e-8
+# Share of non-zero counts from which picking them out costs more than it saves.
+_DENSE_FROM = 0.4
 
 
-class _NegativeBinomialTerms:
-    """Terms of log NB that forward and backward share; ``theta`` may be one row that broadcasts over cells."""
+class _NonZeroEntries:
+    """The non-zero counts among many zeros."""
+
+    def __init__(self, x: torch.Tensor, where: torch.Tensor) -> None:
+        self._flat = where
+        self._n_genes = x.shape[1]
+        self.counts = self.take(x)
+
+    def take(self, values: torch.Tensor) -> torch.Tensor:
+        """Values ``(n_cells, n_genes)``, or one row of them for all cells, at these entries."""
+        if values.shape[0] == 1:
+            return values.reshape(-1).index_select(0, self._flat % self._n_genes)
+        return values.reshape(-1).index_select(0, self._flat)
+
+    def add(self, target: torch.Tensor, values: torch.Tensor) -> None:
+        """Add ``values`` to ``target`` at these entries."""
+        target.view(-1).index_add_(0, self._flat, values)
+
+    def put(self, target: torch.Tensor, values: torch.Tensor | float) -> None:
+        """Put ``values`` into ``target`` at these entries."""
+        if isinstance(values, float):
+            target.view(-1).index_fill_(0, self._flat, values)
+        else:
+            target.view(-1).index_copy_(0, self._flat, values)
+
+
+class _AllEntries:
+    """Every count; the terms of non-zero counts are zero where the count is."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.counts = x
+        self._counted = x > 0
+
+    def take(self, values: torch.Tensor) -> torch.Tensor:
+        """The values as they are."""
+        return values
+
+    def add(self, target: torch.Tensor, values: torch.Tensor) -> None:
+        """Add ``values`` to ``target``."""
+        target += values
+
+    def put(self, target: torch.Tensor, values: torch.Tensor | float) -> None:
+        """Put ``values`` into ``target`` where the count is not zero."""
+        kept = torch.where(self._counted, values, target)
+        target.copy_(kept)
+
+
+def _entries(x: torch.Tensor) -> _NonZeroEntries | _AllEntries:
+    where = x.reshape(-1).nonzero().squeeze(1)
+    return _AllEntries(x) if len(where) > _DENSE_FROM * x.numel() else _NonZeroEntries(x, where)
+
+
+class _CountTerms:
+    """What non-zero counts add to log NB: ``x (log µ - log(θ + µ)) + lgamma(x + θ) - lgamma(θ) - lgamma(x + 1)``."""
 
     def __init__(self, x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, eps: float) -> None:
-        self.rows, self.columns = x.nonzero(as_tuple=True)
         self.total = mu + (theta + eps)
         self.log_total = self.total.log()
-        self.counts = x[self.rows, self.columns]
-        self.mu = mu[self.rows, self.columns] + eps
-        self.theta = theta.expand_as(x)[self.rows, self.columns]
+        self.entries = _entries(x)
+        self._mu = self.entries.take(mu) + eps
+        self._theta = theta
+        self._sum = self.entries.counts + self.entries.take(theta)
 
-    def where_not_zero(self) -> torch.Tensor:
-        """``x (log µ - log(θ + µ)) + lgamma(x + θ) - lgamma(θ) - lgamma(x + 1)`` of the non-zero entries."""
-        log_total = self.log_total[self.rows, self.columns]
-        gammas = torch.lgamma(self.counts + self.theta) - torch.lgamma(self.theta) - torch.lgamma(self.counts + 1)
-        return self.counts * (self.mu.log() - log_total) + gammas
+    def values(self) -> torch.Tensor:
+        """The terms themselves."""
+        counts, take = self.entries.counts, self.entries.take
+        gammas = torch.lgamma(self._sum) - take(torch.lgamma(self._theta)) - torch.lgamma(counts + 1)
+        return counts * (self._mu.log() - take(self.log_total)) + gammas
 
-    def gradients_where_not_zero(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Derivatives of :meth:`where_not_zero` by µ and θ."""
-        total = self.total[self.rows, self.columns]
-        by_mu = self.counts * (1 / self.mu - 1 / total)
-        by_theta = torch.digamma(self.counts + self.theta) - torch.digamma(self.theta) - self.counts / total
-        return by_mu, by_theta
+    def gradients(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Their derivatives by µ and θ."""
+        counts, take = self.entries.counts, self.entries.take
+        share = counts / take(self.total)
+        return counts / self._mu - share, torch.digamma(self._sum) - take(torch.digamma(self._theta)) - share
 
 
 class _LogNegativeBinomial(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, eps: float) -> torch.Tensor:
-        terms = _NegativeBinomialTerms(x, mu, theta, eps)
+        terms = _CountTerms(x, mu, theta, eps)
         ratio = (theta + eps).log() - terms.log_total
         result = theta * ratio
-        result[terms.rows, terms.columns] += terms.where_not_zero()
+        terms.entries.add(result, terms.values())
         ctx.terms, ctx.eps = terms, eps
         ctx.save_for_backward(theta, ratio)
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         theta, ratio = ctx.saved_tensors
-        terms: _NegativeBinomialTerms = ctx.terms
+        terms: _CountTerms = ctx.terms
         share = theta / terms.total
         by_mu = -share
         by_theta = ratio + theta / (theta + ctx.eps) - share
-        extra_mu, extra_theta = terms.gradients_where_not_zero()
-        by_mu[terms.rows, terms.columns] += extra_mu
-        by_theta[terms.rows, terms.columns] += extra_theta
-        return None, gradient * by_mu, _reduce(gradient * by_theta, theta), None
+        more_mu, more_theta = terms.gradients()
+        terms.entries.add(by_mu, more_mu)
+        terms.entries.add(by_theta, more_theta)
+        return None, by_mu.mul_(gradient), _reduce(by_theta.mul_(gradient), theta), None
 
 
 class _LogZeroInflatedNegativeBinomial(torch.autograd.Function):
@@ -72,33 +125,41 @@ class _LogZeroInflatedNegativeBinomial(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, logits: torch.Tensor, eps: float
     ) -> torch.Tensor:
-        terms = _NegativeBinomialTerms(x, mu, theta, eps)
+        terms = _CountTerms(x, mu, theta, eps)
         ratio = (theta + eps).log() - terms.log_total
         exponent = theta * ratio - logits
         result = softplus(exponent)
-        result[terms.rows, terms.columns] = exponent[terms.rows, terms.columns] + terms.where_not_zero()
+        terms.entries.put(result, terms.entries.take(exponent) + terms.values())
         result -= softplus(-logits)
         ctx.terms, ctx.eps = terms, eps
         ctx.save_for_backward(theta, ratio, logits, exponent)
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         theta, ratio, logits, exponent = ctx.saved_tensors
-        terms: _NegativeBinomialTerms = ctx.terms
+        terms: _CountTerms = ctx.terms
         by_exponent = torch.sigmoid(exponent)
-        by_exponent[terms.rows, terms.columns] = 1.0
+        terms.entries.put(by_exponent, 1.0)
         share = theta / terms.total
-        by_logits = torch.sigmoid(-logits) - by_exponent
-        by_mu = -by_exponent * share
-        by_theta = by_exponent * (ratio + theta / (theta + ctx.eps) - share)
-        extra_mu, extra_theta = terms.gradients_where_not_zero()
-        by_mu[terms.rows, terms.columns] += extra_mu
-        by_theta[terms.rows, terms.columns] += extra_theta
-        return None, gradient * by_mu, _reduce(gradient * by_theta, theta), gradient * by_logits, None
+        by_logits = torch.sigmoid(-logits).sub_(by_exponent)
+        by_mu = -(by_exponent * share)
+        by_theta = by_exponent.mul_(ratio + theta / (theta + ctx.eps) - share)
+        more_mu, more_theta = terms.gradients()
+        terms.entries.add(by_mu, more_mu)
+        terms.entries.add(by_theta, more_theta)
+        return (
+            None,
+            by_mu.mul_(gradient),
+            _reduce(by_theta.mul_(gradient), theta),
+            by_logits.mul_(gradient),
+            None,
+        )
 
 
-def log_nb(x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, eps: float = _EPS, **_: Any) -> torch.Tensor:
+def log_nb(
+    x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, eps: float = _EPS, **_: Any
+) -> torch.Tensor:
     """Log-likelihood of counts under a negative binomial.
 
     Parameters
@@ -147,7 +208,7 @@ def fast_likelihood() -> Iterator[None]:
     from torch.distributions import Distribution
 
     before = stock.log_zinb_positive, stock.log_nb_positive
-    validated = Distribution._validate_args  # type: ignore[attr-defined]
+    validated = Distribution._validate_args
     stock.log_zinb_positive = _on_cpu(log_zinb, before[0])
     stock.log_nb_positive = _on_cpu(log_nb, before[1])
     Distribution.set_default_validate_args(value=False)
@@ -158,7 +219,9 @@ def fast_likelihood() -> Iterator[None]:
         Distribution.set_default_validate_args(value=validated)
 
 
-def _on_cpu(fast: Callable[..., torch.Tensor], stock: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def _on_cpu(
+    fast: Callable[..., torch.Tensor], stock: Callable[..., torch.Tensor]
+) -> Callable[..., torch.Tensor]:
     def chosen(x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         return (fast if x.device.type == "cpu" and x.ndim == 2 else stock)(x, *arguments, **options)
 

@@ -19,6 +19,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.resources import ResourceMeter
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.models.split import Split, batch_size_without_remainder_of_one, split_cells
+from scvi_downstream.models.threads import choose_torch_threads
 from scvi_downstream.parameters import UNKNOWN, TrainingOptions
 from scvi_downstream.progress import duration
 
@@ -82,16 +83,28 @@ def fit(
     options = spec.training
     n_cells = model.adata.n_obs
     split = split_cells(n_cells, options.train_size, options.validation_size, seed)
-    batch_size = batch_size_without_remainder_of_one(options.batch_size, _loader_sizes(model, split, label_key))
+    batch_size = batch_size_without_remainder_of_one(
+        options.batch_size, _loader_sizes(model, split, label_key)
+    )
     max_epochs = options.max_epochs or epochs_for(n_cells)
     identity = _identity(model, spec, seed, max_epochs)
     found = checkpoints.find(identity)
     device = _device(accelerator)
+    if device == "cpu":
+        choose_torch_threads(batch_size, model.adata.n_vars)
     with reproducible(seed):
-        forecast = forecast_training(model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device)
+        forecast = forecast_training(
+            model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
+        )
         logger.info(
             "%s: at most %d epochs of %d cells × %d genes on %s, at most %s and %.0f MB more memory%s",
-            spec.name, max_epochs, len(split.train), model.adata.n_vars, device, duration(forecast.seconds), forecast.memory_mb,
+            spec.name,
+            max_epochs,
+            len(split.train),
+            model.adata.n_vars,
+            device,
+            duration(forecast.seconds),
+            forecast.memory_mb,
             "; resuming an interrupted training" if found else "",
         )
         best = KeepBestEpoch()
@@ -135,14 +148,22 @@ def fit(
         "seed": seed,
     }
     logger.info(
-        "%s: %d epochs in %s, the best was %d", spec.name, epochs, duration(meter.seconds), summary["best_epoch"]
+        "%s: %d epochs in %s, the best was %d",
+        spec.name,
+        epochs,
+        duration(meter.seconds),
+        summary["best_epoch"],
     )
     return Fit(model=model, history=history, summary=summary)
 
 
 def tabulate_history(model: BaseModelClass) -> pd.DataFrame:
     """Curves of a trained model: one row an epoch (from 1), one column a curve."""
-    curves = {name: table[name].astype(float) for name, table in model.history.items() if table.index.name == "epoch"}
+    curves = {
+        name: table[name].astype(float)
+        for name, table in model.history.items()
+        if table.index.name == "epoch"
+    }
     history = pd.DataFrame(curves)
     history.index = pd.Index(np.arange(1, len(history) + 1), name="epoch")
     return history
@@ -165,7 +186,13 @@ def reproducible(seed: int) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence what Lightning and scvi-tools print; the project logs its own lines."""
-    names = ("lightning.pytorch", "lightning.fabric", "scvi", "lightning.pytorch.utilities.rank_zero", "lightning_fabric")
+    names = (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "scvi",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning_fabric",
+    )
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -180,7 +207,15 @@ def quiet() -> Iterator[None]:
 
 def _plan_arguments(options: TrainingOptions) -> dict[str, Any]:
     names = (
-        "lr", "weight_decay", "eps", "optimizer", "n_epochs_kl_warmup", "reduce_lr_on_plateau", "lr_factor", "lr_patience", "lr_min",
+        "lr",
+        "weight_decay",
+        "eps",
+        "optimizer",
+        "n_epochs_kl_warmup",
+        "reduce_lr_on_plateau",
+        "lr_factor",
+        "lr_patience",
+        "lr_min",
     )
     return {name: getattr(options, name) for name in names}
 
@@ -215,7 +250,15 @@ def _identity(model: BaseModelClass, spec: ModelSpec, seed: int, max_epochs: int
     digest = hashlib.sha256()
     for part in (counts.data, counts.indices, counts.indptr):
         digest.update(np.ascontiguousarray(part).tobytes())
-    options = spec.model_dump(mode="json") | {"seed": seed, "max_epochs": max_epochs, "shape": list(counts.shape)}
-    weights = {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()} if spec.init_from else {}
+    options = spec.model_dump(mode="json") | {
+        "seed": seed,
+        "max_epochs": max_epochs,
+        "shape": list(counts.shape),
+    }
+    weights = (
+        {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
+        if spec.init_from
+        else {}
+    )
     digest.update(json.dumps([options, weights], sort_keys=True).encode())
     return digest.hexdigest()

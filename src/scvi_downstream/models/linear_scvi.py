@@ -33,8 +33,12 @@ class LinearScviSpec(AutoencoderSpec):
         from scvi.model import LinearSCVI
 
         arguments = setup_arguments(keys, labels=self.dispersion == "gene-label")
-        covariates = [arguments.pop(key) for key in ("categorical_covariate_keys", "continuous_covariate_keys")]
+        covariates = [
+            arguments.pop(key) for key in ("categorical_covariate_keys", "continuous_covariate_keys")
+        ]
         if any(covariates):
-            logger.warning("%s: LinearSCVI models the batch only; it leaves out the covariates %s", self.name, covariates)
+            logger.warning(
+                "%s: LinearSCVI models the batch only; it leaves out the covariates %s", self.name, covariates
+            )
         LinearSCVI.setup_anndata(genes, **arguments)
         return LinearSCVI(genes, **self.hyperparameters)

@@ -14,12 +14,14 @@ import pandas as pd
 
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
+from scvi_downstream.models.threads import choose_torch_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
 # Class name in the saved registry → module that holds the class; a new family is one entry.
+_READ_OUT_BATCH = 128
 MODEL_CLASSES: dict[str, str] = {"SCVI": "scvi.model", "SCANVI": "scvi.model", "LinearSCVI": "scvi.model"}
 
 
@@ -88,6 +90,7 @@ class SavedModel:
         family = _family(contents, self.save_dir)
         genes = _subset(counts, contents, self.save_dir)
         model_class = getattr(importlib.import_module(MODEL_CLASSES[family]), family)
+        choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with _plain_data_only(), _without_chatter():
             try:
                 return model_class.load(str(self.save_dir), adata=genes, accelerator=accelerator)

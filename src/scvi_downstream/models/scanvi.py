@@ -41,7 +41,9 @@ class ScanviSpec(AutoencoderSpec):
         """Register ``genes`` and make the untrained model."""
         from scvi.model import SCANVI
 
-        SCANVI.setup_anndata(genes, unlabeled_category=UNLABELED_CATEGORY, **setup_arguments(keys, labels=True))
+        SCANVI.setup_anndata(
+            genes, unlabeled_category=UNLABELED_CATEGORY, **setup_arguments(keys, labels=True)
+        )
         return SCANVI(genes, **self.hyperparameters)
 
     def build_from(self, genes: AnnData, keys: Keys, initial: SCVI) -> SCANVI:

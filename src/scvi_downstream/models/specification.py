@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
-Capability = Literal["normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood"]
+Capability = Literal[
+    "normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood"
+]
 Need = Literal["labels", "samples", "proteins"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -42,7 +44,9 @@ class ModelSpec(Options):
 
     def build_from(self, genes: AnnData, keys: Keys, initial: BaseModelClass) -> BaseModelClass:
         """Make the untrained model with the weights of ``initial``."""
-        raise TypeError(f"{self.family} cannot start from another model")  # refused by `families.parse` before
+        raise TypeError(
+            f"{self.family} cannot start from another model"
+        )  # refused by `families.parse` before
 
 
 class AutoencoderSpec(ModelSpec):

@@ -16,7 +16,22 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008), without yellow (too pale for points) and with black last.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 # Tol (2021), "muted" and "bright": appended when there are more categories than the first palette holds.
-TOL = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377")
+TOL = (
+    "#332288",
+    "#88CCEE",
+    "#44AA99",
+    "#117733",
+    "#999933",
+    "#DDCC77",
+    "#CC6677",
+    "#882255",
+    "#AA4499",
+    "#4477AA",
+    "#EE6677",
+    "#228833",
+    "#CCBB44",
+    "#AA3377",
+)
 MISSING = "#BBBBBB"
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
@@ -65,7 +80,7 @@ def category_colors(categories: Sequence[str]) -> dict[str, str]:
             continue
         shade, index = divmod(position, len(palette))
         base = np.array(to_rgb(palette[index]))
-        colors[str(category)] = to_hex(1 - (1 - base) * 0.65 ** shade)
+        colors[str(category)] = to_hex(1 - (1 - base) * 0.65**shade)
         position += 1
     return colors
 
@@ -88,21 +103,37 @@ def scatter_categories(axes: Axes, xy: np.ndarray, values: pd.Series, *, on_data
     order = draw_order(len(xy))
     codes = categories.cat.codes.to_numpy()
     point_colors = np.array([*(colors[name] for name in names), MISSING])[codes]
-    axes.scatter(*xy[order].T, s=point_size(len(xy)), c=point_colors[order], linewidths=0, rasterized=True)
+    x, y = xy[order].T
+    axes.scatter(x, y, s=point_size(len(xy)), c=point_colors[order], linewidths=0, rasterized=True)
     if on_data:
         for code, name in enumerate(names):
-            middle = np.median(xy[codes == code], axis=0)
-            axes.text(*middle, name, ha="center", va="center", fontsize=8, weight="bold",
-                      bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
+            x_middle, y_middle = np.median(xy[codes == code], axis=0)
+            axes.text(
+                x_middle,
+                y_middle,
+                name,
+                ha="center",
+                va="center",
+                fontsize=8,
+                weight="bold",
+                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+            )
     handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
     columns = ceil(len(names) / 16)
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, handletextpad=0.2)
+    axes.legend(
+        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, handletextpad=0.2
+    )
 
 
-def scatter_values(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, *, cmap: str = SEQUENTIAL) -> None:
+def scatter_values(
+    axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, *, cmap: str = SEQUENTIAL
+) -> None:
     """Scatter ``(n_cells, 2)`` points coloured by a number, the highest on top, with a colour bar."""
     order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
-    points = axes.scatter(*xy[order].T, s=point_size(len(xy)), c=values[order], cmap=cmap, linewidths=0, rasterized=True)
+    x, y = xy[order].T
+    points = axes.scatter(
+        x, y, s=point_size(len(xy)), c=values[order], cmap=cmap, linewidths=0, rasterized=True
+    )
     axes.figure.colorbar(points, cax=axes.inset_axes((1.03, 0.1, 0.035, 0.8)), label=label)
 
 

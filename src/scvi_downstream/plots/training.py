@@ -33,13 +33,23 @@ def draw_training_curves(history: pd.DataFrame, training_summary: dict[str, Any]
         for part, color in zip(("train", "validation"), OKABE_ITO, strict=False):
             name = f"{curve}_{part}"
             if name in history:
-                axes.plot(history.index, history[name], color=color, label="training" if part == "train" else part, lw=1.3)
+                axes.plot(
+                    history.index,
+                    history[name],
+                    color=color,
+                    label="training" if part == "train" else part,
+                    lw=1.3,
+                )
         axes.axvline(training_summary["best_epoch"], color="#666666", ls=":", lw=1, label="kept epoch")
-        settled = history.loc[history.index >= max(2, len(history) // 20), [c for c in history if c.startswith(curve + "_")]]
+        settled = history.loc[
+            history.index >= max(2, len(history) // 20), [c for c in history if c.startswith(curve + "_")]
+        ]
         if len(settled) and curve != "kl_local":
             low, high = float(settled.min().min()), float(settled.max().max())
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axes.set(xlabel="epoch", ylabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle(f"{training_summary['model']} ({training_summary['family']}): training curves", fontsize=11)
+    figure.suptitle(
+        f"{training_summary['model']} ({training_summary['family']}): training curves", fontsize=11
+    )
     return figure

@@ -30,8 +30,10 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
     baselines
         Rows that are not models.
 
-    Returns ------- ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``,
-    ``better_baseline``; ``model`` is ``None`` when no model has any of the criteria.
+    Returns
+    -------
+    ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``, ``better_baseline``; ``model`` is ``None``
+    when no model has any of the criteria.
 
     Raises
     ------
@@ -40,10 +42,11 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
     """
     _check_names(leaderboard, rule)
     models = leaderboard[~leaderboard.index.isin(baselines)]
-    criterion = next((name for name in rule.criteria if name in models and models[name].notna().any()), None)
+    criterion = next((name for name in rule.criteria if _decides(models, name, rule)), None)
     text = (
         f"the first of {', '.join(rule.criteria)} that exists; models within {rule.within:g} of the best tie "
         f"and the lowest {rule.tie_breaker} wins; baselines cannot be champion"
+        + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
     )
     if criterion is None:
         reason = f"no model has any of {', '.join(rule.criteria)}"
@@ -57,7 +60,8 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
             "better_baseline": None,
         }
     sign = -1.0 if criterion in LOWER_IS_BETTER else 1.0
-    values = sign * models[criterion].dropna()
+    unfair = [] if rule.trained_on_labels else _judged_by_own_labels(models, criterion)
+    values = sign * models[criterion].drop(unfair).dropna()
     tied = values[values >= values.max() - rule.within]
     ranks = models.loc[tied.index].assign(_value=-tied)
     by = [column for column in (rule.tie_breaker,) if column in ranks]
@@ -69,11 +73,24 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
         "model": champion,
         "criterion": criterion,
         "value": float(models.loc[champion, criterion]),
-        "reason": _reason(leaderboard, champion, criterion, tied, runner_up, beaten_by, rule),
+        "reason": _reason(leaderboard, champion, criterion, tied, runner_up, beaten_by, rule, unfair),
         "runner_up": runner_up,
         "rule": text,
         "better_baseline": beaten_by,
     }
+
+
+def _judged_by_own_labels(models: pd.DataFrame, criterion: str) -> list[str]:
+    if criterion not in _JUDGED_BY_LABELS or "family" not in models:
+        return []
+    return [str(name) for name in models.index[models["family"].isin(_SAW_LABELS)]]
+
+
+def _decides(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> bool:
+    if criterion not in models:
+        return False
+    unfair = [] if rule.trained_on_labels else _judged_by_own_labels(models, criterion)
+    return bool(models[criterion].drop(unfair).notna().any())
 
 
 def _check_names(leaderboard: pd.DataFrame, rule: ChampionRule) -> None:
@@ -106,6 +123,7 @@ def _reason(
     runner_up: str | None,
     beaten_by: str | None,
     rule: ChampionRule,
+    unfair: list[str],
 ) -> str:
     def shown(model: str, column: str = criterion) -> str:
         return f"{leaderboard.loc[model, column]:,.4g}"
@@ -124,4 +142,7 @@ def _reason(
         reason += f". The baseline {beaten_by} is better ({shown(beaten_by)}): no model improves on it here"
     if criterion in _JUDGED_BY_LABELS and leaderboard.get("family", pd.Series()).get(champion) in _SAW_LABELS:
         reason += ". It was trained on the labels that it is judged by, so its bio conservation is too good"
+    if unfair:
+        names = ", ".join(f"{model} ({shown(model)})" for model in unfair)
+        reason += f". Not considered, being trained on the labels that would judge it: {names}"
     return reason + "."

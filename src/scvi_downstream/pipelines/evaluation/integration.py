@@ -165,7 +165,9 @@ def compute_metrics(
     seed
         Of the sample.
 
-    Returns ------- Metrics in [0, 1], ``scib_bio_conservation``, ``scib_batch_correction``, ``scib_total``,
+    Returns
+    -------
+    Metrics in [0, 1], ``scib_bio_conservation``, ``scib_batch_correction``, ``scib_total``,
     ``left_out`` (metric → reason), ``n_cells``, ``n_labelled_cells``, ``seconds``.
 
     References ---------- Luecken et al. (2022), doi:10.1038/s41592-021-01336-8; Rautenstrauch & Ohler (2025),

@@ -35,7 +35,9 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
     seed
         Of the posterior samples.
 
-    Returns ------- ``elbo_<share>``, ``elbo_<share>_se``, ``reconstruction_error_<share>``, ``n_<share>`` for
+    Returns
+    -------
+    ``elbo_<share>``, ``elbo_<share>_se``, ``reconstruction_error_<share>``, ``n_<share>`` for
     train, validation and test; ``generalisation_gap`` (ELBO of training minus test cells);
     ``marginal_ll_test`` with its standard error, cells, samples and effective sample size; ``seconds``;
     ``warning``. Values are ``None`` where they do not exist.

@@ -41,7 +41,9 @@ def estimate_marginal_likelihood(
     seed
         Of the choice of cells and the samples.
 
-    Returns ------- ``marginal_ll_test`` with ``_se`` over cells, ``_cells``, ``_samples``,
+    Returns
+    -------
+    ``marginal_ll_test`` with ``_se`` over cells, ``_cells``, ``_samples``,
     ``_effective_samples`` (median over cells; close to 1: the encoder is a poor proposal and the estimate too
     low) and ``marginal_ll_warning``.
 

@@ -119,7 +119,9 @@ def stream_expression(
     label
         What the progress line says.
 
-    Returns ------- Stream of ``(n_block, n_genes)`` float32: counts per ``library_size``, or expected counts
+    Returns
+    -------
+    Stream of ``(n_block, n_genes)`` float32: counts per ``library_size``, or expected counts
     when it is ``latent``.
 
     References

@@ -110,7 +110,9 @@ def score_imputation(
     accelerator
         Where to compute.
 
-    Returns ------- Scores of each method with 95 % intervals and a verdict; one row per gene with the
+    Returns
+    -------
+    Scores of each method with 95 % intervals and a verdict; one row per gene with the
     correlation of each method.
     """
     return score_held_out_counts(

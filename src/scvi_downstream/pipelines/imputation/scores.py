@@ -68,7 +68,9 @@ def compare_methods(
     seed
         Of the bootstrap.
 
-    Returns ------- ``methods`` (per method and score: value, low, high), ``best_baseline``, ``difference``
+    Returns
+    -------
+    ``methods`` (per method and score: value, low, high), ``best_baseline``, ``difference``
     (model minus best baseline, in nats per entry) and ``verdict``; and the scores per cell and gene.
     """
     observed = held_out.toarray()

@@ -122,7 +122,9 @@ def score_held_out_counts(
     seed
         Of every draw.
 
-    Returns ------- Scores with 95 % bootstrap intervals over cells; one row per gene with each method's
+    Returns
+    -------
+    Scores with 95 % bootstrap intervals over cells; one row per gene with each method's
     correlation and error.
     """
     genes = pd.Index(model.adata.var_names, name="gene")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from scvi_downstream.models import SavedModel, parse_spec
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, reproducible
+from scvi_downstream.models.fitting import fit, quiet, reproducible
 from scvi_downstream.parameters import Keys
 from scvi_downstream.plots.training import draw_training_curves
 
@@ -52,7 +52,7 @@ def train_model(
     """
     options = parse_spec(spec)
     genes = counts[:, counts.var["highly_variable"]].copy()
-    with reproducible(seed):
+    with reproducible(seed), quiet():
         if initial is None:
             model = options.build(genes, keys)
         else:

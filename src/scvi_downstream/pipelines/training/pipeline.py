@@ -6,7 +6,7 @@ from .nodes import plot_history, train_model
 
 
 def create_pipeline(*, initialised: bool = False) -> Pipeline:
-    """counts ─► train_model ─► fitted, history, training_summary.
+    """Counts ─► train_model ─► fitted, history, training_summary.
 
     With ``initialised`` the weights start from the fitted model in ``initial``.
     """

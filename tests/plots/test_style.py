@@ -1,0 +1,44 @@
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scvi_downstream.plots.style import (
+    MISSING,
+    category_colors,
+    new_figure,
+    point_size,
+    scatter_categories,
+    scatter_values,
+)
+
+
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=4), unique=True, max_size=60))
+def test_every_category_has_a_colour_of_its_own(names: list[str]) -> None:
+    colors = category_colors(names)
+    assert list(colors) == names
+    assert len(set(colors.values())) == len(names)
+
+
+def test_unknown_is_grey_and_takes_no_colour_from_others() -> None:
+    assert category_colors(["unknown", "T"]) == {"unknown": MISSING} | category_colors(["T"])
+
+
+def test_points_shrink_with_their_number() -> None:
+    assert point_size(100) > point_size(10_000) > point_size(1_000_000) > 0
+
+
+def test_scatter_draws_every_cell_and_names_every_category() -> None:
+    axes = new_figure(3, 3).subplots()
+    xy = np.arange(20.0).reshape(10, 2)
+    scatter_categories(axes, xy, pd.Series(list("aabbccaabb")), on_data=True)
+    assert len(axes.collections[0].get_offsets()) == 10
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "c"]
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c"}
+
+
+def test_highest_values_are_drawn_last() -> None:
+    axes = new_figure(3, 3).subplots()
+    scatter_values(axes, np.zeros((4, 2)), np.array([3.0, np.nan, 9.0, 1.0]), "counts")
+    drawn = axes.collections[0].get_array()
+    assert drawn[-1] == 9.0

@@ -1,0 +1,121 @@
+"""What holds for the project as a whole: pins, imports, telemetry, documented commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCE = PROJECT / "src" / "scvi_downstream"
+
+
+def locked() -> dict[str, str]:
+    lines = (PROJECT / "requirements.lock").read_text().splitlines()
+    pins = [line.split(";")[0].strip() for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(pin.split("==")[0]): pin.split("==")[1] for pin in pins}
+
+
+def declared() -> list[Requirement]:
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    groups = pyproject["dependency-groups"]
+    wanted = [*pyproject["project"]["dependencies"]]
+    wanted += [entry for group in groups.values() for entry in group if isinstance(entry, str)]
+    return [Requirement(entry) for entry in wanted]
+
+
+def test_every_pin_lies_in_the_declared_range() -> None:
+    pins = locked()
+    for requirement in declared():
+        version = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement} but {version}"
+
+
+def test_the_lock_holds_names_and_versions_only() -> None:
+    text = (PROJECT / "requirements.lock").read_text()
+    assert not re.search(r"://|@ |--", text)
+    assert all("==" in line for line in text.splitlines() if line)
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    from importlib.metadata import version
+
+    pins = locked()
+    for requirement in declared():
+        assert version(requirement.name) == pins[canonicalize_name(requirement.name)], requirement.name
+
+
+def test_commands_do_not_wait_for_heavy_imports() -> None:
+    script = (
+        "import sys; import scvi_downstream.pipeline_registry as registry; registry.register_pipelines();"
+        "heavy = {'torch', 'scvi', 'scanpy', 'anndata', 'matplotlib', 'mlflow', 'sklearn', 'jax', 'umap'};"
+        "heavy &= set(sys.modules);"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PROJECT,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_mlflow_is_imported_in_one_file() -> None:
+    importing = [
+        path.name
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"^\s*(import|from) mlflow", path.read_text(), re.M)
+    ]
+    assert importing == ["tracking.py"]
+
+
+def test_nodes_know_nothing_of_kedro_and_of_files() -> None:
+    for path in (SOURCE / "pipelines").rglob("*.py"):
+        if path.name == "pipeline.py":
+            continue
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) kedro", text, re.M), path
+        assert not re.search(r"\bopen\(|\.write_text\(|\.to_csv\(|\.to_parquet\(|\.write_h5ad\(", text), path
+
+
+def test_source_files_are_small() -> None:
+    long = {
+        path.name: count
+        for path in SOURCE.rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > 300
+    }
+    assert not long
+
+
+def test_telemetry_is_off() -> None:
+    from scvi_downstream import settings
+
+    assert (PROJECT / ".telemetry").read_text().strip() == "consent: false"
+    assert "kedro-telemetry" in settings.DISABLE_HOOKS_FOR_PLUGINS
+
+
+def documented_make_targets() -> list[str]:
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
+    return sorted({target for page in pages for target in re.findall(r"\bmake ([a-z]+)\b", page.read_text())})
+
+
+@pytest.mark.parametrize("target", documented_make_targets())
+def test_documented_make_targets_exist(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], capture_output=True, text=True, check=False, cwd=PROJECT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
