@@ -37,7 +37,7 @@ format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff format .
 
 viz: $(READY)  ## Kedro-Viz in the browser
-	@$(BIN)/kedro viz run
+	@$(BIN)/kedro viz run --include-hooks
 
 ui: $(READY)  ## MLflow in the browser
 	@$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --host 127.0.0.1

@@ -110,9 +110,14 @@ class TrackingHooks:
         owner = model or None
         if kind == "history":
             self._tracker.log_curves(model, data)
-        elif kind in {"scores", "training_summary", "champion", "imputation_scores"}:
+        elif kind in {"scores", "training_summary"}:
             self._tracker.log_metrics(owner, data)
-            self._champion = data if kind == "champion" else self._champion
+        elif kind == "imputation_scores":
+            self._tracker.log_metrics(owner, {"imputation": data})
+        elif kind == "champion":
+            self._champion = data
+            self._tracker.log_metrics(owner, {"champion": data})
+            self._tracker.describe(f"Champion: {data['reason']}")
         elif kind == "preparation_summary":
             self._tracker.log_data(self._parameters["study"], str(self._parameters["input"]), data)
         elif kind.endswith("_figure"):

@@ -22,6 +22,10 @@ _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
 _PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
+_DESCRIPTION_TAG = "mlflow.note.content"
+_SOURCE = {"mlflow.source.name": "kedro run", "mlflow.source.type": "PROJECT"}
+# Opens MLflow's page on runs, metrics and curves.
+_MODEL_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def tracking_uri(configured: str | None, project: Path) -> str:
@@ -67,7 +71,7 @@ class StudyTracker:
     def start(self, name: str, models: Iterable[str], tags: Mapping[str, str]) -> None:
         """Open the parent run and a child for each model, after closing runs whose process is gone."""
         self._close_abandoned()
-        process = {_PROCESS_TAG: _this_process()}
+        process = {_PROCESS_TAG: _this_process(), **_SOURCE}
         self._parent = self._create(name, {**tags, **process})
         for model in models:
             self._children[model] = self._create(
@@ -108,6 +112,10 @@ class StudyTracker:
         ]
         for start in range(0, len(points), _MOST_METRICS_A_CALL):
             self._client.log_batch(self._run(model), metrics=points[start : start + _MOST_METRICS_A_CALL])
+
+    def describe(self, text: str) -> None:
+        """Put a text on the page of the parent run."""
+        self._client.set_tag(self._run(None), _DESCRIPTION_TAG, text)
 
     def log_file(self, model: str | None, path: Path, folder: str) -> None:
         """Keep a file with the run."""
@@ -166,7 +174,9 @@ class StudyTracker:
         if found is not None:
             return str(found.experiment_id)
         location = (artifacts / experiment).resolve().as_uri() if artifacts else None
-        return str(self._client.create_experiment(experiment, artifact_location=location))
+        return str(
+            self._client.create_experiment(experiment, artifact_location=location, tags=_MODEL_TRAINING_PAGE)
+        )
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         return str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)

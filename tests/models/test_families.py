@@ -36,7 +36,6 @@ def test_training_options_are_those_of_scvi_tools() -> None:
         "weight_decay",
         "eps",
         "optimizer",
-        "n_epochs_kl_warmup",
         "reduce_lr_on_plateau",
         "lr_factor",
         "lr_patience",

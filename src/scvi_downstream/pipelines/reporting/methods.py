@@ -165,10 +165,11 @@ def describe_clustering(study: StudyParameters) -> str:
     return (
         f"The graph was partitioned by the Leiden algorithm [@traag2019] ({named('igraph')}) at "
         f"resolution {resolutions}. The cells were divided at random into halves {options.stability_replicates} "
-        "times, both halves clustered on their own and compared by the adjusted Rand index [@hubert1985], the clusters of one "
-        "carried over to the other by the edges between them; the finest resolution with a mean of at least "
+        "times, both halves clustered on their own and compared by the adjusted Rand index [@hubert1985], the clusters "
+        "of one carried over to the other by the edges between them; the finest resolution with a mean of at least "
         f"{options.min_stability:g} was preferred. On the latent variables, k-means used {k} "
-        f"({named('scikit-learn')} [@pedregosa2011]), and Ward's hierarchical clustering [@ward1963] was cut into {cut}."
+        f"({named('scikit-learn')} [@pedregosa2011]), and Ward's hierarchical clustering [@ward1963] was cut "
+        f"into {cut}."
     )
 
 
