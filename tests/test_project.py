@@ -104,7 +104,9 @@ def test_telemetry_is_off() -> None:
 
 def documented_make_targets() -> list[str]:
     pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
-    return sorted({target for page in pages for target in re.findall(r"\bmake ([a-z]+)\b", page.read_text())})
+    return sorted(
+        {target for page in pages for target in re.findall(r"(?:`|^)make ([a-z]+)\b", page.read_text(), re.M)}
+    )
 
 
 @pytest.mark.parametrize("target", documented_make_targets())

@@ -1,0 +1,36 @@
+from itertools import pairwise
+
+import click
+import pytest
+
+from scvi_downstream.cli import _with_plain_errors, plain_error
+from scvi_downstream.errors import InputError
+
+
+def chain(*errors: Exception) -> Exception:
+    for outer, inner in pairwise(errors):
+        outer.__cause__ = inner
+    return errors[0]
+
+
+def test_finds_the_users_error_inside_others() -> None:
+    wanted = InputError("batch_key 'donr' is not in obs")
+    assert plain_error(chain(RuntimeError("saving"), ValueError("writing"), wanted)) is wanted
+    assert plain_error(chain(RuntimeError("saving"), ValueError("writing"))) is None
+
+
+def test_users_errors_become_one_message() -> None:
+    def command() -> None:
+        raise chain(RuntimeError("loading failed"), InputError("cells.h5ad is truncated"))
+
+    with pytest.raises(click.ClickException, match="is truncated") as error:
+        _with_plain_errors(command)()
+    assert error.value.exit_code != 0
+
+
+def test_bugs_keep_their_traceback() -> None:
+    def command() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _with_plain_errors(command)()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.pipeline import Pipeline
+
+from scvi_downstream import pipeline_registry
+from scvi_downstream.configuration import StudyConfigLoader
+from scvi_downstream.graph import CurrentStudy
+from scvi_downstream.settings import CONFIG_LOADER_ARGS
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, **runtime: Any) -> dict[str, Pipeline]:
+    loader = StudyConfigLoader(
+        str(PROJECT / "conf"), env="base", runtime_params=runtime, **CONFIG_LOADER_ARGS
+    )
+    monkeypatch.setattr(CurrentStudy, "parameters", loader["parameters"])
+    return pipeline_registry.register_pipelines()
+
+
+def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(registered(monkeypatch)) == {
+        "__default__",
+        "preparation",
+        "training",
+        "embedding",
+        "clustering",
+        "de",
+        "imputation",
+        "evaluation",
+        "comparison",
+        "reporting",
+    }
+
+
+def test_every_model_of_the_sweep_is_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = registered(monkeypatch, sweep={"scvi": {"n_latent": [5, 30]}})
+    names = {node.namespace for node in pipelines["training"].nodes}
+    assert names == {"scvi", "scvi_latent5", "scvi_latent30", "ldvae", "scanvi"}
+    assert "scvi_latent5.scores" in pipelines["comparison"].inputs()
+
+
+def test_models_depend_on_each_other_only_where_one_starts_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipelines = registered(monkeypatch)
+    for model in ("scvi", "ldvae", "scanvi"):
+        needed = pipelines["__default__"].filter(node_namespaces=[model]).inputs()
+        others = {name.split(".")[0] for name in needed if "." in name and ":" not in name} - {model, "pca"}
+        assert others == ({"scvi"} if model == "scanvi" else set())
+
+
+def test_downstream_follows_the_primary_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = registered(monkeypatch, primary="scanvi")
+    assert "scanvi.fitted" in pipelines["de"].inputs()
+    assert "scanvi.latent" in pipelines["reporting"].inputs()
+
+
+def test_without_labels_and_batches_nothing_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = registered(monkeypatch, batch_key="", label_key="")
+    names = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
+    assert names == {"scvi", "ldvae", "pca"}
+
+
+def test_a_counterfactual_is_decoded_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "expression_counterfactual" not in registered(monkeypatch)["__default__"].all_outputs()
+    asked = registered(monkeypatch, imputation={"transform_batch": ["1"]})
+    assert "expression_counterfactual" in asked["__default__"].all_outputs()
+
+
+def test_every_dataset_has_an_entry_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kedro.io import CatalogConfigResolver
+
+    loader = StudyConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
+    resolver = CatalogConfigResolver(loader["catalog"])
+    for name in registered(monkeypatch)["__default__"].datasets():
+        if not name.startswith("params:") and name != "parameters":
+            assert name in resolver.config or resolver.match_dataset_pattern(name), name
+
+
+def test_every_node_carries_the_name_of_its_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, pipeline in registered(monkeypatch).items():
+        if name != "__default__":
+            assert all(name in node.tags for node in pipeline.nodes), name
