@@ -1,7 +1,13 @@
 """Kedro project settings: which configuration loader and hooks the project uses."""
 
+import warnings
+
 from scvi_downstream.configuration import StudyConfigLoader
 from scvi_downstream.hooks import ProgressHooks, StudyHooks, TrackingHooks
+
+# Kedro's own: a deprecated call, and its dislike of dots in names that namespaces themselves make.
+warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)
+warnings.filterwarnings("ignore", message="One or more dataset names contain", category=UserWarning)
 
 HOOKS = (StudyHooks(), TrackingHooks(), ProgressHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import platform
@@ -51,12 +52,10 @@ class StudyTracker:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
-        import logging
-
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
+        for talkative in ("alembic", "mlflow"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
         self.uri = uri
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._experiment = self._find_or_create(experiment, artifacts if uri.startswith("sqlite") else None)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.errors import InputError
 from scvi_downstream.models import parse_spec
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.fitting import Fit, epochs_for, fit, reproducible
@@ -109,9 +110,30 @@ def test_a_last_mini_batch_of_one_cell_is_avoided(pbmc_counts: AnnData, keys: Ke
 
 
 @pytest.mark.slow
-def test_a_loss_that_becomes_nan_says_so(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match=r"lower training\.lr"):
-        fit_briefly(pbmc_counts, keys, tmp_path, lr=1e6, max_epochs=10)
+def test_a_loss_that_always_becomes_nan_says_so(pbmc_counts: AnnData, keys: Keys, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"models\.brief: the loss becomes NaN at learning rates 1e\+08"):
+        fit_briefly(pbmc_counts, keys, tmp_path, lr=1e8, max_epochs=10)
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_starts_again_more_slowly(
+    pbmc_counts: AnnData, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scvi_downstream.models import callbacks
+
+    slow = fit_briefly(pbmc_counts, keys, tmp_path, lr=0.001, max_epochs=3)
+    look = callbacks.StopWhenDiverged.on_validation_end
+
+    def diverge_when_fast(self: object, trainer: Any, pl_module: Any) -> None:
+        if pl_module.lr > 0.001 and trainer.current_epoch == 1:
+            raise callbacks.DivergedError("the validation loss became nan")
+        look(self, trainer, pl_module)
+
+    monkeypatch.setattr(callbacks.StopWhenDiverged, "on_validation_end", diverge_when_fast)
+    restarted = fit_briefly(pbmc_counts, keys, tmp_path, lr=0.005, max_epochs=3)
+    assert restarted.summary["lr"] == 0.001
+    assert np.array_equal(weights(restarted), weights(slow))
+    pd.testing.assert_frame_equal(restarted.history, slow.history)
 
 
 @pytest.mark.slow

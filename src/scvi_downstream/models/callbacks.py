@@ -18,6 +18,20 @@ from scvi_downstream.progress import Progress
 MONITOR = "elbo_validation"
 
 
+class DivergedError(FloatingPointError):
+    """The loss became NaN or infinite."""
+
+
+class StopWhenDiverged(Callback):
+    """Raises as soon as the validation loss is NaN or infinite."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the loss of this epoch."""
+        value = float(trainer.callback_metrics[MONITOR])
+        if not np.isfinite(value):
+            raise DivergedError(f"the validation loss became {value} in epoch {trainer.current_epoch + 1}")
+
+
 class KeepBestEpoch(Callback):
     """Puts back the weights of the epoch with the lowest validation loss when training ends."""
 
@@ -29,11 +43,6 @@ class KeepBestEpoch(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights when the monitored value improves."""
         value = float(trainer.callback_metrics[MONITOR])
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"the validation loss became {value} in epoch {trainer.current_epoch + 1}: "
-                "lower training.lr or set training.gradient_clip_val"
-            )
         if value < self.best_value:
             self.best_value = value
             self.best_epoch = trainer.current_epoch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.errors import InputError
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.quiet import quiet
 from scvi_downstream.models.resources import ResourceMeter
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.models.split import Split, batch_size_without_remainder_of_one, split_cells
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _FULL_EPOCHS_UP_TO = 20_000
 _FULL_EPOCHS = 400
+_ATTEMPTS = 3
+_SLOWER = 5
 
 
 @dataclass(frozen=True)
@@ -73,88 +77,128 @@ def fit(
 
     Raises
     ------
-    FloatingPointError
-        When the loss becomes NaN or infinite.
+    InputError
+        When the loss becomes NaN or infinite, also at smaller learning rates.
     """
-    from scvi_downstream.models.callbacks import EpochProgress, KeepBestEpoch, ResumePoint, stop_early
-    from scvi_downstream.models.fast_likelihood import fast_likelihood
+    from scvi_downstream.models.callbacks import DivergedError
     from scvi_downstream.models.forecast import forecast_training
 
     options = spec.training
-    n_cells = model.adata.n_obs
-    split = split_cells(n_cells, options.train_size, options.validation_size, seed)
-    batch_size = batch_size_without_remainder_of_one(
-        options.batch_size, _loader_sizes(model, split, label_key)
-    )
-    max_epochs = options.max_epochs or epochs_for(n_cells)
-    identity = _identity(model, spec, seed, max_epochs)
-    found = checkpoints.find(identity)
+    split = split_cells(model.adata.n_obs, options.train_size, options.validation_size, seed)
+    sizes = _loader_sizes(model, split, label_key)
+    batch_size = batch_size_without_remainder_of_one(options.batch_size, sizes)
+    max_epochs = options.max_epochs or epochs_for(model.adata.n_obs)
     device = _device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)
-    with reproducible(seed):
-        forecast = forecast_training(
-            model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
+    forecast = forecast_training(
+        model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
+    )
+    logger.info(
+        "%s: at most %d epochs of %d cells × %d genes on %s, at most %s and %.0f MB more memory",
+        spec.name,
+        max_epochs,
+        len(split.train),
+        model.adata.n_vars,
+        device,
+        duration(forecast.seconds),
+        forecast.memory_mb,
+    )
+    initial = deepcopy(model.module.state_dict())
+    rates = [options.lr / _SLOWER**attempt for attempt in range(_ATTEMPTS)]
+    for rate in rates:
+        schedule = _Schedule(split, batch_size, max_epochs, accelerator, seed, rate)
+        try:
+            with ResourceMeter() as meter:
+                best_epoch = _train(model, spec, schedule, checkpoints)
+            break
+        except DivergedError as error:
+            logger.warning("%s: %s at a learning rate of %g", spec.name, error, rate)
+            model.module.load_state_dict(initial)
+    else:
+        raise InputError(
+            f"models.{spec.name}: the loss becomes NaN at learning rates {', '.join(f'{rate:g}' for rate in rates)}; "
+            "lower training.lr, set training.gradient_clip_val, or look for cells of extreme counts"
         )
-        logger.info(
-            "%s: at most %d epochs of %d cells × %d genes on %s, at most %s and %.0f MB more memory%s",
-            spec.name,
-            max_epochs,
-            len(split.train),
-            model.adata.n_vars,
-            device,
-            duration(forecast.seconds),
-            forecast.memory_mb,
-            "; resuming an interrupted training" if found else "",
-        )
-        best = KeepBestEpoch()
-        callbacks: list[Any] = [ResumePoint(checkpoints, identity, options.checkpoint_every_seconds)]
-        if options.early_stopping:
-            callbacks += [best, stop_early(options.early_stopping_patience, options.early_stopping_min_delta)]
-        with ResourceMeter() as meter, quiet(), fast_likelihood(), redirect_stdout(StringIO()):
-            model.train(
-                max_epochs=max_epochs,
-                accelerator=accelerator,
-                batch_size=batch_size,
-                datasplitter_kwargs={"external_indexing": [split.train, split.validation, split.test]},
-                check_val_every_n_epoch=1,
-                plan_kwargs=_plan_arguments(options),
-                callbacks=[*callbacks, EpochProgress(f"{spec.name}: training", max_epochs)],
-                ckpt_path=str(found) if found else None,
-                **_trainer_arguments(options),
-            )
     checkpoints.clear()
     history = tabulate_history(model)
-    epochs = len(history)
     summary = {
         "model": spec.name,
         "family": spec.family,
         "seconds": meter.seconds,
         "peak_memory_mb": meter.peak_memory_mb,
         "forecast_seconds": forecast.seconds,
-        "epochs": epochs,
+        "epochs": len(history),
         "max_epochs": max_epochs,
-        "best_epoch": best.best_epoch + 1 if options.early_stopping else epochs,
-        "stopped_early": epochs < max_epochs,
+        "best_epoch": best_epoch,
+        "stopped_early": len(history) < max_epochs,
+        "lr": rate,
         "n_parameters": sum(parameter.numel() for parameter in model.module.parameters()),
         "device": device,
         "batch_size": batch_size,
         "n_latent": int(model.module.n_latent),
         "n_genes": int(model.adata.n_vars),
-        "n_cells": int(n_cells),
+        "n_cells": int(model.adata.n_obs),
         "n_train": len(split.train),
         "n_validation": len(split.validation),
         "n_test": len(split.test),
         "seed": seed,
     }
     logger.info(
-        "%s: %d epochs in %s, the best was %d",
-        spec.name,
-        epochs,
-        duration(meter.seconds),
-        summary["best_epoch"],
+        "%s: %d epochs in %s, the best was %d", spec.name, len(history), duration(meter.seconds), best_epoch
     )
     return Fit(model=model, history=history, summary=summary)
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """What one training is given besides the model's own options."""
+
+    split: Split
+    batch_size: int
+    max_epochs: int
+    accelerator: str
+    seed: int
+    lr: float
+
+
+def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoints: CheckpointStore) -> int:
+    """Train once, taking up an interrupted training of the same; returns the kept epoch, from 1."""
+    from scvi_downstream.models.callbacks import (
+        EpochProgress,
+        KeepBestEpoch,
+        ResumePoint,
+        StopWhenDiverged,
+        stop_early,
+    )
+    from scvi_downstream.models.fast_likelihood import fast_likelihood
+
+    options = spec.training
+    identity = _identity(model, spec, schedule)
+    interrupted = checkpoints.find(identity)
+    if interrupted:
+        logger.info("%s: going on with an interrupted training", spec.name)
+    best = KeepBestEpoch()
+    stopping = [best, stop_early(options.early_stopping_patience, options.early_stopping_min_delta)]
+    split = schedule.split
+    with reproducible(schedule.seed), quiet(), fast_likelihood(), redirect_stdout(StringIO()):
+        model.train(
+            max_epochs=schedule.max_epochs,
+            accelerator=schedule.accelerator,
+            batch_size=schedule.batch_size,
+            datasplitter_kwargs={"external_indexing": [split.train, split.validation, split.test]},
+            check_val_every_n_epoch=1,
+            plan_kwargs={**_plan_arguments(options), "lr": schedule.lr},
+            callbacks=[
+                StopWhenDiverged(),
+                ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
+                *(stopping if options.early_stopping else []),
+                EpochProgress(f"{spec.name}: training", schedule.max_epochs),
+            ],
+            ckpt_path=str(interrupted) if interrupted else None,
+            **_trainer_arguments(options),
+        )
+    return best.best_epoch + 1 if options.early_stopping else schedule.max_epochs
 
 
 def tabulate_history(model: BaseModelClass) -> pd.DataFrame:
@@ -181,28 +225,6 @@ def reproducible(seed: int) -> Iterator[None]:
         yield
     finally:
         scvi.settings._seed = before
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what Lightning and scvi-tools print; the project logs its own lines."""
-    names = (
-        "lightning.pytorch",
-        "lightning.fabric",
-        "scvi",
-        "lightning.pytorch.utilities.rank_zero",
-        "lightning_fabric",
-    )
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _plan_arguments(options: TrainingOptions) -> dict[str, Any]:
@@ -245,20 +267,14 @@ def _device(accelerator: str) -> str:
     return str(device)
 
 
-def _identity(model: BaseModelClass, spec: ModelSpec, seed: int, max_epochs: int) -> str:
+def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> str:
     counts = model.adata.X
     digest = hashlib.sha256()
     for part in (counts.data, counts.indices, counts.indptr):
         digest.update(np.ascontiguousarray(part).tobytes())
-    options = spec.model_dump(mode="json") | {
-        "seed": seed,
-        "max_epochs": max_epochs,
-        "shape": list(counts.shape),
-    }
-    weights = (
-        {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
-        if spec.init_from
-        else {}
-    )
-    digest.update(json.dumps([options, weights], sort_keys=True).encode())
+    digest.update(str((counts.shape, schedule.seed, schedule.lr, schedule.max_epochs)).encode())
+    digest.update(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+    if spec.init_from:
+        weights = {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
+        digest.update(json.dumps(weights, sort_keys=True).encode())
     return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
+from scvi_downstream.models.quiet import quiet
 from scvi_downstream.models.threads import choose_torch_threads
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class SavedModel:
         genes = _subset(counts, contents, self.save_dir)
         model_class = getattr(importlib.import_module(MODEL_CLASSES[family]), family)
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
-        with _plain_data_only(), _without_chatter():
+        with _plain_data_only(), quiet():
             try:
                 return model_class.load(str(self.save_dir), adata=genes, accelerator=accelerator)
             except (KeyError, ValueError) as error:
@@ -134,14 +134,3 @@ def _plain_data_only() -> Iterator[None]:
             yield
         finally:
             _base_model._load_saved_files = theirs
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    log = logging.getLogger("scvi")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

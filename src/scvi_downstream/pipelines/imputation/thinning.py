@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.quiet import quiet
 from scvi_downstream.parameters import ThinningOptions
 from scvi_downstream.progress import track
 
@@ -173,7 +174,7 @@ def _model_rates(
 
     thinned = AnnData(kept, obs=counts.obs.iloc[cells].copy(), var=pd.DataFrame(index=model.adata.var_names))
     starts = range(0, len(cells), _CELLS_AT_ONCE)
-    with reproducible(seed):
+    with reproducible(seed), quiet():
         blocks = [
             model.get_normalized_expression(
                 thinned,

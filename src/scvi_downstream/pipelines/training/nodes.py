@@ -8,7 +8,8 @@ import pandas as pd
 
 from scvi_downstream.models import SavedModel, parse_spec
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, quiet, reproducible
+from scvi_downstream.models.fitting import fit, reproducible
+from scvi_downstream.models.quiet import quiet
 from scvi_downstream.parameters import Keys
 from scvi_downstream.plots.training import draw_training_curves
 
