@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scvi_downstream.tracking import StudyTracker
 
 logger = logging.getLogger(__name__)
-_LAYERS = ("03_primary", "06_models", "07_model_output", "08_reporting")
+_LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")
 
 
 class StudyHooks:

@@ -37,7 +37,7 @@ def graph(study_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def test_layers_run_from_raw_to_reporting(graph: dict[str, Any]) -> None:
-    assert graph["layers"] == ["raw", "primary", "models", "model_output", "reporting"]
+    assert graph["layers"] == ["raw", "primary", "feature", "models", "model_output", "reporting"]
 
 
 def test_models_and_baselines_are_collapsible_groups(graph: dict[str, Any]) -> None:
