@@ -54,6 +54,7 @@ def fit_stock(counts: Any, keys: Any) -> tuple[Any, float]:
     import scvi
 
     scvi.settings.seed = SEED
+    scvi.settings.num_threads = 1
     genes = counts[:, counts.var["highly_variable"]].copy()
     scvi.model.SCVI.setup_anndata(genes, batch_key=keys.batch_key)
     model = scvi.model.SCVI(genes)

@@ -42,7 +42,7 @@ def test_children_hang_on_the_parent_and_all_are_closed(uri: str, tmp_path: Path
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert found["a"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
     assert found["a"].data.params == {"model.n_latent": "10"}
-    assert found["a"].data.metrics == {"elbo": -3.5, "loss": 1.0}
+    assert found["a"].data.metrics == {"elbo": -3.5, "curves/loss": 1.0}
     assert found["a"].data.tags["left_out"] == "no labels"
 
 
@@ -55,7 +55,7 @@ def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:
     study.log_parameters("a", {f"option_{i}": i for i in range(250)})
     study.finish("FINISHED")
     run = runs(uri, "many")["a"]
-    assert len(MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss")) == 2500
+    assert len(MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "curves/loss")) == 2500
     assert len(run.data.params) == 250
 
 

@@ -99,12 +99,12 @@ class StudyTracker:
         self._client.log_batch(self._run(model), metrics=numbers, tags=words)
 
     def log_curves(self, model: str, history: pd.DataFrame) -> None:
-        """Log every column of ``history`` by its index, the epoch."""
+        """Log every column of ``history`` as ``curves/<column>`` by its index, the epoch."""
         from mlflow.entities import Metric
 
         now = _milliseconds()
         points = [
-            Metric(str(curve), float(value), now, int(epoch))
+            Metric(f"curves/{curve}", float(value), now, int(epoch))
             for curve, values in history.items()
             for epoch, value in values.items()
             if math.isfinite(value)

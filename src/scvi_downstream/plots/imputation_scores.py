@@ -69,7 +69,8 @@ def _draw_intervals(axes: Axes, scores: dict[str, dict[str, float] | None], labe
                 transform=axes.get_yaxis_transform(),
             )
             continue
-        reach = [[score["value"] - score["low"]], [score["high"] - score["value"]]]
+        # Heavy tails can put the mean outside its own bootstrap interval, where no error bar has a length.
+        reach = [[max(score["value"] - score["low"], 0.0)], [max(score["high"] - score["value"], 0.0)]]
         axes.errorbar(
             score["value"],
             position,
