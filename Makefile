@@ -3,6 +3,8 @@
 PYTHON := $(shell for p in python3.12 python3.13 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+# Small matrices: threads of their own cost more than they bring, most of all beside other processes.
+test check: export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -24,13 +26,13 @@ run: $(READY)  ## analyse 700 real PBMCs and say where the results are
 	@$(BIN)/kedro run
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)  ## format, lint, types, quick tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
 
 format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --fix .

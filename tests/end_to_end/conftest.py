@@ -37,7 +37,7 @@ class StudyRun:
         return f"data_root={self.data_root}"
 
 
-def kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+def run_kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     """Run a kedro command in a process of its own."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kedro", *arguments]
@@ -47,11 +47,17 @@ def kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subprocess
 
 
 @pytest.fixture(scope="session")
+def kedro() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a kedro command in a process of its own."""
+    return run_kedro
+
+
+@pytest.fixture(scope="session")
 def study_run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     """The demonstration's cells through the whole graph in the `test` environment."""
     root = tmp_path_factory.mktemp("study")
     uri = f"sqlite:///{root / 'tracking.db'}"
-    done = kedro("run", "--env", "test", "--params", f"data_root={root / 'data'}", tracking_uri=uri)
+    done = run_kedro("run", "--env", "test", "--params", f"data_root={root / 'data'}", tracking_uri=uri)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return StudyRun(output=done.stdout + done.stderr, data_root=root / "data", tracking_uri=uri)
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

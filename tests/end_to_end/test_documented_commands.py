@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, kedro
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
+PROJECT = Path(__file__).resolve().parents[2]
 FILE_IN_THE_PAGES = "/path/to/cells.h5ad"
 
 
@@ -33,7 +33,7 @@ def own_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", documented("docs/user-guide.md") + documented("README.md"))
-def test_command_works_as_documented(command: str, study_run: Any, own_cells: Path) -> None:
+def test_command_works_as_documented(command: str, study_run: Any, own_cells: Path, kedro: Any) -> None:
     _, *words = shlex.split(command.replace(FILE_IN_THE_PAGES, str(own_cells)))
     if words[1:] == ["--env", "test"]:
         assert "is done" in study_run.output

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, kedro
 
+PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
 
 
 @pytest.fixture(scope="module")
-def graph(study_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def graph(study_run: Any, kedro: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The graph that the browser would read."""
     saved = tmp_path_factory.mktemp("viz") / "build"
     project = saved.parent / "project"

@@ -44,7 +44,7 @@ def draw_training_curves(history: pd.DataFrame, training_summary: dict[str, Any]
         settled = history.loc[
             history.index >= max(2, len(history) // 20), [c for c in history if c.startswith(curve + "_")]
         ]
-        if len(settled) and curve != "kl_local":
+        if settled.size and curve != "kl_local":
             low, high = float(settled.min().min()), float(settled.max().max())
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axes.set(xlabel="epoch", ylabel=label)
