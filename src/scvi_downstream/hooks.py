@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
@@ -160,6 +161,7 @@ class ProgressHooks:
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
+        self._waiting: dict[str, Timer] = {}
         self._done = 0
         self._total = 0
         self._begin = 0.0
@@ -171,16 +173,32 @@ class ProgressHooks:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Start the node's clock."""
+        """Start the node's clock, and say that it runs when it takes more than a moment."""
         self._started[node.name] = time.perf_counter()
+        position = f"[{self._done + 1}/{self._total}]"
+        timer = Timer(QUIET_SECONDS, logger.info, ("%s %s …", position, node.name))
+        timer.daemon = True
+        timer.start()
+        self._waiting[node.name] = timer
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Say how long a node took when it took more than a moment."""
         self._done += 1
+        self._stop_waiting(node)
         seconds = time.perf_counter() - self._started.pop(node.name, time.perf_counter())
         if seconds >= QUIET_SECONDS:
             logger.info("[%d/%d] %s: %s", self._done, self._total, node.name, duration(seconds))
+
+    @hook_impl
+    def on_node_error(self, node: Node) -> None:
+        """Say nothing more of a node that failed."""
+        self._stop_waiting(node)
+
+    def _stop_waiting(self, node: Node) -> None:
+        timer = self._waiting.pop(node.name, None)
+        if timer is not None:
+            timer.cancel()
 
     @hook_impl(trylast=True)
     def after_pipeline_run(

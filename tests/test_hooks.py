@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from kedro.pipeline import Node, Pipeline
+
+from scvi_downstream import hooks
+from scvi_downstream.errors import InputError
+from scvi_downstream.graph import CurrentStudy
+from scvi_downstream.hooks import ProgressHooks, StudyHooks
+from scvi_downstream.study import complete_parameters
+
+STUDY = {"study": "mine", "input": "cells.h5ad", "primary": "scvi", "models": {"scvi": {"family": "SCVI"}}}
+
+
+def node(name: str) -> Node:
+    return Node(lambda given: given, name, f"{name}_out", name=name)
+
+
+def test_a_node_that_takes_its_time_is_announced_and_timed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "QUIET_SECONDS", 0.05)
+    progress = ProgressHooks()
+    quick, slow = node("quick"), node("slow")
+    progress.before_pipeline_run(pipeline=Pipeline([quick, slow]))
+    with caplog.at_level(logging.INFO):
+        progress.before_node_run(node=quick)
+        progress.after_node_run(node=quick)
+        progress.before_node_run(node=slow)
+        time.sleep(0.2)
+        progress.after_node_run(node=slow)
+    assert caplog.messages == ["[2/2] slow …", "[2/2] slow: 0.2 s"]
+
+
+def test_nothing_more_is_said_of_a_node_that_failed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "QUIET_SECONDS", 0.05)
+    progress = ProgressHooks()
+    failing = node("failing")
+    progress.before_pipeline_run(pipeline=Pipeline([failing]))
+    with caplog.at_level(logging.INFO):
+        progress.before_node_run(node=failing)
+        progress.on_node_error(node=failing)
+        time.sleep(0.15)
+    assert not caplog.messages
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").write_text("a file")
+    monkeypatch.setattr(CurrentStudy, "parameters", complete_parameters(STUDY))
+    with pytest.raises(InputError, match=r"cannot write to .*data_root="):
+        StudyHooks().before_pipeline_run(run_params={"project_path": str(tmp_path)})
+
+
+def test_what_is_left_out_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = {"scvi": {"family": "SCVI"}, "scanvi": {"family": "SCANVI"}}
+    monkeypatch.setattr(CurrentStudy, "parameters", complete_parameters({**STUDY, "models": models}))
+    with caplog.at_level(logging.INFO):
+        StudyHooks().before_pipeline_run(run_params={"project_path": str(tmp_path)})
+    assert "scanvi is left out: SCANVI needs label_key, which is empty" in caplog.messages
+    assert not list(tmp_path.rglob(".write-*"))
