@@ -90,7 +90,7 @@ class TrainingOptions(Options):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-6
     eps: PositiveFloat = 0.01
     optimizer: Literal["Adam", "AdamW"] = "Adam"
-    n_epochs_kl_warmup: PositiveInt | None = 50
+    n_epochs_kl_warmup: PositiveInt | None = 100
     reduce_lr_on_plateau: bool = False
     lr_factor: Share = 0.6
     lr_patience: PositiveInt = 30

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
+pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
 FILE_IN_THE_PAGES = "/path/to/cells.h5ad"
 
@@ -32,7 +32,7 @@ def own_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", documented("docs/user-guide.md") + documented("README.md"))
+@pytest.mark.parametrize("command", sorted({*documented("docs/user-guide.md"), *documented("README.md")}))
 def test_command_works_as_documented(command: str, study_run: Any, own_cells: Path, kedro: Any) -> None:
     _, *words = shlex.split(command.replace(FILE_IN_THE_PAGES, str(own_cells)))
     if words[1:] == ["--env", "test"]:

@@ -9,7 +9,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("study")
 def test_the_walkthrough_runs_on_the_results(study_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import nbformat
     from nbclient import NotebookClient

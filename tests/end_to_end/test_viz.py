@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def graph(study_run: Any, kedro: Any, tmp_path_factory: pytest.TempPathFactory) 
     saved = tmp_path_factory.mktemp("viz") / "build"
     project = saved.parent / "project"
     shutil.copytree(PROJECT / "conf", project / "conf")
-    for name in ("src", "pyproject.toml"):
-        (project / name).symlink_to(PROJECT / name)
+    shutil.copytree(PROJECT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", project)
     parameters = project / "conf" / "base" / "parameters.yml"
     text = parameters.read_text().replace("study: pbmc68k ", "study: test ")
     parameters.write_text(text.replace("data_root: data ", f"data_root: {study_run.data_root} "))
