@@ -115,6 +115,7 @@ def fit(
         except DivergedError as error:
             logger.warning("%s: %s at a learning rate of %g", spec.name, error, rate)
             model.module.load_state_dict(initial)
+            model.module.train()  # the loss diverged during validation, and Lightning leaves modes as they are
     else:
         raise InputError(
             f"models.{spec.name}: the loss becomes NaN at learning rates {', '.join(f'{rate:g}' for rate in rates)}; "
