@@ -6,8 +6,6 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-import scib_metrics
-from scib_metrics.nearest_neighbors import NeighborsResults
 
 from scvi_downstream.neighbors import find_neighbors, neighbors_graph
 from scvi_downstream.parameters import UNKNOWN, ComparisonOptions, Keys
@@ -46,6 +44,8 @@ def score(latent, counts, keys=KEYS, options=None, before=None):
 
 
 def search_exactly(points, n_neighbors):
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
     indices, distances = find_neighbors(np.asarray(points), int(n_neighbors), exact=True, seed=0)
     return NeighborsResults(indices=indices, distances=distances)
 
@@ -97,6 +97,8 @@ def test_same_numbers_as_the_benchmarker_on_real_cells(pbmc_counts, keys, monkey
 
 @pytest.mark.slow
 def test_bras_and_kbet_equal_scib_metrics_with_labels_too_small_to_test(monkeypatch):
+    import scib_metrics
+
     latent, counts = simulate(batch_shift=1.0, label_shift=3.0)
     labels, batches = (counts.obs[name].astype(str).to_numpy() for name in ("label", "batch"))
     labels[:9] = "rare"

@@ -5,8 +5,6 @@ import json
 import anndata
 import numpy as np
 import pytest
-import scvi
-import torch
 from scipy import sparse
 from scipy.special import logsumexp
 
@@ -32,6 +30,8 @@ def small_counts():
 
 
 def train(family, counts, **arguments):
+    import scvi
+
     cells = counts.copy()
     labels = {"labels_key": "label", "unlabeled_category": "unknown"} if family == "SCANVI" else {}
     getattr(scvi.model, family).setup_anndata(cells, batch_key="batch", **labels)
@@ -50,6 +50,8 @@ def train(family, counts, **arguments):
 
 @pytest.mark.slow
 def test_elbo_and_reconstruction_equal_scvi_by_hand(fitted_scvi, pbmc_counts):
+    import scvi
+
     scores = evaluate_likelihood(fitted_scvi, pbmc_counts, FEW, 5, "cpu")
     model = fitted_scvi.attach(pbmc_counts)
     for share in ("train", "validation", "test"):
@@ -73,6 +75,8 @@ def test_elbo_and_reconstruction_equal_scvi_by_hand(fitted_scvi, pbmc_counts):
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"use_observed_lib_size": False}])
 def test_marginal_likelihood_equals_scvi_on_the_same_draws(small_counts, arguments):
+    import scvi
+
     model = train("SCVI", small_counts, **arguments)
     cells = np.asarray(model.test_indices)
     scvi.settings.seed = 3
@@ -99,6 +103,9 @@ def test_marginal_likelihood_is_above_the_elbo_and_owns_up_to_a_poor_proposal(sm
 @pytest.mark.slow
 def test_marginal_likelihood_of_scanvi_is_exact_when_the_decoder_ignores_z(small_counts):
     """Then p(x) = p(x | z) for any z, whatever the prior; the estimate of scvi-tools misses it."""
+    import scvi
+    import torch
+
     model = train("SCANVI", small_counts)
     with torch.no_grad():
         for layer in model.module.decoder.px_decoder.fc_layers[0]:
@@ -149,6 +156,8 @@ def test_time_bound_reduces_samples_then_cells_and_records_both(small_counts):
 
 @pytest.mark.slow
 def test_missing_test_cells_one_cell_and_diverged_models_do_not_crash(small_counts):
+    import torch
+
     model = train("SCVI", small_counts)
     model.test_indices = np.array([], dtype=int)
     scores = score_likelihood(model, FEW, seed=0)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import scvi
 
 from scvi_downstream.errors import InputError
 from scvi_downstream.parameters import ImputationOptions, Keys
@@ -14,6 +13,8 @@ NO_MARKERS = pd.DataFrame({"group": [], "gene": []})
 
 @pytest.mark.slow
 def test_blocks_equal_scvi_by_hand_and_come_one_by_one(fitted_scvi, pbmc_counts, keys):
+    import scvi
+
     options = ImputationOptions(chunk_cells=300, n_samples=2)
     stream = denoise_expression(fitted_scvi, pbmc_counts, NO_MARKERS, keys, options, 7, "cpu")
     blocks = list(stream.blocks)
@@ -55,6 +56,8 @@ def test_chosen_genes_come_in_the_order_of_the_model_with_their_own_values(fitte
 
 @pytest.mark.slow
 def test_counterfactual_is_the_mean_over_its_batches(fitted_scvi, pbmc_counts, keys):
+    import scvi
+
     batches = tuple(pbmc_counts.obs["batch"].cat.categories[:2])
     stream = decode_counterfactual(
         fitted_scvi, pbmc_counts, NO_MARKERS, keys, ImputationOptions(transform_batch=batches), 3, "cpu"
