@@ -8,7 +8,6 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from kedro.framework.startup import bootstrap_project  # noqa: F401 - re-exported for notebooks
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 

@@ -62,11 +62,6 @@ class StudyTracker:
         self._parent: str | None = None
         self._children: dict[str, str] = {}
 
-    @property
-    def parent_id(self) -> str | None:
-        """Identifier of the parent run."""
-        return self._parent
-
     def start(self, name: str, models: Iterable[str], tags: Mapping[str, str]) -> None:
         """Open the parent run and a child for each model, after closing runs whose process is gone."""
         self._close_abandoned()
@@ -185,10 +180,6 @@ class StudyTracker:
         if run is None:
             raise KeyError(f"no open run for {model or 'the study'}")
         return run
-
-    def has(self, model: str) -> bool:
-        """Whether the model has a child run."""
-        return model in self._children
 
     def _close_abandoned(self) -> None:
         """Mark as KILLED what processes of this machine left open when they died."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
-# Class name in the saved registry → module that holds the class; a new family is one entry.
 _READ_OUT_BATCH = 128
+# Class name in the saved registry → module that holds the class; a new family is one entry.
 MODEL_CLASSES: dict[str, str] = {"SCVI": "scvi.model", "SCANVI": "scvi.model", "LinearSCVI": "scvi.model"}
 
 

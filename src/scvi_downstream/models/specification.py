@@ -44,9 +44,8 @@ class ModelSpec(Options):
 
     def build_from(self, genes: AnnData, keys: Keys, initial: BaseModelClass) -> BaseModelClass:
         """Make the untrained model with the weights of ``initial``."""
-        raise TypeError(
-            f"{self.family} cannot start from another model"
-        )  # refused by `families.parse` before
+        # complete_parameters refuses such a start before anything runs
+        raise TypeError(f"{self.family} cannot start from another model")
 
 
 class AutoencoderSpec(ModelSpec):

@@ -60,7 +60,7 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
             "better_baseline": None,
         }
     sign = -1.0 if criterion in LOWER_IS_BETTER else 1.0
-    unfair = [] if rule.trained_on_labels else _judged_by_own_labels(models, criterion)
+    unfair = _judged_by_own_labels(models, criterion, rule)
     values = sign * models[criterion].drop(unfair).dropna()
     tied = values[values >= values.max() - rule.within]
     ranks = models.loc[tied.index].assign(_value=-tied)
@@ -80,8 +80,8 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
     }
 
 
-def _judged_by_own_labels(models: pd.DataFrame, criterion: str) -> list[str]:
-    if criterion not in _JUDGED_BY_LABELS or "family" not in models:
+def _judged_by_own_labels(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> list[str]:
+    if rule.trained_on_labels or criterion not in _JUDGED_BY_LABELS or "family" not in models:
         return []
     return [str(name) for name in models.index[models["family"].isin(_SAW_LABELS)]]
 
@@ -89,7 +89,7 @@ def _judged_by_own_labels(models: pd.DataFrame, criterion: str) -> list[str]:
 def _decides(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> bool:
     if criterion not in models:
         return False
-    unfair = [] if rule.trained_on_labels else _judged_by_own_labels(models, criterion)
+    unfair = _judged_by_own_labels(models, criterion, rule)
     return bool(models[criterion].drop(unfair).notna().any())
 
 
