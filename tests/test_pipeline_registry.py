@@ -33,6 +33,11 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
         "imputation",
         "evaluation",
         "comparison",
+        "annotation",
+        "factors",
+        "batch_effects",
+        "metadata",
+        "reference_mapping",
         "reporting",
     }
 
@@ -72,12 +77,39 @@ def test_a_counterfactual_is_decoded_only_when_asked_for(monkeypatch: pytest.Mon
     assert "expression_counterfactual" in asked["__default__"].all_outputs()
 
 
+@pytest.mark.parametrize(
+    ("runtime", "made"),
+    [
+        ({"marker_table": "markers.csv"}, "cluster_names"),
+        ({"reference": "data/06_models/plates/scvi/fitted"}, "mapped"),
+        ({"metadata": "samples.csv"}, "metadata_genes"),
+        ({"condition_key": "stimulus"}, "composition_tests"),
+        ({"metadata_analysis": {"columns": ["phase"]}}, "metadata_associations"),
+    ],
+)
+def test_an_analysis_runs_when_what_it_needs_is_given(
+    monkeypatch: pytest.MonkeyPatch, runtime: dict[str, Any], made: str
+) -> None:
+    assert made not in registered(monkeypatch)["__default__"].all_outputs()
+    assert made in registered(monkeypatch, **runtime)["__default__"].all_outputs()
+
+
+@pytest.mark.parametrize(
+    ("key", "left_out"), [("batch_key", "batch_effects"), ("label_key", "annotation_scores")]
+)
+def test_an_analysis_is_left_out_without_its_key(
+    monkeypatch: pytest.MonkeyPatch, key: str, left_out: str
+) -> None:
+    assert left_out in registered(monkeypatch)["__default__"].all_outputs()
+    assert left_out not in registered(monkeypatch, **{key: ""})["__default__"].all_outputs()
+
+
 def test_every_dataset_has_an_entry_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     from kedro.io import CatalogConfigResolver
 
     loader = StudyConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
     resolver = CatalogConfigResolver(loader["catalog"])
-    for name in registered(monkeypatch)["__default__"].datasets():
+    for name in set().union(*(pipeline.datasets() for pipeline in registered(monkeypatch).values())):
         if not name.startswith("params:") and name != "parameters":
             assert name in resolver.config or resolver.match_dataset_pattern(name), name
 
@@ -85,4 +117,5 @@ def test_every_dataset_has_an_entry_in_the_catalogue(monkeypatch: pytest.MonkeyP
 def test_every_node_carries_the_name_of_its_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, pipeline in registered(monkeypatch).items():
         if name != "__default__":
-            assert all(name in node.tags for node in pipeline.nodes), name
+            also = {"preparation"} if name == "reference_mapping" else set()
+            assert all(({name} | also) & node.tags for node in pipeline.nodes), name

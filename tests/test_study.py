@@ -93,6 +93,20 @@ def test_wrong_parameters_are_refused_with_what_to_do(runtime: dict[str, Any], m
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "study"),
+    [
+        ("pbmc68k", "pbmc68k"),
+        ("/somewhere/my cells.h5ad", "my_cells"),
+        ("runs/filtered_feature_bc_matrix/", "filtered_feature_bc_matrix"),
+        ("counts.v2.zarr", "counts.v2"),
+    ],
+)
+def test_a_study_without_a_name_is_called_after_its_input(source: str, study: str) -> None:
+    assert load(input=source)["study"] == study
+    assert load(input=source, study="mine")["study"] == "mine"
+
+
 def test_unknown_environment_is_named() -> None:
     with pytest.raises(InputError, match="no environment 'nowhere'"):
         load_parameters(PROJECT, "nowhere")

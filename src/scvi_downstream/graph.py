@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scvi_downstream.errors import InputError
 from scvi_downstream.models import parse_spec
@@ -16,6 +16,11 @@ logger = logging.getLogger(__name__)
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key"}
 
 
+Analysis = Literal[
+    "label_transfer", "marker_naming", "reference_mapping", "batch_effects", "metadata", "factors"
+]
+
+
 @dataclass(frozen=True)
 class StudyGraph:
     """What the registry builds pipelines for."""
@@ -24,6 +29,7 @@ class StudyGraph:
     baselines: tuple[str, ...]
     primary: str
     counterfactual: bool
+    analyses: frozenset[Analysis]
     left_out: Mapping[str, str]
 
     @property
@@ -71,8 +77,27 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
         baselines=tuple(dict.fromkeys(["pca", *baselines])),
         primary=primary,
         counterfactual=bool(parameters["imputation"]["transform_batch"]),
+        analyses=frozenset(name for name, wanted in _wanted(parameters, keys).items() if wanted),
         left_out=left_out,
     )
+
+
+def _wanted(parameters: Mapping[str, Any], keys: Keys) -> dict[Analysis, bool]:
+    """Which of the analyses that need something of the user's can be run."""
+    return {
+        "factors": True,
+        "label_transfer": keys.label_key is not None,
+        "marker_naming": bool(parameters["marker_table"]),
+        "reference_mapping": bool(parameters["reference"]),
+        "batch_effects": keys.batch_key is not None,
+        "metadata": bool(
+            parameters["metadata"]
+            or parameters["metadata_analysis"]["columns"]
+            or keys.condition_key
+            or keys.categorical_covariates
+            or keys.continuous_covariates
+        ),
+    }
 
 
 class CurrentStudy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from scvi_downstream.tracking import StudyTracker
 
 logger = logging.getLogger(__name__)
+# Dataset of numbers → prefix of its metrics.
+_SUMMARIES = {
+    "imputation_scores": "imputation",
+    "annotation_scores": "annotation",
+    "naming_summary": "marker_naming",
+    "mapping_summary": "mapping",
+    "factor_summary": "factors",
+    "batch_summary": "batch",
+    "metadata_summary": "metadata",
+}
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")
 
 
@@ -113,8 +124,8 @@ class TrackingHooks:
             self._tracker.log_curves(model, data)
         elif kind in {"scores", "training_summary"}:
             self._tracker.log_metrics(owner, data)
-        elif kind == "imputation_scores":
-            self._tracker.log_metrics(owner, {"imputation": data})
+        elif kind in _SUMMARIES:
+            self._tracker.log_metrics(owner, {_SUMMARIES[kind]: _numbers_and_words(data)})
         elif kind == "champion":
             self._champion = data
             self._tracker.log_metrics(owner, {"champion": data})
@@ -207,6 +218,10 @@ class ProgressHooks:
         """Print where the results are and what to do next."""
         seconds = time.perf_counter() - self._begin
         print(run_summary(CurrentStudy.parameters or {}, pipeline, catalog, seconds))
+
+
+def _numbers_and_words(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in summary.items() if not isinstance(value, list)}
 
 
 def _check_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 UNKNOWN = "unknown"
 
 
@@ -214,6 +215,75 @@ class ComparisonOptions(Options):
     champion: ChampionRule = ChampionRule()
 
 
+class MarkerNamingOptions(Options):
+    """How clusters are named by the user's table of marker genes."""
+
+    min_genes: PositiveInt = 2
+    n_random_sets: Annotated[int, Field(ge=20)] = 500
+    fdr: Share = 0.05
+    min_margin: Annotated[float, Field(ge=0)] = 0.5
+
+
+class AnnotationOptions(Options):
+    """Transfer of labels to cells without one, its score on held-out labels, names from marker genes."""
+
+    held_out_share: Share = 0.2
+    min_cells_per_type: Annotated[int, Field(ge=2)] = 5
+    clustering: str = "leiden"
+    n_neighbors: PositiveInt = 15
+    min_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    calibrate: bool = True
+    calibration_bins: Annotated[int, Field(ge=2)] = 10
+    unlike_fdr: Share = 0.05
+    training: dict[str, Any] = {}
+    markers: MarkerNamingOptions = MarkerNamingOptions()
+
+
+class ReferenceMappingOptions(Options):
+    """Mapping of the study's cells onto a reference model by scArches surgery."""
+
+    label_key: str | None = None
+    min_shared_genes: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_epochs: PositiveInt | None = None
+    n_neighbors: PositiveInt = 15
+    min_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    unlike_fdr: Share = 0.05
+
+
+class FactorOptions(Options):
+    """Loadings of the latent dimensions and their association with covariates."""
+
+    top_genes: PositiveInt = 10
+    fdr: Share = 0.05
+    min_effect: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class BatchEffectOptions(Options):
+    """How batch structure is measured before and after the model."""
+
+    max_cells: PositiveInt = 5000
+    n_neighbors: PositiveInt = 50
+    n_folds: Annotated[int, Field(ge=2)] = 5
+    n_permutations: Annotated[int, Field(ge=39)] = 100
+    corrected: bool = True
+    n_samples: PositiveInt = 1
+    top_genes: PositiveInt = 20
+    fdr: Share = 0.05
+
+
+class MetadataAnalysisOptions(Options):
+    """Association of metadata with the embedding, the clusters and expression."""
+
+    columns: tuple[str, ...] | None = None
+    block_key: str | None = None
+    groups: str | None = None
+    fdr: Share = 0.05
+    max_categories: Annotated[int, Field(ge=2)] = 30
+    min_samples_per_group: Annotated[int, Field(ge=2)] = 2
+    min_cells_per_sample: PositiveInt = 10
+    top_genes: PositiveInt = 20
+
+
 class ReportingOptions(Options):
     """The report's head and the length of its tables."""
 
@@ -224,7 +294,7 @@ class ReportingOptions(Options):
 class StudyParameters(Options):
     """The whole of ``conf/*/parameters*.yml`` after defaults, environment and ``--params``."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    study: Annotated[str, Field(pattern=STUDY_NAME)]
     input: str
     data_root: str = "data"
     counts_layer: str | None = None
@@ -235,6 +305,9 @@ class StudyParameters(Options):
     categorical_covariates: tuple[str, ...] = ()
     continuous_covariates: tuple[str, ...] = ()
     metadata: str | None = None
+    marker_table: str | None = None
+    reference: str | None = None
+    reference_counts: str | None = None
     seed: Seed = 0
     accelerator: Accelerator = "auto"
     primary: str
@@ -248,4 +321,9 @@ class StudyParameters(Options):
     imputation: ImputationOptions = ImputationOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     comparison: ComparisonOptions = ComparisonOptions()
+    annotation: AnnotationOptions = AnnotationOptions()
+    reference_mapping: ReferenceMappingOptions = ReferenceMappingOptions()
+    factors: FactorOptions = FactorOptions()
+    batch_effects: BatchEffectOptions = BatchEffectOptions()
+    metadata_analysis: MetadataAnalysisOptions = MetadataAnalysisOptions()
     reporting: ReportingOptions = ReportingOptions()

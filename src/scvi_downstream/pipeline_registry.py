@@ -14,13 +14,18 @@ from kedro.utils import find_kedro_project
 from scvi_downstream.configuration import load_parameters
 from scvi_downstream.graph import CurrentStudy, StudyGraph, study_graph
 from scvi_downstream.pipelines import (
+    annotation,
+    batch_effects,
     clustering,
     comparison,
     de,
     embedding,
     evaluation,
+    factors,
     imputation,
+    metadata,
     preparation,
+    reference_mapping,
     reporting,
     training,
 )
@@ -36,8 +41,31 @@ _STUDY_PARAMETERS = (
     "imputation",
     "evaluation",
     "comparison",
+    "factors",
 )
-_SHARED = ("counts", "qc_metrics")
+_SHARED = ("counts", "qc_metrics", "covariates")
+# Tables by cell or gene that `analysed` takes up, by the argument of `join_analysed`.
+_ANALYSED = {
+    "cell_cycle": "cell_cycle",
+    "cell_types": "cell_types",
+    "marker_cell_types": "marker_cell_types",
+    "mapped_cell_types": "mapped_cell_types",
+    "annotations": "annotations",
+    "genes_batch": "batch_genes",
+    **{
+        f"table_{name}": name
+        for name in (
+            "annotation_by_type",
+            "label_agreement",
+            "cluster_names",
+            "factor_associations",
+            "batch_effects",
+            "batch_variance",
+            "metadata_associations",
+            "composition_tests",
+        )
+    },
+}
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -54,10 +82,19 @@ def register_pipelines() -> dict[str, Pipeline]:
         ),
         "evaluation": _per_model(graph, _evaluation) + _per_baseline(graph, _baseline_evaluation),
         "comparison": comparison.create_pipeline(graph.embeddings),
+        "annotation": _annotation(graph),
+        "factors": _factors(graph),
+        "batch_effects": _on_primary(graph, batch_effects.create_pipeline(), ["fitted", "latent"]),
+        "metadata": _on_primary(graph, metadata.create_pipeline(), ["latent", "umap", "clusters"]),
+        "reference_mapping": preparation.create_pipeline() + reference_mapping.create_pipeline(),
     }
-    available = {output for pipeline in pipelines.values() for output in pipeline.all_outputs()}
+    optional = {"annotation": bool(graph.analyses & {"label_transfer", "marker_naming"})} | {
+        name: name in graph.analyses for name in ("batch_effects", "metadata", "reference_mapping")
+    }
+    default = [pipeline for name, pipeline in pipelines.items() if optional.get(name, True)]
+    available = {output for pipeline in default for output in pipeline.all_outputs()}
     pipelines["reporting"] = _reporting(graph, available)
-    return {"__default__": reduce(add, pipelines.values()), **pipelines}
+    return {"__default__": reduce(add, [*default, pipelines["reporting"]]), **pipelines}
 
 
 def _parameters_without_session() -> dict:
@@ -118,14 +155,36 @@ def _baseline_evaluation(name: str) -> Pipeline:
     return _copy(evaluation.create_baseline_pipeline(), name)
 
 
+def _annotation(graph: StudyGraph) -> Pipeline:
+    markers = "marker_naming" in graph.analyses
+    labels = "label_transfer" in graph.analyses or not markers  # alone, its first node says what is missing
+    template = annotation.create_pipeline(labels=labels, markers=markers)
+    return _on_primary(graph, template, ["fitted", "latent", "clusters", "umap"])
+
+
+def _factors(graph: StudyGraph) -> Pipeline:
+    with_loadings = [name for name, spec in graph.models.items() if "loadings" in spec.can]
+    gathered = factors.create_pipeline(list(graph.models), with_loadings)
+    return gathered + _per_model(graph, _model_factors)
+
+
+def _model_factors(graph: StudyGraph, name: str) -> Pipeline:
+    return _copy(factors.create_model_pipeline(loadings="loadings" in graph.models[name].can), name)
+
+
 def _on_primary(graph: StudyGraph, template: Pipeline, datasets: Iterable[str]) -> Pipeline:
     """Connect a template to the primary model's datasets."""
-    return Pipeline(template, inputs={name: f"{graph.primary}.{name}" for name in datasets})
+    used = [name for name in datasets if name in template.inputs()]
+    return Pipeline(template, inputs={name: f"{graph.primary}.{name}" for name in used})
 
 
 def _reporting(graph: StudyGraph, available: set[str]) -> Pipeline:
     contents = report_contents(available, graph.primary, list(graph.models))
-    template = reporting.create_pipeline(_latents(graph), contents)
+    tables = {argument: dataset for argument, dataset in _ANALYSED.items() if dataset in available}
+    tables |= {
+        f"loadings_{name}": f"{name}.loadings" for name in graph.models if f"{name}.loadings" in available
+    }
+    template = reporting.create_pipeline(_latents(graph) | tables, contents)
     return _on_primary(graph, template, ["umap", "umap_3d", "clusters", "neighbors", "training_summary"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,14 +41,23 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = {name: value for name, value in raw.items() if name != "keys"}
     try:
-        study = StudyParameters.model_validate(_demo_defaults(plain))
+        study = StudyParameters.model_validate(_named_after_input(_demo_defaults(plain)))
     except ValidationError as error:
         raise InputError(f"parameter {explain(error, StudyParameters, '')}") from None
     models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
+    _check_training_of_annotation(study)
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
     return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
+
+
+def _check_training_of_annotation(study: StudyParameters) -> None:
+    """Refuse before anything runs what would only be found after the models are trained."""
+    try:
+        TrainingOptions.model_validate({**study.training.model_dump(), **study.annotation.training})
+    except ValidationError as error:
+        raise InputError(explain(error, TrainingOptions, "annotation.training")) from None
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
@@ -95,6 +105,16 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         return _without_empty_keys(raw)
     unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
     return _without_empty_keys({**raw, **unset})
+
+
+def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
+    """Name the study after its input, so that no one's cells are written into another study by default."""
+    if raw.get("study") is not None or raw.get("input") is None:
+        return raw
+    stem = Path(str(raw["input"])).name
+    for suffix in (".h5ad", ".zarr", ".h5", ".hdf5"):
+        stem = stem.removesuffix(suffix)
+    return {**raw, "study": re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-") or None}
 
 
 def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:

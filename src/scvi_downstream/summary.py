@@ -18,7 +18,26 @@ _FOR_PEOPLE = {
     "leaderboard": "models compared",
     "de_results": "differential expression",
     "markers": "markers",
+    "cell_types": "cell types",
+    "cluster_names": "names of clusters by marker genes",
+    "mapped": "cells mapped onto the reference",
+    "factors": "genes of the latent factors",
+    "factor_associations": "what latent dimensions follow",
+    "batch_effects": "batch structure before and after",
+    "composition_tests": "composition by condition",
+    "metadata_genes": "expression by metadata",
     "expression": "denoised expression",
+}
+
+
+# Summaries whose first sentence is worth a line.
+_SPEAKING = {
+    "annotation_scores": "Cell types",
+    "naming_summary": "Marker names",
+    "mapping_summary": "Mapping",
+    "batch_summary": "Batch effects",
+    "factor_summary": "Factors",
+    "metadata_summary": "Metadata",
 }
 
 
@@ -60,9 +79,12 @@ def stored_at(catalog: DataCatalog, name: str) -> Path:
 
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
-    if "champion" not in written:
-        return []
-    return [f"  Champion: {catalog['champion'].load().get('reason', '')}"]
+    lines = [f"  Champion: {catalog['champion'].load().get('reason', '')}"] if "champion" in written else []
+    for name in sorted(written & set(_SPEAKING)):
+        lines += [
+            f"  {_SPEAKING[name]}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]
+        ]
+    return lines
 
 
 def _short(path: Path) -> str:

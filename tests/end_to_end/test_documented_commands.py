@@ -7,11 +7,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
-FILE_IN_THE_PAGES = "/path/to/cells.h5ad"
+CELLS, TABLE, MARKERS, REFERENCE = (
+    f"/path/to/{name}" for name in ("cells.h5ad", "samples.csv", "markers.csv", "reference")
+)
 
 
 def documented(page: str) -> list[str]:
@@ -21,20 +24,34 @@ def documented(page: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def own_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 PBMCs in a file with keys of its own, as a user would bring them."""
+def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 PBMCs with keys of their own, a table by donor and one of marker genes, as a user would bring them."""
     from scvi_downstream.datasets import CountsInputDataset
 
     cells = CountsInputDataset(source="pbmc68k").load()[:300].copy()
     cells.obs = cells.obs.rename(columns={"batch": "donor"})[["donor", "cell_type"]]
-    path = tmp_path_factory.mktemp("own") / "cells.h5ad"
-    cells.write_h5ad(path)
-    return path
+    folder = tmp_path_factory.mktemp("own")
+    cells.write_h5ad(folder / "cells.h5ad")
+    batches = sorted(cells.obs["donor"].unique())
+    table = pd.DataFrame({"batch": batches, "age": [30 + 5 * i for i in range(len(batches))]})
+    table.to_csv(folder / "samples.csv", index=False)
+    (folder / "markers.csv").write_text(
+        "type,gene,sign\nB,CD79A,+\nB,MS4A1,+\nB,LYZ,-\nMonocyte,LYZ,+\nMonocyte,S100A8,+\n"
+    )
+    return folder
 
 
 @pytest.mark.parametrize("command", sorted({*documented("docs/user-guide.md"), *documented("README.md")}))
-def test_command_works_as_documented(command: str, study_run: Any, own_cells: Path, kedro: Any) -> None:
-    _, *words = shlex.split(command.replace(FILE_IN_THE_PAGES, str(own_cells)))
+def test_command_works_as_documented(command: str, study_run: Any, own_files: Path, kedro: Any) -> None:
+    brought = {
+        CELLS: own_files / "cells.h5ad",
+        TABLE: own_files / "samples.csv",
+        MARKERS: own_files / "markers.csv",
+        REFERENCE: study_run.folder("06_models") / "scvi" / "fitted",
+    }
+    for page, file in brought.items():
+        command = command.replace(page, str(file))
+    _, *words = shlex.split(command)
     if words[1:] == ["--env", "test"]:
         assert "is done" in study_run.output
         return
@@ -43,10 +60,12 @@ def test_command_works_as_documented(command: str, study_run: Any, own_cells: Pa
         words[position] += f",{study_run.params}"
     else:
         words += ["--params", study_run.params]
+    if "metadata=" in command:  # the demonstration has batches only
+        words[words.index("--params") + 1] += ",preparation.metadata_key=batch"
     done = kedro(*words, "--env", "test", tracking_uri=study_run.tracking_uri)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "is done" in done.stdout
-    if str(own_cells) in " ".join(words):
+    if "study=mine" in command:
         assert (study_run.data_root / "08_reporting" / "mine" / "report.html").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,16 @@ EMBEDDINGS = (*MODELS, "pca", "harmony")
 
 def test_final_files_are_where_the_guide_says(study_run: Any) -> None:
     for layer, names in {
-        "07_model_output": ["analysed.h5ad", "de_results.parquet", "markers.csv", "expression.zarr"],
+        "07_model_output": [
+            "analysed.h5ad",
+            "de_results.parquet",
+            "markers.csv",
+            "expression.zarr",
+            "cell_types.parquet",
+            "factors.parquet",
+            "factor_associations.csv",
+            "batch_effects.csv",
+        ],
         "08_reporting": ["report.html", "leaderboard.csv", "methods.md", "references.bib"],
         "06_models": [f"{model}/fitted/model.pt" for model in MODELS],
     }.items():
@@ -66,6 +76,8 @@ def test_analysed_holds_what_people_look_for(catalog: DataCatalog) -> None:
         analysed.obsm
     )
     assert {"leiden", "kmeans", "hierarchical", "batch", "cell_type"} <= set(analysed.obs)
+    assert {"cell_type_predicted", "cell_type_probability"} <= set(analysed.obs)
+    assert "ldvae_loadings" in analysed.varm
     assert np.array_equal(analysed.X.data, catalog.load("counts").X.data)
 
 
@@ -171,12 +183,24 @@ def test_a_second_run_is_a_new_parent(study_run: Any, run_part: Callable[..., An
 
 @pytest.mark.parametrize(
     "pipeline",
-    ["preparation", "embedding", "clustering", "de", "imputation", "evaluation", "comparison", "reporting"],
+    [
+        "preparation",
+        "embedding",
+        "clustering",
+        "annotation",
+        "de",
+        "factors",
+        "batch_effects",
+        "imputation",
+        "evaluation",
+        "comparison",
+        "reporting",
+    ],
 )
 def test_each_pipeline_runs_alone_on_earlier_outputs(run_part: Callable[..., Any], pipeline: str) -> None:
     selection = (
         {"node_names": _few_nodes(pipeline)}
-        if pipeline in {"embedding", "evaluation", "clustering", "de"}
+        if pipeline in {"embedding", "evaluation", "clustering", "de", "annotation", "batch_effects"}
         else {}
     )
     run_part(pipeline_names=[pipeline], **selection)
@@ -188,6 +212,8 @@ def _few_nodes(pipeline: str) -> list[str]:
         "clustering": ["scvi.cluster_leiden", "scvi.plot_clusters"],
         "de": ["combine_results", "select_markers", "plot_dotplot"],
         "evaluation": ["scvi.evaluate_likelihood"],
+        "annotation": ["agree_on_cell_types", "plot_confusion"],
+        "batch_effects": ["summarize_batch_effects", "plot_batch_effects"],
     }[pipeline]
 
 
@@ -223,6 +249,19 @@ def test_a_failing_node_closes_its_runs_as_failed(
     runs = client.search_runs([client.get_experiment_by_name("test").experiment_id], max_results=2)
     assert {run.info.status for run in runs} == {"FAILED"}
     assert any("no_such_column" in run.data.tags.get("error", "") for run in runs)
+
+
+def test_summaries_speak_in_the_report_and_in_mlflow(catalog: DataCatalog, study_run: Any) -> None:
+    from mlflow import MlflowClient
+
+    page = (study_run.folder("08_reporting") / "report.html").read_text()
+    for name in ("annotation_scores", "factor_summary", "batch_summary"):
+        first = catalog.load(name)["sentences"][0]
+        assert html.escape(first[1:60], quote=True).replace("&#x27;", "&#39;") in page, name
+    client = MlflowClient(tracking_uri=study_run.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    first_run = min(runs, key=lambda run: run.info.start_time)
+    assert {"annotation", "batch", "factors"} <= {name.split(".")[0] for name in first_run.data.metrics}
 
 
 def test_preparation_summary_says_what_came_in(catalog: DataCatalog, study_run: Any) -> None:

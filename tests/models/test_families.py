@@ -1,10 +1,11 @@
 import inspect
+from typing import Any
 
 import pytest
 
 from scvi_downstream.errors import InputError
 from scvi_downstream.models import FAMILIES, parse_spec
-from scvi_downstream.models.saved import MODEL_CLASSES
+from scvi_downstream.models.saved import MODEL_CLASSES, model_class_of
 
 
 def test_every_family_can_be_read_back() -> None:
@@ -14,15 +15,18 @@ def test_every_family_can_be_read_back() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_options_and_their_defaults_are_those_of_scvi_tools(family: str) -> None:
-    import scvi
     from scvi.module import VAE
 
     spec = parse_spec({"name": "model", "family": family})
-    own = inspect.signature(getattr(scvi.model, family)).parameters
-    passed_on = inspect.signature(VAE).parameters
+    model_class = model_class_of(family)
+    passed_on = [*model_class.__mro__, *model_class._module_cls.__mro__, VAE]
+    defaults: dict[str, Any] = {}
+    for called in reversed([step for step in passed_on if "__init__" in vars(step)]):
+        defaults |= {
+            name: parameter.default for name, parameter in inspect.signature(called).parameters.items()
+        }
     for option, value in spec.hyperparameters.items():
-        parameter = own.get(option) or passed_on[option]
-        assert value == parameter.default, option
+        assert value == defaults[option], option
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from scipy import sparse
 from scvi_downstream.datasets import ScviModelDataset
 from scvi_downstream.errors import InputError
 from scvi_downstream.models.plain_data import read_contents
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import SavedModel, model_class_of
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,12 @@ def counts() -> anndata.AnnData:
 
 
 def make(family: str, genes: anndata.AnnData) -> Any:
-    import scvi
-
     setup: dict[str, Any] = {"batch_key": "batch"}
     if family == "SCANVI":
         setup |= {"labels_key": "cell_type", "unlabeled_category": "unknown"}
     if family == "SCVI":
         setup |= {"continuous_covariate_keys": ["age"], "categorical_covariate_keys": ["phase"]}
-    model_class = getattr(scvi.model, family)
+    model_class = model_class_of(family)
     model_class.setup_anndata(genes, **setup)
     return model_class(genes, n_latent=4, n_hidden=8)
 
@@ -322,11 +320,10 @@ def test_preview(saved: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI"])
+@pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI", "DRVI"])
 def test_trained_model_is_the_same_here_and_in_scvi_tools(
     family: str, counts: anndata.AnnData, tmp_path: Path
 ) -> None:
-    import scvi
 
     model = make(family, counts.copy())
     fitting = {"accelerator": "cpu", "enable_progress_bar": False, "logger": None}
@@ -336,9 +333,7 @@ def test_trained_model_is_the_same_here_and_in_scvi_tools(
     assert [file.name for file in (tmp_path / "fitted").iterdir()] == ["model.pt"]
 
     ours = dataset.load().attach(counts)
-    theirs = getattr(scvi.model, family).load(
-        str(tmp_path / "fitted"), adata=counts.copy(), accelerator="cpu"
-    )
+    theirs = model_class_of(family).load(str(tmp_path / "fitted"), adata=counts.copy(), accelerator="cpu")
     for other in (ours, theirs):
         for cells in ("train_indices", "validation_indices", "test_indices"):
             np.testing.assert_array_equal(getattr(other, cells), getattr(model, cells))

@@ -6,6 +6,7 @@ from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
 from scvi_downstream.datasets.expression_zarr_dataset import ExpressionZarrDataset
 from scvi_downstream.datasets.figure_dataset import FigureDataset
 from scvi_downstream.datasets.json_dataset import JsonDataset
+from scvi_downstream.datasets.reference_dataset import ReferenceDataset
 from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 from scvi_downstream.datasets.sparse_graph_dataset import SparseGraphDataset
 from scvi_downstream.datasets.table_dataset import TableDataset
@@ -19,6 +20,7 @@ __all__ = [
     "ExpressionZarrDataset",
     "FigureDataset",
     "JsonDataset",
+    "ReferenceDataset",
     "ScviModelDataset",
     "SparseGraphDataset",
     "TableDataset",

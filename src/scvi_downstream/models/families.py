@@ -8,12 +8,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.drvi import DrviSpec
 from scvi_downstream.models.linear_scvi import LinearScviSpec
 from scvi_downstream.models.scanvi import ScanviSpec
 from scvi_downstream.models.scvi import ScviSpec
 from scvi_downstream.models.specification import ModelSpec
 
-FAMILIES: dict[str, type[ModelSpec]] = {"SCVI": ScviSpec, "LinearSCVI": LinearScviSpec, "SCANVI": ScanviSpec}
+FAMILIES: dict[str, type[ModelSpec]] = {
+    "SCVI": ScviSpec,
+    "LinearSCVI": LinearScviSpec,
+    "SCANVI": ScanviSpec,
+    "DRVI": DrviSpec,
+}
 
 
 def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:

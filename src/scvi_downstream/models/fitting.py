@@ -57,6 +57,7 @@ def fit(
     accelerator: str,
     checkpoints: CheckpointStore,
     label_key: str | None = None,
+    split: Split | None = None,
 ) -> Fit:
     """Train ``model`` on its own data.
 
@@ -74,6 +75,8 @@ def fit(
         Where the state is kept while training runs; cleared when it is done.
     label_key
         obs column whose labelled cells a semi-supervised model also draws mini-batches from.
+    split
+        Training, validation and test cells; ``None``: drawn as for every model of the study.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def fit(
     from scvi_downstream.models.forecast import forecast_training
 
     options = spec.training
-    split = split_cells(model.adata.n_obs, options.train_size, options.validation_size, seed)
+    if split is None:
+        split = split_cells(model.adata.n_obs, options.train_size, options.validation_size, seed)
     sizes = _loader_sizes(model, split, label_key)
     batch_size = batch_size_without_remainder_of_one(options.batch_size, sizes)
     max_epochs = options.max_epochs or epochs_for(model.adata.n_obs)
@@ -107,7 +111,7 @@ def fit(
     initial = deepcopy(model.module.state_dict())
     rates = [options.lr / _SLOWER**attempt for attempt in range(_ATTEMPTS)]
     for rate in rates:
-        schedule = _Schedule(split, batch_size, max_epochs, accelerator, seed, rate)
+        schedule = _Schedule(split, batch_size, max_epochs, accelerator, seed, rate, label_key)
         try:
             with ResourceMeter() as meter:
                 best_epoch = _train(model, spec, schedule, checkpoints)
@@ -161,6 +165,7 @@ class _Schedule:
     accelerator: str
     seed: int
     lr: float
+    label_key: str | None
 
 
 def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoints: CheckpointStore) -> int:
@@ -275,6 +280,9 @@ def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> st
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update(str((counts.shape, schedule.seed, schedule.lr, schedule.max_epochs)).encode())
     digest.update(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+    digest.update(np.sort(schedule.split.train).tobytes())
+    if schedule.label_key:
+        digest.update("\n".join(model.adata.obs[schedule.label_key].astype(str)).encode())
     if spec.init_from:
         weights = {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
         digest.update(json.dumps(weights, sort_keys=True).encode())

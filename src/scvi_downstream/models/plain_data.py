@@ -117,13 +117,15 @@ class SavedContents:
     attributes: dict[str, Any]
 
 
-def read_contents(folder: Path) -> SavedContents:
+def read_contents(folder: Path, prefix: str = "") -> SavedContents:
     """Read a saved model without running anything that the file holds.
 
     Parameters
     ----------
     folder
         Folder with scvi-tools' ``model.pt``.
+    prefix
+        What the file's name begins with, as in scvi-tools' ``save(prefix=…)``.
 
     Raises
     ------
@@ -131,9 +133,9 @@ def read_contents(folder: Path) -> SavedContents:
         When the file is missing, damaged or no model of scvi-tools, or holds anything but weights and plain
         data; the message names it.
     """
-    file = folder / MODEL_FILE
+    file = folder / f"{prefix}{MODEL_FILE}"
     if not file.is_file():
-        raise InputError(f"{folder} holds no {MODEL_FILE}, so it is not a model saved by scvi-tools")
+        raise InputError(f"{folder} holds no {file.name}, so it is not a model saved by scvi-tools")
     saved = _read_restricted(file)
     if not isinstance(saved, dict) or not {"model_state_dict", "var_names", "attr_dict"} <= set(saved):
         raise InputError(f"{file} is not a model saved by scvi-tools 0.15 or later")

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 _READ_OUT_BATCH = 128
 # Class name in the saved registry → module that holds the class; a new family is one entry.
-MODEL_CLASSES: dict[str, str] = {"SCVI": "scvi.model", "SCANVI": "scvi.model", "LinearSCVI": "scvi.model"}
+MODEL_CLASSES: dict[str, str] = {
+    "SCVI": "scvi.model",
+    "SCANVI": "scvi.model",
+    "LinearSCVI": "scvi.model",
+    "DRVI": "scvi.external",
+}
 
 
 @dataclass(frozen=True)
@@ -33,24 +38,32 @@ class SavedModel:
     ----------
     save_dir
         Folder for ``scvi.model.<family>.load``, without data.
+    prefix
+        What the file's name begins with, as in scvi-tools' ``save(prefix=…)``.
     """
 
     save_dir: Path
+    prefix: str = ""
+
+    @property
+    def contents(self) -> SavedContents:
+        """Weights, genes and attributes, read from the file."""
+        return read_contents(self.save_dir, self.prefix)
 
     @property
     def family(self) -> str:
-        """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``."""
-        return _family(read_contents(self.save_dir), self.save_dir)
+        """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``, ``DRVI``."""
+        return _family(self.contents, self.save_dir)
 
     @property
     def genes(self) -> pd.Index:
         """Names of the modelled genes, in the order of the model."""
-        return pd.Index(read_contents(self.save_dir).genes.tolist(), name="gene")
+        return pd.Index(self.contents.genes.tolist(), name="gene")
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments that the model's class was called with."""
-        saved = read_contents(self.save_dir).attributes.get("init_params_", {})
+        saved = self.contents.attributes.get("init_params_", {})
         settings = {
             name: value
             for name, value in saved.get("non_kwargs", {}).items()
@@ -63,7 +76,7 @@ class SavedModel:
     @property
     def setup(self) -> dict[str, Any]:
         """Arguments of ``setup_anndata``: layer, batch_key, covariates, …"""
-        return dict(read_contents(self.save_dir).attributes["registry_"].get("setup_args", {}))
+        return dict(self.contents.attributes["registry_"].get("setup_args", {}))
 
     def attach(self, counts: AnnData, accelerator: str = "cpu") -> BaseModelClass:
         """Load the model with the data to read it out on.
@@ -86,17 +99,24 @@ class SavedModel:
             Genes, obs columns or categories that the model needs are missing, or the file is not a safe,
             complete model.
         """
-        contents = read_contents(self.save_dir)
+        contents = self.contents
         family = _family(contents, self.save_dir)
         genes = _subset(counts, contents, self.save_dir)
-        model_class = getattr(importlib.import_module(MODEL_CLASSES[family]), family)
+        model_class = model_class_of(family)
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
-        with _plain_data_only(), quiet():
+        with plain_data_only(self.prefix), quiet():
             try:
-                return model_class.load(str(self.save_dir), adata=genes, accelerator=accelerator)
+                return model_class.load(
+                    str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix
+                )
             except (KeyError, ValueError) as error:
                 reason = error.args[0] if error.args else error
                 raise InputError(f"the counts do not fit the model in {self.save_dir}: {reason}") from error
+
+
+def model_class_of(family: str) -> type[BaseModelClass]:
+    """The scvi-tools class of a family."""
+    return getattr(importlib.import_module(MODEL_CLASSES[family]), family)
 
 
 def _family(contents: SavedContents, folder: Path) -> str:
@@ -119,18 +139,24 @@ def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
 
 
 @contextmanager
-def _plain_data_only() -> Iterator[None]:
-    """Give scvi-tools' own ``load`` the safe reader in the place of its pickle one."""
-    from scvi.model.base import _base_model
+def plain_data_only(prefix: str = "") -> Iterator[None]:
+    """Give scvi-tools' own ``load`` and ``load_query_data`` the safe reader in the place of their pickle one.
+
+    Parameters
+    ----------
+    prefix
+        Of the saved files, which ``load_query_data`` cannot be told.
+    """
+    from scvi.model.base import _archesmixin, _base_model
 
     def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
-        contents = read_contents(Path(dir_path))
+        contents = read_contents(Path(dir_path), prefix)
         return contents.attributes, contents.genes, contents.weights, None
 
     with READING:
         theirs = _base_model._load_saved_files
-        _base_model._load_saved_files = read
+        _base_model._load_saved_files = _archesmixin._load_saved_files = read
         try:
             yield
         finally:
-            _base_model._load_saved_files = theirs
+            _base_model._load_saved_files = _archesmixin._load_saved_files = theirs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -95,11 +95,21 @@ def draw_order(n_cells: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n_cells)
 
 
-def scatter_categories(axes: Axes, xy: np.ndarray, values: pd.Series, *, on_data: bool = False) -> None:
-    """Scatter ``(n_cells, 2)`` points coloured by category, with a legend beside and optionally names on the data."""
+def scatter_categories(
+    axes: Axes,
+    xy: np.ndarray,
+    values: pd.Series,
+    *,
+    on_data: bool = False,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Scatter ``(n_cells, 2)`` points coloured by category, with a legend beside and optionally names on the data.
+
+    ``colors`` keeps the colours of categories that several panels share.
+    """
     categories = values.astype("category").cat.remove_unused_categories()
     names = [str(name) for name in categories.cat.categories]
-    colors = category_colors(names)
+    colors = category_colors(names) if colors is None else colors
     order = draw_order(len(xy))
     codes = categories.cat.codes.to_numpy()
     point_colors = np.array([*(colors[name] for name in names), MISSING])[codes]

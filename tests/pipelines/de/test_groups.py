@@ -9,7 +9,6 @@ from scvi_downstream.pipelines.de.groups import (
     find_comparisons,
     keep_large,
     log_left_out,
-    reference_condition,
 )
 
 
@@ -59,11 +58,6 @@ def test_pairs_come_from_clusterings_and_from_obs(planted_counts, planted_cluste
 def test_wrong_pairs_are_named(planted_counts, planted_clusters, pair, message):
     with pytest.raises(InputError, match=message):
         find_comparisons(planted_counts, planted_clusters, Keys(), DeOptions(pairs=(pair,)))
-
-
-def test_the_reference_is_named_like_a_control_or_comes_first():
-    assert reference_condition(["IFN", "Control", "LPS"]) == "Control"
-    assert reference_condition(["LPS", "PMA"]) == "LPS"
 
 
 def test_small_groups_are_left_out_with_one_line(planted_counts, planted_clusters, planted_keys, caplog):

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.metrics.bras import bras
+from scvi_downstream.metrics.eligibility import stratified_sample
+from scvi_downstream.metrics.kbet import kbet_per_label
 from scvi_downstream.neighbors import find_neighbors, neighbors_graph
 from scvi_downstream.parameters import UNKNOWN, ComparisonOptions, Keys
-from scvi_downstream.pipelines.evaluation.bras import bras
-from scvi_downstream.pipelines.evaluation.eligibility import stratified_sample
 from scvi_downstream.pipelines.evaluation.integration import BATCH_CORRECTION, BIO_CONSERVATION
-from scvi_downstream.pipelines.evaluation.kbet import kbet_per_label
 from scvi_downstream.pipelines.evaluation.nodes import score_integration
 
 KEYS = Keys(batch_key="batch", label_key="label")

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.categories import as_categories, with_unknown
 from scvi_downstream.errors import InputError
 from scvi_downstream.parameters import Keys, PreparationOptions
-from scvi_downstream.pipelines.preparation.categories import as_categories, with_unknown
 from scvi_downstream.pipelines.preparation.keys import key_warnings, require_keys, typed_keys
 
 OPTIONS = PreparationOptions()

@@ -151,3 +151,32 @@ def test_awkward_columns_become_viewable(counts, tables):
     assert analysed.obs["a_b"].isna().sum() == 30
     assert list(analysed.obs["day"].cat.categories) == ["1", "2"]
     assert list(analysed.obs["note"].cat.categories) == ["x"]
+
+
+def test_tables_by_gene_go_to_var_and_varm(counts, tables):
+    some = pd.DataFrame({"gene": ["gene3", "gene0"], "batch_variance": [0.5, 0.25]})
+    loadings = pd.DataFrame({"factor_1": [1.0], "factor_2": [2.0]}, index=["gene5"])
+    analysed = join(counts, tables, genes_batch=some, loadings_ldvae=loadings)
+    assert analysed.var.loc[["gene0", "gene3"], "batch_variance"].tolist() == [0.25, 0.5]
+    assert analysed.var["batch_variance"].isna().sum() == counts.n_vars - 2
+    np.testing.assert_array_equal(analysed.varm["ldvae_loadings"][5], [1, 2])
+    assert "batch_variance" not in counts.var
+
+
+def test_tables_of_other_genes_are_refused(counts, tables):
+    with pytest.raises(InputError, match="genes_batch holds genes that are not in counts, such as 'other'"):
+        join(counts, tables, genes_batch=pd.DataFrame({"variance": [1.0]}, index=["other"]))
+
+
+def test_a_gene_column_that_is_there_is_not_overwritten(counts, tables):
+    with pytest.raises(InputError, match="var already holds a column 'highly_variable'"):
+        join(counts, tables, genes_batch=pd.DataFrame({"highly_variable": [1.0]}, index=["gene1"]))
+
+
+def test_other_results_go_to_uns_and_come_back(counts, tables, tmp_path):
+    tests = pd.DataFrame({"covariate": ["phase", None], "p": [0.01, np.nan], "called": [True, False]})
+    join(counts, tables, table_tests=tests, table_none=tests.iloc[:0]).write_h5ad(tmp_path / "analysed.h5ad")
+    again = ad.read_h5ad(tmp_path / "analysed.h5ad")
+    assert again.uns["tests"]["p"].iloc[0] == 0.01
+    assert again.uns["tests"]["covariate"].astype(object).iloc[0] == "phase"
+    assert "none" not in again.uns

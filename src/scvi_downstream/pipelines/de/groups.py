@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.conditions import reference_condition
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.parameters import UNKNOWN, DeOptions, Keys
 
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 REST = "rest"
-REFERENCE_NAMES = (
-    "ctrl", "control", "controls", "untreated", "unstimulated", "unstim", "vehicle", "mock", "dmso", "pbs",
-    "healthy", "normal", "wt", "wildtype", "wild type", "wild-type", "baseline",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +103,6 @@ def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
         logger.info(
             "left out of differential expression, a group having fewer than %d cells: %s", min_cells, named
         )
-
-
-def reference_condition(conditions: list[str]) -> str:
-    """The condition that others are compared with: one named like a control, or else the first."""
-    return next((name for name in conditions if name.strip().lower() in REFERENCE_NAMES), conditions[0])
 
 
 def _categories(values: pd.Series) -> list[str]:

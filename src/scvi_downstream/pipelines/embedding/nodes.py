@@ -14,10 +14,10 @@ from scvi_downstream.normalization import log_normalize
 from scvi_downstream.parameters import Accelerator, EmbeddingOptions, Keys
 from scvi_downstream.plots.embedding import plot_embedding
 from scvi_downstream.plots.umap_3d import plot_umap_3d
+from scvi_downstream.umap_layout import layout
 
 from .harmony import correct_batches
 from .pca import principal_components
-from .umap import layout
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -132,14 +132,14 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 def compute_umap(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int
 ) -> pd.DataFrame:
-    """Plane layout of the shared graph: `n_cells` × ``UMAP1``, ``UMAP2``; see :func:`.umap.layout`."""
+    """Plane layout of the shared graph: `n_cells` × ``UMAP1``, ``UMAP2``; see :func:`.umap_layout.layout`."""
     return layout(latent, neighbors, options, n_components=2, seed=seed)
 
 
 def compute_umap_3d(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int
 ) -> pd.DataFrame:
-    """Space layout of the shared graph: `n_cells` × ``UMAP1`` … ``UMAP3``; see :func:`.umap.layout`."""
+    """Space layout of the shared graph: `n_cells` × ``UMAP1`` … ``UMAP3``; see :func:`.umap_layout.layout`."""
     return layout(latent, neighbors, options, n_components=3, seed=seed)
 
 

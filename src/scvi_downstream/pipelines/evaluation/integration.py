@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.metrics.bras import bras
+from scvi_downstream.metrics.eligibility import (
+    stratified_sample,
+    why_no_batches,
+    why_no_labels,
+    why_not_nested,
+)
+from scvi_downstream.metrics.kbet import kbet_per_label
 from scvi_downstream.neighbors import NeighborsGraph, find_neighbors
 from scvi_downstream.parameters import UNKNOWN
-
-from .bras import bras
-from .eligibility import stratified_sample, why_no_batches, why_no_labels, why_not_nested
-from .kbet import kbet_per_label
 
 if TYPE_CHECKING:
     from scib_metrics.nearest_neighbors import NeighborsResults
@@ -170,7 +174,9 @@ def compute_metrics(
     Metrics in [0, 1], ``scib_bio_conservation``, ``scib_batch_correction``, ``scib_total``,
     ``left_out`` (metric → reason), ``n_cells``, ``n_labelled_cells``, ``seconds``.
 
-    References ---------- Luecken et al. (2022), doi:10.1038/s41592-021-01336-8; Rautenstrauch & Ohler (2025),
+    References
+    ----------
+    Luecken et al. (2022), doi:10.1038/s41592-021-01336-8; Rautenstrauch & Ohler (2025),
     doi:10.1038/s41587-025-02743-4.
     """
     start = time.perf_counter()

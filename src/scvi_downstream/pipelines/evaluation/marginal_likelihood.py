@@ -47,8 +47,10 @@ def estimate_marginal_likelihood(
     ``_effective_samples`` (median over cells; close to 1: the encoder is a poor proposal and the estimate too
     low) and ``marginal_ll_warning``.
 
-    References ---------- Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519; for the latent of SCANVI, Xu
-    et al. (2021), doi:10.15252/msb.20209620.
+    References
+    ----------
+    Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519; for the latent of SCANVI, Xu et al. (2021),
+    doi:10.15252/msb.20209620.
     """
     reason = _why_not(model)
     if reason or len(cells) == 0:
@@ -101,7 +103,8 @@ def log_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int) -> np.
     import torch
     from scvi.dataloaders import AnnDataLoader
 
-    per_pass = max(1, min(n_samples, _ENTRIES_AT_ONCE // (len(cells) * model.adata.n_vars)))
+    decoded = len(cells) * model.adata.n_vars * getattr(model.module, "n_split_latent", 1)  # DRVI: per dimension
+    per_pass = max(1, min(n_samples, _ENTRIES_AT_ONCE // decoded))
     (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
     weights = []
     with torch.inference_mode():

@@ -7,10 +7,9 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.categories import as_categories, with_unknown
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.parameters import UNKNOWN, Keys, PreparationOptions
-
-from .categories import as_categories, with_unknown
 
 SHAREABLE = ({"batch_key", "sample_key"}, {"sample_key", "categorical_covariates"})
 """Keys that may name one column: a donor can be batch and replicate, or replicate and covariate."""

@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cell_metadata import join_metadata
 from scvi_downstream.parameters import Keys, PreparationOptions
 from scvi_downstream.plots.highly_variable import plot_highly_variable
 from scvi_downstream.plots.quality import plot_quality
 
+from .cell_cycle import score_phases
 from .confounding import confounding_warnings
+from .covariates import covariates_of
 from .genes import gene_labels, with_symbols
 from .highly_variable import find_highly_variable
 from .keys import key_warnings, require_keys, typed_keys, with_typed_keys
 from .layers import as_counts, matrix_of
-from .metadata import join_metadata
 from .quality import choose_cells_and_genes, count_warnings, measure_quality, take
 from .storable import storable
 from .summary import log_summary, summarize
@@ -27,7 +29,13 @@ from .validation import require_counts, require_size, require_unique
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["plot_highly_variable", "plot_quality", "prepare_counts"]
+__all__ = [
+    "gather_covariates",
+    "plot_highly_variable",
+    "plot_quality",
+    "prepare_counts",
+    "score_cell_cycle",
+]
 
 CELL_NAMES_REMEDY = "give every cell its own name, for example with AnnData.obs_names_make_unique()"
 GENE_NAMES_REMEDY = "use gene identifiers as names, or AnnData.var_names_make_unique()"
@@ -126,3 +134,26 @@ def _assemble(
     }
     prepared.uns["scvi_downstream"] = {"version": version("scvi-downstream"), "keys": set_keys}
     return prepared
+
+
+def score_cell_cycle(counts: AnnData, seed: int) -> pd.DataFrame:
+    """S and G2/M scores and phase of every cell; see :func:`.cell_cycle.score_phases`.
+
+    Returns
+    -------
+    One row a cell: ``S_score``, ``G2M_score``, ``phase``; no columns where obs has them already, or where too
+    few genes of the lists are found.
+    """
+    return score_phases(counts, seed)
+
+
+def gather_covariates(
+    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Keys
+) -> pd.DataFrame:
+    """What is known of each cell, typed; see :func:`.covariates.covariates_of`.
+
+    Returns
+    -------
+    One row a cell: keys, quality, cell cycle and the other usable columns of obs; numbers or categories.
+    """
+    return covariates_of(counts.obs, qc_metrics, cell_cycle, keys)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import plot_highly_variable, plot_quality, prepare_counts
+from .nodes import gather_covariates, plot_highly_variable, plot_quality, prepare_counts, score_cell_cycle
 
 
 def create_pipeline() -> Pipeline:
@@ -20,6 +20,13 @@ def create_pipeline() -> Pipeline:
                 ["qc_metrics", "preparation_summary", "params:preparation"],
                 "qc_figure",
                 name="plot_quality",
+            ),
+            Node(score_cell_cycle, ["counts", "params:seed"], "cell_cycle", name="score_cell_cycle"),
+            Node(
+                gather_covariates,
+                ["counts", "qc_metrics", "cell_cycle", "params:keys"],
+                "covariates",
+                name="gather_covariates",
             ),
             Node(plot_highly_variable, "counts", "hvg_figure", name="plot_highly_variable"),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .categories import text_of
+from scvi_downstream.categories import text_of
 
 
 def storable(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,14 @@ _GROUPINGS = {
     "condition_by_type": "between conditions within a cell type",
 }
 _MOST_GROUPS = 12
+_SPEAKING = {
+    "annotation_scores": "Cell types",
+    "naming_summary": "Cell types",
+    "mapping_summary": "Reference",
+    "factor_summary": "Factors",
+    "batch_summary": "Batch effects",
+    "metadata_summary": "Metadata",
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,15 @@ def findings(contents: Mapping[str, Any], graph: StudyGraph, fdr: float) -> list
         *_said("Clusters", clusters.get("kmeans")),
         *_expression(contents.get("de_concordance"), fdr),
         *_markers(contents.get("markers")),
+        *(finding for name, topic in _SPEAKING.items() for finding in _sentences(topic, contents.get(name))),
         *_said("Imputation", contents.get("imputation_scores")),
     ]
+
+
+def _sentences(topic: str, summary: Any) -> Iterator[Finding]:
+    """The sentences that a summary itself gives, in its list ``sentences``."""
+    if isinstance(summary, Mapping):
+        yield from (Finding(topic, sentence(text)) for text in summary.get("sentences") or [])
 
 
 def _said(topic: str, summary: Any) -> Iterator[Finding]:
@@ -114,6 +129,12 @@ def left_out(study: StudyParameters, keys: Keys, graph: StudyGraph, contents: Ma
         "Conditions were not compared, since condition_key is empty.": not keys.condition_key,
         "Conditions were not compared, since de.conditions is false.": (
             keys.condition_key is not None and not study.de.conditions
+        ),
+        "Clusters were not named by marker genes, since marker_table is empty.": (
+            "marker_naming" not in graph.analyses
+        ),
+        "Composition and expression were not tested against metadata, since metadata and condition_key are empty.": (
+            "metadata" not in graph.analyses
         ),
         "Counterfactual expression was left out, since transform_batch is empty.": not graph.counterfactual,
     }

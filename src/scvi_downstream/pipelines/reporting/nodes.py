@@ -45,7 +45,9 @@ def join_analysed(
     primary
         Name of the primary model.
     tables
-        More tables indexed by cell: those named ``X_…`` go to ``obsm``, the columns of the others to ``obs``.
+        More tables. By cell: those named ``X_…`` go to ``obsm``, the columns of the others to ``obs``. By gene:
+        columns of ``genes_…`` go to ``var``, ``loadings_…`` to ``varm``; genes that are missing there hold NaN.
+        Others, named ``table_…``, go to ``uns``.
 
     Raises
     ------
@@ -54,8 +56,12 @@ def join_analysed(
         embedding holds NaN.
     """
     cells = counts.obs_names
+    by_gene = {name: tables.pop(name) for name in list(tables) if name.startswith(analysed.BY_GENE)}
+    results = {name: tables.pop(name) for name in list(tables) if name.startswith(analysed.RESULT)}
     latents = {name: table for name, table in tables.items() if name.startswith(analysed.EMBEDDING)}
     columns = {name: table for name, table in tables.items() if name not in latents}
+    if "annotations" in columns:  # most of them are columns of obs, where they stay as they are
+        columns["annotations"] = columns["annotations"].drop(columns=counts.obs.columns, errors="ignore")
     # `batch` is the study's batch_key once more, there for the figures of quality.
     columns = {
         "clusters": clusters,
@@ -71,6 +77,8 @@ def join_analysed(
     joined = analysed.assemble(counts, observations, embeddings, analysed.scanpy_graphs(neighbors, cells))
     searched = analysed.searched_embedding(neighbors, {name: embeddings[name] for name in latents}, cells)
     joined.uns["neighbors"] = analysed.neighbors_record(neighbors.n_neighbors, searched)
+    analysed.add_gene_tables(joined, by_gene)
+    analysed.add_results(joined, results)
     joined.uns["default_embedding"] = "X_umap"
     joined.uns["primary_model"] = primary
     return joined
@@ -100,7 +108,12 @@ def write_methods(
             ("Training", methods.describe_training(study, graph, training_summary)),
             ("Embedding", methods.describe_embedding(study, n_cells)),
             ("Clustering", methods.describe_clustering(study)),
+            ("Cell types", methods.describe_annotation(study, keys, graph)),
+            ("Reference mapping", methods.describe_reference_mapping(study, keys, graph)),
             ("Differential expression", methods.describe_expression_tests(study, keys)),
+            ("Latent factors", methods.describe_factors(study, keys, graph)),
+            ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
+            ("Metadata", methods.describe_metadata(study, keys, graph)),
             ("Imputation", methods.describe_imputation(study)),
             ("Comparison", methods.describe_comparison(study, keys, graph)),
             ("Software", methods.describe_software()),

@@ -7,11 +7,11 @@ from kedro.pipeline import Node, Pipeline
 from .nodes import join_analysed, render_report, write_methods, write_references
 
 
-def create_pipeline(latents: Mapping[str, str], contents: Sequence[str]) -> Pipeline:
+def create_pipeline(joined: Mapping[str, str], contents: Sequence[str]) -> Pipeline:
     """Counts and every table ─► analysed; figures, tables, methods ─► report.
 
-    ``latents`` maps obsm keys (``X_scVI``) to datasets; ``contents`` are the figures and
-    tables that the report shows.
+    ``joined`` maps arguments of ``join_analysed`` (``X_scVI``, ``cell_types``) to datasets; ``contents``
+    are the figures and tables that the report shows.
     """
     return Pipeline(
         [
@@ -26,7 +26,7 @@ def create_pipeline(latents: Mapping[str, str], contents: Sequence[str]) -> Pipe
                     "neighbors": "neighbors",
                     "keys": "params:keys",
                     "primary": "params:primary",
-                    **latents,
+                    **joined,
                 },
                 "analysed",
                 name="join_analysed",

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.categories import as_categories
 from scvi_downstream.errors import InputError, closest
 
-from .categories import as_categories
+N_NAMED = 5
 
 
 def join_metadata(
@@ -23,16 +24,12 @@ def join_metadata(
         One row a cell.
     metadata
         One row a cell or a sample; ``None``: nothing is joined.
-    metadata_key
-        Column of the table to join on, and of obs where obs has it (else the cell names); ``None``: the
-        column of the table that holds the most cell names, else ``sample_key``.
-    sample_key
-        Column of samples.
+    metadata_key, sample_key
+        As of :func:`align_metadata`.
 
     Returns
     -------
-    A new obs, and for the summary: the key, the joined columns, matched cells, rows of the table without a
-    cell.
+    A new obs, and the facts of :func:`align_metadata` for the summary.
 
     Raises
     ------
@@ -41,6 +38,44 @@ def join_metadata(
     """
     if metadata is None:
         return obs, {}
+    aligned, facts = align_metadata(obs, metadata, metadata_key, sample_key)
+    taken = [name for name in aligned.columns if name in obs.columns]
+    if taken:
+        named = ", ".join(f"'{name}'" for name in taken[:N_NAMED])
+        raise InputError(
+            f"metadata column {named} is in obs already; rename it in the metadata table or leave it out"
+        )
+    return pd.concat([obs, aligned], axis=1), facts
+
+
+def align_metadata(
+    obs: pd.DataFrame, metadata: pd.DataFrame, metadata_key: str | None, sample_key: str | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table's columns, one row a cell.
+
+    Parameters
+    ----------
+    obs
+        One row a cell; may hold columns of the same names.
+    metadata
+        One row a cell or a sample.
+    metadata_key
+        Column of the table to join on, and of obs where obs has it (else the cell names); ``None``: the
+        column of the table that holds the most cell names, else ``sample_key``.
+    sample_key
+        Column of samples.
+
+    Returns
+    -------
+    The columns besides the key, in the order of obs, missing where no row matches; and for the summary: the
+    key, the columns, matched and unmatched cells with the first names that have no row, rows of the table
+    without a cell and the first of them.
+
+    Raises
+    ------
+    InputError
+        No row matches or a key is repeated.
+    """
     table = metadata.rename(columns=str)
     if isinstance(table.index, pd.RangeIndex):
         table = table.reset_index(drop=True)
@@ -50,29 +85,54 @@ def join_metadata(
     row_keys = pd.Series(np.asarray(as_categories(table[key]), dtype=object))
     _require_unique_keys(row_keys, key)
     table = table.drop(columns=key)
-    taken = [name for name in table.columns if name in obs.columns]
-    if taken:
-        named = ", ".join(f"'{name}'" for name in taken[:5])
-        raise InputError(
-            f"metadata column {named} is in obs already; rename it in the metadata table or leave it out"
-        )
-    rows = pd.Index(row_keys, dtype=object).get_indexer(of_cells)
+    named = np.flatnonzero(row_keys.notna())
+    found = pd.Index(row_keys.iloc[named], dtype=object).get_indexer(of_cells)
+    rows = np.where(found < 0, -1, named[found] if len(named) else -1)
     if (rows < 0).all():
         raise InputError(
             f"no row of the metadata matches a cell: its column '{key}' holds "
-            f"'{next(iter(row_keys), '')}', the cells have '{of_cells[0]}'; "
+            f"'{next(iter(row_keys.dropna()), '')}', the cells have '{of_cells[0]}'; "
             "set preparation.metadata_key to a column that holds the same names"
         )
-    joined = table.reindex(np.where(rows < 0, len(table), rows)).set_index(obs.index)
+    aligned = table.reindex(np.where(rows < 0, len(table), rows)).set_index(obs.index)
+    without_cells = np.setdiff1d(np.arange(len(table)), rows)
+    without_row = pd.unique(pd.Series(of_cells[rows < 0], dtype=object))
     facts = {
         "key": key,
         "columns": list(table.columns),
         "n_rows": len(table),
-        "n_rows_without_cells": int(len(table) - len(np.unique(rows[rows >= 0]))),
+        "n_rows_without_cells": len(without_cells),
+        "rows_without_cells": [str(name) for name in row_keys.iloc[without_cells[:N_NAMED]]],
         "n_cells_matched": int((rows >= 0).sum()),
         "n_cells_unmatched": int((rows < 0).sum()),
+        "names_without_row": [str(name) for name in without_row[:N_NAMED]],
     }
-    return pd.concat([obs, joined], axis=1), facts
+    return aligned, facts
+
+
+def unmatched_sentence(facts: dict[str, Any]) -> str | None:
+    """What of the table and of the cells found no partner, in one sentence; ``None`` when all did.
+
+    Parameters
+    ----------
+    facts
+        Of :func:`align_metadata`.
+    """
+    parts = []
+    if facts.get("n_cells_unmatched"):
+        total = facts["n_cells_unmatched"] + facts["n_cells_matched"]
+        named = ", ".join(f"'{name}'" for name in facts["names_without_row"])
+        parts.append(
+            f"{facts['n_cells_unmatched']:,} of {total:,} cells have no row in the metadata "
+            f"(column '{facts['key']}', first {named})"
+        )
+    if facts.get("n_rows_without_cells"):
+        named = ", ".join(f"'{name}'" for name in facts["rows_without_cells"])
+        parts.append(
+            f"{facts['n_rows_without_cells']:,} of {facts['n_rows']:,} rows of the metadata match no cell "
+            f"(first {named})"
+        )
+    return "; ".join(parts) or None
 
 
 def _join_key(

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cell_metadata import align_metadata, join_metadata, unmatched_sentence
 from scvi_downstream.errors import InputError
-from scvi_downstream.pipelines.preparation.metadata import join_metadata
 
 
 @pytest.fixture
@@ -39,8 +39,10 @@ def test_join_by_cell_name_in_any_order(obs: pd.DataFrame, *, as_index: bool) ->
         "columns": ["phase"],
         "n_rows": 5,
         "n_rows_without_cells": 1,
+        "rows_without_cells": ["x"],
         "n_cells_matched": 4,
         "n_cells_unmatched": 0,
+        "names_without_row": [],
     }
 
 
@@ -80,3 +82,28 @@ def test_tables_that_match_nothing_are_refused(obs: pd.DataFrame) -> None:
     assert "no column holds cell names such as 'a', and sample_key is not set" in message
     message = refused(obs, table.rename(columns={"id": "donor"}), None, "donor")
     assert "its column 'donor' holds 'q', the cells have '101'" in message
+
+
+def test_what_found_no_partner_is_counted_and_named(obs: pd.DataFrame) -> None:
+    table = pd.DataFrame({"donor": ["101", "x", "y"], "sex": ["f", "m", "m"]})
+    _, facts = align_metadata(obs, table, None, "donor")
+    assert unmatched_sentence(facts) == (
+        "2 of 4 cells have no row in the metadata (column 'donor', first '102', '103'); "
+        "2 of 3 rows of the metadata match no cell (first 'x', 'y')"
+    )
+
+
+def test_nothing_is_said_when_all_match(obs: pd.DataFrame) -> None:
+    aligned, facts = align_metadata(
+        obs, pd.DataFrame({"cell": list("dcba"), "donor": list("wxyz")}), None, None
+    )
+    assert unmatched_sentence(facts) is None
+    assert aligned["donor"].tolist() == list("zyxw")
+
+
+def test_rows_without_a_key_match_no_cell(obs: pd.DataFrame) -> None:
+    obs["site"] = ["s", None, "s", "t"]
+    table = pd.DataFrame({"site": ["s", None, None], "x": [1.0, 2.0, 3.0]})
+    joined, facts = align_metadata(obs, table, "site", None)
+    assert joined["x"].isna().tolist() == [False, True, False, True]
+    assert facts["n_rows_without_cells"] == 2

@@ -35,10 +35,16 @@ def kbet_per_label(neighbors: NeighborsResults, batches: np.ndarray, labels: np.
     -------
     In [0, 1], higher is better mixed; NaN when no label can be tested.
 
-    References ---------- Büttner et al. (2019), doi:10.1038/s41592-018-0254-1; Luecken et al. (2022),
+    References
+    ----------
+    Büttner et al. (2019), doi:10.1038/s41592-018-0254-1; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    graph = neighbors.knn_graph_connectivities.tocsr()
+    return kbet_on_graph(neighbors.knn_graph_connectivities.tocsr(), batches, labels)
+
+
+def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
+    """:func:`kbet_per_label` of ``(n_cells, n_cells)`` connectivities."""
     scores = []
     n_components = _N_COMPONENTS
     for label in np.unique(labels):

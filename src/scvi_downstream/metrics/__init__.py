@@ -1,0 +1,1 @@
+"""Numbers that say how well batches mix and cell types stay apart."""

@@ -1,0 +1,182 @@
+"""What the cells are: labels transferred and scored, clusters named by marker genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.models import SavedModel
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.parameters import AnnotationOptions, Keys, TrainingOptions
+from scvi_downstream.plots.calibration import plot_calibration
+from scvi_downstream.plots.cell_types import plot_cell_types
+from scvi_downstream.plots.confusion import plot_confusion
+from scvi_downstream.plots.label_contingency import plot_label_contingency
+
+from .agreement import contingency, score_clusterings
+from .consensus import cell_type_table, find_consensus
+from .findings import summarize_transfer, without_transfer
+from .label_split import labels_of, require_same_cells, split_labels, why_not_transferable
+from .scanvi_transfer import trained_on_labels, tuned_spec
+from .transfer import (
+    clustering_of,
+    latent_without_held_out,
+    predict_with_clusters,
+    predict_with_neighbors,
+    predict_with_scanvi,
+)
+from .unlike import unlike_labelled
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
+
+__all__ = [
+    "agree_on_cell_types",
+    "compare_with_labels",
+    "hold_out_labels",
+    "match_markers",
+    "name_clusters",
+    "plot_calibration",
+    "plot_cell_types",
+    "plot_cluster_names",
+    "plot_confusion",
+    "plot_label_contingency",
+    "transfer_with_clusters",
+    "transfer_with_neighbors",
+    "transfer_with_scanvi",
+]
+
+
+def hold_out_labels(counts: AnnData, keys: Keys, annotation: AnnotationOptions, seed: int) -> pd.DataFrame:
+    """Which labels the methods are given, and which are held out; see :func:`.label_split.split_labels`.
+
+    Raises
+    ------
+    InputError
+        No ``label_key``, or one that is not in obs.
+    """
+    return split_labels(labels_of(counts, keys), annotation, seed)
+
+
+def transfer_with_scanvi(
+    counts: AnnData,
+    fitted: SavedModel,
+    label_split: pd.DataFrame,
+    keys: Keys,
+    annotation: AnnotationOptions,
+    training: TrainingOptions,
+    seed: int,
+    accelerator: str,
+    annotation_checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, pd.DataFrame]:
+    """Predict with a scANVI of the given labels, started from the primary model where that is an scVI.
+
+    Returns
+    -------
+    The model that is scored: it has not seen the held-out labels; `n_cells` × types, probabilities.
+    Without labels to transfer, the primary model and a table without columns.
+    """
+    if why_not_transferable(label_split):
+        return fitted.attach(counts), pd.DataFrame(index=label_split.index)
+    spec = tuned_spec(fitted, training, annotation, counts.n_obs)
+    return predict_with_scanvi(
+        counts,
+        fitted,
+        require_same_cells(label_split, counts.obs, "label_split"),
+        spec,
+        keys,
+        seed=seed,
+        accelerator=accelerator,
+        checkpoints=annotation_checkpoint,
+    )
+
+
+def transfer_with_neighbors(
+    counts: AnnData,
+    fitted: SavedModel,
+    annotation_model: SavedModel,
+    latent: pd.DataFrame,
+    label_split: pd.DataFrame,
+    annotation: AnnotationOptions,
+    accelerator: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Labels of the nearest labelled cells in a latent space that has not seen the held-out labels.
+
+    That is the primary model's, or where that was trained on labels, the one of ``annotation_model``.
+
+    Returns
+    -------
+    `n_cells` × types, probabilities; ``distance`` and ``p``, see :func:`.transfer.predict_with_neighbors`.
+    """
+    if why_not_transferable(label_split):
+        return pd.DataFrame(index=label_split.index), pd.DataFrame(index=label_split.index)
+    if trained_on_labels(fitted):
+        latent = latent_without_held_out(annotation_model, counts, label_split, accelerator)
+    return predict_with_neighbors(latent, label_split, annotation.n_neighbors)
+
+
+def transfer_with_clusters(
+    fitted: SavedModel, clusters: pd.DataFrame, label_split: pd.DataFrame, annotation: AnnotationOptions
+) -> pd.DataFrame:
+    """Frequencies of the labels in each cell's cluster: `n_cells` × types.
+
+    No column when the primary model was trained on labels: its clusters have seen the held-out ones.
+    """
+    if why_not_transferable(label_split) or trained_on_labels(fitted):
+        return pd.DataFrame(index=label_split.index)
+    return predict_with_clusters(clusters, label_split, annotation.clustering)
+
+
+def agree_on_cell_types(
+    label_split: pd.DataFrame,
+    transfer_scanvi: pd.DataFrame,
+    transfer_neighbors: pd.DataFrame,
+    transfer_clusters: pd.DataFrame,
+    label_distances: pd.DataFrame,
+    annotation: AnnotationOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """One type a cell, and how good the methods and their consensus are on held-out cells.
+
+    Returns
+    -------
+    Cell × facts (:func:`.consensus.cell_type_table`); scores and sentences; scores by type, confusion and
+    calibration, tidy by ``method``.
+    """
+    methods = {"scanvi": transfer_scanvi, "knn": transfer_neighbors, "clusters": transfer_clusters}
+    tables = {name: table for name, table in methods.items() if table.shape[1]}
+    if not tables:
+        return without_transfer(label_split)
+    found = find_consensus(label_split, tables, annotation, seed)
+    unlike = unlike_labelled(label_distances["p"], label_split["role"], annotation.unlike_fdr)
+    cell_types = cell_type_table(label_split, found, unlike, annotation.min_probability)
+    scores = summarize_transfer(label_split, found, cell_types, label_distances["p"], annotation)
+    return cell_types, scores, found.by_type, found.confusion, found.calibration
+
+
+def compare_with_labels(
+    clusters: pd.DataFrame, counts: AnnData, keys: Keys, annotation: AnnotationOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Agreement of every clustering with the labels; cells of each cluster and label of one clustering."""
+    labels = labels_of(counts, keys).loc[clusters.index]
+    chosen = clustering_of(clusters, annotation.clustering)
+    return score_clusterings(clusters, labels), contingency(chosen, labels)
+
+
+def name_clusters(counts: Any, clusters: Any, marker_table: Any, annotation: Any, seed: Any) -> Any:
+    """To be written."""
+    raise NotImplementedError
+
+
+def match_markers(markers: Any, marker_table: Any, counts: Any, annotation: Any) -> Any:
+    """To be written."""
+    raise NotImplementedError
+
+
+def plot_cluster_names(marker_scores: Any, cluster_names: Any, naming_summary: Any) -> Any:
+    """To be written."""
+    raise NotImplementedError

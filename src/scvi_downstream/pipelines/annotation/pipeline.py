@@ -1,0 +1,138 @@
+"""What the cells are: labels transferred and scored, clusters named by marker genes."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    agree_on_cell_types,
+    compare_with_labels,
+    hold_out_labels,
+    match_markers,
+    name_clusters,
+    plot_calibration,
+    plot_cell_types,
+    plot_cluster_names,
+    plot_confusion,
+    plot_label_contingency,
+    transfer_with_clusters,
+    transfer_with_neighbors,
+    transfer_with_scanvi,
+)
+
+
+def create_pipeline(*, labels: bool, markers: bool) -> Pipeline:
+    """Counts, latent, clusters ─► three transfers ─► consensus, scores; marker table ─► names of clusters."""
+    transfer = [
+        Node(
+            hold_out_labels,
+            ["counts", "params:keys", "params:annotation", "params:seed"],
+            "label_split",
+            name="hold_out_labels",
+        ),
+        Node(
+            transfer_with_scanvi,
+            [
+                "counts",
+                "fitted",
+                "label_split",
+                "params:keys",
+                "params:annotation",
+                "params:training",
+                "params:seed",
+                "params:accelerator",
+                "annotation_checkpoint",
+            ],
+            ["annotation_model", "transfer_scanvi"],
+            name="transfer_with_scanvi",
+        ),
+        Node(
+            transfer_with_neighbors,
+            [
+                "counts",
+                "fitted",
+                "annotation_model",
+                "latent",
+                "label_split",
+                "params:annotation",
+                "params:accelerator",
+            ],
+            ["transfer_neighbors", "label_distances"],
+            name="transfer_with_neighbors",
+        ),
+        Node(
+            transfer_with_clusters,
+            ["fitted", "clusters", "label_split", "params:annotation"],
+            "transfer_clusters",
+            name="transfer_with_clusters",
+        ),
+        Node(
+            agree_on_cell_types,
+            [
+                "label_split",
+                "transfer_scanvi",
+                "transfer_neighbors",
+                "transfer_clusters",
+                "label_distances",
+                "params:annotation",
+                "params:seed",
+            ],
+            [
+                "cell_types",
+                "annotation_scores",
+                "annotation_by_type",
+                "annotation_confusion",
+                "annotation_calibration",
+            ],
+            name="agree_on_cell_types",
+        ),
+        Node(
+            compare_with_labels,
+            ["clusters", "counts", "params:keys", "params:annotation"],
+            ["label_agreement", "label_contingency"],
+            name="compare_with_labels",
+        ),
+        Node(
+            plot_cell_types,
+            ["umap", "counts", "cell_types", "annotation_scores", "params:keys"],
+            "cell_types_figure",
+            name="plot_cell_types",
+        ),
+        Node(
+            plot_confusion,
+            ["annotation_confusion", "annotation_scores"],
+            "confusion_figure",
+            name="plot_confusion",
+        ),
+        Node(
+            plot_calibration,
+            ["annotation_calibration", "annotation_scores"],
+            "calibration_figure",
+            name="plot_calibration",
+        ),
+        Node(
+            plot_label_contingency,
+            ["label_contingency", "label_agreement"],
+            "label_contingency_figure",
+            name="plot_label_contingency",
+        ),
+    ]
+    naming = [
+        Node(
+            name_clusters,
+            ["counts", "clusters", "marker_table", "params:annotation", "params:seed"],
+            ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"],
+            name="name_clusters",
+        ),
+        Node(
+            match_markers,
+            ["markers", "marker_table", "counts", "params:annotation"],
+            "marker_overlap",
+            name="match_markers",
+        ),
+        Node(
+            plot_cluster_names,
+            ["marker_scores", "cluster_names", "naming_summary"],
+            "cluster_names_figure",
+            name="plot_cluster_names",
+        ),
+    ]
+    return Pipeline([*(transfer if labels else []), *(naming if markers else [])], tags="annotation")

@@ -1,0 +1,94 @@
+"""Which cells are measured, and what is known of each: its batch and its biology."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.metrics.eligibility import stratified_sample
+from scvi_downstream.parameters import UNKNOWN, Keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Design:
+    """Batch and biology of ``n_cells`` cells.
+
+    Attributes
+    ----------
+    cells
+        Names, in the order of the counts.
+    positions
+        Rows of the counts.
+    batches
+        Batch of each cell.
+    biology
+        Label, or label and condition; ``None`` when neither is known.
+    labels
+        ``None`` without a label_key.
+    samples
+        ``None`` without a sample_key, or when samples are batches.
+    known
+        Whether label and condition are known, ``(n_cells,)``.
+    """
+
+    cells: pd.Index
+    positions: np.ndarray
+    batches: pd.Series
+    biology: pd.Series | None
+    labels: pd.Series | None
+    samples: pd.Series | None
+    known: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Design:
+        """The design of some of its cells, by position or mask."""
+        return Design(
+            cells=self.cells[chosen],
+            positions=self.positions[chosen],
+            batches=self.batches.iloc[chosen],
+            biology=None if self.biology is None else self.biology.iloc[chosen],
+            labels=None if self.labels is None else self.labels.iloc[chosen],
+            samples=None if self.samples is None else self.samples.iloc[chosen],
+            known=self.known[chosen],
+        )
+
+
+def choose_cells(counts: AnnData, keys: Keys, max_cells: int, seed: int) -> Design:
+    """All cells, or a sample stratified by batch, label and condition; the same for all measurements.
+
+    Parameters
+    ----------
+    counts
+        Counts whose obs holds the study's keys.
+    keys
+        ``batch_key`` is set.
+    max_cells
+        About how many cells to keep.
+    seed
+        Of the sample.
+    """
+    obs = counts.obs
+    names = [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
+    columns = [obs[name] for name in (keys.batch_key, *names)]
+    chosen = stratified_sample(columns, counts.n_obs, max_cells, seed)
+    text = obs.iloc[chosen].astype(str)
+    samples = text[keys.sample_key] if keys.sample_key and keys.sample_key != keys.batch_key else None
+    return Design(
+        cells=counts.obs_names[chosen],
+        positions=chosen,
+        batches=text[keys.batch_key],
+        biology=text[names].agg("\t".join, axis=1) if names else None,
+        labels=text[keys.label_key] if keys.label_key in names else None,
+        samples=samples,
+        known=(text[names] != UNKNOWN).all(axis=1).to_numpy(),
+    )
+
+
+def codes(values: pd.Series) -> np.ndarray:
+    """Categories as whole numbers from 0, every one of which occurs."""
+    return np.unique(values.to_numpy(dtype=str), return_inverse=True)[1]

@@ -1,0 +1,185 @@
+"""How a decoder moves the expression of every gene with each latent dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scvi_downstream.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+    from scvi.model.base import BaseModelClass
+
+MAX_CELLS = 5000
+CHUNK_VALUES = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class LatentEffects:
+    """Effects of latent dimensions on decoded log-expression.
+
+    Expression is decoded as shares of a cell, so only differences between genes have a meaning: log-expression is
+    taken relative to its mean over the genes of the cell (centred log-ratio). The effect of a dimension in a cell
+    is the decoded log-expression less that with this dimension at its mean over cells.
+
+    Attributes
+    ----------
+    slopes
+        ``(n_genes, n_dimensions)`` straight line through the effects: natural logarithm per standard deviation
+        of the dimension.
+    variance
+        ``(n_dimensions,)`` variance of the effects over cells, summed over genes.
+    total
+        The same of all dimensions together.
+    """
+
+    slopes: np.ndarray
+    variance: np.ndarray
+    total: float
+
+
+def latent_effects(model: BaseModelClass, latent: np.ndarray) -> LatentEffects:
+    """Effects of a model whose decoder is linear, or a sum over dimensions.
+
+    Parameters
+    ----------
+    model
+        With its cells; ``LinearSCVI`` or ``DRVI``.
+    latent
+        ``(n_cells, n_dimensions)`` posterior means.
+    """
+    if hasattr(model, "get_loadings"):
+        return linear_effects(model.get_loadings().to_numpy(dtype=np.float64), latent)
+    return split_effects(model, latent)
+
+
+def linear_effects(weights: np.ndarray, latent: np.ndarray) -> LatentEffects:
+    """Effects of a linear decoder, exact.
+
+    Parameters
+    ----------
+    weights
+        ``(n_genes, n_dimensions)`` per unit of the latent, batch normalisation included.
+    latent
+        ``(n_cells, n_dimensions)``.
+
+    References
+    ----------
+    Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169.
+    """
+    slopes = np.empty(weights.shape)
+    for k, column in enumerate(
+        np.ascontiguousarray(weights.T)
+    ):  # column by column: their order changes no bit
+        slopes[:, k] = (column - column.mean()) * np.std(np.ascontiguousarray(latent[:, k], dtype=np.float64))
+    variance = np.array([column @ column for column in np.ascontiguousarray(slopes.T)])
+    centred = latent - latent.mean(axis=0, dtype=np.float64)
+    spread = centred.std(axis=0)
+    scaled = np.divide(centred, spread, out=np.zeros(centred.shape), where=spread > 0)
+    correlation = scaled.T @ scaled / len(scaled)
+    return LatentEffects(slopes, variance, float(np.sum((slopes.T @ slopes) * correlation)))
+
+
+def split_effects(model: Any, latent: np.ndarray) -> LatentEffects:
+    """Effects of DRVI's decoder, in which each dimension adds to expression on its own.
+
+    They are measured on at most 5,000 cells, evenly spaced, with the cells' own batches and covariates.
+
+    Parameters
+    ----------
+    model
+        Fitted ``DRVI`` with one split a dimension.
+    latent
+        ``(n_cells, n_dimensions)``.
+
+    References
+    ----------
+    Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266.
+    """
+    import torch
+
+    n_cells, n_dimensions = latent.shape
+    chosen = np.unique(np.linspace(0, n_cells - 1, min(n_cells, MAX_CELLS)).round().astype(np.intp))
+    mean, covariates = latent.mean(axis=0), _covariates(model)
+    centred = latent[chosen] - latent[chosen].mean(axis=0, dtype=np.float64)
+    sums = _Moments(n_dimensions, model.adata.n_vars)
+    size = max(1, CHUNK_VALUES // (n_dimensions * model.adata.n_vars))
+    progress = Progress("effects of latent dimensions", len(chosen))
+    for start in range(0, len(chosen), size):
+        cells = chosen[start : start + size]
+        at = np.concatenate([latent[cells], np.broadcast_to(mean, (len(cells), n_dimensions))])
+        given = {
+            name: None if values is None else np.concatenate([values[cells]] * 2)
+            for name, values in covariates.items()
+        }
+        (decoded,) = model.iterate_on_decoded_latent_samples(z=at, batch_size=len(at), **given)
+        with torch.inference_mode():
+            splits = decoded["px_unaggregated_params"].double().cpu()
+            here, moved = splits[: len(cells)], splits[len(cells) :]
+            each, together = _effects(here, moved, model.module.split_aggregation)
+            sums.add(each, together, torch.as_tensor(centred[start : start + size]))
+        progress.advance(len(cells))
+    return sums.effects(centred.std(axis=0))
+
+
+def _covariates(model: Any) -> dict[str, np.ndarray | None]:
+    from scvi import REGISTRY_KEYS
+
+    manager = model.adata_manager
+    optional = {"cat_values": REGISTRY_KEYS.CAT_COVS_KEY, "cont_values": REGISTRY_KEYS.CONT_COVS_KEY}
+    found: dict[str, np.ndarray | None] = {
+        name: np.asarray(manager.get_from_registry(key)) if key in manager.data_registry else None
+        for name, key in optional.items()
+    }
+    return found | {"batch_values": np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))}
+
+
+def _effects(here: torch.Tensor, moved: torch.Tensor, aggregation: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Effects of each dimension ``(n_cells, n_dimensions, n_genes)`` and of all together ``(n_cells, n_genes)``.
+
+    ``here`` are the decoder's parts at the cells' latents, ``moved`` those at the mean latent.
+    """
+    import torch
+
+    if aggregation == "mean":
+        each = (here - moved) / here.shape[1]
+        together = each.sum(dim=1)
+    else:
+        top = torch.maximum(here, moved).amax(dim=1, keepdim=True)
+        parts, replaced = (here - top).exp(), (moved - top).exp()
+        whole = parts.sum(dim=1, keepdim=True)
+        others = (whole - parts).clamp_(min=0)
+        each = whole.log() - (others + replaced).log()
+        together = torch.logsumexp(here, dim=1) - torch.logsumexp(moved, dim=1)
+    return each - each.mean(dim=-1, keepdim=True), together - together.mean(dim=-1, keepdim=True)
+
+
+class _Moments:
+    """Sums over cells from which slopes and variances come."""
+
+    def __init__(self, n_dimensions: int, n_genes: int) -> None:
+        self.n = 0
+        self.first, self.second = np.zeros((n_dimensions, n_genes)), np.zeros((n_dimensions, n_genes))
+        self.products = np.zeros((n_dimensions, n_genes))
+        self.all_first, self.all_second = np.zeros(n_genes), np.zeros(n_genes)
+
+    def add(self, each: torch.Tensor, together: torch.Tensor, centred: torch.Tensor) -> None:
+        import torch
+
+        self.n += len(each)
+        self.first += each.sum(dim=0).numpy()
+        self.second += (each**2).sum(dim=0).numpy()
+        self.products += torch.einsum("ckg,ck->kg", each, centred).numpy()
+        self.all_first += together.sum(dim=0).numpy()
+        self.all_second += (together**2).sum(dim=0).numpy()
+
+    def effects(self, spread: np.ndarray) -> LatentEffects:
+        slopes = np.divide(
+            self.products.T / self.n, spread, out=np.zeros(self.products.T.shape), where=spread > 0
+        )
+        variance = (self.second / self.n - (self.first / self.n) ** 2).sum(axis=1)
+        total = (self.all_second / self.n - (self.all_first / self.n) ** 2).sum()
+        return LatentEffects(slopes, np.maximum(variance, 0), float(total))

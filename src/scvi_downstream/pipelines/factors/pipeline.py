@@ -1,0 +1,83 @@
+"""What latent dimensions stand for: genes that load on them, covariates that they follow."""
+
+from collections.abc import Sequence
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    associate_factors,
+    associate_latent,
+    gather_associations,
+    gather_factors,
+    plot_associations,
+    plot_loadings,
+    read_loadings,
+    summarize_factors,
+)
+
+
+def create_model_pipeline(*, loadings: bool) -> Pipeline:
+    """fitted, latent, covariates ─► loadings, associations ─► figures: a template, copied per model."""
+    factors = [
+        Node(
+            read_loadings,
+            ["fitted", "latent", "counts", "params:accelerator"],
+            ["loadings", "factor_variance"],
+            name="read_loadings",
+        ),
+        Node(
+            plot_loadings,
+            ["loadings", "factor_variance", "counts", "params:factors"],
+            "loadings_figure",
+            name="plot_loadings",
+        ),
+        Node(
+            associate_factors,
+            ["latent", "factor_variance", "covariates", "params:keys", "params:factors"],
+            "associations",
+            name="associate_factors",
+        ),
+    ]
+    dimensions = [
+        Node(
+            associate_latent,
+            ["latent", "covariates", "params:keys", "params:factors"],
+            "associations",
+            name="associate_latent",
+        )
+    ]
+    drawn = Node(
+        plot_associations,
+        ["associations", "params:factors"],
+        "associations_figure",
+        name="plot_associations",
+    )
+    return Pipeline([*(factors if loadings else dimensions), drawn], tags="factors")
+
+
+def create_pipeline(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
+    """Loadings and associations of all models ─► factors, factor_associations, factor_summary."""
+    tables = {
+        f"{model}__{table}": f"{model}.{table}"
+        for model in with_loadings
+        for table in ("loadings", "factor_variance")
+    }
+    loadings = [Node(gather_factors, {"counts": "counts"} | tables, "factors", name="gather_factors")]
+    return Pipeline(
+        [
+            *(loadings if with_loadings else []),
+            Node(
+                gather_associations,
+                {model: f"{model}.associations" for model in models},
+                "factor_associations",
+                name="gather_associations",
+            ),
+            Node(
+                summarize_factors,
+                ["factor_associations", "params:primary", "params:keys", "params:factors"],
+                "factor_summary",
+                name="summarize_factors",
+            ),
+        ],
+        tags="factors",
+    )

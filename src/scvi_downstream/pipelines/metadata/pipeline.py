@@ -1,0 +1,100 @@
+"""What annotations of cells and samples go together with: embedding, composition, expression."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    associate_annotations,
+    join_annotations,
+    plot_composition,
+    plot_metadata,
+    plot_metadata_associations,
+    plot_metadata_genes,
+    summarize_metadata,
+    tabulate_composition,
+    test_composition,
+    test_expression,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """counts, metadata ─► annotations ─► tests on samples ─► tables, figures."""
+    return Pipeline(
+        [
+            Node(
+                join_annotations,
+                ["counts", "metadata", "params:keys", "params:preparation", "params:metadata_analysis"],
+                ["annotations", "metadata_columns", "metadata_join"],
+                name="join_annotations",
+            ),
+            Node(
+                associate_annotations,
+                ["latent", "annotations", "counts", "params:keys", "params:metadata_analysis"],
+                "metadata_associations",
+                name="associate_annotations",
+            ),
+            Node(
+                tabulate_composition,
+                ["counts", "clusters", "params:keys", "params:metadata_analysis"],
+                "composition",
+                name="tabulate_composition",
+            ),
+            Node(
+                test_composition,
+                ["composition", "annotations", "counts", "params:keys", "params:metadata_analysis"],
+                "composition_tests",
+                name="test_composition",
+            ),
+            Node(
+                test_expression,
+                ["counts", "clusters", "annotations", "params:keys", "params:metadata_analysis"],
+                "metadata_genes",
+                name="test_expression",
+            ),
+            Node(
+                summarize_metadata,
+                [
+                    "metadata_columns",
+                    "metadata_join",
+                    "metadata_associations",
+                    "composition_tests",
+                    "metadata_genes",
+                    "params:keys",
+                    "params:metadata_analysis",
+                ],
+                "metadata_summary",
+                name="summarize_metadata",
+            ),
+            Node(
+                plot_metadata,
+                ["umap", "annotations", "params:metadata_analysis"],
+                "metadata_figure",
+                name="plot_metadata",
+            ),
+            Node(
+                plot_metadata_associations,
+                ["metadata_associations", "params:metadata_analysis"],
+                "metadata_associations_figure",
+                name="plot_metadata_associations",
+            ),
+            Node(
+                plot_composition,
+                [
+                    "composition",
+                    "composition_tests",
+                    "annotations",
+                    "counts",
+                    "params:keys",
+                    "params:metadata_analysis",
+                ],
+                "composition_figure",
+                name="plot_composition",
+            ),
+            Node(
+                plot_metadata_genes,
+                ["metadata_genes", "params:metadata_analysis"],
+                "metadata_genes_figure",
+                name="plot_metadata_genes",
+            ),
+        ],
+        tags="metadata",
+    )

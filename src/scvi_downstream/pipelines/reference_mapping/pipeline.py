@@ -1,0 +1,90 @@
+"""The study's cells mapped onto a reference model by scArches surgery."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import (
+    embed_jointly,
+    join_mapped,
+    map_onto_reference,
+    plot_mapping,
+    summarize_mapping,
+    transfer_reference_labels,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """Reference, counts ─► surgery ─► joint latent ─► labels, cells unlike the reference."""
+    return Pipeline(
+        [
+            Node(
+                map_onto_reference,
+                [
+                    "reference",
+                    "counts",
+                    "params:keys",
+                    "params:reference_mapping",
+                    "params:training",
+                    "params:study",
+                    "params:seed",
+                    "params:accelerator",
+                    "mapped_checkpoint",
+                ],
+                ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
+                name="map_onto_reference",
+            ),
+            Node(
+                embed_jointly,
+                ["joint_latent", "params:embedding", "params:seed"],
+                "joint_umap",
+                name="embed_jointly",
+            ),
+            Node(
+                transfer_reference_labels,
+                [
+                    "reference",
+                    "counts",
+                    "mapped_model",
+                    "joint_latent",
+                    "params:keys",
+                    "params:reference_mapping",
+                    "params:study",
+                    "params:seed",
+                    "params:accelerator",
+                ],
+                ["mapped_cell_types", "mapping_batches"],
+                name="transfer_reference_labels",
+            ),
+            Node(
+                summarize_mapping,
+                [
+                    "counts",
+                    "mapped_cell_types",
+                    "mapping_batches",
+                    "mapping_facts",
+                    "params:keys",
+                    "params:reference_mapping",
+                ],
+                "mapping_summary",
+                name="summarize_mapping",
+            ),
+            Node(
+                join_mapped,
+                ["counts", "joint_latent", "joint_umap", "mapped_cell_types", "mapping_summary"],
+                "mapped",
+                name="join_mapped",
+            ),
+            Node(
+                plot_mapping,
+                [
+                    "reference",
+                    "joint_umap",
+                    "mapped_cell_types",
+                    "mapping_summary",
+                    "params:reference_mapping",
+                ],
+                "mapping_figure",
+                name="plot_mapping",
+            ),
+        ],
+        tags="reference_mapping",
+    )

@@ -1,0 +1,198 @@
+"""The study's cells in the form that the reference's model was set up with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.categories import as_categories, text_of
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.reference import Reference
+from scvi_downstream.parameters import Keys
+
+from .genes import GeneMatch
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Query:
+    """Cells ready for surgery.
+
+    Attributes
+    ----------
+    genes
+        `n_cells` × the genes of the model in its order, those that the query lacks as zeros; obs holds what
+        the model was set up with.
+    batch
+        ``(n_cells,)`` batch of each cell, as text.
+    present
+        ``(n_genes,)`` genes that the query has.
+    notes
+        What a user should know of how batches, covariates and genes were taken.
+    """
+
+    genes: AnnData
+    batch: np.ndarray
+    present: np.ndarray
+    notes: tuple[str, ...]
+
+
+def build_query(reference: Reference, counts: AnnData, match: GeneMatch, keys: Keys, study: str) -> Query:
+    """Counts of the model's genes, and the obs columns that the model was set up with.
+
+    Parameters
+    ----------
+    reference
+        The model and its counts.
+    counts
+        The study's checked counts.
+    match
+        Of :func:`match_genes`.
+    keys
+        The study's obs columns.
+    study
+        Name of the study: the name of its batch where it has no other.
+
+    Raises
+    ------
+    InputError
+        A continuous covariate or size factor of the model is not in obs, or its dispersion is by label.
+    """
+    from anndata import AnnData
+
+    setup, registry = reference.model.setup, reference.model.contents.attributes["registry_"]
+    fields = registry["field_registries"]
+    notes = [note for note in (match.note, _missing_genes(reference, match)) if note]
+    columns: dict[str, Any] = {}
+    batch, batch_key = _batch(counts.obs, setup.get("batch_key"), keys, study)
+    if batch_key is not None:
+        known = fields["batch"]["state_registry"]["categorical_mapping"]
+        columns[batch_key], note = _joined(batch, known, "batch")
+        notes += [note] if note else []
+    elif keys.batch_key:
+        notes.append("the reference was fitted without batches, so the query's are not told apart")
+    covariates = fields.get("extra_categorical_covs", {}).get("state_registry", {}).get("mappings", {})
+    for name, known in covariates.items():
+        values = _covariate(counts.obs, name, study)
+        columns[name], note = _joined(values, known, f"covariate '{name}'")
+        notes += [note] if note else []
+    numbers = [*(setup.get("continuous_covariate_keys") or []), setup.get("size_factor_key")]
+    columns |= {name: _numbers(counts.obs, name) for name in numbers if name}
+    columns |= _no_labels(reference, setup, fields, counts.n_obs)
+    genes = AnnData(
+        _padded(counts.X, match),
+        obs=pd.DataFrame(columns, index=counts.obs_names),
+        var=pd.DataFrame(index=pd.Index(reference.model.genes.to_numpy(dtype=object))),
+    )
+    if setup.get("layer"):
+        genes.layers[setup["layer"]] = genes.X.copy()
+    return Query(genes, np.asarray(batch, dtype=str), match.present, tuple(notes))
+
+
+def _missing_genes(reference: Reference, match: GeneMatch) -> str | None:
+    missing = reference.model.genes[~match.present]
+    if missing.empty:
+        return None
+    shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
+    return (
+        f"{len(missing):,} of the reference's {len(match.present):,} genes are not in the query and count as "
+        f"zero: {shown}"
+    )
+
+
+def _padded(matrix: sparse.csr_matrix, match: GeneMatch) -> sparse.csr_matrix:
+    """Columns in the order of the model; without a cell's count where the query lacks the gene."""
+    places = np.flatnonzero(match.present)
+    chosen = sparse.csc_matrix(matrix)[:, match.positions[places]]
+    pointers = np.zeros(len(match.present) + 1, dtype=np.int64)
+    pointers[places + 1] = np.diff(chosen.indptr)
+    padded = sparse.csc_matrix(
+        (chosen.data, chosen.indices, np.cumsum(pointers)), shape=(matrix.shape[0], len(match.present))
+    )
+    return sparse.csr_matrix(padded, dtype=np.float32)
+
+
+def _batch(
+    obs: pd.DataFrame, reference_key: str | None, keys: Keys, study: str
+) -> tuple[np.ndarray, str | None]:
+    """Batch of each cell, and the obs column in which the model looks for it."""
+    for column in (reference_key, keys.batch_key):
+        if column and column in obs:
+            return _complete(obs, column), reference_key
+    return np.full(len(obs), study, dtype=object), reference_key
+
+
+def _covariate(obs: pd.DataFrame, name: str, study: str) -> np.ndarray:
+    return _complete(obs, name) if name in obs else np.full(len(obs), study, dtype=object)
+
+
+def _complete(obs: pd.DataFrame, column: str) -> np.ndarray:
+    values = as_categories(obs[column])
+    if values.isna().any():
+        raise InputError(
+            f"obs column '{column}', which the reference's model was set up with, has no value in "
+            f"{int(values.isna().sum()):,} of {len(obs):,} cells; fill them in, or leave those cells out"
+        )
+    return np.asarray(values, dtype=object)
+
+
+def _joined(values: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarray, str | None]:
+    """Values as the reference writes them, and what is said of those that it knows and does not know."""
+    by_text = {text_of(category): category for category in known.tolist()}
+    names = list(dict.fromkeys(values))
+    new, old = [name for name in names if name not in by_text], [name for name in names if name in by_text]
+    joined = np.array([by_text.get(value, value) for value in values], dtype=object)
+    if not old:
+        return joined, None
+    verb = "is taken for it" if len(old) == 1 else "are taken for those"
+    more = f"; new: {_named(new)}" if new else ", and nothing is new"
+    return (
+        joined,
+        f"{what} {_named(old)} is named as in the reference and {verb}{more}; rename it if it is another",
+    )
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _numbers(obs: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in obs:
+        raise InputError(
+            f"the reference's model was set up with the number '{name}' of each cell, which is not a column of "
+            f"the query's obs{closest(name, obs.columns)}; add it there or by metadata"
+        )
+    numbers = pd.to_numeric(obs[name].astype(object), errors="coerce").to_numpy(np.float64)
+    if not np.isfinite(numbers).all():
+        at = int(np.argmin(np.isfinite(numbers)))
+        raise InputError(
+            f"obs column '{name}', which the reference's model was set up with, holds {obs[name].iloc[at]!r} "
+            f"in cell '{obs.index[at]}', not a finite number"
+        )
+    return numbers
+
+
+def _no_labels(
+    reference: Reference, setup: Mapping[str, Any], fields: Mapping[str, Any], n_cells: int
+) -> dict[str, np.ndarray]:
+    """The labels' column with what the model takes for no label; a model without labels has none."""
+    key = setup.get("labels_key")
+    if not key:
+        return {}
+    if reference.model.settings.get("dispersion") == "gene-label":
+        raise InputError(
+            f"the reference in {reference.model.save_dir} has a dispersion by label (gene-label), which cells "
+            "without a label cannot have; fit a reference with dispersion: gene"
+        )
+    categories = fields["labels"]["state_registry"]["categorical_mapping"].tolist()
+    return {key: np.full(n_cells, setup.get("unlabeled_category", categories[0]), dtype=object)}

@@ -1,0 +1,212 @@
+"""Which query cells are unlike anything in the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.progress import Progress
+from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+
+from .deviation import log_normalize_counts, shared_deviation
+
+MOST_CALIBRATION = 20_000
+LEAST_IN_BATCH = 20
+SMALL = "several"
+BATCH_COLUMNS = ("origin", "batch", "n_cells", "shift", "median_deviation")
+
+
+@dataclass(frozen=True)
+class MappedCells:
+    """Cells of the reference or of the query in the joint latent space.
+
+    Attributes
+    ----------
+    counts
+        ``(n_cells, n_genes)`` raw counts of the genes that reference and query share.
+    latent
+        ``(n_cells, n_latent)``.
+    batch
+        ``(n_cells,)`` names of batches.
+    """
+
+    counts: sparse.csr_matrix
+    latent: np.ndarray
+    batch: np.ndarray
+
+
+def find_unlike(
+    reference: MappedCells,
+    query: MappedCells,
+    *,
+    labels: pd.Categorical | None,
+    n_neighbors: int,
+    fdr: float,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Conformal test of every query cell against reference cells of left-out batches.
+
+    The score is :func:`.deviation.shared_deviation`, divided by its median absolute value in the cell's
+    batch, so that batches of another technology, in which all cells deviate more, are not flagged as a whole.
+    Every batch of the reference in turn plays the query, its neighbours sought in the other batches, and
+    gives the scores that the p-values rest on; with one batch alone a cell's neighbours are the other cells
+    of that batch.
+
+    Parameters
+    ----------
+    reference, query
+        Cells with the same genes and latent dimensions.
+    labels
+        Of the reference; cells whose label no other batch has are no example of a known cell in a new batch
+        and are left out of the calibration.
+    n_neighbors
+        Reference cells that a cell is compared with.
+    fdr
+        Of the cells flagged, by Benjamini and Hochberg.
+    seed
+        Of the halves that counts are thinned into, and of samples.
+
+    Returns
+    -------
+    One row a query cell: ``deviation``, ``p``, ``p_adjusted``, ``unlike``, and ``distance``, the mean
+    latent distance to the nearest reference cells. One row a batch of the reference, left out in turn, and of
+    the query: ``origin``, ``batch``, ``n_cells``, ``shift``, the squared size of what all its cells share
+    and is taken for technical, and ``median_deviation``, by which scores were divided.
+
+    Notes
+    -----
+    The p-values are valid, and the false discovery rate is kept, when known query cells deviate in their
+    batch as known cells of a left-out reference batch do in theirs (Bates et al., 2023). That is not
+    guaranteed under a batch shift: a technology that changes some types more than others breaks it. A batch
+    most of whose cells are unlike the reference has their deviation for its shift, so that its few known
+    cells may be flagged instead; ``shift`` is then larger than in batches of the reference.
+
+    References
+    ----------
+    Bates, Candès, Lei, Romano & Sesia (2023), doi:10.1214/22-AOS2244.
+    """
+    rng = np.random.default_rng(seed)
+    expression = log_normalize_counts(reference.counts)
+    queried = list(_groups(query.batch))
+    left_out = list(_calibration(reference, labels, rng))
+    progress = Progress("Comparing cells with the reference", len(queried) + len(left_out))
+    known, batches = [], []
+    for cells, others in left_out:
+        neighbors, _ = nearest(reference.latent, reference.latent[cells], n_neighbors, others, own=cells)
+        found, shift = shared_deviation(reference.counts[cells], neighbors, expression, rng)
+        scale = _scale(found)
+        known.append(found / scale)
+        batches.append(("reference", _name(reference.batch[cells]), len(cells), shift, scale))
+        progress.advance()
+    deviation, distance = np.empty(len(query.latent)), np.empty(len(query.latent))
+    for cells in queried:
+        neighbors, distances = nearest(reference.latent, query.latent[cells], n_neighbors)
+        found, shift = shared_deviation(query.counts[cells], neighbors, expression, rng)
+        scale = _scale(found)
+        deviation[cells] = found / scale
+        distance[cells] = distances.mean(axis=1)
+        batches.append(("query", _name(query.batch[cells]), len(cells), shift, scale))
+        progress.advance()
+    p = conformal_p(np.concatenate(known), deviation)
+    adjusted = benjamini_hochberg(p)
+    scores = pd.DataFrame(
+        {
+            "deviation": deviation,
+            "p": p,
+            "p_adjusted": adjusted,
+            "unlike": adjusted <= fdr,
+            "distance": distance,
+        }
+    )
+    return scores, pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
+
+
+def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Share of calibration scores that are at least as large, the cell itself counted among them."""
+    ordered = np.sort(calibration)
+    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + as_large) / (1 + len(ordered))
+
+
+def nearest(
+    latent: np.ndarray,
+    wanted: np.ndarray,
+    k: int,
+    among: np.ndarray | None = None,
+    own: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in ``latent`` of the ``k`` nearest cells, and their distances.
+
+    Parameters
+    ----------
+    latent
+        ``(n, n_latent)`` cells of the reference.
+    wanted
+        ``(m, n_latent)`` cells whose neighbours are sought.
+    k
+        Number of neighbours.
+    among
+        Positions of the cells that may be neighbours; ``None``: all.
+    own
+        Positions of the wanted cells, when these are of the reference: none is its own neighbour.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    candidates = np.arange(len(latent)) if among is None else among
+    spare = int(own is not None)
+    k = max(1, min(k, len(candidates) - spare))
+    search = NearestNeighbors(n_neighbors=k + spare, algorithm="brute").fit(latent[candidates])
+    distances, found = search.kneighbors(wanted)
+    positions = candidates[found]
+    if own is None:
+        return positions, distances
+    is_self = positions == own[:, None]
+    is_self[~is_self.any(axis=1), -1] = True
+    return positions[~is_self].reshape(-1, k), distances[~is_self].reshape(-1, k)
+
+
+def _scale(deviation: np.ndarray) -> float:
+    return float(np.median(np.abs(deviation))) or 1.0
+
+
+def _name(batch: np.ndarray) -> str:
+    return str(batch[0]) if (batch == batch[0]).all() else SMALL
+
+
+def _groups(batch: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of the cells of each batch; batches of few cells together."""
+    names, codes, sizes = np.unique(batch, return_inverse=True, return_counts=True)
+    small = sizes[codes] < LEAST_IN_BATCH
+    if small.any():
+        yield np.flatnonzero(small)
+    for code in range(len(names)):
+        if sizes[code] >= LEAST_IN_BATCH:
+            yield np.flatnonzero(codes == code)
+
+
+def _calibration(
+    reference: MappedCells, labels: pd.Categorical | None, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cells of each batch, and the cells of the other batches, among which their neighbours are sought."""
+    everywhere = np.arange(len(reference.batch))
+    groups = [cells for cells in _groups(reference.batch) if len(cells) >= LEAST_IN_BATCH]
+    if len(np.unique(reference.batch)) < 2 or not groups:
+        yield _sampled(everywhere, MOST_CALIBRATION, rng), everywhere
+        return
+    for cells in groups:
+        others = np.setdiff1d(everywhere, cells, assume_unique=True)
+        examples = cells
+        if labels is not None:
+            codes = labels.codes
+            elsewhere = np.isin(codes[cells], np.unique(codes[others])) | (codes[cells] < 0)
+            examples = cells[elsewhere] if elsewhere.sum() >= LEAST_IN_BATCH else cells
+        if len(others):
+            yield _sampled(examples, max(LEAST_IN_BATCH, MOST_CALIBRATION // len(groups)), rng), others
+
+
+def _sampled(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))

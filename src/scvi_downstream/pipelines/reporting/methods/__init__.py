@@ -1,0 +1,39 @@
+"""The methods section of a paper, of exactly what a run's parameters call for."""
+
+from scvi_downstream.pipelines.reporting.methods.analyses import (
+    describe_clustering,
+    describe_comparison,
+    describe_expression_tests,
+    describe_imputation,
+    describe_software,
+)
+from scvi_downstream.pipelines.reporting.methods.annotation import describe_annotation
+from scvi_downstream.pipelines.reporting.methods.batch_effects import describe_batch_effects
+from scvi_downstream.pipelines.reporting.methods.factors import describe_factors
+from scvi_downstream.pipelines.reporting.methods.metadata import describe_metadata
+from scvi_downstream.pipelines.reporting.methods.reference_mapping import describe_reference_mapping
+from scvi_downstream.pipelines.reporting.methods.study import (
+    describe_embedding,
+    describe_models,
+    describe_preparation,
+    describe_training,
+)
+from scvi_downstream.pipelines.reporting.methods.text import methods_text
+
+__all__ = [
+    "describe_annotation",
+    "describe_batch_effects",
+    "describe_clustering",
+    "describe_comparison",
+    "describe_embedding",
+    "describe_expression_tests",
+    "describe_factors",
+    "describe_imputation",
+    "describe_metadata",
+    "describe_models",
+    "describe_preparation",
+    "describe_reference_mapping",
+    "describe_software",
+    "describe_training",
+    "methods_text",
+]

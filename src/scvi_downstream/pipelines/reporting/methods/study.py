@@ -1,0 +1,157 @@
+"""Counts, models, training and embedding in the methods text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scvi_downstream.graph import StudyGraph
+from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.parameters import Keys, StudyParameters, TrainingOptions
+from scvi_downstream.pipelines.reporting.methods.text import count, listed, options_text
+from scvi_downstream.pipelines.reporting.versions import named
+from scvi_downstream.study import DEMO
+
+_FAMILIES = {
+    "SCVI": "scVI [@lopez2018]",
+    "SCANVI": "scANVI [@xu2021]",
+    "DRVI": "DRVI, whose latent dimensions are decoded one by one [@moinfar2024]",
+    "LinearSCVI": "LDVAE, scVI with a linear decoder [@svensson2020]",
+}
+_OPTIMIZERS = {"Adam": "Adam [@kingma2014]", "AdamW": "AdamW [@loshchilov2017]"}
+_LIKELIHOODS = {
+    "zinb": "zero-inflated negative binomial",
+    "nb": "negative binomial",
+    "pnb": "negative binomial (in log space)",
+    "poisson": "Poisson",
+}
+
+
+def describe_preparation(study: StudyParameters, keys: Keys, summary: Mapping[str, Any]) -> str:
+    """Where the counts come from, what was dropped, which genes the models see."""
+    source = f"study '{study.study}'"
+    if study.input == DEMO:
+        source = "peripheral blood mononuclear cells [@zheng2017], as shipped with scanpy"
+    n_genes, n_variable = summary.get("n_genes"), summary.get("n_highly_variable")
+    text = [
+        f"Raw counts of {count(summary.get('n_cells'), 'cell')} and {count(n_genes, 'gene')} ({source}) "
+        f"were analysed with {named('scanpy')} [@wolf2018] and {named('anndata')} [@virshup2024]. Every "
+        "value was checked to be a non-negative integer."
+    ]
+    filters = {name: found["threshold"] for name, found in (summary.get("filters") or {}).items()}
+    if filters:
+        text.append(f"Cells and genes were filtered by {options_text(filters)}.")
+    dropped = [
+        f"{number:,} {name.replace('_', ' ')}"
+        for name, number in (summary.get("dropped") or {}).items()
+        if number
+    ]
+    if dropped:
+        text.append(f"Left out: {listed(dropped)}.")
+    if n_variable is not None and n_variable == n_genes:
+        text.append(f"All {n_genes:,} genes were modelled.")
+    elif n_variable is not None:
+        cited = " [@stuart2019]" if "seurat" in str(summary.get("hvg_method", "")).lower() else ""
+        text.append(
+            "Models saw the highly variable genes: "
+            f"{summary.get('hvg_method', f'{n_variable:,} genes')}{cited}."
+        )
+    return " ".join(text)
+
+
+def describe_models(keys: Keys, graph: StudyGraph) -> str:
+    """Families, hyperparameters and covariates of all models."""
+    models = "; ".join(_model(spec) for spec in graph.models.values())
+    text = [
+        f"Models were fitted with {named('scvi-tools')} [@gayoso2022] on {named('torch', 'PyTorch')}: "
+        f"{models}."
+    ]
+    covariates = [f"`{keys.batch_key}` as batch"] if keys.batch_key else []
+    covariates += [f"`{name}` as categorical covariate" for name in keys.categorical_covariates]
+    covariates += [f"`{name}` as continuous covariate" for name in keys.continuous_covariates]
+    text.append(
+        f"They were conditioned on {listed(covariates)}."
+        if covariates
+        else "No batch or covariate was modelled."
+    )
+    if keys.label_key and any("labels" in spec.needs for spec in graph.models.values()):
+        text.append(f"scANVI was given the labels in `{keys.label_key}`.")
+    return " ".join(text)
+
+
+def _model(spec: ModelSpec) -> str:
+    options = spec.hyperparameters
+    sizes = f"{options['n_latent']} latent dimensions"
+    if spec.family != "LinearSCVI":
+        sizes += f", {count(options['n_layers'], 'hidden layer')} of {options['n_hidden']} units"
+    start = f", initialised with the weights of `{spec.init_from}`" if spec.init_from else ""
+    likelihood = _LIKELIHOODS.get(str(options.get("gene_likelihood")), options.get("gene_likelihood"))
+    return (
+        f"`{spec.name}`, {_FAMILIES.get(spec.family, spec.family)}, with {sizes}, a {likelihood} likelihood, "
+        f"{options['dispersion']} dispersion and dropout {options['dropout_rate']:g}{start}"
+    )
+
+
+def describe_training(study: StudyParameters, graph: StudyGraph, summary: Mapping[str, Any]) -> str:
+    """Optimiser, split, stopping rule, and how the primary model went."""
+    options = study.training
+    held_out = max(0.0, 1 - options.train_size - options.validation_size)
+    epochs = options.max_epochs or summary.get("max_epochs")
+    text = [
+        f"Cells were split at random into {options.train_size:.0%} for training, "
+        f"{options.validation_size:.0%} for validation and {held_out:.0%} for testing.",
+        f"Parameters were optimised with {_OPTIMIZERS[options.optimizer]} (learning rate {options.lr:g}, "
+        f"weight decay {options.weight_decay:g}) in mini-batches of "
+        f"{summary.get('batch_size', options.batch_size)} cells"
+        + (f" for at most {epochs} epochs" if epochs else "")
+        + (
+            f", with the KL term warmed up over {options.n_epochs_kl_warmup} epochs."
+            if options.n_epochs_kl_warmup
+            else "."
+        ),
+    ]
+    if options.early_stopping:
+        text.append(
+            "Training stopped when the validation ELBO had not improved for "
+            f"{options.early_stopping_patience} epochs, and the weights of the best epoch were kept."
+        )
+    text += [
+        f"For `{spec.name}`, {options_text(changed)}."
+        for spec in graph.models.values()
+        if (changed := _changed(spec, options))
+    ]
+    text.append(
+        f"Analyses below rest on the model `{summary.get('model', graph.primary)}` ({_ran(summary)}); the "
+        f"seed of all steps was {study.seed}."
+    )
+    return " ".join(text)
+
+
+def _changed(spec: ModelSpec, shared: TrainingOptions) -> dict[str, Any]:
+    common = shared.model_dump()
+    return {name: value for name, value in spec.training.model_dump().items() if value != common[name]}
+
+
+def _ran(summary: Mapping[str, Any]) -> str:
+    parts = [f"{summary['epochs']} epochs"] if "epochs" in summary else []
+    if "best_epoch" in summary:
+        parts.append(f"the best was epoch {summary['best_epoch']}")
+    if "n_parameters" in summary:
+        parts.append(f"{summary['n_parameters']:,} parameters")
+    if "device" in summary:
+        parts.append(f"on {summary['device']}")
+    return ", ".join(parts)
+
+
+def describe_embedding(study: StudyParameters, n_cells: int) -> str:
+    """Neighbours graph and UMAP."""
+    options = study.embedding
+    search = f"exhaustive search with {named('faiss-cpu', 'Faiss')} [@douze2024]"
+    if n_cells > options.exact_up_to:
+        search = f"nearest-neighbour descent with {named('pynndescent')} [@dong2011]"
+    return (
+        "Cells were embedded as the posterior mean of their latent variables. One graph of the "
+        f"{options.n_neighbors} nearest neighbours by Euclidean distance ({search}) was shared by all that "
+        f"follows. UMAP [@mcinnes2018] ({named('umap-learn')}; minimum distance {options.umap_min_dist:g}, "
+        f"spread {options.umap_spread:g}) was computed on it in two and in three dimensions."
+    )

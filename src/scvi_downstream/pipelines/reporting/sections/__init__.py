@@ -1,0 +1,58 @@
+"""The report's table of contents, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from scvi_downstream.pipelines.reporting.sections.annotation import ANNOTATION, REFERENCE_MAPPING
+from scvi_downstream.pipelines.reporting.sections.batch_effects import BATCH_EFFECTS
+from scvi_downstream.pipelines.reporting.sections.cells import CLUSTERS, EXPRESSION, IMPUTATION
+from scvi_downstream.pipelines.reporting.sections.factors import FACTORS
+from scvi_downstream.pipelines.reporting.sections.items import MODEL, PRIMARY, Entry, Item, Section
+from scvi_downstream.pipelines.reporting.sections.metadata import METADATA
+from scvi_downstream.pipelines.reporting.sections.models import COMPARISON, LATENT, QUALITY, TRAINING
+
+__all__ = ["SECTIONS", "Entry", "Item", "Section", "expand", "report_contents"]
+
+SECTIONS = (
+    QUALITY,
+    TRAINING,
+    LATENT,
+    CLUSTERS,
+    ANNOTATION,
+    REFERENCE_MAPPING,
+    EXPRESSION,
+    FACTORS,
+    BATCH_EFFECTS,
+    METADATA,
+    IMPUTATION,
+    COMPARISON,
+)
+
+
+def expand(item: Item, primary: str, models: Sequence[str]) -> Iterator[Entry]:
+    """The item once, or once for every model; what is shown of the primary by itself is not repeated."""
+    if not item.per_model:
+        yield Entry(item, item.dataset.replace(PRIMARY, primary), primary if PRIMARY in item.dataset else "")
+        return
+    alone = {other.dataset for section in SECTIONS for other in section.items}
+    for model in models:
+        if model != primary or item.dataset.replace(MODEL, PRIMARY) not in alone:
+            yield Entry(item, item.dataset.replace(MODEL, model), model)
+
+
+def report_contents(available: set[str], primary: str, models: Sequence[str]) -> list[str]:
+    """Datasets that the report shows, in its order.
+
+    Parameters
+    ----------
+    available
+        Everything that the study's pipelines make.
+    primary
+        Name of the primary model.
+    models
+        Names of all models.
+    """
+    items = (item for section in SECTIONS for item in section.items)
+    entries = (entry for item in items for entry in expand(item, primary, models))
+    return [entry.dataset for entry in entries if entry.dataset in available]

@@ -1,0 +1,106 @@
+"""Which covariates latent dimensions follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.parameters import FactorOptions
+from scvi_downstream.plots.style import DIVERGING, empty_figure, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_COVARIATES = 20
+LONGEST_NAME = 28
+SEQUENTIAL = "Purples"
+
+
+def plot_associations(associations: pd.DataFrame, options: FactorOptions) -> Figure:
+    """Dimensions × covariates: Spearman's ρ of numbers, η² of categories, a star where the covariate is followed.
+
+    Parameters
+    ----------
+    associations
+        One row a dimension and covariate.
+    options
+        FDR and effect that earn a star.
+    """
+    if associations["effect"].notna().sum() == 0:
+        return empty_figure("No associations: no covariate varies, or none can be tested.")
+    parts = [
+        (kind, effect, table)
+        for kind, effect in (("continuous", "rho"), ("categorical", "eta2"))
+        if len(table := associations[associations["kind"] == kind])
+    ]
+    tables = [_wide(table, effect) for _, effect, table in parts]
+    widths = [max(table[0].shape[1], 2) for table in tables]
+    n_dimensions = len(tables[0][0])
+    height = max(0.24 * n_dimensions, 1.6)
+    figure = new_figure(0.36 * sum(widths) + 1.3 * len(parts) + 1.4, height + 2.5)
+    panels = figure.subplots(1, len(parts), width_ratios=widths, squeeze=False)[0]
+    for axes, (kind, _, table), (effects, follows) in zip(panels, parts, tables, strict=True):
+        _draw(axes, effects, follows, kind)
+        left = table["covariate"].nunique() - effects.shape[1]
+        if left:
+            axes.set_xlabel(f"{left} weaker ones not drawn", fontsize=7)
+    panels[0].set_yticks(range(n_dimensions), [str(name).replace("_", " ") for name in tables[0][0].index])
+    for axes in panels[1:]:
+        axes.set_yticks([])
+    figure.suptitle(
+        f"Covariates that latent dimensions follow (★ FDR ≤ {options.fdr:g} and effect ≥ {options.min_effect:g}; "
+        "□ the strongest of a covariate)",
+        fontsize=9,
+    )
+    return figure
+
+
+def _wide(table: pd.DataFrame, effect: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Effects and stars, dimensions × at most 20 covariates in their order, those of the largest effects."""
+    strongest = table.groupby("covariate", sort=False)["effect"].max()
+    kept = strongest.nlargest(MAX_COVARIATES).index
+    order = [name for name in strongest.index if name in kept]
+    dimensions = table["dimension"].drop_duplicates()
+    wide = table.pivot_table(
+        index="dimension", columns="covariate", values=effect, dropna=False, observed=True, sort=False
+    )
+    stars = table.set_index(["dimension", "covariate"])["follows"].unstack()
+    return wide.reindex(index=dimensions, columns=order), stars.reindex(index=dimensions, columns=order)
+
+
+def _draw(axes: Axes, effects: pd.DataFrame, follows: pd.DataFrame, kind: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    continuous = kind == "continuous"
+    values = effects.to_numpy(dtype=np.float64)
+    axes.set_facecolor("#DDDDDD")
+    image = axes.imshow(
+        values,
+        aspect="auto",
+        cmap=DIVERGING if continuous else SEQUENTIAL,
+        vmin=-1 if continuous else 0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    for row, column in zip(*np.nonzero(follows.to_numpy(dtype=bool)), strict=True):
+        dark = abs(values[row, column]) > 0.6
+        axes.text(
+            column, row, "★", ha="center", va="center", fontsize=7, color="white" if dark else "#222222"
+        )
+    for column in range(values.shape[1]):
+        if follows.iloc[:, column].any():
+            row = int(np.nanargmax(np.abs(values[:, column])))
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#222222", linewidth=1.1)
+            )
+    names = [
+        name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in effects.columns
+    ]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_title("numbers" if continuous else "categories", fontsize=9)
+    axes.tick_params(length=0)
+    label = "Spearman's ρ" if continuous else "η², share of variance\nbetween categories"
+    axes.figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.02, aspect=18)

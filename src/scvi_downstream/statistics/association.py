@@ -1,0 +1,197 @@
+"""Association of many dimensions with many covariates, on cells or, where cells are not independent, on samples."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+
+COLUMNS = {
+    "dimension": object, "covariate": object, "kind": object, "unit": object, "n": np.int64, "test": object,
+    "statistic": float, "rho": float, "r2": float, "eta2": float, "effect": float, "p": float,
+    "p_adjusted": float,
+}  # fmt: skip
+TESTED = ("statistic", "rho", "r2", "eta2", "effect", "p")
+MIN_UNITS = 3
+EXACT_UP_TO = 8
+"""With so few units or fewer, p-values come from all permutations."""
+
+
+def associate(
+    values: pd.DataFrame, covariates: pd.DataFrame, samples: pd.Series | None = None
+) -> pd.DataFrame:
+    r"""Test every dimension against every covariate.
+
+    Numbers: Spearman's correlation (t-distribution with ``n - 2`` degrees of freedom) and the R² of a straight
+    line. Categories: Kruskal–Wallis with tie correction (χ²) and η², the share of a dimension's variance that lies
+    between categories. With no more than 8 units both p-values count all permutations of the covariate.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_dimensions)`` of finite numbers.
+    covariates
+        ``(n_cells, n_covariates)`` with the same index; numeric, or categories, strings and booleans. Missing or
+        infinite values are left out, covariate by covariate; constant covariates altogether.
+    samples
+        The sample of each cell, if known. A covariate that is constant within samples is then tested on the
+        samples' means, as cells of one sample are not independent; only the column of the same name as
+        ``samples`` is tested on cells: whether samples differ.
+
+    Returns
+    -------
+    One row a dimension and covariate: ``dimension``, ``covariate``, ``kind`` (continuous or categorical), ``unit``
+    (cell or sample), ``n`` units, ``test`` (spearman or kruskal), ``statistic`` (t or H), ``rho`` and ``r2``
+    (continuous), ``eta2`` (categorical), ``effect`` (\|rho\| or η²), ``p``, ``p_adjusted`` (Benjamini–Hochberg over
+    the table). Effect and p are NaN where the dimension is constant, and where there are fewer than 3 samples
+    or fewer than two categories have 2 samples.
+    """
+    if not covariates.index.equals(values.index):
+        raise ValueError("covariates and values must have the same cells in the same order")
+    dimensions = values.to_numpy(dtype=np.float64)
+    on_cells: dict[bytes, list[_Covariate]] = {}
+    tables: dict[int, pd.DataFrame] = {}
+    for position, name in enumerate(covariates):
+        covariate = _Covariate(position, covariates[name])
+        if not covariate.varies:
+            continue
+        if samples is not None and name != samples.name and _constant_within(covariate, samples):
+            tables[position] = _test_samples(dimensions, covariate, np.asarray(pd.factorize(samples)[0]))
+        else:
+            on_cells.setdefault(np.packbits(covariate.known).tobytes(), []).append(covariate)
+    for alike in on_cells.values():
+        known = alike[0].known
+        ranked = _ranked(dimensions[known])
+        for covariate in alike:
+            tables[covariate.position] = _test(*ranked, covariate.values[known], covariate.kind, "cell")
+    if not tables:
+        return pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in COLUMNS.items()})
+    for position, table in tables.items():
+        table["dimension"], table["covariate"] = values.columns, str(covariates.columns[position])
+    joined = pd.concat(tables).swaplevel().sort_index().reset_index(drop=True)
+    joined["p_adjusted"] = benjamini_hochberg(joined["p"].to_numpy())
+    return joined[list(COLUMNS)].astype(COLUMNS)
+
+
+class _Covariate:
+    """Numbers as they are, anything else as codes; which cells have a value."""
+
+    def __init__(self, position: int, column: pd.Series) -> None:
+        self.position = position
+        number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        if number:
+            self.values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            self.known = np.isfinite(self.values)
+        else:
+            self.values = np.asarray(pd.factorize(column)[0])
+            self.known = self.values >= 0
+        self.kind = "continuous" if number else "categorical"
+        known = self.values[self.known]
+        self.varies = len(known) > 1 and bool((known != known[0]).any())
+
+
+def _constant_within(covariate: _Covariate, samples: pd.Series) -> bool:
+    known = covariate.known & samples.notna().to_numpy()
+    values = pd.Series(covariate.values[known]).groupby(np.asarray(samples)[known])
+    return bool(known.any()) and bool((values.min() == values.max()).all())
+
+
+def _test_samples(dimensions: np.ndarray, covariate: _Covariate, samples: np.ndarray) -> pd.DataFrame:
+    """Tests of the samples' means."""
+    known = covariate.known & (samples >= 0)
+    means = pd.DataFrame(dimensions[known]).groupby(samples[known]).mean().to_numpy()
+    of_sample = pd.Series(covariate.values[known]).groupby(samples[known]).first().to_numpy()
+    table = _test(*_ranked(means), of_sample, covariate.kind, "sample")
+    enough = len(of_sample) >= MIN_UNITS
+    if enough and covariate.kind == "categorical":
+        enough = bool((np.unique(of_sample, return_counts=True)[1] >= 2).sum() >= 2)
+    return table if enough else table.assign(**dict.fromkeys(TESTED, np.nan))
+
+
+def _ranked(dimensions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import rankdata
+
+    return dimensions, rankdata(dimensions, axis=0)
+
+
+def _test(
+    dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray, kind: str, unit: str
+) -> pd.DataFrame:
+    test = _spearman if kind == "continuous" else _kruskal
+    facts = {"kind": kind, "unit": unit, "n": len(dimensions)}
+    return pd.DataFrame(dict.fromkeys(TESTED, np.nan) | facts | test(dimensions, ranks, covariate))
+
+
+def _spearman(dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray) -> dict[str, object]:
+    from scipy import stats
+
+    covariate_ranks = stats.rankdata(covariate)
+    rho = _correlation(ranks, covariate_ranks)
+    n = len(covariate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = rho * np.sqrt((n - 2) / ((1 - rho) * (1 + rho)))
+    p = 2 * stats.t.sf(np.abs(t), max(n - 2, 1))
+    if n <= EXACT_UP_TO:
+        centred = ranks - ranks.mean(axis=0)
+        p = _exact(np.abs(covariate_ranks[_orders(n)] @ centred))
+    return {
+        "test": "spearman",
+        "statistic": t,
+        "rho": rho,
+        "r2": _correlation(dimensions, covariate) ** 2,
+        "effect": np.abs(rho),
+        "p": np.where(np.isfinite(rho), p, np.nan),
+    }
+
+
+def _kruskal(dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray) -> dict[str, object]:
+    from scipy import stats
+
+    codes = np.unique(covariate, return_inverse=True)[1]
+    n, eta2 = len(codes), _between(dimensions, codes)
+    statistic = (n - 1) * _between(ranks, codes)
+    p = stats.chi2.sf(statistic, codes.max())
+    if n <= EXACT_UP_TO:
+        grouped = np.eye(codes.max() + 1)[codes] / np.sqrt(np.bincount(codes))
+        sums = np.einsum("ong,nd->ogd", grouped[_orders(n)], ranks - ranks.mean(axis=0), optimize=True)
+        p = _exact((sums**2).sum(axis=1))
+    return {
+        "test": "kruskal",
+        "statistic": statistic,
+        "eta2": eta2,
+        "effect": eta2,
+        "p": np.where(np.isfinite(statistic), p, np.nan),
+    }
+
+
+def _correlation(columns: np.ndarray, covariate: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of each column; NaN where it does not vary."""
+    centred, other = columns - columns.mean(axis=0), covariate - covariate.mean()
+    scale = np.sqrt(np.einsum("ij,ij->j", centred, centred) * (other @ other))
+    varies = (columns != columns[:1]).any(axis=0)
+    rho = np.divide(other @ centred, scale, out=np.full(columns.shape[1], np.nan), where=varies & (scale > 0))
+    return np.clip(rho, -1.0, 1.0)
+
+
+def _between(columns: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Share of each column's sum of squares that lies between groups; NaN where it does not vary."""
+    centred = columns - columns.mean(axis=0)
+    groups = sparse.csr_matrix((np.ones(len(codes)), codes, np.arange(len(codes) + 1))).T
+    between = ((groups @ centred) ** 2 / np.bincount(codes)[:, None]).sum(axis=0)
+    total = np.einsum("ij,ij->j", centred, centred)
+    varies = (columns != columns[:1]).any(axis=0)
+    return np.divide(between, total, out=np.full(columns.shape[1], np.nan), where=varies & (total > 0))
+
+
+def _orders(n: int) -> np.ndarray:
+    """All orders of ``n`` units, the one observed first."""
+    return np.array(list(permutations(range(n))))
+
+
+def _exact(statistics: np.ndarray) -> np.ndarray:
+    """Share of the orders with a statistic as large as in the first one."""
+    return (statistics >= statistics[:1] - 1e-9).mean(axis=0)

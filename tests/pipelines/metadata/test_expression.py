@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
+from scvi_downstream.pipelines.metadata import expression, nodes
+from scvi_downstream.pipelines.metadata.samples import SampleColumn
+
+PLANTED = {f"g{i}" for i in range(10)}
+OF_SCORE = {f"g{i}" for i in range(140, 150)}
+
+
+@pytest.fixture(scope="module")
+def genes(paired_counts, paired_clusters, paired_keys, paired_options) -> pd.DataFrame:
+    annotations = paired_counts.obs[["condition", "score", "age", "donor"]]
+    return nodes.test_expression(paired_counts, paired_clusters, annotations, paired_keys, paired_options)
+
+
+def test_planted_genes_of_the_condition_lead_everywhere(genes):
+    condition = genes[genes["column"] == "condition"]
+    assert list(condition["group"].unique()) == ["all", "A", "B", "C"]
+    for _, table in condition.groupby("group", observed=True):
+        assert set(table["gene"].head(10)) == PLANTED
+        assert (table["p_adjusted"].head(10) < 0.01).all()
+    over_all = condition[condition["group"] == "all"]
+    np.testing.assert_allclose(over_all["effect"].head(10).median(), 2, atol=0.25)
+    assert (over_all["p_adjusted"].iloc[10:] < 0.05).mean() < 0.05
+    assert set(over_all["n"]) == {12}
+    assert set(over_all["n_blocks"]) == {6}
+
+
+def test_units_follow_what_the_annotation_is_constant_in(genes):
+    units = genes.groupby("column", observed=True)["unit"].first().astype(str).to_dict()
+    assert units == {"condition": "sample", "score": "cell", "age": "block"}
+    assert list(genes["column"].unique()) == ["condition", "score", "age"]
+
+
+def test_an_annotation_of_cells_is_correlated_within_samples(genes):
+    score = genes[genes["column"] == "score"]
+    assert set(score["gene"].head(10)) == OF_SCORE
+    assert (score["p_adjusted"].head(10) < 1e-6).all()
+    assert score["effect"].iloc[10:].max() < 0.1
+    assert score["effect"].head(10).min() > 0.2
+
+
+def test_categories_of_cells_are_compared_with_the_rest(
+    paired_counts, paired_clusters, paired_keys, paired_options
+):
+    phase = pd.cut(paired_counts.obs["score"] % 3, 3, labels=["G1", "G2M", "S"])
+    found = nodes.test_expression(
+        paired_counts, paired_clusters, pd.DataFrame({"phase": phase}), paired_keys, paired_options
+    )
+    assert list(found["contrast"].unique()) == ["G1 vs rest", "G2M vs rest", "S vs rest"]
+    two = pd.DataFrame({"high": (phase == "S").astype(str).astype("category")})
+    found = nodes.test_expression(paired_counts, paired_clusters, two, paired_keys, paired_options)
+    assert list(found["contrast"].unique()) == ["True vs False"]
+
+
+def test_without_samples_everything_is_tested_on_cells(paired_counts, paired_clusters, paired_options):
+    keys = Keys(condition_key="condition", label_key="cell_type")
+    found = nodes.test_expression(
+        paired_counts, paired_clusters, paired_counts.obs[["condition"]], keys, paired_options
+    )
+    assert set(found["unit"]) == {"cell"}
+    assert set(found["gene"].head(10)) == PLANTED
+
+
+def test_too_few_samples_give_an_empty_table(paired_counts, paired_clusters, paired_keys):
+    options = MetadataAnalysisOptions(min_samples_per_group=7, block_key="donor")
+    found = nodes.test_expression(
+        paired_counts, paired_clusters, paired_counts.obs[["condition"]], paired_keys, options
+    )
+    assert found.empty
+    assert list(found.columns) == expression.COLUMNS
+
+
+def _sums(rng, n_samples, ratio):
+    """Negative binomial sums of sizes that differ; the second half's are ``ratio`` times as large."""
+    mean = rng.lognormal(1.5, 1.2, 1500)
+    size = np.exp(rng.normal(0, 0.5, n_samples))
+    size[n_samples // 2 :] *= ratio
+    dispersion = 0.1 + 1 / rng.chisquare(10, 1500)
+    rates = rng.gamma(1 / dispersion, dispersion, (n_samples, 1500)) * mean * size[:, None]
+    names = [f"s{i}" for i in range(n_samples)]
+    return pd.DataFrame(rng.poisson(rates), index=names, columns=[f"g{i}" for i in range(1500)]).astype(float)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [1, 5])
+def test_null_p_values_are_uniform_even_with_unequal_sums(ratio):
+    from scipy import stats
+
+    rng = np.random.default_rng(ratio)
+    p = []
+    for _ in range(6):
+        sums = _sums(rng, 12, ratio)
+        values = pd.Series(pd.Categorical(["a"] * 6 + ["b"] * 6), index=sums.index)
+        column = SampleColumn("x", "sample", values, pd.Series(dtype=object), None)
+        p.append(expression._test(sums, column, MetadataAnalysisOptions())["p"])
+    found = np.concatenate(p)
+    assert 0.04 < (found < 0.05).mean() < 0.06
+    assert (found < 1e-3).mean() < 3e-3
+    assert stats.kstest(found, "uniform").statistic < 0.03

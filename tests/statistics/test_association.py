@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import warnings
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scvi_downstream.statistics.association import COLUMNS, associate
+
+
+def _values(n_cells: int, n_dimensions: int, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        random.normal(size=(n_cells, n_dimensions)),
+        index=[f"cell{i}" for i in range(n_cells)],
+        columns=[f"latent_{k}" for k in range(1, n_dimensions + 1)],
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_cells=st.integers(12, 80),
+    decimals=st.integers(0, 3),
+    missing=st.floats(0, 0.4),
+    n_groups=st.integers(2, 5),
+)
+def test_equals_scipy_with_ties_and_missing_values(
+    seed: int, n_cells: int, decimals: int, missing: float, n_groups: int
+) -> None:
+    from scipy import stats
+
+    random = np.random.default_rng(seed)
+    values = _values(n_cells, 2, seed).round(decimals)
+    number = pd.Series(random.normal(size=n_cells).round(decimals), index=values.index)
+    group = pd.Series(random.integers(0, n_groups, n_cells).astype(str), index=values.index)
+    covariates = pd.DataFrame(
+        {
+            "number": number.where(random.random(n_cells) >= missing),
+            "group": group.where(random.random(n_cells) >= missing),
+        }
+    )
+    table = associate(values, covariates).set_index(["dimension", "covariate"])
+    for (dimension, covariate), row in table.iterrows():
+        known = covariates[covariate].notna()
+        x, y = values.loc[known, dimension], covariates.loc[known, covariate]
+        assert row["n"] == known.sum()
+        if known.sum() <= 8 or x.nunique() < 2:
+            continue
+        if covariate == "number":
+            expected = stats.spearmanr(x, y)
+            assert row["rho"] == pytest.approx(expected.statistic, abs=1e-10)
+            assert row["r2"] == pytest.approx(stats.pearsonr(x, y).statistic ** 2, abs=1e-10)
+        else:
+            expected = stats.kruskal(*(x[y == name] for name in y.unique()))
+            assert row["statistic"] == pytest.approx(expected.statistic, abs=1e-10, rel=1e-10)
+        assert row["p"] == pytest.approx(expected.pvalue, abs=1e-10)
+
+
+def test_eta2_and_r2_equal_statsmodels() -> None:
+    import statsmodels.formula.api as smf
+
+    values = _values(60, 1)
+    covariates = pd.DataFrame(
+        {"x": values["latent_1"] * 0.5 + np.arange(60) / 60, "g": np.tile(list("abc"), 20)},
+        index=values.index,
+    )
+    table = associate(values, covariates).set_index("covariate")
+    data = covariates.assign(y=values["latent_1"])
+    assert table.loc["x", "r2"] == pytest.approx(smf.ols("y ~ x", data).fit().rsquared)
+    assert table.loc["g", "eta2"] == pytest.approx(smf.ols("y ~ C(g)", data).fit().rsquared)
+    assert table.loc["x", "effect"] == pytest.approx(abs(table.loc["x", "rho"]))
+    assert table.loc["g", "effect"] == table.loc["g", "eta2"]
+
+
+def test_null_p_values_are_uniform_on_cells_and_on_samples() -> None:
+    from scipy import stats
+
+    random = np.random.default_rng(1)
+    values = _values(300, 40)
+    samples = pd.Series(np.repeat(np.arange(20), 15), index=values.index, name="donor")
+    values += random.normal(size=(20, 40))[samples] * 2
+    by_donor = pd.DataFrame(
+        {f"age{i}": random.normal(size=20) for i in range(10)}
+        | {f"sex{i}": random.permutation(np.tile(["f", "m"], 10)) for i in range(10)}
+    )
+    by_cell = pd.DataFrame({f"x{i}": random.normal(size=300) for i in range(5)})
+    covariates = by_donor.iloc[samples].reset_index(drop=True).join(by_cell).set_axis(values.index)
+    table = associate(values, covariates, samples)
+    assert table.groupby("unit")["covariate"].nunique().to_dict() == {"cell": 5, "sample": 20}
+    assert (table.loc[table["unit"] == "sample", "n"] == 20).all()
+    for _, part in table.groupby(["unit", "test"]):
+        assert stats.kstest(part["p"], "uniform").pvalue > 0.001
+    assert (table["p_adjusted"] > 0.05).all()
+    # the same donors, taken for independent cells, would be found to differ
+    assert (associate(values, covariates[["age0", "sex0"]])["p_adjusted"] < 0.05).mean() > 0.5
+
+
+def test_planted_associations_are_found() -> None:
+    values = _values(200, 5)
+    random = np.random.default_rng(2)
+    covariates = pd.DataFrame(
+        {
+            "follows_2": values["latent_2"] ** 3 + random.normal(size=200),
+            "parts_4": pd.cut(values["latent_4"] + random.normal(size=200), 3, labels=list("abc")),
+        }
+    )
+    found = associate(values, covariates).query("p_adjusted < 0.01")
+    assert set(zip(found["dimension"], found["covariate"], strict=True)) == {
+        ("latent_2", "follows_2"),
+        ("latent_4", "parts_4"),
+    }
+
+
+def test_few_samples_are_tested_by_all_permutations() -> None:
+    from scipy import stats
+
+    values = _values(70, 3)
+    samples = pd.Series(np.repeat(np.arange(7), 10), index=values.index)
+    age = np.array([30.0, 41.0, 25.0, 60.0, 55.0, 33.0, 41.0])
+    group = np.array(list("aabbbcc"))
+    covariates = pd.DataFrame({"age": age[samples], "group": group[samples]}, index=values.index)
+    table = associate(values, covariates, samples).set_index(["dimension", "covariate"])
+    means = values.groupby(samples).mean()["latent_1"].to_numpy()
+    orders = [list(order) for order in permutations(range(7))]
+    observed = stats.spearmanr(means, age).statistic
+    ranks, age_ranks = stats.rankdata(means), stats.rankdata(age)
+    all_rhos = np.array([np.corrcoef(ranks, age_ranks[order])[0, 1] for order in orders])
+    assert table.loc[("latent_1", "age"), "p"] == pytest.approx(
+        (np.abs(all_rhos) >= abs(observed) - 1e-9).mean()
+    )
+
+    def between(labels: np.ndarray) -> float:
+        return sum(ranks[labels == name].sum() ** 2 / (labels == name).sum() for name in "abc")
+
+    all_sums = np.array([between(group[order]) for order in orders])
+    expected = (all_sums >= between(group) - 1e-9).mean()
+    assert table.loc[("latent_1", "group"), "p"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "by_sample", [["ctrl", "stim"], ["a", "b", "c"], ["a", "a", "b", "c"]], ids=["2", "3", "one pair"]
+)
+def test_conditions_without_replicates_are_not_tested(by_sample: list[str]) -> None:
+    values = _values(60, 2)
+    samples = pd.Series(np.arange(60) % len(by_sample), index=values.index, name="donor")
+    covariates = pd.DataFrame({"condition": np.array(by_sample)[samples]}, index=values.index)
+    table = associate(values, covariates, samples)
+    assert (table["unit"] == "sample").all()
+    assert table[["statistic", "p", "p_adjusted", "effect", "eta2"]].isna().all(axis=None)
+
+
+def test_samples_themselves_are_compared_on_cells() -> None:
+    values = _values(60, 1)
+    samples = pd.Series(np.arange(60) % 4, index=values.index, name="donor").astype(str)
+    table = associate(values, samples.to_frame(), samples)
+    assert table["unit"].tolist() == ["cell"]
+    assert table["n"].tolist() == [60]
+
+
+def test_constant_covariates_are_left_out_and_constant_dimensions_have_no_p() -> None:
+    values = _values(30, 2).assign(still=1.0)
+    covariates = pd.DataFrame({"x": np.arange(30.0), "same": 1, "none": np.nan, "g": "a"}, index=values.index)
+    covariates["infinite"] = [np.inf] * 29 + [1.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = associate(values, covariates)
+    assert table["covariate"].unique().tolist() == ["x"]
+    assert table["p"].isna().tolist() == [False, False, True]
+    empty = associate(values, covariates[["same"]])
+    assert empty.empty
+    assert empty.columns.tolist() == list(COLUMNS)
+    assert empty.dtypes.to_dict() == table.dtypes.to_dict()
+
+
+def test_other_cells_are_refused() -> None:
+    values = _values(10, 1)
+    with pytest.raises(ValueError, match="same cells"):
+        associate(values, pd.DataFrame({"x": np.arange(10.0)}))
+
+
+@pytest.mark.slow
+def test_is_fast_on_100_000_cells() -> None:
+    import time
+
+    random = np.random.default_rng(0)
+    values = pd.DataFrame(random.normal(size=(100_000, 30)))
+    numbers = {f"x{i}": random.normal(size=100_000) for i in range(10)}
+    groups = {f"g{i}": pd.Categorical(random.choice(list("abcdefgh"), 100_000)) for i in range(10)}
+    start = time.perf_counter()
+    table = associate(values, pd.DataFrame(numbers | groups))
+    assert len(table) == 600
+    assert time.perf_counter() - start < 20
