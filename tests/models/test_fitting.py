@@ -51,7 +51,7 @@ def test_epochs_fall_with_the_number_of_cells() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI"])
+@pytest.mark.parametrize("family", ["SCVI", "SCANVI", "LinearSCVI", "DRVI"])
 def test_the_same_seed_gives_the_same_bits(
     pbmc_counts: AnnData, keys: Keys, tmp_path: Path, family: str
 ) -> None:

@@ -42,7 +42,9 @@ def _log_odds(logits: np.ndarray) -> np.ndarray:
     below = logits - logits.max(axis=0)
     relative = np.exp(below)
     first = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
-    beaten = np.where(first, 0, relative).sum(axis=0)  # all but the first, which rounding would lose beside it
+    beaten = np.where(first, 0, relative).sum(
+        axis=0
+    )  # all but the first, which rounding would lose beside it
     others = np.where(first, beaten, beaten + 1 - relative)
     return below - np.log(np.maximum(others, np.finfo(np.float64).tiny))
 

@@ -24,7 +24,7 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
     Parameters
     ----------
     reference
-        Saved model of a family that knows scArches: ``SCVI`` or ``SCANVI``.
+        Saved model of a family that knows scArches: ``SCVI``, ``SCANVI`` or ``DRVI``.
     query
         Raw counts, `n_cells` × the genes of the model in its order, with the obs columns that it was set up
         with. scvi-tools adds its own columns to it.
@@ -53,7 +53,7 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
     if not issubclass(model_class, ArchesMixin):
         raise InputError(
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
-            "name a reference of the family SCVI or SCANVI"
+            "name a reference of the family SCVI, SCANVI or DRVI"
         )
     with plain_data_only(reference.prefix), quiet():
         try:

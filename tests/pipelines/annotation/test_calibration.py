@@ -28,7 +28,7 @@ def exact(n_cells, n_types=4, seed=0, sharpness=2.0):
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_a_planted_temperature_is_found(temperature):
-    probabilities, truth = exact(8000)
+    probabilities, truth = exact(8000, sharpness=0.8)
     off = probabilities ** (1 / temperature)
     off /= off.sum(axis=1, keepdims=True)
     assert fit_temperature(off, truth) == pytest.approx(1 / temperature, rel=0.08)

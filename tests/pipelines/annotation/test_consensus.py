@@ -1,5 +1,7 @@
 """Methods, consensus and findings on simulated cells."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,20 +77,7 @@ def test_cells_of_a_type_without_labels_stay_unknown():
     is_unknown = cell_types["cell_type_predicted"].astype(str) == "unknown"
     assert is_unknown[new].mean() > 0.95
     assert is_unknown[other].mean() < 0.15
-    assert "farther from all labelled cells" in " ".join(scores["sentences"])
-
-
-def test_the_tests_of_distance_are_uniform_for_known_types():
-    p_values = []
-    for seed in range(10):
-        latent, labels, _, _ = simulate(300, seed=seed, unlabelled=0)
-        split = split_labels(labels, AnnotationOptions(held_out_share=0.4), seed)
-        _, distances = predict_with_neighbors(latent, split, 10)
-        p_values.append(distances["p"][split["role"] == "held_out"])
-        assert distances["p"][split["role"] == "given"].isna().all()
-    p = pd.concat(p_values)
-    assert abs((p <= 0.05).mean() - 0.05) < 0.02
-    assert abs((p <= 0.5).mean() - 0.5) < 0.08
+    assert "they may be of a type that has no label" in " ".join(scores["sentences"])
 
 
 def test_no_held_out_label_is_seen_by_any_method():
@@ -117,7 +106,7 @@ def test_cluster_frequencies_leave_the_cell_out_and_fall_back_to_all():
 
 
 def test_few_held_out_cells_and_left_out_clusters_are_said():
-    latent, labels, clusters, _ = simulate(60, unlabelled=0)
+    latent, labels, _, _ = simulate(60, unlabelled=0)
     split = split_labels(labels, OPTIONS, 0)
     knn, distances = predict_with_neighbors(latent, split, 5)
     nothing = pd.DataFrame(index=split.index)
@@ -142,7 +131,7 @@ def test_contradicted_labels_are_suspect():
 
 
 def test_columns_agree_with_the_probabilities():
-    latent, labels, clusters, _ = simulate(distance=1.5)
+    latent, labels, _, _ = simulate(distance=1.5)
     split = split_labels(labels, OPTIONS, 0)
     knn, distances = predict_with_neighbors(latent, split, 15)
     flat = pd.DataFrame(1 / 3, index=split.index, columns=list(TYPES))
@@ -165,7 +154,7 @@ def test_one_type_cannot_be_transferred_and_says_why():
     _, labels, _, _ = simulate()
     one = labels.astype(str).where(labels == "a", "unknown").astype("category")
     split = split_labels(one, OPTIONS, 0)
-    assert labels_seen(split, held_out_too=False).nunique() == 1
+    assert list(labels_seen(split, held_out_too=False).cat.categories) == ["a"]
     empty = pd.DataFrame(index=split.index)
     cell_types, scores, by_type, *_ = agree_on_cell_types(split, empty, empty, empty, empty, OPTIONS, 0)
     assert (cell_types["cell_type_predicted"] == "unknown").all()
@@ -176,7 +165,11 @@ def test_one_type_cannot_be_transferred_and_says_why():
     ]
 
 
-def test_a_clustering_that_does_not_exist_is_named(pbmc_counts):
-    clusters = pd.DataFrame({"leiden_0.5": "0"}, index=pbmc_counts.obs_names)
-    with pytest.raises(InputError, match=r"annotation\.clustering 'leiden' is not among the clusterings"):
-        compare_with_labels(clusters, pbmc_counts, Keys(label_key="cell_type"), OPTIONS)
+def test_a_clustering_that_does_not_exist_is_named():
+    _, labels, clusters, _ = simulate(20)
+    counts = SimpleNamespace(obs=labels.to_frame())
+    renamed = clusters.rename(columns={"leiden": "leiden_0.5"})
+    with pytest.raises(
+        InputError, match=r"'leiden' is not among the clusterings; the closest is 'leiden_0\.5'"
+    ):
+        compare_with_labels(renamed, counts, Keys(label_key="cell_type"), OPTIONS)

@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 from scipy.special import logsumexp
 
+from scvi_downstream.models.saved import model_class_of
 from scvi_downstream.parameters import EvaluationOptions
 from scvi_downstream.pipelines.evaluation.likelihood import score_likelihood
 from scvi_downstream.pipelines.evaluation.marginal_likelihood import estimate_marginal_likelihood, log_weights
@@ -34,9 +35,10 @@ def train(family, counts, **arguments):
 
     cells = counts.copy()
     labels = {"labels_key": "label", "unlabeled_category": "unknown"} if family == "SCANVI" else {}
-    getattr(scvi.model, family).setup_anndata(cells, batch_key="batch", **labels)
+    model_class = model_class_of(family)
+    model_class.setup_anndata(cells, batch_key="batch", **labels)
     scvi.settings.seed = 0
-    model = getattr(scvi.model, family)(cells, n_latent=3, n_hidden=16, **arguments)
+    model = model_class(cells, n_latent=3, n_hidden=16, **arguments)
     model.train(
         max_epochs=8,
         train_size=0.6,
@@ -126,7 +128,7 @@ def test_marginal_likelihood_of_scanvi_is_exact_when_the_decoder_ignores_z(small
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["SCANVI", "LinearSCVI"])
+@pytest.mark.parametrize("family", ["SCANVI", "LinearSCVI", "DRVI"])
 def test_other_families_have_all_scores(small_counts, family):
     scores = score_likelihood(train(family, small_counts), EvaluationOptions(marginal_ll_samples=100), seed=0)
     assert scores["n_test"] == scores["marginal_ll_cells"]

@@ -39,6 +39,7 @@ def test_the_lists_are_complete() -> None:
     assert not set(S_GENES) & set(G2M_GENES)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_scanpy_and_find_the_phases() -> None:
     import scanpy as sc
 
@@ -60,6 +61,7 @@ def test_scores_are_those_of_scanpy_and_find_the_phases() -> None:
     pd.testing.assert_frame_equal(scores, score_phases(counts, seed=3))
 
 
+@pytest.mark.slow
 def test_symbols_of_mouse_and_beside_identifiers_are_found() -> None:
     mouse = [name.title() for name in [*S_GENES[:12], *G2M_GENES[:12]]]
     human = score_phases(_cells([*S_GENES[:12], *G2M_GENES[:12], *BACKGROUND]), 0)

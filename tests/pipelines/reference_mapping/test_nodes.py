@@ -69,7 +69,7 @@ def mapped(reference: Any, counts: Any, folder: Path) -> dict[str, Any]:
     cells, batches = nodes.transfer_reference_labels(
         reference, counts, dataset.load(), latent, KEYS, OPTIONS, "dropseq", 0, "cpu"
     )
-    summary = nodes.summarize_mapping(counts, cells, batches, facts, KEYS, OPTIONS)
+    summary, _ = nodes.summarize_mapping(counts, cells, batches, facts, KEYS, OPTIONS)
     return {"latent": latent, "history": history, "cells": cells, "summary": summary, "batches": batches}
 
 

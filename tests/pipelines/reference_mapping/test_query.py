@@ -89,3 +89,11 @@ def test_labels_are_those_of_no_label(reference, counts) -> None:
     reference.model.settings = {"dispersion": "gene-label"}
     with pytest.raises(InputError, match="dispersion by label"):
         build(reference, counts)
+
+
+def test_cells_of_the_reference_itself_are_noticed(reference, counts) -> None:
+    counts.obs_names = reference.counts.obs_names[:10]
+    assert any(
+        "10 of the 10 cells have the names of cells of the reference" in n
+        for n in build(reference, counts).notes
+    )

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.parameters import ReferenceMappingOptions
-from scvi_downstream.pipelines.reference_mapping.summary import summarize
+from scvi_downstream.pipelines.reference_mapping.summary import summarize, tabulate
 
 FACTS = {
     "reference": "atlas/scvi",
@@ -47,12 +47,20 @@ def test_accuracy_is_of_cells_whose_label_the_reference_knows() -> None:
     assert summary["accuracy_called"] == pytest.approx(1 / 2)
     assert summary["unlike_absent"] == 1.0
     assert summary["unlike_known"] == 0.0
-    assert {"label": "NK", "mapped": "unknown", "n": 1} in summary["confusion"]
-    assert [row["accuracy"] for row in summary["by_type"]] == [1.0, None, 0.5]
     assert (
         "Of 3 cells whose own label the reference knows, 66.7% lie nearest to it" in summary["sentences"][1]
     )
     assert "of 1 cell whose label it does not know, 100.0% are flagged" in summary["sentences"][1]
+
+
+def test_own_and_transferred_labels_are_counted() -> None:
+    labels = pd.Series(["B", "T", "T", "NK"], index=["q0", "q1", "q2", "q3"], name="line")
+    table = tabulate(cells(), labels, ["B", "T"]).set_index(["label", "mapped"])
+    assert table["n"].to_dict() == {("B", "B"): 1, ("NK", "unknown"): 1, ("T", "T"): 1, ("T", "unknown"): 1}
+    assert table.loc[("T", "T"), "share"] == 0.5
+    assert not table.loc[("NK", "unknown"), "in_reference"]
+    assert table.loc[("NK", "unknown"), "n_unlike"] == 1
+    assert tabulate(cells(), None, ["B"]).empty
 
 
 def test_sentences_are_honest_about_flags_and_surgery() -> None:

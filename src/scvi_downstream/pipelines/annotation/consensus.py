@@ -13,6 +13,7 @@ from scvi_downstream.parameters import UNKNOWN, AnnotationOptions
 from .calibration import FEWEST_TO_CALIBRATE, calibrate, halves_of
 from .label_split import GIVEN, HELD_OUT
 from .scores import BY_TYPE_COLUMNS, CALIBRATION_COLUMNS, CONFUSION_COLUMNS, score_methods
+from .unlike import unlike_labelled
 
 CONSENSUS = "consensus"
 SUSPECT_FROM = 0.9
@@ -99,7 +100,7 @@ def find_consensus(
 
 
 def cell_type_table(
-    label_split: pd.DataFrame, found: Consensus, unlike: pd.Series, min_probability: float
+    label_split: pd.DataFrame, found: Consensus, unlike_p: pd.Series, options: AnnotationOptions
 ) -> pd.DataFrame:
     """What is known of each cell's type, one column a fact, each beginning with ``cell_type_``.
 
@@ -109,24 +110,26 @@ def cell_type_table(
         Label and role of `n_cells` cells.
     found
         Probabilities of the methods and the consensus.
-    unlike
-        Cells that are unlike all labelled ones.
-    min_probability
-        Below it, and for unlike cells, the predicted type is ``unknown``.
+    unlike_p
+        Of :func:`.unlike_p_values`.
+    options
+        Below ``min_probability``, and for cells that are unlike the labelled ones at ``unlike_fdr``, the
+        predicted type is ``unknown``.
 
     Returns
     -------
     ``predicted``, ``probability`` (of the consensus' best type, called or not), ``agreement`` (share of
-    methods with the same best type), ``entropy`` (nats), ``role``, ``unlike``, ``suspect`` (a held-out cell
-    called as another type than its label with a probability of at least 0.9), and best type and its
-    probability by each method.
+    methods with the same best type), ``entropy`` (nats), ``role``, ``unlike`` and its ``unlike_p``,
+    ``suspect`` (a held-out cell called as another type than its label with a probability of at least 0.9), and
+    best type and its probability by each method.
     """
     consensus = found.probabilities[CONSENSUS]
     values = consensus.to_numpy()
     best, probability = values.argmax(axis=1), values.max(axis=1)
     methods = {name: table.to_numpy() for name, table in found.probabilities.items() if name != CONSENSUS}
     votes = [table.argmax(axis=1) == best for table in methods.values()]
-    is_called = (probability >= min_probability) & ~unlike.to_numpy()
+    unlike = unlike_labelled(unlike_p, label_split["role"], options.unlike_fdr).to_numpy()
+    is_called = (probability >= options.min_probability) & ~unlike
     types = list(consensus.columns)
     predicted = pd.Categorical.from_codes(np.where(is_called, best, len(types)), [*types, UNKNOWN])
     other = np.array(types, dtype=object)[best] != label_split["label"].astype(str).to_numpy()
@@ -137,7 +140,8 @@ def cell_type_table(
         "agreement": np.mean(votes, axis=0),
         "entropy": -np.sum(values * np.log(np.maximum(values, np.finfo(float).tiny)), axis=1),
         "role": label_split["role"].cat.remove_unused_categories().to_numpy(),
-        "unlike": unlike.to_numpy(),
+        "unlike": unlike,
+        "unlike_p": unlike_p.to_numpy(),
         "suspect": held_out & is_called & other & (probability >= SUSPECT_FROM),
     }
     for name, table in methods.items():

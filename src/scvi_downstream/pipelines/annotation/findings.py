@@ -138,12 +138,13 @@ def _unknown(numbers: dict[str, Any], options: AnnotationOptions) -> str:
     )
     if not n_unlike:
         return (
-            f"{called}; none is farther from the labelled cells than these are from one another, but a type "
-            "without labels that lies near another one would be named like that."
+            f"{called}; none is unlike the labelled cells, but a type without labels that lies near another one "
+            "is easily named like that."
         )
     return (
-        f"{called}, {n_unlike:,} of them because they are farther from all labelled cells than these are from "
-        f"one another (false discovery rate {options.unlike_fdr:g}): they may be of a type that has no label."
+        f"{called}, {n_unlike:,} of them because they are farther from the labelled cells, or less certainly of "
+        f"any of their types, than chance allows (false discovery rate {options.unlike_fdr:g}): they may be of a "
+        "type that has no label."
     )
 
 

@@ -11,6 +11,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.parameters import AnnotationOptions, Keys, TrainingOptions
 from scvi_downstream.plots.calibration import plot_calibration
 from scvi_downstream.plots.cell_types import plot_cell_types
+from scvi_downstream.plots.cluster_names import plot_cluster_names
 from scvi_downstream.plots.confusion import plot_confusion
 from scvi_downstream.plots.label_contingency import plot_label_contingency
 
@@ -18,6 +19,10 @@ from .agreement import contingency, score_clusterings
 from .consensus import cell_type_table, find_consensus
 from .findings import summarize_transfer, without_transfer
 from .label_split import labels_of, require_same_cells, split_labels, why_not_transferable
+from .marker_overlap import overlap
+from .marker_scores import score_types
+from .marker_table import find_markers
+from .naming import cells_by_name, choose_names, summarize_names
 from .scanvi_transfer import trained_on_labels, tuned_spec
 from .transfer import (
     clustering_of,
@@ -26,7 +31,7 @@ from .transfer import (
     predict_with_neighbors,
     predict_with_scanvi,
 )
-from .unlike import unlike_labelled
+from .unlike import unlike_p_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,8 +157,8 @@ def agree_on_cell_types(
     if not tables:
         return without_transfer(label_split)
     found = find_consensus(label_split, tables, annotation, seed)
-    unlike = unlike_labelled(label_distances["p"], label_split["role"], annotation.unlike_fdr)
-    cell_types = cell_type_table(label_split, found, unlike, annotation.min_probability)
+    unlike_p = unlike_p_values(tables.values(), label_distances["p"], label_split["role"])
+    cell_types = cell_type_table(label_split, found, unlike_p, annotation)
     scores = summarize_transfer(label_split, found, cell_types, label_distances["p"], annotation)
     return cell_types, scores, found.by_type, found.confusion, found.calibration
 
@@ -167,16 +172,40 @@ def compare_with_labels(
     return score_clusterings(clusters, labels), contingency(chosen, labels)
 
 
-def name_clusters(counts: Any, clusters: Any, marker_table: Any, annotation: Any, seed: Any) -> Any:
-    """To be written."""
-    raise NotImplementedError
+def name_clusters(
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    marker_table: pd.DataFrame,
+    keys: Keys,
+    annotation: AnnotationOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Name clusters by the user's marker genes.
+
+    Returns
+    -------
+    One row a cluster (:func:`.naming.choose_names`); one row a cluster and type
+    (:func:`.marker_scores.score_types`); ``cell_type_markers`` of each cell; summary with sentences.
+
+    Raises
+    ------
+    InputError
+        Something is wrong with the table, or none of its genes is in the counts; see
+        :func:`.marker_table.find_markers`.
+    """
+    options = annotation.markers
+    known = find_markers(marker_table, counts, options.min_genes)
+    known.log()
+    chosen = clustering_of(clusters, annotation.clustering).loc[counts.obs_names]
+    scores, means = score_types(counts, chosen, known, n_random_sets=options.n_random_sets, seed=seed)
+    names = choose_names(scores, means, known, options)
+    cells = cells_by_name(chosen, names)
+    labels = counts.obs[keys.label_key] if keys.label_key else None
+    return names, scores, cells, summarize_names(names, cells, known, labels)
 
 
-def match_markers(markers: Any, marker_table: Any, counts: Any, annotation: Any) -> Any:
-    """To be written."""
-    raise NotImplementedError
-
-
-def plot_cluster_names(marker_scores: Any, cluster_names: Any, naming_summary: Any) -> Any:
-    """To be written."""
-    raise NotImplementedError
+def match_markers(
+    markers: pd.DataFrame, marker_table: pd.DataFrame, counts: AnnData, annotation: AnnotationOptions
+) -> pd.DataFrame:
+    """Markers found by differential expression against the listed ones; see :func:`.marker_overlap.overlap`."""
+    return overlap(markers, find_markers(marker_table, counts, annotation.markers.min_genes), counts)

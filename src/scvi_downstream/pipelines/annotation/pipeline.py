@@ -118,7 +118,7 @@ def create_pipeline(*, labels: bool, markers: bool) -> Pipeline:
     naming = [
         Node(
             name_clusters,
-            ["counts", "clusters", "marker_table", "params:annotation", "params:seed"],
+            ["counts", "clusters", "marker_table", "params:keys", "params:annotation", "params:seed"],
             ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"],
             name="name_clusters",
         ),

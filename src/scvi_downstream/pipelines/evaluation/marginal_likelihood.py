@@ -103,7 +103,8 @@ def log_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int) -> np.
     import torch
     from scvi.dataloaders import AnnDataLoader
 
-    decoded = len(cells) * model.adata.n_vars * getattr(model.module, "n_split_latent", 1)  # DRVI: per dimension
+    # DRVI decodes every latent dimension on its own
+    decoded = len(cells) * model.adata.n_vars * getattr(model.module, "n_split_latent", 1)
     per_pass = max(1, min(n_samples, _ENTRIES_AT_ONCE // decoded))
     (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
     weights = []

@@ -80,11 +80,12 @@ def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float)
     if n_shared == 0 or n_shared < min_shared * n_genes:
         columns = [name for name in _namings(query) if name != NAMES]
         tried = f", and no var column ({', '.join(columns)}) agrees better" if columns else ""
+        compared = f" ({best.note})" if best.note else tried
         raise InputError(
             f"the query holds {n_shared:,} of the {n_genes:,} genes of the reference "
             f"({100 * n_shared / n_genes:.3g} %), and reference_mapping.min_shared_genes asks for "
             f"{100 * min_shared:.3g} %: the reference names genes like '{reference.index[0]}', the query like "
-            f"'{query.index[0]}'{tried}; name the query's genes as the reference does, or put those names "
+            f"'{query.index[0]}'{compared}; name the query's genes as the reference does, or put those names "
             "into a var column"
         )
     return best

@@ -20,7 +20,7 @@ from .genes import match_genes
 from .labels import find_label_key, reference_labels
 from .mapping import REFERENCE, check_reference, joint_latent, operate, part_of
 from .query import Query, build_query
-from .summary import describe_reference, summarize
+from .summary import describe_reference, summarize, tabulate
 from .transfer import describe_cells
 
 if TYPE_CHECKING:
@@ -169,10 +169,14 @@ def summarize_mapping(
     mapping_facts: dict[str, Any],
     keys: Keys,
     options: ReferenceMappingOptions,
-) -> dict[str, Any]:
-    """Numbers and sentences of a mapping; see :func:`.summary.summarize`."""
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Numbers and sentences of a mapping, and own against transferred labels.
+
+    See :func:`.summary.summarize` and :func:`.summary.tabulate`.
+    """
     labels = counts.obs[keys.label_key] if keys.label_key else None
-    return summarize(mapped_cell_types, mapping_batches, mapping_facts, labels, options)
+    summary = summarize(mapped_cell_types, mapping_batches, mapping_facts, labels, options)
+    return summary, tabulate(mapped_cell_types, labels, mapping_facts["types"])
 
 
 def join_mapped(

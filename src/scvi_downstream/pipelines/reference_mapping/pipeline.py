@@ -64,7 +64,7 @@ def create_pipeline() -> Pipeline:
                     "params:keys",
                     "params:reference_mapping",
                 ],
-                "mapping_summary",
+                ["mapping_summary", "mapping_confusion"],
                 name="summarize_mapping",
             ),
             Node(

@@ -71,7 +71,11 @@ def build_query(reference: Reference, counts: AnnData, match: GeneMatch, keys: K
 
     setup, registry = reference.model.setup, reference.model.contents.attributes["registry_"]
     fields = registry["field_registries"]
-    notes = [note for note in (match.note, _missing_genes(reference, match)) if note]
+    notes = [
+        note
+        for note in (match.note, _missing_genes(reference, match), _same_cells(reference, counts.obs_names))
+        if note
+    ]
     columns: dict[str, Any] = {}
     batch, batch_key = _batch(counts.obs, setup.get("batch_key"), keys, study)
     if batch_key is not None:
@@ -106,6 +110,16 @@ def _missing_genes(reference: Reference, match: GeneMatch) -> str | None:
     return (
         f"{len(missing):,} of the reference's {len(match.present):,} genes are not in the query and count as "
         f"zero: {shown}"
+    )
+
+
+def _same_cells(reference: Reference, cells: pd.Index) -> str | None:
+    n_same = int(cells.isin(reference.counts.obs_names).sum())
+    if n_same <= len(cells) / 2:
+        return None
+    return (
+        f"{n_same:,} of the {len(cells):,} cells have the names of cells of the reference; if they are the same cells, "
+        "labels and flags of them tell nothing"
     )
 
 
@@ -153,12 +167,12 @@ def _joined(values: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarra
     joined = np.array([by_text.get(value, value) for value in values], dtype=object)
     if not old:
         return joined, None
-    verb = "is taken for it" if len(old) == 1 else "are taken for those"
     more = f"; new: {_named(new)}" if new else ", and nothing is new"
-    return (
-        joined,
-        f"{what} {_named(old)} is named as in the reference and {verb}{more}; rename it if it is another",
-    )
+    if len(old) == 1:
+        said = f"{what} {_named(old)} is named as in the reference and is taken for it"
+    else:
+        said = f"{what} {_named(old)} are named as in the reference and are taken for those"
+    return joined, f"{said}{more}; rename what is another"
 
 
 def _named(names: list[str]) -> str:

@@ -15,6 +15,7 @@ from .labels import reference_labels
 from .query import Query
 
 LARGE_SHIFT = 2.0
+CONFUSION = ("label", "in_reference", "mapped", "n", "share", "n_unlike")
 
 
 def describe_reference(
@@ -78,8 +79,7 @@ def summarize(
     ``facts`` and ``n_unlike``, ``share_unlike``, ``shift_ratio`` (of the query's batches to the reference's,
     the largest of each); with labels of the reference ``n_unknown``, ``median_probability``; with labels of the
     query ``n_compared``, ``accuracy`` (nearest type), ``accuracy_called`` and ``share_called``, flags among
-    cells of a type that the reference has and has not (``unlike_known``, ``unlike_absent``), ``by_type``
-    and ``confusion``; ``sentences``.
+    cells of a type that the reference has and has not (``unlike_known``, ``unlike_absent``); ``sentences``.
     """
     shifts = batches.groupby("origin")["shift"].max()
     unlike = cells["mapped_unlike"].to_numpy(bool)
@@ -102,6 +102,39 @@ def summarize(
     return summary | {"sentences": [text for text in sentences if text]}
 
 
+def tabulate(cells: pd.DataFrame, labels: pd.Series | None, types: list[str]) -> pd.DataFrame:
+    """Own labels of the query against transferred ones.
+
+    Parameters
+    ----------
+    cells
+        ``mapped_…`` of each query cell.
+    labels
+        The query's own labels, or ``None``.
+    types
+        Labels of the reference.
+
+    Returns
+    -------
+    One row a pair that occurs: ``label``, ``in_reference``, ``mapped``, ``n``, ``share`` of the label's cells,
+    and ``n_unlike`` of the ``n`` that are flagged; no row where either has no labels.
+    """
+    if labels is None or not types:
+        return pd.DataFrame(columns=list(CONFUSION))
+    pairs = pd.DataFrame(
+        {
+            "label": labels.loc[cells.index].astype(str).to_numpy(),
+            "mapped": cells["mapped_cell_type"].astype(str).to_numpy(),
+            "unlike": cells["mapped_unlike"].to_numpy(bool),
+        }
+    )
+    counted = pairs.groupby(["label", "mapped"])["unlike"].agg(n="size", n_unlike="sum").reset_index()
+    counted["share"] = counted["n"] / counted.groupby("label")["n"].transform("sum")
+    counted["in_reference"] = counted["label"].isin(types)
+    ordered = counted.sort_values(["label", "n"], ascending=[True, False], kind="stable")
+    return ordered[list(CONFUSION)].reset_index(drop=True)
+
+
 def compare(cells: pd.DataFrame, labels: pd.Series, types: list[str]) -> dict[str, Any]:
     """Transferred against own labels of the query."""
     named = (labels != UNKNOWN).to_numpy()
@@ -111,7 +144,6 @@ def compare(cells: pd.DataFrame, labels: pd.Series, types: list[str]) -> dict[st
     is_called = known & (called != UNKNOWN)
     unlike = cells["mapped_unlike"].to_numpy(bool)
     absent = named & ~known
-    table = pd.crosstab(labels[named], called[named]) if named.any() else pd.DataFrame()
     return {
         "n_compared": int(known.sum()),
         "n_absent": int(absent.sum()),
@@ -120,22 +152,6 @@ def compare(cells: pd.DataFrame, labels: pd.Series, types: list[str]) -> dict[st
         "share_called": _share(called != UNKNOWN, known),
         "unlike_known": _share(unlike, known),
         "unlike_absent": _share(unlike, absent),
-        "by_type": [
-            {
-                "label": label,
-                "n": int((labels == label).sum()),
-                "in_reference": label in types,
-                "accuracy": _share(right, (labels == label).to_numpy()) if label in types else None,
-                "share_called": _share(called != UNKNOWN, (labels == label).to_numpy()),
-                "share_unlike": _share(unlike, (labels == label).to_numpy()),
-            }
-            for label in sorted(set(labels[named]))
-        ],
-        "confusion": [
-            {"label": str(label), "mapped": str(mapped), "n": int(n)}
-            for (label, mapped), n in table.stack().items()
-            if n
-        ],
     }
 
 

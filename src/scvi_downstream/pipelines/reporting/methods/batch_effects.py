@@ -49,9 +49,11 @@ def describe_batch_effects(study: StudyParameters, keys: Keys, graph: StudyGraph
 
 
 def _metrics(n_neighbors: int, keys: Keys) -> str:
-    within = ", batch ASW, BRAS [@rautenstrauch2025] and kBET inside labels"
-    labels = keys.label_key and keys.label_key != keys.batch_key
-    return (
-        f"Mixing was scored as in scib-metrics [@luecken2022] by kBET [@buttner2019] on {n_neighbors} neighbours, "
-        f"iLISI [@korsunsky2019], principal component regression{within if labels else ''}."
-    )
+    metrics = [
+        f"kBET [@buttner2019] on {n_neighbors} neighbours",
+        "iLISI [@korsunsky2019]",
+        "principal component regression",
+    ]
+    if keys.label_key and keys.label_key != keys.batch_key:
+        metrics += ["batch ASW", "BRAS [@rautenstrauch2025]", "kBET inside labels"]
+    return f"Mixing was scored as in scib-metrics [@luecken2022] by {listed(metrics)}."

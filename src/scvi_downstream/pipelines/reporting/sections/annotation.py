@@ -62,10 +62,43 @@ TRANSFER = (
         folded=True,
     ),
 )
+NAMING = (
+    Item(
+        dataset="cluster_names_figure",
+        caption="Markers of each type in each cluster, against random genes of the same expression; names are framed.",
+    ),
+    Item(
+        dataset="cluster_names",
+        caption="Names of the clusters by the marker table, and how clear they are.",
+        file=OUTPUT + "cluster_names.csv",
+        columns=names("cluster n_cells name best_type z fdr runner_up margin why_unknown genes"),
+    ),
+    Item(
+        dataset="marker_overlap",
+        caption="Genes that differential expression found in a cluster and the marker table lists.",
+        file=OUTPUT + "marker_overlap.csv",
+        groups=("cluster",),
+        folded=True,
+    ),
+    Item(
+        dataset="marker_scores",
+        caption="Score of every cluster for every type.",
+        file=OUTPUT + "marker_scores.csv",
+        groups=("cluster",),
+        order="z",
+        folded=True,
+    ),
+    Item(
+        dataset="naming_summary",
+        caption="What of the marker table was used.",
+        file=OUTPUT + "naming_summary.json",
+        folded=True,
+    ),
+)
 ANNOTATION = Section(
     "Cell types",
     "Labels transferred by three methods, scored on labelled cells that were held out, and names from marker genes.",
-    (*TRANSFER,),
+    (*TRANSFER, *NAMING),
 )
 REFERENCE_MAPPING = Section(
     "Reference mapping",
@@ -79,6 +112,12 @@ REFERENCE_MAPPING = Section(
             dataset="mapping_summary",
             caption="What was mapped, how sure the labels are, and how far they are true.",
             file=OUTPUT + "mapping_summary.json",
+            folded=True,
+        ),
+        Item(
+            dataset="mapping_confusion",
+            caption="The cells' own labels against those transferred.",
+            file=OUTPUT + "mapping_confusion.csv",
             folded=True,
         ),
         Item(

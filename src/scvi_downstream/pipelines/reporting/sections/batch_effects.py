@@ -13,7 +13,7 @@ BATCH_EFFECTS = Section(
         Item(
             dataset="batch_effects_figure",
             caption="How well the batch can be predicted, and how well batches mix, before the model, on the "
-            "latent of {primary} and in corrected expression.",
+            "latent of the primary model and in corrected expression.",
         ),
         Item(
             dataset="batch_effects",

@@ -22,8 +22,8 @@ FACTORS = Section(
         ),
         Item(
             dataset="{model}.factor_variance",
-            caption="Factors of {model}: their dimension, its sign, and the variance of decoded and of observed "
-            "expression that they explain.",
+            caption="Factors of each model with loadings: their dimension, its sign, and the variance of decoded "
+            "and of observed expression that they explain.",
             file=OUTPUT + "{model}/factor_variance.csv",
             folded=True,
         ),
@@ -41,6 +41,12 @@ FACTORS = Section(
                 "model dimension covariate kind unit n test rho r2 eta2 effect p p_adjusted follows"
             ),
             order="effect",
+            folded=True,
+        ),
+        Item(
+            dataset="factor_summary",
+            caption="What the dimensions follow, in words and numbers.",
+            file=OUTPUT + "factor_summary.json",
             folded=True,
         ),
     ),

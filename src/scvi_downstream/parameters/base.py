@@ -1,0 +1,43 @@
+"""What all options share, and the study's obs columns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+UNKNOWN = "unknown"
+
+
+class Options(BaseModel):
+    """Base of all options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Keys(Options):
+    """The obs columns and the layer that the user named; ``None`` where there is none."""
+
+    counts_layer: str | None = None
+    batch_key: str | None = None
+    label_key: str | None = None
+    sample_key: str | None = None
+    condition_key: str | None = None
+    categorical_covariates: tuple[str, ...] = ()
+    continuous_covariates: tuple[str, ...] = ()
+
+    @property
+    def categorical(self) -> dict[str, str]:
+        """Parameter name → obs column, for the categorical keys that are set."""
+        named = {
+            name: getattr(self, name)
+            for name in ("batch_key", "label_key", "sample_key", "condition_key")
+            if getattr(self, name)
+        }
+        return named | {
+            f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)
+        }

@@ -1,0 +1,65 @@
+"""The whole of a study's parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from scvi_downstream.parameters.analyses import (
+    AnnotationOptions,
+    BatchEffectOptions,
+    DeOptions,
+    FactorOptions,
+    ImputationOptions,
+    MetadataAnalysisOptions,
+    ReferenceMappingOptions,
+    ReportingOptions,
+)
+from scvi_downstream.parameters.base import STUDY_NAME, Accelerator, Options, Seed
+from scvi_downstream.parameters.models import (
+    ClusteringOptions,
+    ComparisonOptions,
+    EmbeddingOptions,
+    EvaluationOptions,
+    PreparationOptions,
+    TrainingOptions,
+)
+
+
+class StudyParameters(Options):
+    """The whole of ``conf/*/parameters*.yml`` after defaults, environment and ``--params``."""
+
+    study: Annotated[str, Field(pattern=STUDY_NAME)]
+    input: str
+    data_root: str = "data"
+    counts_layer: str | None = None
+    batch_key: str | None = None
+    label_key: str | None = None
+    sample_key: str | None = None
+    condition_key: str | None = None
+    categorical_covariates: tuple[str, ...] = ()
+    continuous_covariates: tuple[str, ...] = ()
+    metadata: str | None = None
+    marker_table: str | None = None
+    reference: str | None = None
+    reference_counts: str | None = None
+    seed: Seed = 0
+    accelerator: Accelerator = "auto"
+    primary: str
+    models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    sweep: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
+    training: TrainingOptions = TrainingOptions()
+    preparation: PreparationOptions = PreparationOptions()
+    embedding: EmbeddingOptions = EmbeddingOptions()
+    clustering: ClusteringOptions = ClusteringOptions()
+    de: DeOptions = DeOptions()
+    imputation: ImputationOptions = ImputationOptions()
+    evaluation: EvaluationOptions = EvaluationOptions()
+    comparison: ComparisonOptions = ComparisonOptions()
+    annotation: AnnotationOptions = AnnotationOptions()
+    reference_mapping: ReferenceMappingOptions = ReferenceMappingOptions()
+    factors: FactorOptions = FactorOptions()
+    batch_effects: BatchEffectOptions = BatchEffectOptions()
+    metadata_analysis: MetadataAnalysisOptions = MetadataAnalysisOptions()
+    reporting: ReportingOptions = ReportingOptions()

@@ -1,0 +1,197 @@
+"""The user's table of known marker genes, checked and found in the counts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.categories import text_of
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.parameters import UNKNOWN
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+COLUMNS = ("type", "gene", "sign")
+SIGNS = {
+    **dict.fromkeys(("+", "1", "+1", "positive", "pos", "up", ""), 1),
+    **dict.fromkeys(("-", "−", "–", "-1", "negative", "neg", "down"), -1),
+}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class KnownMarkers:
+    """Markers of each type that the counts hold.
+
+    Attributes
+    ----------
+    genes
+        One row a type and gene: ``type``, ``gene`` (as the table names it), ``name`` (in the counts),
+        ``position`` in var, and ``sign`` (1 or -1).
+    n_listed
+        Rows of the table.
+    missing
+        Genes of the table that are not in the counts.
+    left_out
+        Type → number of its genes in the counts, for types with too few.
+    """
+
+    genes: pd.DataFrame
+    n_listed: int
+    missing: tuple[str, ...]
+    left_out: dict[str, int]
+
+    @property
+    def types(self) -> list[str]:
+        """Types that are scored, in the order of the table."""
+        return list(dict.fromkeys(self.genes["type"]))
+
+    def log(self) -> None:
+        """Warn of genes that are not in the counts and of types that are left out."""
+        if self.missing:
+            shown = ", ".join(self.missing[:_SHOWN]) + (", …" if len(self.missing) > _SHOWN else "")
+            logger.warning(
+                "marker_table: %d of its genes are not in the counts: %s", len(self.missing), shown
+            )
+        for name, n_genes in self.left_out.items():
+            logger.warning(
+                "marker_table: type '%s' is left out, the counts hold %d of its genes", name, n_genes
+            )
+
+
+def find_markers(table: pd.DataFrame | None, counts: AnnData, min_genes: int) -> KnownMarkers:
+    """Check the table and find its genes by the names of the counts' genes or by their symbols.
+
+    Parameters
+    ----------
+    table
+        Columns ``type``, ``gene`` and, when there are genes that a type must lack, ``sign``; upper and lower
+        case of the columns' names do not matter.
+    counts
+        Raw counts; of several genes of one symbol the most abundant is taken.
+    min_genes
+        Genes that a type must have in the counts.
+
+    Raises
+    ------
+    InputError
+        A column is missing, a field is empty, a sign is none, a gene is listed twice for a type or with both
+        signs, no gene is in the counts, or every type has too few.
+    """
+    listed = _checked(table)
+    positions = _positions(listed["gene"], counts)
+    found = listed.assign(position=positions, name=counts.var_names.to_numpy()[positions])
+    found = found[positions >= 0]
+    missing = tuple(dict.fromkeys(listed["gene"][positions < 0]))
+    if found.empty:
+        raise InputError(_no_gene(listed["gene"], counts))
+    _refuse_repeats(found, "name")
+    n_genes = (
+        found.groupby("type", sort=False).size().reindex(list(dict.fromkeys(listed["type"])), fill_value=0)
+    )
+    left_out = {str(name): int(n) for name, n in n_genes[n_genes < min_genes].items()}
+    kept = found[~found["type"].isin(left_out)].reset_index(drop=True)
+    if kept.empty:
+        best = n_genes.idxmax()
+        raise InputError(
+            f"marker_table: no type has {min_genes} genes in the counts, the most has '{best}' "
+            f"({n_genes[best]}); list more genes, or lower annotation.markers.min_genes"
+        )
+    return KnownMarkers(kept, len(listed), missing, left_out)
+
+
+def _checked(table: pd.DataFrame | None) -> pd.DataFrame:
+    if table is None:
+        raise InputError("marker_table is not set; give a CSV with the columns type, gene and sign")
+    named = table.reset_index() if table.index.name is not None else table
+    by_lower = {str(column).strip().lower(): column for column in reversed(list(named.columns))}
+    seen = ", ".join(f"'{column}'" for column in named.columns) or "none"
+    for column in ("type", "gene"):
+        if column not in by_lower:
+            raise InputError(f"marker_table has no column '{column}'; it has {seen}, and needs type and gene")
+    listed = pd.DataFrame({name: named[by_lower[name]] for name in COLUMNS if name in by_lower})
+    for column in ("type", "gene"):
+        texts = listed[column].map(_text)
+        if (texts == "").any():
+            row = int(np.argmax((texts == "").to_numpy())) + 2
+            raise InputError(f"marker_table: the column '{column}' is empty in line {row}")
+        listed[column] = texts
+    if listed.empty:
+        raise InputError("marker_table holds no line but its header; list markers of each type")
+    if (listed["type"].str.lower() == UNKNOWN).any():
+        raise InputError(
+            f"marker_table: '{UNKNOWN}' cannot be a type, it is the name of clusters without one"
+        )
+    listed["sign"] = _signs(listed["sign"]) if "sign" in listed else 1
+    _refuse_repeats(listed, "gene")
+    return listed
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else text_of(value)
+
+
+def _signs(column: pd.Series) -> pd.Series:
+    texts = column.map(_text).str.lower()
+    unknown = ~texts.isin(SIGNS)
+    if unknown.any():
+        row = int(np.argmax(unknown.to_numpy()))
+        raise InputError(
+            f"marker_table: the sign '{column.iloc[row]}' in line {row + 2} is none of +, -, 1, -1, positive, "
+            "negative, up, down"
+        )
+    return texts.map(SIGNS).astype(int)
+
+
+def _refuse_repeats(listed: pd.DataFrame, gene: str) -> None:
+    repeated = listed[listed.duplicated(["type", gene], keep=False)]
+    if repeated.empty:
+        return
+    first = repeated.iloc[0]
+    same = repeated[(repeated["type"] == first["type"]) & (repeated[gene] == first[gene])]
+    names = " and ".join(dict.fromkeys(f"'{name}'" for name in same["gene"]))
+    how = "with both signs" if len(set(same["sign"])) > 1 else f"{len(same)} times"
+    raise InputError(
+        f"marker_table lists {names} {how} for the type '{first['type']}'"
+        + (
+            f" (one gene of the counts, '{first[gene]}')"
+            if gene == "name" and len(set(same["gene"])) > 1
+            else ""
+        )
+        + "; keep one line"
+    )
+
+
+def _positions(genes: pd.Series, counts: AnnData) -> np.ndarray:
+    """Position in var by name, else by symbol; -1: not there."""
+    positions = counts.var_names.get_indexer(genes)
+    if "symbol" in counts.var and (positions < 0).any():
+        totals = np.asarray(counts.X.sum(axis=0)).ravel()
+        order = np.argsort(-totals, kind="stable")
+        symbols = pd.Index(counts.var["symbol"].astype(str).to_numpy()[order])
+        first = ~symbols.duplicated()
+        by_symbol = symbols[first].get_indexer(genes)
+        known = np.append(order[first], -1)[by_symbol]
+        positions = np.where(positions < 0, known, positions)
+    return positions
+
+
+def _no_gene(genes: pd.Series, counts: AnnData) -> str:
+    names = counts.var_names.astype(str)
+    in_other_case = set(genes.str.lower()) & set(names.str.lower())
+    hint = (
+        f"; {len(in_other_case)} are when upper and lower case do not count, as for another species"
+        if in_other_case
+        else closest(genes.iloc[0], names)
+    )
+    return (
+        f"none of the {genes.nunique()} genes of marker_table, such as '{genes.iloc[0]}', is in the counts, "
+        f"whose genes are named like '{names[0]}'{hint}; name the genes as the counts do, or keep symbols in "
+        "a var column (preparation.gene_symbols)"
+    )
