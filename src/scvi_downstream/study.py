@@ -18,7 +18,7 @@ from scvi_downstream.parameters import Keys, Options, StudyParameters, TrainingO
 DEMO = "pbmc68k"
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
-_RESERVED = ("pca", "harmony", "keys", "unintegrated")
+_RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped")
 
 
 def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,12 +24,13 @@ _FOR_PEOPLE = {
     "factors": "genes of the latent factors",
     "factor_associations": "what latent dimensions follow",
     "batch_effects": "batch structure before and after",
-    "composition_tests": "composition by condition",
+    "composition_tests": "composition by metadata",
     "metadata_genes": "expression by metadata",
     "expression": "denoised expression",
 }
 
 
+_MAY_BE_EMPTY = ("composition_tests", "metadata_genes")
 # Summaries whose first sentence is worth a line.
 _SPEAKING = {
     "annotation_scores": "Cell types",
@@ -63,7 +64,7 @@ def run_summary(
         f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
     ]
     for name, what in _FOR_PEOPLE.items():
-        if name in written:
+        if name in written and not _is_empty(name, catalog):
             lines.append(f"  {what:<52} {_short(stored_at(catalog, name))}")
     lines += _findings(written, catalog)
     lines += [
@@ -71,6 +72,11 @@ def run_summary(
         "",
     ]
     return "\n".join(lines)
+
+
+def _is_empty(name: str, catalog: DataCatalog) -> bool:
+    """Whether a table that an analysis may leave without rows has none."""
+    return name in _MAY_BE_EMPTY and not len(catalog[name].load())
 
 
 def stored_at(catalog: DataCatalog, name: str) -> Path:

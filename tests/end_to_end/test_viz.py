@@ -22,7 +22,7 @@ def graph(study_run: Any, kedro: Any, tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(PROJECT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", project)
     parameters = project / "conf" / "base" / "parameters.yml"
-    text = parameters.read_text().replace("study: pbmc68k ", "study: test ")
+    text = parameters.read_text().replace("study: null ", "study: test ")
     parameters.write_text(text.replace("data_root: data ", f"data_root: {study_run.data_root} "))
     done = kedro("viz", "build", "--include-previews", tracking_uri=study_run.tracking_uri, cwd=project)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

@@ -145,7 +145,9 @@ def test_mapped_model_opens_in_scvi_tools_alone(tmp_path: Path) -> None:
 
 def test_a_family_without_surgery_is_refused(tmp_path: Path) -> None:
     reference = save("LinearSCVI", {"batch_key": "batch"}, {}, tmp_path)
-    with pytest.raises(InputError, match=r"LinearSCVI model.*name a reference of the family SCVI, SCANVI or DRVI"):
+    with pytest.raises(
+        InputError, match=r"LinearSCVI model.*name a reference of the family SCVI, SCANVI or DRVI"
+    ):
         query_model(reference, query({}))
 
 

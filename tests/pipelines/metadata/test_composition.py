@@ -107,13 +107,13 @@ def test_without_samples_there_is_a_table_by_condition_and_no_test(
     table = nodes.tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
     assert set(table["sample"]) == {"control", "treated"}
     annotations = paired_counts.obs[["condition"]]
-    assert nodes.test_composition(table, annotations, paired_counts, keys, paired_options).empty
+    assert nodes.compare_composition(table, annotations, paired_counts, keys, paired_options).empty
 
 
 def test_planted_type_changes_between_pairs(paired_counts, paired_clusters, paired_keys, paired_options):
     table = nodes.tabulate_composition(paired_counts, paired_clusters, paired_keys, paired_options)
     annotations = paired_counts.obs[["condition", "age"]]
-    tests = nodes.test_composition(table, annotations, paired_counts, paired_keys, paired_options)
+    tests = nodes.compare_composition(table, annotations, paired_counts, paired_keys, paired_options)
     condition = tests[tests["column"] == "condition"]
     assert condition["group"].iloc[0] == "B"
     assert condition["p_adjusted"].iloc[0] < 0.01

@@ -13,7 +13,7 @@ OF_SCORE = {f"g{i}" for i in range(140, 150)}
 @pytest.fixture(scope="module")
 def genes(paired_counts, paired_clusters, paired_keys, paired_options) -> pd.DataFrame:
     annotations = paired_counts.obs[["condition", "score", "age", "donor"]]
-    return nodes.test_expression(paired_counts, paired_clusters, annotations, paired_keys, paired_options)
+    return nodes.compare_expression(paired_counts, paired_clusters, annotations, paired_keys, paired_options)
 
 
 def test_planted_genes_of_the_condition_lead_everywhere(genes):
@@ -47,18 +47,18 @@ def test_categories_of_cells_are_compared_with_the_rest(
     paired_counts, paired_clusters, paired_keys, paired_options
 ):
     phase = pd.cut(paired_counts.obs["score"] % 3, 3, labels=["G1", "G2M", "S"])
-    found = nodes.test_expression(
+    found = nodes.compare_expression(
         paired_counts, paired_clusters, pd.DataFrame({"phase": phase}), paired_keys, paired_options
     )
     assert list(found["contrast"].unique()) == ["G1 vs rest", "G2M vs rest", "S vs rest"]
     two = pd.DataFrame({"high": (phase == "S").astype(str).astype("category")})
-    found = nodes.test_expression(paired_counts, paired_clusters, two, paired_keys, paired_options)
+    found = nodes.compare_expression(paired_counts, paired_clusters, two, paired_keys, paired_options)
     assert list(found["contrast"].unique()) == ["True vs False"]
 
 
 def test_without_samples_everything_is_tested_on_cells(paired_counts, paired_clusters, paired_options):
     keys = Keys(condition_key="condition", label_key="cell_type")
-    found = nodes.test_expression(
+    found = nodes.compare_expression(
         paired_counts, paired_clusters, paired_counts.obs[["condition"]], keys, paired_options
     )
     assert set(found["unit"]) == {"cell"}
@@ -67,7 +67,7 @@ def test_without_samples_everything_is_tested_on_cells(paired_counts, paired_clu
 
 def test_too_few_samples_give_an_empty_table(paired_counts, paired_clusters, paired_keys):
     options = MetadataAnalysisOptions(min_samples_per_group=7, block_key="donor")
-    found = nodes.test_expression(
+    found = nodes.compare_expression(
         paired_counts, paired_clusters, paired_counts.obs[["condition"]], paired_keys, options
     )
     assert found.empty

@@ -16,8 +16,8 @@ def run(paired_counts, paired_clusters, paired_options):
         )
         associations = nodes.associate_annotations(latent, annotations, paired_counts, keys, paired_options)
         table = nodes.tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
-        tests = nodes.test_composition(table, annotations, paired_counts, keys, paired_options)
-        genes = nodes.test_expression(paired_counts, paired_clusters, annotations, keys, paired_options)
+        tests = nodes.compare_composition(table, annotations, paired_counts, keys, paired_options)
+        genes = nodes.compare_expression(paired_counts, paired_clusters, annotations, keys, paired_options)
         return nodes.summarize_metadata(
             columns, join, associations, tests, genes, keys, paired_options
         ), associations

@@ -28,6 +28,8 @@ else:  # Kedro resolves the annotations, and importing anndata for that would sl
 
 __all__ = [
     "associate_annotations",
+    "compare_composition",
+    "compare_expression",
     "join_annotations",
     "plot_composition",
     "plot_metadata",
@@ -35,8 +37,6 @@ __all__ = [
     "plot_metadata_genes",
     "summarize_metadata",
     "tabulate_composition",
-    "test_composition",
-    "test_expression",
 ]
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def tabulate_composition(
     return composition.tabulate(composition.find_groups(counts, clusters, keys, options), units)
 
 
-def test_composition(
+def compare_composition(
     composition_table: pd.DataFrame,
     annotations: pd.DataFrame,
     counts: AnnData,
@@ -123,7 +123,7 @@ def test_composition(
     return composition.compare_composition(composition_table, columns.values(), samples, options)
 
 
-def test_expression(
+def compare_expression(
     counts: AnnData,
     clusters: pd.DataFrame,
     annotations: pd.DataFrame,

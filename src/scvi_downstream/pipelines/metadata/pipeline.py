@@ -4,6 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from .nodes import (
     associate_annotations,
+    compare_composition,
+    compare_expression,
     join_annotations,
     plot_composition,
     plot_metadata,
@@ -11,8 +13,6 @@ from .nodes import (
     plot_metadata_genes,
     summarize_metadata,
     tabulate_composition,
-    test_composition,
-    test_expression,
 )
 
 
@@ -39,16 +39,16 @@ def create_pipeline() -> Pipeline:
                 name="tabulate_composition",
             ),
             Node(
-                test_composition,
+                compare_composition,
                 ["composition", "annotations", "counts", "params:keys", "params:metadata_analysis"],
                 "composition_tests",
-                name="test_composition",
+                name="compare_composition",
             ),
             Node(
-                test_expression,
+                compare_expression,
                 ["counts", "clusters", "annotations", "params:keys", "params:metadata_analysis"],
                 "metadata_genes",
-                name="test_expression",
+                name="compare_expression",
             ),
             Node(
                 summarize_metadata,

@@ -1,0 +1,61 @@
+"""Interferon-treated and control cells of eight donors (Kang et al. 2018): what is known to change leads the list."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scvi_downstream.parameters import Keys, MetadataAnalysisOptions, PreparationOptions
+from scvi_downstream.pipelines.metadata import nodes
+
+DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
+FILE = DATA / "kang_ifnb.h5ad"
+INTERFERON = {"ISG15", "ISG20", "IFI6", "IFIT1", "IFIT2", "IFIT3", "LY6E", "OAS1", "RSAD2", "IRF7", "MX1"}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not in {DATA} (set SCVI_DOWNSTREAM_DATA)"),
+]
+KEYS = Keys(sample_key="sample", condition_key="condition", label_key="cell_type_transferred")
+OPTIONS = MetadataAnalysisOptions(block_key="donor")
+
+
+@pytest.fixture(scope="module")
+def counts():
+    import anndata
+
+    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+
+    cells = anndata.read_h5ad(FILE)
+    cells.obs["sample"] = cells.obs["donor"].astype(str) + "_" + cells.obs["condition"].astype(str)
+    return prepare_counts(cells, None, KEYS, PreparationOptions())[0]
+
+
+def genes_by(counts, condition: pd.Series) -> pd.DataFrame:
+    changed = counts.copy()
+    changed.obs["condition"] = pd.Categorical(condition)
+    changed.obs["sample"] = pd.Categorical(changed.obs["donor"].astype(str) + "_" + condition.astype(str))
+    annotations, _, _ = nodes.join_annotations(changed, None, KEYS, PreparationOptions(), OPTIONS)
+    clusters = pd.DataFrame({"leiden": changed.obs["cell_type_transferred"]}, index=changed.obs_names)
+    genes = nodes.compare_expression(changed, clusters, annotations, KEYS, OPTIONS)
+    return genes[genes["group"] == "all"]
+
+
+def test_interferon_genes_lead_with_donors_as_replicates(counts) -> None:
+    genes = genes_by(counts, counts.obs["condition"])
+    called = genes[genes["p_adjusted"] <= OPTIONS.fdr]
+    assert (genes["unit"] == "sample").all()
+    assert len(called) > 200
+    assert len(INTERFERON & set(genes["gene"].head(15))) >= 6
+    response = genes.set_index("gene").loc[sorted(INTERFERON & set(genes["gene"]))]
+    assert (response["effect"] > 2).all()
+
+
+def test_cells_divided_at_random_give_no_genes(counts) -> None:
+    halves = np.random.default_rng(0).permuted(np.resize(["ctrl", "stim"], counts.n_obs))
+    genes = genes_by(counts, pd.Series(halves, index=counts.obs_names))
+    assert (genes["p_adjusted"] <= OPTIONS.fdr).sum() <= 2
+    assert 0.02 < (genes["p"] <= 0.05).mean() < 0.09
