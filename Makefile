@@ -26,13 +26,13 @@ run: $(READY)  ## analyse 700 real PBMCs and say where the results are
 	@$(BIN)/kedro run
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## format, lint, types, quick tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --fix .

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from scvi_downstream.models import SavedModel
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers share out files, and all end-to-end tests as one: they look at one run of the whole graph."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "end_to_end" else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def keys() -> Keys:
     """Keys of the demonstration."""

@@ -46,6 +46,7 @@ def refusal(model: str | Path | None, counts: str | Path | None = None) -> str:
     return str(raised.value.__cause__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["atlas", "atlas/model.pt", "named", "named/first_model.pt"])
 def test_model_of_scvi_tools_with_the_counts_beside_it(saved: Path, named: str) -> None:
     reference = ReferenceDataset(model=str(saved / named)).load()
@@ -54,6 +55,7 @@ def test_model_of_scvi_tools_with_the_counts_beside_it(saved: Path, named: str) 
     assert reference.name == Path(named).parts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["06_models/plates/scvi/fitted", "06_models/plates/scvi"])
 def test_model_of_this_project_with_the_counts_of_its_study(saved: Path, tmp_path: Path, named: str) -> None:
     folder = tmp_path / "06_models" / "plates" / "scvi" / "fitted"
@@ -69,12 +71,14 @@ def test_model_of_this_project_with_the_counts_of_its_study(saved: Path, tmp_pat
     assert reference.counts.n_obs == 40
 
 
+@pytest.mark.slow
 def test_counts_that_are_named_come_first(saved: Path, tmp_path: Path) -> None:
     anndata.read_h5ad(saved / "atlas" / "adata.h5ad")[:7].copy().write_h5ad(tmp_path / "cells.h5ad")
     dataset = ReferenceDataset(model=str(saved / "atlas"), counts=str(tmp_path / "cells.h5ad"))
     assert dataset.load().counts.n_obs == 7
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said(saved: Path, tmp_path: Path) -> None:
     assert "give the folder of a saved model, --params reference=" in refusal(None)
     assert "the closest is 'atlas'" in refusal(saved / "atlass")
@@ -102,6 +106,7 @@ def _twins(saved: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_read_only_and_previewed_without_its_counts(saved: Path) -> None:
     dataset = ReferenceDataset(model=str(saved / "atlas"))
     with pytest.raises(DatasetError, match="read only"):

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # In a process of its own, where no memory that other tests have freed is waiting to be used again.
 SCRIPT = """
 import time
@@ -16,6 +18,7 @@ print(meter.seconds, meter.peak_memory_mb - before.peak_memory_mb)
 """
 
 
+@pytest.mark.slow
 def test_measures_seconds_and_the_peak_of_memory() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     seconds, megabytes = map(float, done.stdout.split())

@@ -17,6 +17,8 @@ from scvi_downstream.errors import InputError
 from scvi_downstream.models.saved import SavedModel, model_class_of
 from scvi_downstream.models.surgery import n_new_weights, query_model
 
+pytestmark = pytest.mark.slow
+
 N_GENES = 25
 SETUPS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "defaults": ("SCVI", {"batch_key": "batch"}, {}),

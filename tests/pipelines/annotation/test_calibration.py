@@ -6,6 +6,7 @@ import pytest
 
 from scvi_downstream.pipelines.annotation.calibration import (
     calibrate,
+    calibrate_mean,
     calibration_error,
     calibration_error_interval,
     error_of_exact_probabilities,
@@ -100,3 +101,15 @@ def test_intervals_are_those_of_scipy(right, n):
 
     theirs = binomtest(right, n).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson_interval(right, n), (theirs.low, theirs.high), atol=1e-12)
+
+
+def test_no_probability_of_a_held_out_cell_depends_on_the_truth_of_its_half():
+    probabilities, truth = exact(200)
+    tables = [pd.DataFrame(temper(probabilities, temperature)) for temperature in (0.5, 2.0)]
+    held_out = np.arange(100)
+    halves = halves_of(truth[:100], seed=0)
+    first, _ = calibrate_mean(tables, held_out, truth[:100], halves)
+    changed = np.where(halves == 0, (truth[:100] + 1) % 4, truth[:100])
+    second, _ = calibrate_mean(tables, held_out, changed, halves)
+    np.testing.assert_array_equal(first.iloc[held_out[halves == 0]], second.iloc[held_out[halves == 0]])
+    assert not np.allclose(first.iloc[held_out[halves == 1]], second.iloc[held_out[halves == 1]])

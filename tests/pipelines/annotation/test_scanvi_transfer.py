@@ -164,6 +164,7 @@ def test_it_starts_from_an_scvi_and_anew_from_models_that_saw_labels(
     assert table.shape[0] == 700
 
 
+@pytest.mark.slow
 def test_a_label_column_is_added_to_a_new_obs_only(pbmc_counts: AnnData) -> None:
     labels = pd.Series(pd.Categorical(["x"] * 699 + [None]), index=pbmc_counts.obs_names)
     labelled = with_label_column(pbmc_counts, labels)

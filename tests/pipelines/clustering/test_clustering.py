@@ -72,6 +72,7 @@ def test_planted_groups_are_found_by_all_three_methods(clustered: tuple[pd.DataF
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_cells", "n_dims", "seed"), [(300, 2, 0), (500, 5, 1), (700, 10, 2), (700, 10, 3), (400, 30, 4)]
 )

@@ -7,6 +7,7 @@ import pytest
 from scvi_downstream.errors import InputError
 from scvi_downstream.parameters import Keys
 from scvi_downstream.pipelines.reference_mapping.genes import match_genes
+from scvi_downstream.pipelines.reference_mapping.mapping import check_reference
 from scvi_downstream.pipelines.reference_mapping.query import Query, build_query
 
 from .conftest import categories
@@ -97,3 +98,9 @@ def test_cells_of_the_reference_itself_are_noticed(reference, counts) -> None:
         "10 of the 10 cells have the names of cells of the reference" in n
         for n in build(reference, counts).notes
     )
+
+
+def test_counts_of_the_reference_with_a_gene_twice_are_refused(reference):
+    reference.counts.var_names = ["g0", "g0", *reference.counts.var_names[2:]]
+    with pytest.raises(InputError, match="hold 1 gene names more than once, such as 'g0'"):
+        check_reference(reference)

@@ -5,6 +5,8 @@ Guo et al. (2017), arXiv:1706.04599.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -88,6 +90,38 @@ def calibrate(
         other_temperature = fit_temperature(values[others], truth[halves != half])
         tempered[cells] = temper(values[cells], other_temperature)
     return pd.DataFrame(tempered, index=probabilities.index, columns=probabilities.columns), temperature
+
+
+def calibrate_mean(
+    tables: Sequence[pd.DataFrame], held_out: np.ndarray, truth: np.ndarray, halves: np.ndarray
+) -> tuple[pd.DataFrame, float]:
+    """Tempered mean of tempered tables; no temperature of a held-out cell, of either step, has seen its half.
+
+    Parameters
+    ----------
+    tables
+        Each `n_cells` × types.
+    held_out, truth, halves
+        As in :func:`calibrate`.
+
+    Returns
+    -------
+    `n_cells` × types, and the temperature of the mean of all held-out cells.
+    """
+    values = [table.to_numpy(dtype=float) for table in tables]
+
+    def fitted_on(seen: np.ndarray) -> tuple[np.ndarray, float]:
+        tempered = [temper(table, fit_temperature(table[held_out[seen]], truth[seen])) for table in values]
+        mean = np.mean(tempered, axis=0)
+        temperature = fit_temperature(mean[held_out[seen]], truth[seen])
+        return temper(mean, temperature), temperature
+
+    result, temperature = fitted_on(np.ones(len(held_out), dtype=bool))
+    for half in (0, 1):
+        cells = held_out[halves == half]
+        result[cells] = fitted_on(halves != half)[0][cells]
+    first = tables[0]
+    return pd.DataFrame(result, index=first.index, columns=first.columns), temperature
 
 
 def bin_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.parameters import UNKNOWN, AnnotationOptions
 
-from .calibration import FEWEST_TO_CALIBRATE, calibrate, halves_of
+from .calibration import FEWEST_TO_CALIBRATE, calibrate, calibrate_mean, halves_of
 from .label_split import GIVEN, HELD_OUT
 from .scores import BY_TYPE_COLUMNS, CALIBRATION_COLUMNS, CONFUSION_COLUMNS, score_methods
 from .unlike import unlike_labelled
@@ -76,7 +76,9 @@ def find_consensus(
     mean = np.mean([table.to_numpy() for table in probabilities.values()], axis=0)
     raw[CONSENSUS] = probabilities[CONSENSUS] = pd.DataFrame(mean, index=label_split.index, columns=types)
     if calibrated:
-        probabilities[CONSENSUS], temperatures[CONSENSUS] = calibrate(raw[CONSENSUS], held_out, truth, halves)
+        probabilities[CONSENSUS], temperatures[CONSENSUS] = calibrate_mean(
+            list(tables.values()), held_out, truth, halves
+        )
     scores: dict[str, dict[str, Any]] = {}
     by_type, confusion, reliability = (
         pd.DataFrame(columns=list(columns))

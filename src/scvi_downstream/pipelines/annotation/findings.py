@@ -107,7 +107,8 @@ def _accuracy(numbers: dict[str, Any], options: AnnotationOptions) -> str:
         f"{numbers['n_types']} types their label (95% interval {score['accuracy_low']:.1%} to "
         f"{score['accuracy_high']:.1%}, macro F1 {score['macro_f1']:.2f}); {called}, and its probabilities are "
         f"off by {score['ece']:.3f} on average (expected calibration error; exact ones would show "
-        f"{score['ece_if_exact']:.3f} on as many cells)."
+        f"{score['ece_if_exact']:.3f} on as many cells). The held-out cells are of the same samples and batches as the "
+        "labelled ones; of cells from elsewhere expect less."
     )
 
 

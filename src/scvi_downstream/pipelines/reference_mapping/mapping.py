@@ -149,7 +149,13 @@ def _reference_genes(reference: Reference) -> AnnData:
             f"the model of the reference {reference.name} was fitted on the layer '{layer}', which its counts "
             "do not hold; name the right file, --params reference_counts=…"
         )
-    positions = reference.counts.var_names.get_indexer(reference.model.genes)
+    names = reference.counts.var_names
+    if len(twice := names[names.duplicated()]):
+        raise InputError(
+            f"the counts of the reference {reference.name} hold {len(twice):,} gene names more than once, such as "
+            f"'{twice[0]}'; give every gene its own name, for example with AnnData.var_names_make_unique()"
+        )
+    positions = names.get_indexer(reference.model.genes)
     if (positions < 0).any():
         missing = reference.model.genes[positions < 0]
         raise InputError(
