@@ -107,6 +107,11 @@ def test_a_study_without_a_name_is_called_after_its_input(source: str, study: st
     assert load(input=source, study="mine")["study"] == "mine"
 
 
+def test_columns_can_be_listed_on_the_command_line() -> None:
+    assert load(metadata_analysis={"columns": "age;sex"})["metadata_analysis"]["columns"] == ["age", "sex"]
+    assert load(continuous_covariates="percent_mito")["continuous_covariates"] == ["percent_mito"]
+
+
 def test_unknown_environment_is_named() -> None:
     with pytest.raises(InputError, match="no environment 'nowhere'"):
         load_parameters(PROJECT, "nowhere")

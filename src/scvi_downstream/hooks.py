@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import MemoryDataset
 
+from scvi_downstream.datasets.user_paths import user_path
 from scvi_downstream.errors import InputError
 from scvi_downstream.graph import CurrentStudy, study_graph
 from scvi_downstream.progress import QUIET_SECONDS, duration
@@ -37,6 +38,7 @@ _SUMMARIES = {
     "batch_summary": "batch",
     "metadata_summary": "metadata",
 }
+_USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")
 
 
@@ -69,6 +71,11 @@ class StudyHooks:
         parameters = CurrentStudy.parameters or {}
         for name, reason in study_graph(parameters).left_out.items():
             logger.info("%s is left out: %s", name, reason)
+        for name in _USER_PATHS:
+            if parameters.get(name) and not user_path(str(parameters[name])).exists():
+                raise InputError(
+                    f"{name} '{parameters[name]}' does not exist: no {user_path(str(parameters[name]))}"
+                )
         root = Path(run_params["project_path"]) / parameters["data_root"]
         for layer in _LAYERS:
             _check_writable(root / layer / parameters["study"])

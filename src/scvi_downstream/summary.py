@@ -67,10 +67,12 @@ def run_summary(
         if name in written and not _is_empty(name, catalog):
             lines.append(f"  {what:<52} {_short(stored_at(catalog, name))}")
     lines += _findings(written, catalog)
-    lines += [
-        "Next: open the report; `make ui` compares the models in MLflow; `make viz` shows the pipeline.",
-        "",
-    ]
+    first = (
+        "open the report"
+        if "report" in written
+        else "`kedro run --pipelines reporting` joins it to the report"
+    )
+    lines += [f"Next: {first}; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
     return "\n".join(lines)
 
 

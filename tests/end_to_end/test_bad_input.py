@@ -66,6 +66,8 @@ def test_good_cells_pass(run: Any, tmp_path: Path) -> None:
     ("params", "words"),
     [
         ({"input": "nowhere/cells.h5ad"}, ["nowhere/cells.h5ad"]),
+        ({"reference": "nowhere/scvi"}, ["reference 'nowhere/scvi' does not exist"]),
+        ({"marker_table": "no.csv"}, ["marker_table 'no.csv' does not exist"]),
         ({"inptu": "cells.h5ad"}, ["inptu", "the closest is 'input'"]),
         ({"batch_kye": "donor"}, ["batch_kye", "the closest is 'batch_key'"]),
         ({"models.scvi.family": "scVI"}, ["models.scvi.family 'scVI'", "the closest is 'SCVI'"]),

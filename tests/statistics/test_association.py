@@ -100,6 +100,36 @@ def test_null_p_values_are_uniform_on_cells_and_on_samples() -> None:
     assert (associate(values, covariates[["age0", "sex0"]])["p_adjusted"] < 0.05).mean() > 0.5
 
 
+def test_certain_tests_on_cells_do_not_lift_chance_ones_on_samples() -> None:
+    values = _values(400, 6)
+    donor = pd.Series(np.repeat(np.arange(10), 40), index=values.index, name="donor")
+    values += np.random.default_rng(3).normal(size=(10, 6))[donor]
+    by_cell = (values + 0.1 * np.random.default_rng(4).normal(size=values.shape)).add_prefix("x_")
+    ages = pd.DataFrame(np.random.default_rng(5).normal(size=(10, 5))).add_prefix("age")
+    by_donor = ages.iloc[donor].set_axis(values.index)
+    alone = associate(values, by_donor, donor)
+    together = associate(values, by_cell.join(by_donor), donor).query("unit == 'sample'")
+    np.testing.assert_array_equal(together["p_adjusted"], alone["p_adjusted"])
+
+
+def test_what_varies_within_samples_is_tested_on_their_parts() -> None:
+    values = _values(240, 2)
+    donor = pd.Series(np.repeat(np.arange(6), 40), index=values.index, name="donor")
+    treated = np.arange(240) // 20 % 2
+    parts = donor.astype(str) + "_" + treated.astype(str)
+    covariates = pd.DataFrame(
+        {
+            "treated": treated.astype(str),
+            "age": np.arange(6.0)[donor],
+            "depth": values["latent_1"],
+            "donor": donor,
+        }
+    )
+    units = associate(values, covariates, donor, parts).drop_duplicates("covariate").set_index("covariate")
+    assert units["n"].to_dict() == {"treated": 12, "age": 6, "depth": 240, "donor": 240}
+    assert units["unit"].tolist() == ["sample", "sample", "cell", "cell"]
+
+
 def test_planted_associations_are_found() -> None:
     values = _values(200, 5)
     random = np.random.default_rng(2)

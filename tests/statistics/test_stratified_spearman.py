@@ -72,6 +72,21 @@ def test_differences_between_samples_alone_give_uniform_p_values_and_planted_gen
     assert (naive["x"]["p"][5:] < 0.05).mean() > 0.5
 
 
+def test_strata_that_cannot_tell_do_not_count():
+    rng = np.random.default_rng(3)
+    strata = np.repeat(np.arange(10), 30)
+    varies = strata == 0
+    counts = rng.poisson(5, (300, 3)).astype(float)
+    counts[varies, 0] = np.arange(30)
+    counts[:, 2] *= varies
+    covariates = pd.DataFrame({"one": np.where(varies, counts[:, 0], 4), "all": rng.normal(size=300)})
+    found = stratified_spearman(sparse.csr_matrix(counts), covariates, strata)
+    inside = stratified_spearman(sparse.csr_matrix(counts[varies]), covariates[varies], strata[varies])
+    np.testing.assert_allclose(found["one"]["rho"].iloc[0], 1)
+    pd.testing.assert_frame_equal(found["one"], inside["one"])
+    pd.testing.assert_series_equal(found["all"].iloc[2], inside["all"].iloc[2])
+
+
 def test_what_does_not_vary_has_no_p_value():
     found = stratified_spearman(
         sparse.csr_matrix(np.array([[0.0, 1], [0, 1], [0, 3], [0, 1]])),

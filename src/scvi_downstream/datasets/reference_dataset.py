@@ -155,9 +155,9 @@ def find_counts(model: SavedModel) -> Path:
     of_study = _counts_of_study(model.save_dir)
     if of_study is not None and of_study.is_file():
         return of_study
-    where = f" nor {of_study}" if of_study is not None else ""
+    looked = f"{beside}, {of_study}" if of_study is not None else str(beside)
     raise InputError(
-        f"the counts that {model.save_dir} was fitted on are neither {beside}{where}; "
+        f"the counts that {model.save_dir} was fitted on are not where they should be ({looked}); "
         "name their file, --params reference_counts=…, or save the model again with save_anndata=True"
     )
 

@@ -115,7 +115,7 @@ class BatchEffectOptions(Options):
     corrected: bool = True
     n_samples: PositiveInt = 1
     top_genes: PositiveInt = 20
-    fdr: Share = 0.05
+    fdr: Annotated[float, Field(ge=0.001, lt=1)] = 0.05
 
 
 class MetadataAnalysisOptions(Options):

@@ -60,6 +60,8 @@ def _draw_classifier(axes: Axes, rows: list[pd.Series], classifier: str, title: 
         mean, auc = row[f"{classifier}_null_mean"], row[f"{classifier}_auc"]
         axes.bar(position, high - low, 0.62, bottom=low, color="#DDDDDD")
         axes.plot([position - 0.31, position + 0.31], [mean, mean], color="#666666", lw=1)
+        if np.isnan(auc):
+            continue
         axes.scatter(position, auc, s=55, color=COLORS[str(row.name)], zorder=3)
         axes.annotate(
             f"{auc:.2f}\np = {_short(row[f'{classifier}_p'])}",
@@ -74,7 +76,7 @@ def _draw_classifier(axes: Axes, rows: list[pd.Series], classifier: str, title: 
     axes.set(
         title=f"{title}\ngrey: null, 5–95 %",
         ylabel="macro AUC of the batch",
-        ylim=(min(0.4, *np.subtract(lows, 0.05)), 1.04),
+        ylim=(np.nanmin([0.4, *np.subtract(lows, 0.05)]), 1.04),
         xlim=(-0.6, len(rows) - 0.4),
     )
     _name_stages(axes, rows)

@@ -32,7 +32,10 @@ def plot_batch_genes(batch_genes: pd.DataFrame, options: BatchEffectOptions) -> 
     """
     table = batch_genes.dropna(subset=["batch_variance"])
     if table.empty or table["batch_f"].isna().all():
-        return empty_figure("No gene can be tested for the batch: batches and biology cannot be told apart.")
+        return empty_figure(
+            "No gene can be tested for the batch: batches and biology cannot be told apart, or too few samples "
+            "are left."
+        )
     top = table.head(options.top_genes)
     figure = new_figure(10.5, max(4.2, 0.21 * len(top) + 1.4))
     leading, everyone = figure.subplots(1, 2, width_ratios=(1.1, 1))

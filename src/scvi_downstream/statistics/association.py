@@ -22,7 +22,10 @@ EXACT_UP_TO = 8
 
 
 def associate(
-    values: pd.DataFrame, covariates: pd.DataFrame, samples: pd.Series | None = None
+    values: pd.DataFrame,
+    covariates: pd.DataFrame,
+    samples: pd.Series | None = None,
+    parts: pd.Series | None = None,
 ) -> pd.DataFrame:
     r"""Test every dimension against every covariate.
 
@@ -41,13 +44,17 @@ def associate(
         The sample of each cell, if known. A covariate that is constant within samples is then tested on the
         samples' means, as cells of one sample are not independent; only the column of the same name as
         ``samples`` is tested on cells: whether samples differ.
+    parts
+        The part of its sample that each cell belongs to, such as the sample's cells of one condition. A covariate
+        that varies within samples but not within parts is tested on the parts' means, as ``unit`` sample.
 
     Returns
     -------
     One row a dimension and covariate: ``dimension``, ``covariate``, ``kind`` (continuous or categorical), ``unit``
     (cell or sample), ``n`` units, ``test`` (spearman or kruskal), ``statistic`` (t or H), ``rho`` and ``r2``
     (continuous), ``eta2`` (categorical), ``effect`` (\|rho\| or η²), ``p``, ``p_adjusted`` (Benjamini–Hochberg over
-    the table). Effect and p are NaN where the dimension is constant, and where there are fewer than 3 samples
+    the tests of one unit: many certain differences between cells would let through chance ones between samples).
+    Effect and p are NaN where the dimension is constant, and where there are fewer than 3 samples
     or fewer than two categories have 2 samples.
     """
     if not covariates.index.equals(values.index):
@@ -59,8 +66,9 @@ def associate(
         covariate = _Covariate(position, covariates[name])
         if not covariate.varies:
             continue
-        if samples is not None and name != samples.name and _constant_within(covariate, samples):
-            tables[position] = _test_samples(dimensions, covariate, np.asarray(pd.factorize(samples)[0]))
+        groups = None if samples is None or name == samples.name else _groups_of(covariate, samples, parts)
+        if groups is not None:
+            tables[position] = _test_samples(dimensions, covariate, np.asarray(pd.factorize(groups)[0]))
         else:
             on_cells.setdefault(np.packbits(covariate.known).tobytes(), []).append(covariate)
     for alike in on_cells.values():
@@ -73,7 +81,7 @@ def associate(
     for position, table in tables.items():
         table["dimension"], table["covariate"] = values.columns, str(covariates.columns[position])
     joined = pd.concat(tables).swaplevel().sort_index().reset_index(drop=True)
-    joined["p_adjusted"] = benjamini_hochberg(joined["p"].to_numpy())
+    joined["p_adjusted"] = joined.groupby("unit")["p"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
     return joined[list(COLUMNS)].astype(COLUMNS)
 
 
@@ -92,6 +100,13 @@ class _Covariate:
         self.kind = "continuous" if number else "categorical"
         known = self.values[self.known]
         self.varies = len(known) > 1 and bool((known != known[0]).any())
+
+
+def _groups_of(covariate: _Covariate, *groupings: pd.Series | None) -> pd.Series | None:
+    """The first grouping of cells within which the covariate is constant."""
+    return next(
+        (groups for groups in groupings if groups is not None and _constant_within(covariate, groups)), None
+    )
 
 
 def _constant_within(covariate: _Covariate, samples: pd.Series) -> bool:

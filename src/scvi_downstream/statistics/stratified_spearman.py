@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+CONSTANT = 1e-6
+"""Of ranks divided by their number, any that differ have a sum of squares of at least 1/8."""
+
 
 def stratified_spearman(
     expression: sparse.csr_matrix, covariates: pd.DataFrame, strata: np.ndarray
 ) -> dict[str, pd.DataFrame]:
     """Rank correlation of each column of ``expression`` with each covariate, differences between strata left out.
 
-    Ranks are taken within each stratum, divided by its size and centred, so that every cell counts the same. The
-    p-value is that of the normal distribution with the exact variance over all permutations within strata;
-    with one stratum ``rho`` is Spearman's and ``statistic`` is ``rho * sqrt(n - 1)``, with two-valued
-    covariates the test is van Elteren's.
+    Ranks are taken within each stratum, divided by its size and centred, so that every cell counts the same; a
+    stratum in which the gene or the covariate is constant does not count. The p-value is that of the normal
+    distribution with the exact variance over all permutations within strata; with one stratum ``rho`` is
+    Spearman's and ``statistic`` is ``rho * sqrt(n - 1)``, with two-valued covariates the test is van Elteren's.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def stratified_spearman(
     n_genes, n_covariates = expression.shape[1], covariates.shape[1]
     products = np.zeros((n_genes, n_covariates))
     variance = np.zeros((n_genes, n_covariates))
-    gene_squares, covariate_squares = np.zeros(n_genes), np.zeros(n_covariates)
+    gene_squares, covariate_squares, left = (np.zeros((n_genes, n_covariates)) for _ in range(3))
     codes, sizes = np.unique(strata, return_counts=True)
     for code, size in zip(codes, sizes, strict=True):
         if size < 2:
@@ -50,16 +53,17 @@ def stratified_spearman(
         centred = (ranks - (size + 1) / 2) / size
         shifts, squares = sparse_ranks(expression[inside])
         squares = squares / size**2
+        squares[squares < CONSTANT] = 0
         own = (centred**2).sum(axis=0)
         products += (shifts.T @ centred) / size
         variance += np.outer(squares, own) / (size - 1)
-        gene_squares += squares
-        covariate_squares += own
-    scale = np.sqrt(np.outer(gene_squares, covariate_squares))
+        gene_squares += np.outer(squares, own > 0)
+        covariate_squares += np.outer(squares > 0, own)
+        left += np.outer(squares > 0, own > 0) * (size - 1)
+    scale = np.sqrt(gene_squares * covariate_squares)
     rho = np.divide(products, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
     z = np.divide(products, np.sqrt(variance), out=np.full(scale.shape, np.nan), where=variance > 0)
-    left = max(int(sizes.sum()) - len(sizes) - 2, 1)
-    reach = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / left)
+    reach = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / np.maximum(left - 2, 1))
     middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     return {
         str(name): pd.DataFrame(

@@ -95,3 +95,30 @@ def test_a_constant_gene_and_confounded_batches_have_no_test(design_of):
     assert rank(values, design_of(batches, batches))["batch_p"].isna().all()
     model = factors(design_of(batches, batches))
     assert np.isnan(nested_f(moments(model.columns, values), model.with_biology, model.with_both)[0]).all()
+
+
+@pytest.mark.parametrize("per_cell", [1, 2])
+def test_the_condition_costs_degrees_of_freedom_on_samples(design_of, per_cell):
+    from dataclasses import replace
+
+    n_batches = 3 if per_cell == 1 else 2
+    n_samples = n_batches * 2 * per_cell
+    rng = np.random.default_rng(per_cell)
+    samples = np.repeat(np.arange(n_samples), 30)
+    batches, condition = samples % n_batches, samples // n_batches % 2
+    labels = rng.integers(2, size=len(samples))
+    values = rng.normal(size=(n_samples, 3000))[samples] + rng.normal(size=(len(samples), 3000))
+    values += 2 * condition[:, None] + 3 * labels[:, None]
+    design = design_of(batches, labels, samples)
+    biology = design.biology + pd.Series(condition.astype(str), index=design.cells)
+    table = rank(values, replace(design, biology=biology))
+    assert set(table["batch_unit"]) == {"sample"}
+    assert (table["batch_p"] < 0.05).mean() == pytest.approx(0.05, abs=0.015)
+
+
+def test_without_samples_left_there_is_no_test(design_of):
+    samples = np.repeat(np.arange(3), 20)
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    table = rank(values, design_of(np.minimum(samples, 1), (samples > 1).astype(int), samples))
+    assert set(table["batch_unit"]) == {"sample"}
+    assert table["batch_p"].isna().all()

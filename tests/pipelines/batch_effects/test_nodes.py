@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import BatchEffectOptions, Keys
+from scvi_downstream.parameters import UNKNOWN, BatchEffectOptions, Keys
 from scvi_downstream.pipelines.batch_effects import nodes
+from scvi_downstream.pipelines.batch_effects.design import choose_cells
 from scvi_downstream.pipelines.batch_effects.structure import COLUMNS, affordable
 
 OPTIONS = BatchEffectOptions(n_permutations=39, max_cells=250)
@@ -131,3 +132,38 @@ def test_fewer_permutations_where_they_would_take_minutes():
     assert affordable((5000, 50), 8, options) == 100
     assert affordable((5000, 50), 60, options) < 100
     assert affordable((50_000, 50), 200, options) == 39
+    strict = BatchEffectOptions(fdr=0.01)
+    assert affordable((5000, 50), 8, strict) == affordable((50_000, 50), 200, strict) == 199
+
+
+@pytest.mark.parametrize(
+    ("unknown", "biology"), [("cell_type", "side"), ("side", "cell_type"), ("both", None)]
+)
+def test_columns_that_are_all_unknown_are_left_out(pbmc_counts, random, unknown, biology):
+    counts = pbmc_counts[:150].copy()
+    counts.obs["side"] = pd.Categorical(["left", "right", "right"] * 50)
+    for name in ("cell_type", "side"):
+        if unknown in (name, "both"):
+            counts.obs[name] = pd.Categorical([UNKNOWN] * 150)
+    keys = Keys(batch_key="batch", label_key="cell_type", condition_key="side")
+    design = choose_cells(counts, keys, OPTIONS, 0)
+    assert design.known.any()
+    assert (design.biology is None) == (biology is None)
+    assert (design.labels is None) == (unknown != "side")
+    tables = [
+        nodes.measure_batch_structure(counts, *random, NOTHING, keys, OPTIONS, 0),
+        nodes.partition_variance(counts, *random, NOTHING, keys, OPTIONS, 0),
+        nodes.partition_gene_variance(counts, NOTHING, keys, OPTIONS, 0),
+        nodes.compare_label_separation(counts, *random, NOTHING, keys, OPTIONS, 0),
+    ]
+    said = nodes.summarize_batch_effects(*tables, {}, keys, OPTIONS)["sentences"]
+    assert ("permuted within" in said[0]) == (biology is not None)
+    assert biology is None or f"permuted within {biology};" in said[0]
+
+
+def test_small_batches_keep_a_cell_a_fold():
+    batches = np.array(["large"] * 2000 + ["small"] * 20 + ["tiny"] * 3)
+    obs = pd.DataFrame({"batch": pd.Categorical(batches)}, index=[f"c{i}" for i in range(2023)])
+    counts = SimpleNamespace(obs=obs, n_obs=2023, obs_names=obs.index)
+    design = choose_cells(counts, Keys(batch_key="batch"), BatchEffectOptions(max_cells=100), 0)
+    assert design.batches.value_counts().to_dict() == {"large": 99, "small": 5, "tiny": 3}

@@ -6,7 +6,8 @@ import pytest
 
 from scvi_downstream.parameters import BatchEffectOptions, Keys
 from scvi_downstream.pipelines.batch_effects import gene_variance, separation, structure, variance
-from scvi_downstream.pipelines.batch_effects.judgement import judge
+from scvi_downstream.pipelines.batch_effects.judgement import fewest_permutations, judge
+from scvi_downstream.pipelines.batch_effects.sentences import separation_sentence
 from scvi_downstream.pipelines.batch_effects.verdict import summarize
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
@@ -150,3 +151,35 @@ def test_vanishing_labels_confounding_and_overlap_are_said():
 def test_what_limits_the_verdict_is_said(keys, rows, expected):
     _, said = sentences([stage("before", 0.9, 0.01, **rows), stage("after", 0.5, 0.4, **rows)], keys)
     assert expected in " ".join(said)
+
+
+@pytest.mark.parametrize("fdr", [0.001, 0.01, 0.03, 0.05, 0.3])
+def test_the_level_can_be_met(fdr):
+    least = fewest_permutations(fdr)
+    assert 1 / (1 + least) <= fdr / 2 < 1 / least
+
+
+@pytest.mark.parametrize("missing", ["before", "after"])
+def test_missing_results_are_not_an_absence_of_structure(missing):
+    nothing = {"exchangeable_share": np.nan, "n_cells": 500}
+    rows = [
+        stage(
+            name,
+            *((np.nan, np.nan) if name == missing else (0.5, 0.5)),
+            **(nothing if name == missing else {}),
+        )
+        for name in ("before", "after")
+    ]
+    summary, said = sentences(rows)
+    assert summary["verdict"] == "not testable"
+    assert "fewer than two batches" in said[0]
+    assert "no correction is needed" not in said[0]
+
+
+def test_labels_that_are_too_small_are_not_cleared():
+    *_, labels = tables([])
+    labels.loc[0, "n_cells"] = 9
+    said = separation_sentence(labels, KEYS)
+    assert "none of 1 values" in said
+    assert "1 with fewer than 10 cells could not be judged" in said
+    assert "No sign" not in separation_sentence(labels.assign(n_cells=9), KEYS)

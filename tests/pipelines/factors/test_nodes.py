@@ -89,7 +89,21 @@ def test_covariates_of_samples_are_tested_on_samples(latent: pd.DataFrame, covar
     sentences = summarize_factors(gather_associations(scvi=table), "scvi", Keys(sample_key="donor"), OPTIONS)[
         "sentences"
     ]
-    assert not any("sample_key" in sentence for sentence in sentences)
+    assert "within samples of 'donor', and which sample it is, was tested on cells" in sentences[-1]
+    assert "cell_type" in sentences[-1]
+    assert "age" not in sentences[-1]
+
+
+def test_a_condition_within_donors_is_tested_on_donors_by_condition(
+    latent: pd.DataFrame, covariates: pd.DataFrame
+) -> None:
+    condition = pd.Categorical(np.tile(np.repeat(["control", "treated"], 10), 10))
+    keys = Keys(sample_key="donor", condition_key="condition")
+    table = associate_latent(latent, covariates.assign(condition=condition), keys, OPTIONS)
+    units = table.drop_duplicates("covariate").set_index("covariate")
+    assert units.loc["condition", ["unit", "n"]].tolist() == ["sample", 20]
+    assert units.loc["age", ["unit", "n"]].tolist() == ["sample", 10]
+    assert units.loc["donor", "unit"] == "cell"
 
 
 def test_nothing_to_follow_is_said(latent: pd.DataFrame) -> None:

@@ -65,6 +65,21 @@ def test_without_samples_everything_is_tested_on_cells(paired_counts, paired_clu
     assert set(found["gene"].head(10)) == PLANTED
 
 
+def test_any_difference_leads_even_after_a_column_with_one_of_its_contrasts(paired_counts):
+    tables = [
+        pd.DataFrame({"column": column, "contrast": contrast, "group": "all", "gene": ["g0"], "p": 0.5})
+        for column, contrast in [
+            ("two", "yes vs no"),
+            ("three", "any difference"),
+            ("three", "maybe vs no"),
+            ("three", "yes vs no"),
+        ]
+    ]
+    tables = [table.assign(unit="sample", test="t") for table in tables]
+    found = expression.collect(tables, paired_counts)
+    assert found["contrast"].tolist() == ["yes vs no", "any difference", "maybe vs no", "yes vs no"]
+
+
 def test_too_few_samples_give_an_empty_table(paired_counts, paired_clusters, paired_keys):
     options = MetadataAnalysisOptions(min_samples_per_group=7, block_key="donor")
     found = nodes.compare_expression(

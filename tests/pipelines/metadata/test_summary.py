@@ -3,6 +3,23 @@ import pytest
 
 from scvi_downstream.parameters import Keys, PreparationOptions
 from scvi_downstream.pipelines.metadata import nodes
+from scvi_downstream.pipelines.metadata.summary import _overall
+
+
+def test_the_overall_contrast_does_not_depend_on_the_order_of_rows():
+    table = pd.DataFrame(
+        {
+            "column": ["two", "three", "three", "three"],
+            "contrast": ["yes vs no", "yes vs no", "any difference", "maybe vs no"],
+        }
+    ).astype("category")
+    for rows in (table, table[::-1]):
+        overall = _overall(rows)
+        assert dict(zip(overall["column"], overall["contrast"], strict=True)) == {
+            "two": "yes vs no",
+            "three": "any difference",
+        }
+    assert _overall(table[:0]).empty
 
 
 @pytest.fixture

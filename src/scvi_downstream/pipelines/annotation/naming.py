@@ -157,7 +157,8 @@ def _table(summary: dict[str, Any], known: KnownMarkers) -> list[str]:
     parts = []
     if known.missing:
         shown = ", ".join(known.missing[:_SHOWN]) + (", …" if len(known.missing) > _SHOWN else "")
-        parts.append(f"{len(known.missing)} genes of the marker table are not in the counts ({shown})")
+        are = "gene of the marker table is" if len(known.missing) == 1 else "genes of the marker table are"
+        parts.append(f"{len(known.missing)} {are} not in the counts ({shown})")
     if known.left_out:
         named = ", ".join(known.left_out)
         parts.append(f"left out for too few genes: {named}")

@@ -104,23 +104,28 @@ def _nested(samples: pd.Series, batches: pd.Series) -> bool:
 def _compare_on_samples(
     values: sparse.csr_matrix, sums: Moments, model: Factors, design: Design
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One-way F test on the mean of each sample, freed of biology by the joint model's coefficients."""
-    coefficients = np.linalg.pinv(sums.gram, rcond=1e-9, hermitian=True) @ sums.cross
-    biology = model.with_biology[1:]
+    """F test on the mean of each sample, given the biology that is constant within samples.
+
+    Biology that varies within samples is estimated there and subtracted, which costs no sample; what is
+    constant within samples is a term of both models, and costs degrees of freedom.
+    """
     found = codes(design.samples)
-    averaging = sparse.csr_matrix((1 / np.bincount(found)[found], (found, np.arange(len(found)))))
+    sizes = np.bincount(found)
+    averaging = sparse.csr_matrix((1 / sizes[found], (found, np.arange(len(found)))))
     means = (averaging @ values.astype(np.float64)).toarray()
-    means -= (averaging @ model.columns[:, biology]) @ coefficients[biology]
+    biology = model.with_biology[1:]
+    constant = np.ones((len(sizes), 1))
+    if len(biology):
+        composition = (averaging @ model.columns[:, biology]).toarray()
+        weighted = (composition * sizes[:, None]).T
+        within = sums.gram[np.ix_(biology, biology)] - weighted @ composition
+        spread, directions = np.linalg.eigh(within)
+        varies = spread > 1e-9 * sums.gram[biology, biology].max()
+        inside = directions[:, varies]
+        cross = sums.cross[biology] - weighted @ means
+        means -= composition @ (inside @ ((inside.T @ cross) / spread[varies, None]))
+        constant = np.hstack([constant, composition @ directions[:, ~varies]])
     first = np.unique(found, return_index=True)[1]
-    of_samples = factors(
-        Design(
-            cells=design.cells[first],
-            positions=design.positions[first],
-            batches=design.batches.iloc[first],
-            biology=None,
-            labels=None,
-            samples=None,
-            known=np.ones(len(first), dtype=bool),
-        )
-    )
-    return nested_f(moments(of_samples.columns, means), of_samples.with_biology, of_samples.with_both)
+    batches = codes(design.batches.iloc[first])
+    columns = sparse.csr_matrix(np.hstack([constant, np.eye(batches.max() + 1)[batches]]))
+    return nested_f(moments(columns, means), np.arange(constant.shape[1]), np.arange(columns.shape[1]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 
-Verdict = Literal["none", "removed", "weaker", "kept", "stronger", "brought in", "confounded", "one batch"]
+Verdict = Literal[
+    "none", "removed", "weaker", "kept", "stronger", "brought in", "confounded", "one batch", "not testable"
+]
 CLASSIFIERS = {"linear": "a linear classifier", "neighbor": "nearest neighbours"}
 # An AUC that is this little above its null is detectable in many cells, but matters for nothing.
 NEGLIGIBLE_EXCESS = 0.02
@@ -29,6 +32,12 @@ def judge(stages: dict[str, dict[str, Any]], fdr: float) -> Verdict:
         return "one batch"
     if before["exchangeable_share"] == 0:
         return "confounded"
+    if why_not_testable(before, fdr) or why_not_testable(after, fdr):
+        return "not testable"
+    return _compare(before, after, fdr)
+
+
+def _compare(before: dict[str, Any], after: dict[str, Any], fdr: float) -> Verdict:
     if not is_present(before, fdr):
         return "brought in" if is_present(after, fdr) else "none"
     if not is_present(after, fdr):
@@ -46,6 +55,23 @@ def is_present(row: dict[str, Any], fdr: float) -> bool:
         and row[f"{name}_auc"] - row[f"{name}_null_mean"] >= NEGLIGIBLE_EXCESS
         for name in CLASSIFIERS
     )
+
+
+def why_not_testable(row: dict[str, Any], fdr: float) -> str | None:
+    """Reason why an absence of batch structure cannot be told from a missing result, if there is one."""
+    if row["exchangeable_share"] == 0:
+        return "every biology is found in one batch only"
+    if is_present(row, fdr) or all(np.isfinite(row[f"{name}_p"]) for name in CLASSIFIERS):
+        return None
+    if np.isnan(row["exchangeable_share"]):
+        return "fewer than two batches have a cell for every fold of the classifiers"
+    return "a classifier has no finite result"
+
+
+def fewest_permutations(fdr: float) -> int:
+    """Permutations from which a p-value can be as small as the level of one classifier."""
+    least = max(ceil(len(CLASSIFIERS) / fdr) - 1, 1)
+    return least if 1 / (1 + least) <= fdr / len(CLASSIFIERS) else least + 1
 
 
 def better_classifier(row: dict[str, Any]) -> str:

@@ -77,7 +77,7 @@ def correct_expression(
     if reason:
         logger.info("no corrected expression: %s", reason)
         return pd.DataFrame(), pd.DataFrame()
-    design = choose_cells(counts, keys, options.max_cells, seed)
+    design = choose_cells(counts, keys, options, seed)
     expression = decode_corrected(
         fitted, counts, str(keys.batch_key), design, options, seed=seed, accelerator=accelerator
     )
@@ -94,7 +94,7 @@ def measure_batch_structure(
     seed: int,
 ) -> pd.DataFrame:
     """Mixing of batches and classifiers of the batch, one row a representation; see `structure.measure`."""
-    design = choose_cells(counts, keys, options.max_cells, seed)
+    design = choose_cells(counts, keys, options, seed)
     rows = [
         {
             "stage": stage,
@@ -116,7 +116,7 @@ def partition_variance(
     seed: int,
 ) -> pd.DataFrame:
     """Shares of variance by batch and biology, four rows a representation; see `variance.partition`."""
-    design = choose_cells(counts, keys, options.max_cells, seed)
+    design = choose_cells(counts, keys, options, seed)
     values: dict[tuple[str, str], variance.Values] = {
         ("before", "expression"): _log_counts(counts, design),
         **_embeddings(design, pca_latent, latent, pd.DataFrame()),
@@ -134,7 +134,7 @@ def partition_gene_variance(
     counts: AnnData, corrected_expression: pd.DataFrame, keys: Keys, options: BatchEffectOptions, seed: int
 ) -> pd.DataFrame:
     """Modelled genes by the share of their variance that is batch alone; see `gene_variance.rank_genes`."""
-    design = choose_cells(counts, keys, options.max_cells, seed)
+    design = choose_cells(counts, keys, options, seed)
     genes = counts.var_names[counts.var["highly_variable"].to_numpy()]
     corrected = None
     if not corrected_expression.empty:
@@ -152,7 +152,7 @@ def compare_label_separation(
     seed: int,
 ) -> pd.DataFrame:
     """Whether labels stay apart, one row a label and representation; see `separation.compare_separation`."""
-    design = choose_cells(counts, keys, options.max_cells, seed)
+    design = choose_cells(counts, keys, options, seed)
     return compare_separation(_embeddings(design, pca_latent, latent, corrected_latent), design, seed=seed)
 
 

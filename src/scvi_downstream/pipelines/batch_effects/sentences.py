@@ -8,8 +8,16 @@ import pandas as pd
 
 from scvi_downstream.parameters import BatchEffectOptions, Keys
 
-from .judgement import CLASSIFIERS, Verdict, better_classifier, is_present, relative_excess
-from .separation import CONFINED_SHARE
+from .judgement import (
+    CLASSIFIERS,
+    Verdict,
+    better_classifier,
+    is_present,
+    relative_excess,
+    why_not_testable,
+)
+from .separation import CONFINED_SHARE, FEWEST_CELLS
+from .structure import wanted_permutations
 
 # Shares of variance, and of cells, from which overlap of batch and biology is worth a sentence.
 LARGE_SHARED_SHARE = 0.05
@@ -40,6 +48,8 @@ def verdict_sentence(
             "test of batch structure is possible."
         )
     before, after = stages["before"], stages["after"]
+    if verdict == "not testable":
+        return _not_testable(stages, options.fdr)
     null = f", batches permuted within {biology}" if biology else ""
     if verdict in ("none", "brought in"):
         first = f"On {_WHERE['before']} no batch structure was found: the batch is predicted with"
@@ -52,8 +62,21 @@ def verdict_sentence(
     corrected = stages.get("corrected")
     if corrected is None:
         return text
+    reason = why_not_testable(corrected, options.fdr)
+    if reason:
+        return f"{text} Corrected expression could not be tested: {reason}."
     found = "still tells" if is_present(corrected, options.fdr) else "does not tell"
     return f"{text} Corrected expression {found} the batch: {_told(corrected)}."
+
+
+def _not_testable(stages: dict[str, dict[str, Any]], fdr: float) -> str:
+    reasons = {stage: why_not_testable(stages[stage], fdr) for stage in ("before", "after")}
+    where = " and on ".join(_WHERE[stage] for stage, reason in reasons.items() if reason)
+    why = "; ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
+    return (
+        f"Batch structure could not be tested on {where}: {why}. Whether a correction is needed, or worked, is "
+        "not known."
+    )
 
 
 def _told(row: dict[str, Any], null: str = "") -> str:
@@ -91,14 +114,22 @@ def separation_sentence(batch_by_label: pd.DataFrame, keys: Keys) -> str:
     if batch_by_label.empty:
         return ""
     lost = batch_by_label[batch_by_label["vanishes"].astype(bool)]
-    judged = batch_by_label["label"].nunique()
+    sizes = batch_by_label.groupby("label")["n_cells"].max()
+    judged = int((sizes >= FEWEST_CELLS).sum())
+    small = len(sizes) - judged
+    if judged == 0:
+        return (
+            f"Over-correction could not be judged: every value of {keys.label_key} has fewer than {FEWEST_CELLS} "
+            "cells."
+        )
+    unjudged = f" {small} with fewer than {FEWEST_CELLS} cells could not be judged." if small else ""
     if lost.empty:
         where = " or in ".join(
             _WHERE[stage] for stage in batch_by_label["stage"].unique() if stage != "before"
         )
         return (
             f"No sign of over-correction: none of {judged} values of {keys.label_key} loses its neighbourhood "
-            f"in {where}."
+            f"in {where}.{unjudged}"
         )
     texts = []
     for stage, table in lost.groupby("stage", sort=False):
@@ -107,6 +138,7 @@ def separation_sentence(batch_by_label: pd.DataFrame, keys: Keys) -> str:
         texts.append(f"{'; '.join(named)}{more} in {_WHERE[str(stage)]}")
     return (
         f"Possible over-correction: cells lose neighbours of their own {keys.label_key}: {'; '.join(texts)}."
+        f"{unjudged}"
     )
 
 
@@ -163,11 +195,12 @@ def caveat_sentences(
     if "corrected" not in stages:
         reason = "the primary model does not decode it" if options.corrected else "it is switched off"
         said.append(f"Corrected expression was not measured: {reason}.")
-    permutations = {row["linear_permutations"] for row in stages.values()}
-    if 0 < min(permutations) < options.n_permutations:
+    permutations = [row["linear_permutations"] for row in stages.values() if row["linear_permutations"] > 0]
+    wanted = wanted_permutations(options)
+    if permutations and min(permutations) < wanted:
         said.append(
             f"The linear classifier's null has {min(permutations):.0f} permutations in place of "
-            f"{options.n_permutations}, which would take minutes."
+            f"{wanted}, which would take minutes."
         )
     if (batch_genes["batch_unit"] == "sample").any():
         unit = "The classifiers count cells as replicates, the tests of genes samples"
@@ -175,6 +208,14 @@ def caveat_sentences(
         unit = "The tests count cells as replicates"
     said.append(f"{unit}: on cells a p-value speaks of these batches, not of others like them.")
     return said
+
+
+def known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
+    """The keys without label and condition that the measurements left out, no value of them being known."""
+    dropped = before.get("dropped")
+    names = dropped.split("\t") if isinstance(dropped, str) else []
+    absent = [key for key in ("label_key", "condition_key") if getattr(keys, key) in names]
+    return keys.model_copy(update=dict.fromkeys(absent))
 
 
 def biology_name(keys: Keys) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scvi_downstream.neighbors import find_neighbors, fuzzy_union
 from scvi_downstream.parameters import UNKNOWN, BatchEffectOptions
 
 from .design import Design, codes
+from .judgement import fewest_permutations
 from .logistic import cross_validated_auc
 from .neighbor_classifier import neighbor_auc
 from .permutation import PermutationTest, compare_with_null, exchangeable_share, permute_within
@@ -25,6 +27,7 @@ _MIXED = 20
 # Cells times batches times dimensions times permutations that the linear classifier may take: about 20 s.
 _MOST_LINEAR_WORK = 6e9
 FEWEST_PERMUTATIONS = 39
+logger = logging.getLogger(__name__)
 COLUMNS = (
     "stage", "representation", "n_cells", "n_batches", "n_dims", "kbet", "kbet_mixed", "kbet_within_labels",
     "ilisi", "ilisi_mixed", "batch_asw", "bras", "pcr",
@@ -33,7 +36,7 @@ COLUMNS = (
         for classifier in ("linear", "neighbor")
         for part in ("auc", "null_mean", "null_sd", "null_low", "null_high", "p", "permutations")
     ),
-    "n_classified", "exchangeable_share", "unit",
+    "n_classified", "exchangeable_share", "unit", "dropped",
 )  # fmt: skip
 
 
@@ -67,12 +70,13 @@ def measure(
     batches, strata = codes(design.batches), _strata(design)
     n_batches = int(batches.max()) + 1
     row: dict[str, Any] = {"n_cells": len(batches), "n_batches": n_batches, "n_dims": points.shape[1]}
+    row["dropped"] = "\t".join(design.dropped)
     if n_batches < 2:
         return row
-    arranged = permute_within(batches, strata, options.n_permutations, seed)
+    arranged = permute_within(batches, strata, _MIXED, seed)
     return {
         **row,
-        **_mixing(points, arranged[: 1 + _MIXED], options.n_neighbors),
+        **_mixing(points, arranged, options.n_neighbors),
         **_mixing_within_labels(points, design, options.n_neighbors),
         "pcr": explained_by_batch(points, batches),
         **_classify(points, batches, strata, options, seed, label),
@@ -132,7 +136,16 @@ def _classify(
     if len(np.unique(batches)) < 2:
         return found
     found["exchangeable_share"] = exchangeable_share(batches, strata)
-    arranged = permute_within(batches, strata, options.n_permutations, seed)
+    n_permutations = wanted_permutations(options)
+    if n_permutations > options.n_permutations:
+        logger.info(
+            "%s: %d permutations in place of %d, the fewest whose p-values can reach batch_effects.fdr = %g",
+            label,
+            n_permutations,
+            options.n_permutations,
+            options.fdr,
+        )
+    arranged = permute_within(batches, strata, n_permutations, seed)
     k = min(options.n_neighbors, len(points) - 1)
     neighbors = find_neighbors(points, k + 1, exact=True, seed=0)[0][:, 1:]
     linear = arranged[: 1 + affordable(points.shape, int(batches.max()) + 1, options)]
@@ -145,11 +158,17 @@ def _classify(
     return found
 
 
+def wanted_permutations(options: BatchEffectOptions) -> int:
+    """Those asked for, or as many as the level of the tests needs."""
+    return max(options.n_permutations, fewest_permutations(options.fdr))
+
+
 def affordable(shape: tuple[int, ...], n_batches: int, options: BatchEffectOptions) -> int:
     """Permutations of the linear classifier: fewer than asked for when they would take minutes."""
     n_cells, n_dims = shape
     one = n_cells * n_batches * (n_dims + 30) * options.n_folds
-    return int(min(options.n_permutations, max(FEWEST_PERMUTATIONS, _MOST_LINEAR_WORK // one)))
+    fewest = max(FEWEST_PERMUTATIONS, fewest_permutations(options.fdr))
+    return int(min(wanted_permutations(options), max(fewest, _MOST_LINEAR_WORK // one)))
 
 
 def _prefixed(classifier: str, test: PermutationTest) -> dict[str, float]:

@@ -12,6 +12,7 @@ from .judgement import CLASSIFIERS, judge
 from .sentences import (
     caveat_sentences,
     confounding_sentences,
+    known_keys,
     separation_sentence,
     variance_sentence,
     verdict_sentence,
@@ -43,6 +44,7 @@ def summarize(
         ``fdr`` is the level of all tests.
     """
     stages = {row["stage"]: row for row in batch_effects.to_dict("records")}
+    keys = known_keys(keys, stages["before"])
     verdict = judge(stages, options.fdr)
     called = batch_genes["batch_p_adjusted"] <= options.fdr
     vanished = batch_by_label[batch_by_label["vanishes"].astype(bool)]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.categories import as_categories
 from scvi_downstream.models import SavedModel
 from scvi_downstream.normalization import log_normalize
 from scvi_downstream.parameters import Accelerator, FactorOptions, Keys
 from scvi_downstream.plots.associations import plot_associations
 from scvi_downstream.plots.loadings import plot_loadings
+from scvi_downstream.samples import split_by_condition
 from scvi_downstream.statistics.association import associate
 
 from .effects import latent_effects
@@ -71,14 +73,20 @@ def associate_latent(
 ) -> pd.DataFrame:
     """Test every latent dimension against every covariate, on samples where the covariate is theirs.
 
+    Where cells of one sample have different conditions, what differs with the condition is tested on each
+    sample's cells of one condition.
+
     Returns
     -------
     The table of :func:`scvi_downstream.statistics.association.associate` with ``follows``: whether the effect
     reaches ``min_effect`` at ``fdr``.
     """
     covariates = covariates.loc[latent.index]
-    samples = covariates.get(keys.sample_key)
-    table = associate(latent, covariates, samples)
+    samples, parts = covariates.get(keys.sample_key), None
+    if samples is not None:
+        of_cell = pd.Series(as_categories(samples), index=samples.index)
+        parts = split_by_condition(of_cell, covariates.get(keys.condition_key))
+    table = associate(latent, covariates, samples, parts)
     follows = (table["p_adjusted"] <= options.fdr) & (table["effect"] >= options.min_effect)
     return table.assign(follows=follows)
 
@@ -121,7 +129,7 @@ def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def gather_associations(**associations: pd.DataFrame) -> pd.DataFrame:
-    """Associations of all models, one table; ``p_adjusted`` is within a model."""
+    """Associations of all models, one table; ``p_adjusted`` is within a model and unit."""
     return pd.concat(
         [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()],
         ignore_index=True,

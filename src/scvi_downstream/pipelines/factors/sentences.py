@@ -29,7 +29,7 @@ def strongest(associations: pd.DataFrame) -> pd.DataFrame:
 def describe_associations(
     best: pd.DataFrame, primary: str, factored: list[str], keys: Keys, options: FactorOptions
 ) -> list[str]:
-    """At most four sentences: the primary model, another one with loadings, technical covariates, what was tested.
+    """At most four sentences: the primary model, another one with loadings, technical covariates, tests on cells.
 
     Parameters
     ----------
@@ -57,6 +57,13 @@ def describe_associations(
         sentences.append(
             "No sample_key is set, so all associations were tested on cells: cells of one sample are not independent, "
             "and p-values are too small for whatever differs between samples."
+        )
+    elif on_cells := best.loc[best["unit"] == "cell", "covariate"].astype(str).unique().tolist():
+        more = f" and {len(on_cells) - N_NAMED} more" if len(on_cells) > N_NAMED else ""
+        sentences.append(
+            f"What differs within samples of '{keys.sample_key}', and which sample it is, was tested on cells "
+            f"({', '.join(on_cells[:N_NAMED])}{more}): cells of one sample are not independent, so these p-values "
+            "are too small."
         )
     return sentences
 
@@ -86,6 +93,7 @@ def name_of(dimension: str) -> str:
 
 
 def effect_of(row: object) -> str:
-    """``ρ = -0.62`` or ``η² = 0.81``."""
+    """``ρ = -0.62`` or ``η² = 0.81``, and of how many samples where it is not of cells."""
     continuous = getattr(row, "kind", "") == "continuous"
-    return f"ρ = {getattr(row, 'rho', 0):.2f}" if continuous else f"η² = {getattr(row, 'eta2', 0):.2f}"
+    effect = f"ρ = {getattr(row, 'rho', 0):.2f}" if continuous else f"η² = {getattr(row, 'eta2', 0):.2f}"
+    return f"{effect} over {getattr(row, 'n', 0)} samples" if getattr(row, "unit", "") == "sample" else effect

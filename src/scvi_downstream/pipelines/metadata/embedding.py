@@ -7,7 +7,6 @@ import pandas as pd
 
 from scvi_downstream.pipelines.metadata.samples import SampleColumn, Samples
 from scvi_downstream.statistics.association import associate
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
 
 
 def associate_columns(
@@ -31,7 +30,8 @@ def associate_columns(
 
     Returns
     -------
-    As of :func:`~scvi_downstream.statistics.association.associate`, ``unit`` being cell, sample or block.
+    As of :func:`~scvi_downstream.statistics.association.associate`, ``unit`` being cell, sample or block;
+    ``p_adjusted`` is over the tests of one unit.
     """
     by_block = [name for name, column in columns.items() if column.unit == "block"]
     others = [name for name in annotations if name not in by_block]
@@ -42,7 +42,7 @@ def associate_columns(
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
     order = {str(name): position for position, name in enumerate(annotations)}
     table = table.iloc[np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")]
-    return table.reset_index(drop=True).assign(p_adjusted=benjamini_hochberg(table["p"].to_numpy()))
+    return table.reset_index(drop=True)
 
 
 def _of_cell(samples: Samples | None) -> pd.Series | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.parameters import MetadataAnalysisOptions
-from scvi_downstream.pipelines.metadata.designs import Design, contrast_tests, make_design
+from scvi_downstream.pipelines.metadata.designs import ANY, Design, contrast_tests, make_design
 from scvi_downstream.pipelines.metadata.pseudobulk import expressed_genes, log_cpm, sum_counts
 from scvi_downstream.pipelines.metadata.samples import SampleColumn
 from scvi_downstream.progress import Progress
@@ -77,7 +77,10 @@ def compare_on_samples(
 
 
 def collect(tables: list[pd.DataFrame], counts: AnnData) -> pd.DataFrame:
-    """The tables below one another with the genes' symbols, in the order of annotations, contrasts and groups."""
+    """The tables below one another with the genes' symbols, in the order of annotations, contrasts and groups.
+
+    An annotation's contrasts stay in their order, any difference the first, whatever those of others are called.
+    """
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -85,7 +88,9 @@ def collect(tables: list[pd.DataFrame], counts: AnnData) -> pd.DataFrame:
     table["symbol"] = symbols.reindex(table["gene"]).to_numpy()
     for name in CATEGORIES:
         table[name] = pd.Categorical(table[name], categories=table[name].unique())
-    table = table.sort_values(["column", "contrast", "group", "p"], kind="stable", ignore_index=True)
+    nth = table.groupby(["column", "contrast"], observed=True, sort=False).ngroup()
+    table["nth"] = nth.where(table["contrast"] != ANY, -1)
+    table = table.sort_values(["column", "nth", "group", "p"], kind="stable", ignore_index=True)
     return table.reindex(columns=COLUMNS)
 
 

@@ -10,9 +10,9 @@ from scvi_downstream.pipelines.metadata.designs import Design, make_design
 from scvi_downstream.pipelines.metadata.samples import (
     SampleColumn,
     Samples,
-    constant_within,
     pairing_column,
 )
+from scvi_downstream.samples import constant_within
 
 
 def units_of(annotations: pd.DataFrame, samples: Samples | None) -> pd.Series:

@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_downstream.categories import as_categories
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
+from scvi_downstream.samples import constant_within, split_by_condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +79,9 @@ def find_samples(obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
         return None
     of_cell = pd.Series(as_categories(obs[keys.sample_key]), index=obs.index)
     name, blocks = keys.sample_key, obs[block_key] if block_key else None
-    if keys.condition_key and not constant_within(obs[keys.condition_key], of_cell):
-        whole, of_cell = of_cell, _crossed(of_cell, obs[keys.condition_key])
+    parts = split_by_condition(of_cell, obs[keys.condition_key] if keys.condition_key else None)
+    if parts is not None:
+        whole, of_cell = of_cell, parts
         name = f"{keys.sample_key} × {keys.condition_key}"
         if blocks is None or block_key == keys.condition_key:
             block_key, blocks = keys.sample_key, whole
@@ -106,12 +108,6 @@ def sample_columns(annotations: pd.DataFrame, samples: Samples | None) -> dict[s
         column = SampleColumn(str(name), "sample", by_sample, samples.of_cell, samples.block)
         found[str(name)] = column if samples.block is None else _by_block(column, samples.block)
     return found
-
-
-def constant_within(values: pd.Series, groups: pd.Series) -> bool:
-    """Whether no group of cells holds two values; missing ones do not count."""
-    n_values = values.groupby(groups.to_numpy(), observed=True).nunique()
-    return bool(n_values.max() <= 1)
 
 
 def by_group(values: pd.Series, groups: pd.Series) -> pd.Series:
@@ -147,11 +143,6 @@ def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) ->
         if blocks.notna().all() and (each == n_conditions).all():
             return str(name)
     return None
-
-
-def _crossed(samples: pd.Series, conditions: pd.Series) -> pd.Series:
-    texts = samples.astype(object).str.cat(conditions.astype(object).astype(str), sep=" × ")
-    return texts.astype("category")
 
 
 def _by_block(column: SampleColumn, block: pd.Series) -> SampleColumn:

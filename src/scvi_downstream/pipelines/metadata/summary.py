@@ -8,6 +8,7 @@ import pandas as pd
 
 from scvi_downstream.cell_metadata import unmatched_sentence
 from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
+from scvi_downstream.pipelines.metadata.designs import ANY
 from scvi_downstream.pipelines.metadata.expression import ALL
 
 N_GENES_NAMED = 8
@@ -72,11 +73,16 @@ def _called(table: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFra
 
 
 def _overall(table: pd.DataFrame) -> pd.DataFrame:
-    """Of every annotation its first contrast: the only one, or any difference."""
-    if table.empty:
-        return table
-    first = table.groupby("column", observed=True, sort=False)["contrast"].first().astype(str)
-    return table[table["contrast"].astype(str) == table["column"].astype(str).map(first)]
+    """Of every annotation any difference, if that was tested; otherwise its only contrast.
+
+    Of categories each compared with the rest, which have neither, the first by name.
+    """
+    columns, contrasts = table["column"].astype(str), table["contrast"].astype(str)
+    overall = {
+        name: ANY if ANY in set(of_column) else min(of_column)
+        for name, of_column in contrasts.groupby(columns)
+    }
+    return table[contrasts == columns.map(overall)]
 
 
 def _expression_sentences(

@@ -30,7 +30,7 @@ def describe_batch_effects(study: StudyParameters, keys: Keys, graph: StudyGraph
     text.append(
         f"The batch was predicted by multinomial logistic regression ({options.n_folds}-fold cross-validation, "
         f"stratified) and by the {options.n_neighbors} nearest other cells, and scored by the macro one-vs-rest "
-        f"AUC [@fawcett2006]; p-values come from at most {options.n_permutations} permutations [@phipson2010] of "
+        f"AUC [@fawcett2006]; p-values come from permutations [@phipson2010] of "
         f"the batches{f' among cells of the same {biology}' if biology else ''}."
     )
     terms = f"batch and {biology}" if biology else "batch"

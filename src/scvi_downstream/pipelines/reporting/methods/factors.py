@@ -26,12 +26,13 @@ def describe_factors(study: StudyParameters, keys: Keys, graph: StudyGraph) -> s
         "Each dimension was tested against batch, labels, quality metrics, cell-cycle scores and every other "
         "annotation of the cells: numbers by Spearman's rank correlation [@spearman1904] (with the R² of a "
         "linear regression), categories by the Kruskal-Wallis test [@kruskal1952] (with η², the share of variance "
-        f"between categories), corrected over all tests of a model [@benjamini1995]; associations with |ρ| or η² "
+        f"between categories), corrected over all tests of a model on one unit (cells or samples) "
+        "[@benjamini1995]; associations with |ρ| or η² "
         f"of at least {options.min_effect:g} at a false discovery rate of {options.fdr:g} are reported."
     )
     text.append(
-        f"Covariates that are constant within `{keys.sample_key}` were tested on its means, by all permutations "
-        "where there are no more than 8 of them."
+        f"Covariates that are constant within `{keys.sample_key}` were tested on its means{_parts(keys)}, by all "
+        "permutations where there are no more than 8 of them."
         if keys.sample_key
         else "Cells were taken as independent, as no samples are known."
     )
@@ -42,3 +43,12 @@ def describe_factors(study: StudyParameters, keys: Keys, graph: StudyGraph) -> s
         f"were computed from the genes of Tirosh et al. [@tirosh2016] with {named('scanpy')} [@wolf2018]."
     )
     return " ".join(text)
+
+
+def _parts(keys: Keys) -> str:
+    if not keys.condition_key:
+        return ""
+    return (
+        f" (where it holds several values of `{keys.condition_key}`, those that vary with these on the means of its "
+        "cells of each)"
+    )

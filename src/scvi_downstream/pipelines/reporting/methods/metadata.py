@@ -40,16 +40,18 @@ def _on_samples(study: StudyParameters, keys: Keys) -> str:
         "conditions, its cells of each condition are a sample and the samples are blocks) were tested with samples "
         f"as replicates, at least {options.min_samples_per_group} a category and {options.min_cells_per_sample} cells "
         "a sample. Latent dimensions were compared by the Kruskal-Wallis test (categories) or Spearman's correlation "
-        f"(numbers) of the samples' means. Composition by {groups}: the log-odds of each group's share were fitted by "
-        f"linear models of the annotation{blocked}, with variances moderated by empirical Bayes [@smyth2004] as in "
+        f"(numbers) of the samples' means, with p-values adjusted over the tests of one unit (cells, samples or "
+        f"blocks). Composition by {groups}: the log-odds of each group's share were fitted by linear models of the "
+        f"annotation{blocked}, with variances moderated by empirical Bayes [@smyth2004] as in "
         "propeller [@phipson2022], and with at most half of (groups − 1) times the residual degrees of freedom, as "
         "shares sum to one. Expression: counts were summed by sample [@squair2021], over all cells and within each of "
         f"{groups}, filtered as in edgeR [@chen2016], normalised by trimmed means of M-values [@robinson2010], and "
         "their log2 counts per million fitted by the same models, the prior variance following mean expression "
         "(limma-trend [@law2014]). Annotations that differ within samples were correlated with the log-normalised "
         "expression of the modelled genes within samples: by Spearman's correlation of ranks within samples, its "
-        "p-value from the variance over permutations within samples. P-values were adjusted by annotation, contrast "
-        f"and group [@benjamini1995], at an FDR of {options.fdr:g}."
+        "p-value from the variance over permutations within samples. P-values of "
+        f"composition and expression were adjusted by annotation, contrast and group "
+        f"[@benjamini1995], at an FDR of {options.fdr:g}."
     )
 
 
