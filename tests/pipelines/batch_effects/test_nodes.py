@@ -167,3 +167,8 @@ def test_small_batches_keep_a_cell_a_fold():
     counts = SimpleNamespace(obs=obs, n_obs=2023, obs_names=obs.index)
     design = choose_cells(counts, Keys(batch_key="batch"), BatchEffectOptions(max_cells=100), 0)
     assert design.batches.value_counts().to_dict() == {"large": 99, "small": 5, "tiny": 3}
+
+
+def test_without_a_batch_key_it_says_what_to_set(pbmc_counts):
+    with pytest.raises(InputError, match="batch_key is empty"):
+        choose_cells(pbmc_counts, Keys(label_key="cell_type"), BatchEffectOptions(), 0)

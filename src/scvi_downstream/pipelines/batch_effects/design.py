@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.errors import InputError
 from scvi_downstream.metrics.eligibility import stratified_sample
 from scvi_downstream.parameters import UNKNOWN, BatchEffectOptions, Keys
 
@@ -75,8 +76,18 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
         About how many cells to keep, and folds: a batch keeps a cell a fold if it has as many.
     seed
         Of the sample.
+
+    Raises
+    ------
+    InputError
+        ``batch_key`` is not set.
     """
     obs = counts.obs
+    if not keys.batch_key:
+        raise InputError(
+            "batch_key is empty, so batches cannot be compared; set batch_key to the obs column of donors, lanes or "
+            f"technologies (obs has {', '.join(map(str, obs.columns[:8]))})"
+        )
     names = [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
     columns = [obs[name] for name in (keys.batch_key, *names)]
     chosen = stratified_sample(columns, counts.n_obs, options.max_cells, seed)
