@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from scvi_downstream.metrics.batch_silhouette import mean_over_labels
+
 _ROWS_AT_ONCE = 2048
 
 
@@ -27,13 +29,7 @@ def bras(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
     ----------
     Rautenstrauch & Ohler (2025), doi:10.1038/s41587-025-02743-4.
     """
-    scores = []
-    for label in np.unique(labels):
-        own = labels == label
-        n_batches = len(np.unique(batches[own]))
-        if 1 < n_batches < own.sum():
-            scores.append(1 - np.abs(_silhouettes(latent[own], batches[own])).mean())
-    return float(np.mean(scores)) if scores else float("nan")
+    return mean_over_labels(latent, labels, batches, _silhouettes)
 
 
 def _silhouettes(latent: np.ndarray, batches: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from scvi_downstream.categories import as_categories
@@ -152,8 +151,3 @@ def _by_block(column: SampleColumn, block: pd.Series) -> SampleColumn:
         return column
     of_cell = column.unit_of_cell.astype(object).map(block.astype(object)).astype("category")
     return SampleColumn(column.name, "block", by_group(column.values, blocks).dropna(), of_cell, None)
-
-
-def unit_counts(groups: pd.Series, units: pd.Series) -> pd.DataFrame:
-    """Cells by unit (rows) and group (columns)."""
-    return pd.crosstab(units.astype(object).to_numpy(), np.asarray(groups.astype(object)))
