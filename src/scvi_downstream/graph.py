@@ -7,17 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models import parse_spec
-from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.parameters import Keys
+from scvi_downstream.models.specification import Capability, ModelSpec
+from scvi_downstream.parameters import START_OPTIONS, Keys
 
 logger = logging.getLogger(__name__)
-_NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key"}
+_NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
+_OF_PRIMARY: tuple[Capability, ...] = ("normalized_expression", "differential_expression")
 
 
 Analysis = Literal[
-    "label_transfer", "marker_naming", "reference_mapping", "batch_effects", "metadata", "factors"
+    "label_transfer",
+    "marker_naming",
+    "reference_mapping",
+    "batch_effects",
+    "metadata",
+    "factors",
+    "trajectory",
+    "samples",
+    "proteins",
+    "prediction",
 ]
 
 
@@ -31,6 +41,11 @@ class StudyGraph:
     counterfactual: bool
     analyses: frozenset[Analysis]
     left_out: Mapping[str, str]
+    representations: tuple[str, ...] = ()
+
+    def first_with(self, capability: Capability) -> str | None:
+        """The first model that can do something; ``None``: none can."""
+        return next((name for name, spec in self.models.items() if capability in spec.can), None)
 
     @property
     def embeddings(self) -> tuple[str, ...]:
@@ -72,19 +87,67 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
     primary = parameters["primary"]
     if primary in left_out:
         raise InputError(f"primary '{primary}' cannot be fitted: {left_out[primary]}")
+    models = {name: spec for name, spec in specs.items() if name not in left_out}
+    _check_primary(primary, models, parameters)
+    every_baseline = tuple(dict.fromkeys(["pca", *baselines]))
     return StudyGraph(
-        models={name: spec for name, spec in specs.items() if name not in left_out},
-        baselines=tuple(dict.fromkeys(["pca", *baselines])),
+        models=models,
+        baselines=every_baseline,
         primary=primary,
         counterfactual=bool(parameters["imputation"]["transform_batch"]),
-        analyses=frozenset(name for name, wanted in _wanted(parameters, keys).items() if wanted),
+        analyses=frozenset(name for name, wanted in _wanted(parameters, keys, models).items() if wanted),
         left_out=left_out,
+        representations=_representations(parameters, primary, models, every_baseline),
     )
 
 
-def _wanted(parameters: Mapping[str, Any], keys: Keys) -> dict[Analysis, bool]:
+def _check_primary(primary: str, models: Mapping[str, ModelSpec], parameters: Mapping[str, Any]) -> None:
+    """Refuse a primary model that cannot do what is asked of it."""
+    spec = models[primary]
+    for capability in _OF_PRIMARY:
+        if capability not in spec.can:
+            able = [name for name, other in models.items() if set(_OF_PRIMARY) <= other.can]
+            raise InputError(
+                f"primary '{primary}' is {spec.family}, which has no {capability.replace('_', ' ')} for the analyses "
+                f"of the primary model; choose {' or '.join(able) or 'a model of the family SCVI'}"
+            )
+    if spec.correct_batch:
+        return
+    for option, wanted in (
+        ("imputation.transform_batch", parameters["imputation"]["transform_batch"]),
+        ("de.batch_correction", parameters["de"]["batch_correction"]),
+    ):
+        if wanted:
+            raise InputError(
+                f"{option} needs a primary model that knows the batches, but models.{primary}.correct_batch is false"
+            )
+
+
+def _representations(
+    parameters: Mapping[str, Any], primary: str, models: Mapping[str, ModelSpec], baselines: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What trajectories are learnt on: the primary model first."""
+    chosen = parameters["trajectory"]["representations"]
+    if chosen is None:
+        unbatched = [name for name, spec in models.items() if not spec.correct_batch]
+        return tuple(dict.fromkeys([primary, *unbatched, "pca"]))
+    known = [*models, *baselines]
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"trajectory.representations: '{name}' has no latent{closest(name, known)}")
+    return tuple(dict.fromkeys([primary, *chosen]))
+
+
+def _wanted(
+    parameters: Mapping[str, Any], keys: Keys, models: Mapping[str, ModelSpec]
+) -> dict[Analysis, bool]:
     """Which of the analyses that need something of the user's can be run."""
+    capabilities = {capability for spec in models.values() for capability in spec.can}
     return {
+        "trajectory": any(parameters["trajectory"][name] for name in START_OPTIONS),
+        "samples": "sample_distances" in capabilities,
+        "proteins": "proteins" in capabilities,
+        "prediction": keys.condition_key is not None,
         "factors": True,
         "label_transfer": keys.label_key is not None,
         "marker_naming": bool(parameters["marker_table"]),

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.parameters import Keys, Options, StudyParameters, TrainingOptions
+from scvi_downstream.parameters import START_OPTIONS, Keys, Options, StudyParameters, TrainingOptions
 
 DEMO = "pbmc68k"
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
+DEMO_START = {"start_cluster": "CD34+"}  # blood progenitors
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 _RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped")
 
@@ -104,7 +105,16 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("input") != DEMO:
         return _without_empty_keys(raw)
     unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
-    return _without_empty_keys({**raw, **unset})
+    return _without_empty_keys({**raw, **unset, "trajectory": _demo_start(raw.get("trajectory") or {})})
+
+
+def _demo_start(trajectory: Any) -> Any:
+    """The progenitors, where the user names neither a start nor a time; ``""`` names that there is none."""
+    if not isinstance(trajectory, Mapping):
+        return trajectory
+    if any(trajectory.get(name) is not None for name in START_OPTIONS):
+        return {**trajectory, **{name: None for name in START_OPTIONS if trajectory.get(name) == ""}}
+    return {**trajectory, **DEMO_START}
 
 
 def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +188,7 @@ def _with_sizes_of_start(
             f"{where}.init_from: {spec.family} can start from {allowed}, but '{start.name}' is {start.family}"
         )
     shared = {name: value for name, value in start.hyperparameters.items() if name in spec.hyperparameters}
+    shared["correct_batch"] = start.correct_batch
     for name in given:
         if name in shared and getattr(spec, name) != shared[name]:
             raise InputError(

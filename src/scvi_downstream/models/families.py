@@ -12,7 +12,7 @@ from scvi_downstream.models.drvi import DrviSpec
 from scvi_downstream.models.linear_scvi import LinearScviSpec
 from scvi_downstream.models.scanvi import ScanviSpec
 from scvi_downstream.models.scvi import ScviSpec
-from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.models.specification import Capability, ModelSpec
 
 FAMILIES: dict[str, type[ModelSpec]] = {
     "SCVI": ScviSpec,
@@ -20,6 +20,11 @@ FAMILIES: dict[str, type[ModelSpec]] = {
     "SCANVI": ScanviSpec,
     "DRVI": DrviSpec,
 }
+
+
+def capable_families(capability: Capability) -> list[str]:
+    """Names of the families that can do something."""
+    return [name for name, spec in FAMILIES.items() if capability in spec.can]
 
 
 def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:

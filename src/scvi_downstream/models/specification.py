@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 Capability = Literal[
-    "normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood"
+    "normalized_expression",
+    "differential_expression",
+    "loadings",
+    "prediction",
+    "marginal_likelihood",
+    "sample_distances",
+    "proteins",
 ]
 Need = Literal["labels", "samples", "proteins"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -26,6 +32,7 @@ class ModelSpec(Options):
     name: str
     family: str
     init_from: str | None = None
+    correct_batch: bool = True
     training: TrainingOptions = TrainingOptions()
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -36,7 +43,11 @@ class ModelSpec(Options):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments of the scvi-tools class."""
-        return self.model_dump(exclude={"name", "family", "init_from", "training"})
+        return self.model_dump(exclude={"name", "family", "init_from", "correct_batch", "training"})
+
+    def keys_seen(self, keys: Keys) -> Keys:
+        """The study's keys that the model is given: without the batch where it shall not be corrected."""
+        return keys if self.correct_batch else keys.model_copy(update={"batch_key": None})
 
     @abstractmethod
     def build(self, genes: AnnData, keys: Keys) -> BaseModelClass:

@@ -25,8 +25,17 @@ from scvi_downstream.parameters.models import (
     TrainingOptions,
 )
 from scvi_downstream.parameters.study import StudyParameters
+from scvi_downstream.parameters.trajectory import (
+    START_OPTIONS,
+    FateOptions,
+    PrincipalGraphOptions,
+    SlingshotOptions,
+    TrajectoryOptions,
+    TrendOptions,
+)
 
 __all__ = [
+    "START_OPTIONS",
     "STUDY_NAME",
     "UNKNOWN",
     "Accelerator",
@@ -40,6 +49,7 @@ __all__ = [
     "EmbeddingOptions",
     "EvaluationOptions",
     "FactorOptions",
+    "FateOptions",
     "ImputationOptions",
     "Keys",
     "MarkerNamingOptions",
@@ -47,11 +57,15 @@ __all__ = [
     "MetadataAnalysisOptions",
     "Options",
     "PreparationOptions",
+    "PrincipalGraphOptions",
     "ReferenceMappingOptions",
     "ReportingOptions",
     "Seed",
     "Share",
+    "SlingshotOptions",
     "StudyParameters",
     "ThinningOptions",
     "TrainingOptions",
+    "TrajectoryOptions",
+    "TrendOptions",
 ]

@@ -36,7 +36,7 @@ class Options(BaseModel):
 
 
 class Keys(Options):
-    """The obs columns and the layer that the user named; ``None`` where there is none."""
+    """The obs columns, the layer and the obsm entry that the user named; ``None`` where there is none."""
 
     counts_layer: str | None = None
     batch_key: str | None = None
@@ -45,6 +45,7 @@ class Keys(Options):
     condition_key: str | None = None
     categorical_covariates: tuple[str, ...] = ()
     continuous_covariates: tuple[str, ...] = ()
+    protein_key: str | None = None
 
     @property
     def categorical(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from scvi_downstream.parameters.models import (
     PreparationOptions,
     TrainingOptions,
 )
+from scvi_downstream.parameters.trajectory import TrajectoryOptions
 
 
 class StudyParameters(Options):
@@ -40,6 +41,7 @@ class StudyParameters(Options):
     condition_key: str | None = None
     categorical_covariates: tuple[str, ...] = ()
     continuous_covariates: tuple[str, ...] = ()
+    protein_key: str | None = None
     metadata: str | None = None
     marker_table: str | None = None
     reference: str | None = None
@@ -62,4 +64,5 @@ class StudyParameters(Options):
     factors: FactorOptions = FactorOptions()
     batch_effects: BatchEffectOptions = BatchEffectOptions()
     metadata_analysis: MetadataAnalysisOptions = MetadataAnalysisOptions()
+    trajectory: TrajectoryOptions = TrajectoryOptions()
     reporting: ReportingOptions = ReportingOptions()

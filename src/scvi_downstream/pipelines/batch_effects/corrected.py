@@ -32,6 +32,8 @@ def why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | 
     family = FAMILIES.get(fitted.family)
     if family is None or "normalized_expression" not in family.can:
         return f"{fitted.family} does not decode expression"
+    if fitted.setup.get("batch_key") is None:
+        return "the model was fitted without batches (correct_batch is false)"
     return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.communities import communities, weighted_graph
 from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import ClusteringOptions, Keys
 from scvi_downstream.plots.clustering import plot_clustering
@@ -16,7 +17,7 @@ from scvi_downstream.plots.dendrogram import draw_dendrogram
 from .agreement import agreement
 from .categories import by_falling_size
 from .kmeans import choose_k, describe_choice, partition
-from .leiden import column_of, communities, stability, weighted_graph
+from .leiden import column_of, stability
 from .recommendation import recommend
 from .tree import crown
 from .ward import ward_tree

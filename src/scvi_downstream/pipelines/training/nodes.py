@@ -55,9 +55,9 @@ def train_model(
     genes = counts[:, counts.var["highly_variable"]].copy()
     with reproducible(seed), quiet():
         if initial is None:
-            model = options.build(genes, keys)
+            model = options.build(genes, options.keys_seen(keys))
         else:
-            model = options.build_from(genes, keys, initial.attach(counts))
+            model = options.build_from(genes, options.keys_seen(keys), initial.attach(counts))
     result = fit(
         model,
         options,
