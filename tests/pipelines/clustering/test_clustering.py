@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from scvi_downstream.communities import by_falling_size
 from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.parameters import UNKNOWN, ClusteringOptions, Keys
-from scvi_downstream.pipelines.clustering.categories import by_falling_size
 from scvi_downstream.pipelines.clustering.nodes import (
     assemble_clusters,
     cluster_hierarchical,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.communities import communities, weighted_graph
+from scvi_downstream.communities import by_falling_size, communities, weighted_graph
 from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import ClusteringOptions, Keys
 from scvi_downstream.plots.clustering import plot_clustering
@@ -15,7 +15,6 @@ from scvi_downstream.plots.clusters import plot_clusters
 from scvi_downstream.plots.dendrogram import draw_dendrogram
 
 from .agreement import agreement
-from .categories import by_falling_size
 from .kmeans import choose_k, describe_choice, partition
 from .leiden import column_of, stability
 from .recommendation import recommend
