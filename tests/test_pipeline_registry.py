@@ -38,6 +38,9 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
         "batch_effects",
         "metadata",
         "reference_mapping",
+        "trajectory",
+        "samples",
+        "prediction",
         "reporting",
     }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models import parse_spec
 from scvi_downstream.models.specification import Capability, ModelSpec
-from scvi_downstream.parameters import START_OPTIONS, Keys
+from scvi_downstream.parameters import START_OPTIONS, Keys, TrajectoryOptions
 
 logger = logging.getLogger(__name__)
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
@@ -42,6 +42,8 @@ class StudyGraph:
     analyses: frozenset[Analysis]
     left_out: Mapping[str, str]
     representations: tuple[str, ...] = ()
+    has_samples: bool = False
+    trajectory: TrajectoryOptions = field(default_factory=TrajectoryOptions)
 
     def first_with(self, capability: Capability) -> str | None:
         """The first model that can do something; ``None``: none can."""
@@ -98,6 +100,8 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
         analyses=frozenset(name for name, wanted in _wanted(parameters, keys, models).items() if wanted),
         left_out=left_out,
         representations=_representations(parameters, primary, models, every_baseline),
+        has_samples=keys.sample_key is not None,
+        trajectory=TrajectoryOptions.model_validate(parameters["trajectory"]),
     )
 
 
@@ -147,7 +151,7 @@ def _wanted(
         "trajectory": any(parameters["trajectory"][name] for name in START_OPTIONS),
         "samples": "sample_distances" in capabilities,
         "proteins": "proteins" in capabilities,
-        "prediction": keys.condition_key is not None,
+        "prediction": keys.condition_key is not None and bool(keys.sample_key or keys.label_key),
         "factors": True,
         "label_transfer": keys.label_key is not None,
         "marker_naming": bool(parameters["marker_table"]),

@@ -37,6 +37,9 @@ _SUMMARIES = {
     "factor_summary": "factors",
     "batch_summary": "batch",
     "metadata_summary": "metadata",
+    "trajectory_summary": "trajectory",
+    "sample_summary": "samples",
+    "prediction_summary": "prediction",
 }
 _USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")

@@ -24,10 +24,13 @@ from scvi_downstream.pipelines import (
     factors,
     imputation,
     metadata,
+    prediction,
     preparation,
     reference_mapping,
     reporting,
+    samples,
     training,
+    trajectory,
 )
 from scvi_downstream.pipelines.reporting.sections import report_contents
 
@@ -51,6 +54,8 @@ _ANALYSED = {
     "marker_cell_types": "marker_cell_types",
     "mapped_cell_types": "mapped_cell_types",
     "annotations": "annotations",
+    "trajectory": "trajectory",
+    "sample_density_ratios": "sample_density_ratios",
     "genes_batch": "batch_genes",
     **{
         f"table_{name}": name
@@ -63,6 +68,14 @@ _ANALYSED = {
             "batch_variance",
             "metadata_associations",
             "composition_tests",
+            "sample_effects",
+            "sample_abundance",
+            "prediction_scores",
+            "trajectory_agreement",
+            "trajectory_time",
+            "trajectory_stability",
+            "trend_tests",
+            "fate_drivers",
         )
     },
 }
@@ -86,10 +99,14 @@ def register_pipelines() -> dict[str, Pipeline]:
         "factors": _factors(graph),
         "batch_effects": _on_primary(graph, batch_effects.create_pipeline(), ["fitted", "latent"]),
         "metadata": _on_primary(graph, metadata.create_pipeline(), ["latent", "umap", "clusters"]),
+        "trajectory": _trajectory(graph),
+        "samples": _samples(graph),
+        "prediction": prediction.create_pipeline(samples=graph.has_samples),
         "reference_mapping": preparation.create_pipeline() + reference_mapping.create_pipeline(),
     }
     optional = {"annotation": bool(graph.analyses & {"label_transfer", "marker_naming"})} | {
-        name: name in graph.analyses for name in ("batch_effects", "metadata", "reference_mapping")
+        name: name in graph.analyses
+        for name in ("batch_effects", "metadata", "reference_mapping", "trajectory", "samples", "prediction")
     }
     default = [pipeline for name, pipeline in pipelines.items() if optional.get(name, True)]
     available = {output for pipeline in default for output in pipeline.all_outputs()}
@@ -172,6 +189,45 @@ def _model_factors(graph: StudyGraph, name: str) -> Pipeline:
     return _copy(factors.create_model_pipeline(loadings="loadings" in graph.models[name].can), name)
 
 
+def _trajectory(graph: StudyGraph) -> Pipeline:
+    options = graph.trajectory
+    spec = f"params:models.{graph.primary}"
+    template = trajectory.create_pipeline(
+        graph.representations, spec, timed=options.time_key is not None, monocle_r=options.monocle_r
+    )
+    used = [
+        "neighbors",
+        "clusters",
+        "latent",
+        "umap",
+        "umap_3d",
+        "landmarks",
+        "orders",
+        "paga",
+        "slingshot_curves",
+    ]
+    used += ["graph_nodes", "graph_edges", "diffusion_facts", "lineages", "graph_facts"]
+    copies = (_representation(graph, name) for name in graph.representations)
+    return reduce(add, copies, _on_primary(graph, template, used))
+
+
+def _samples(graph: StudyGraph) -> Pipeline:
+    """On the model that compares samples; without one, its first node says what is missing."""
+    model = graph.first_with("sample_distances") or graph.primary
+    template = samples.create_pipeline()
+    used = [name for name in ("fitted", "clusters", "umap") if name in template.inputs()]
+    return Pipeline(
+        template,
+        inputs={name: f"{model}.{name}" for name in used},
+        outputs={"latent_z": f"{model}.latent_z"},
+    )
+
+
+def _representation(graph: StudyGraph, name: str) -> Pipeline:
+    like = None if name in graph.models else f"{graph.primary}.landmarks"
+    return trajectory.create_representation_pipeline(name, landmarks_like=like)
+
+
 def _on_primary(graph: StudyGraph, template: Pipeline, datasets: Iterable[str]) -> Pipeline:
     """Connect a template to the primary model's datasets."""
     used = [name for name in datasets if name in template.inputs()]
@@ -194,4 +250,7 @@ def _latents(graph: StudyGraph) -> dict[str, str]:
     for name in sorted(graph.models, key=lambda model: model != graph.primary):
         family_key = graph.models[name].obsm_key
         keys[family_key if family_key not in keys else f"X_{name}"] = f"{name}.latent"
+    compared = graph.first_with("sample_distances")
+    if compared:
+        keys["X_mrVI_z"] = f"{compared}.latent_z"
     return keys | {f"X_{name}": f"{name}.latent" for name in graph.baselines}

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scvi_downstream.errors import InputError, closest
-from scvi_downstream.models.families import explain, parse_spec
+from scvi_downstream.models.families import explain, parse_spec, prediction_spec
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.parameters import START_OPTIONS, Keys, Options, StudyParameters, TrainingOptions
 
@@ -49,6 +49,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
     _check_training_of_annotation(study)
+    _check_models_of_prediction(study)
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
     return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
 
@@ -59,6 +60,11 @@ def _check_training_of_annotation(study: StudyParameters) -> None:
         TrainingOptions.model_validate({**study.training.model_dump(), **study.annotation.training})
     except ValidationError as error:
         raise InputError(explain(error, TrainingOptions, "annotation.training")) from None
+
+
+def _check_models_of_prediction(study: StudyParameters) -> None:
+    for family, given in (("SCVI", study.prediction.scvi), ("MRVI", study.prediction.mrvi)):
+        prediction_spec(family, given, study.training)
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:

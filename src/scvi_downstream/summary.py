@@ -26,11 +26,14 @@ _FOR_PEOPLE = {
     "batch_effects": "batch structure before and after",
     "composition_tests": "composition by metadata",
     "metadata_genes": "expression by metadata",
+    "trajectory": "pseudotime, lineages and fates",
+    "sample_distances": "distances between samples",
+    "predicted_expression": "expression under other conditions",
     "expression": "denoised expression",
 }
 
 
-_MAY_BE_EMPTY = ("composition_tests", "metadata_genes")
+_MAY_BE_EMPTY = ("composition_tests", "metadata_genes", "sample_distances", "predicted_expression")
 # Summaries whose first sentence is worth a line.
 _SPEAKING = {
     "annotation_scores": "Cell types",
@@ -39,6 +42,9 @@ _SPEAKING = {
     "batch_summary": "Batch effects",
     "factor_summary": "Factors",
     "metadata_summary": "Metadata",
+    "trajectory_summary": "Trajectory",
+    "sample_summary": "Samples",
+    "prediction_summary": "Prediction",
 }
 
 

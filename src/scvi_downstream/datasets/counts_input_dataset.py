@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from scvi_downstream.datasets.mudata_input import read_mudata
 from scvi_downstream.datasets.pbmc68k import read_pbmc68k
 from scvi_downstream.datasets.reading import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.datasets.ten_x import is_ten_x_folder, read_ten_x_folder, read_ten_x_h5
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 DEMONSTRATION = "pbmc68k"
-_FORMATS = "an .h5ad file, a .zarr folder, a 10x .h5 file, a 10x matrix folder or the word pbmc68k"
+_FORMATS = "an .h5ad or .h5mu file, a .zarr folder, a 10x .h5 file, a 10x matrix folder or the word pbmc68k"
 
 
 class CountsInputDataset(AbstractDataset):
     """``CountsInputDataset`` reads AnnData or 10x files, or makes the demonstration data.
 
-    AnnData is ``.h5ad`` or ``.zarr``; 10x is one ``.h5`` file or the folder of a matrix.
+    AnnData is ``.h5ad`` or ``.zarr``, MuData of RNA and proteins ``.h5mu``; 10x is one ``.h5`` file or the folder of
+    a matrix. Proteins of MuData and 10x come as ``obsm["protein_expression"]``.
 
     Gene symbols of 10x files are made unique, and their identifiers are kept in ``var["gene_ids"]``. Nothing
     in the file is executed.
@@ -106,6 +108,8 @@ def _read_file(path: Path) -> AnnData:
     import anndata
     import h5py
 
+    if path.suffix == ".h5mu":
+        return read_mudata(path)
     if path.suffix not in (".h5ad", ".h5", ".hdf5"):
         if path.name.endswith((".mtx", ".mtx.gz")):
             raise InputError(f"{path} is one file of a 10x matrix folder; name the folder {path.parent}")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.datasets.proteins import ANTIBODIES, with_proteins
 from scvi_downstream.datasets.reading import reading
 from scvi_downstream.errors import InputError
 
@@ -34,7 +35,7 @@ def read_ten_x_folder(folder: Path) -> AnnData:
     Returns
     -------
     Cells by genes, CSR float32, only features of the type Gene Expression; ``var["gene_ids"]`` holds
-    the identifiers.
+    the identifiers, ``obsm["protein_expression"]`` the counts of Antibody Capture features.
 
     Raises
     ------
@@ -85,11 +86,15 @@ def read_ten_x_h5(path: Path) -> AnnData:
 
 def _finished(adata: AnnData, path: Path) -> AnnData:
     types = adata.var.get("feature_types")
-    if types is not None and (types == _EXPRESSION).any() and (others := int((types != _EXPRESSION).sum())):
-        logger.info(
-            "%s: %d features that are no genes (antibodies, guides, …) are left out", path.name, others
-        )
-        adata = adata[:, (types == _EXPRESSION).to_numpy()].copy()
+    if types is not None and (types == _EXPRESSION).any() and (types != _EXPRESSION).any():
+        is_gene, is_protein = (types == _EXPRESSION).to_numpy(), (types == ANTIBODIES).to_numpy()
+        if others := int((~is_gene & ~is_protein).sum()):
+            logger.info("%s: %d features that are no genes or proteins are left out", path.name, others)
+        proteins = adata[:, is_protein]
+        adata = adata[:, is_gene].copy()
+        if proteins.n_vars:
+            logger.info("%s: %d proteins (%s)", path.name, proteins.n_vars, ANTIBODIES)
+            with_proteins(adata, proteins.X, proteins.var_names)
     adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
     adata.var_names_make_unique()
     return adata

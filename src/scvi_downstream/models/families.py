@@ -10,21 +10,42 @@ from pydantic import ValidationError
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.drvi import DrviSpec
 from scvi_downstream.models.linear_scvi import LinearScviSpec
+from scvi_downstream.models.mrvi import MrviSpec
 from scvi_downstream.models.scanvi import ScanviSpec
 from scvi_downstream.models.scvi import ScviSpec
 from scvi_downstream.models.specification import Capability, ModelSpec
+from scvi_downstream.models.totalvi import TotalviSpec
+from scvi_downstream.parameters import TrainingOptions
 
 FAMILIES: dict[str, type[ModelSpec]] = {
     "SCVI": ScviSpec,
     "LinearSCVI": LinearScviSpec,
     "SCANVI": ScanviSpec,
     "DRVI": DrviSpec,
+    "MRVI": MrviSpec,
+    "TOTALVI": TotalviSpec,
 }
 
 
 def capable_families(capability: Capability) -> list[str]:
     """Names of the families that can do something."""
     return [name for name, spec in FAMILIES.items() if capability in spec.can]
+
+
+def require_capability(family: str, capability: Capability, analysis: str) -> None:
+    """Refuse a model that cannot do what an analysis needs.
+
+    Raises
+    ------
+    InputError
+        Naming the families that can.
+    """
+    if family not in FAMILIES or capability not in FAMILIES[family].can:
+        able = " or ".join(capable_families(capability))
+        raise InputError(
+            f"{analysis} needs a model of the family {able}, and {family} has no {capability.replace('_', ' ')}; add "
+            "one to models:, with the keys that it needs, and run training"
+        )
 
 
 def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
@@ -52,6 +73,27 @@ def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
         return family.model_validate(dict(raw))
     except ValidationError as error:
         raise InputError(explain(error, family, where)) from None
+
+
+def prediction_spec(family: str, given: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
+    """Options of a model of the kept cells: the family's defaults, the study's training, the user's changes.
+
+    Parameters
+    ----------
+    family
+        ``SCVI`` or ``MRVI``.
+    given
+        ``prediction.scvi`` or ``prediction.mrvi``: hyperparameters, and ``training``.
+    training
+        Of the study.
+
+    Raises
+    ------
+    InputError
+        An option that the family does not have.
+    """
+    own = {**training.model_dump(), **(given.get("training") or {})}
+    return parse_spec({**given, "name": f"prediction_{family.lower()}", "family": family, "training": own})
 
 
 def explain(error: ValidationError, model: type, where: str) -> str:

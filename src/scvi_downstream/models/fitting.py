@@ -24,6 +24,7 @@ from scvi_downstream.models.split import Split, batch_size_without_remainder_of_
 from scvi_downstream.models.threads import choose_torch_threads
 from scvi_downstream.parameters import UNKNOWN, TrainingOptions
 from scvi_downstream.progress import duration
+from scvi_downstream.proteins import PROTEIN_KEY
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -141,7 +142,7 @@ def fit(
         "n_parameters": sum(parameter.numel() for parameter in model.module.parameters()),
         "device": device,
         "batch_size": batch_size,
-        "n_latent": int(model.module.n_latent),
+        "n_latent": int(getattr(model.module, "n_latent_u", None) or model.module.n_latent),
         "n_genes": int(model.adata.n_vars),
         "n_cells": int(model.adata.n_obs),
         "n_train": len(split.train),
@@ -188,22 +189,23 @@ def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoi
     stopping = [best, stop_early(options.early_stopping_patience, options.early_stopping_min_delta)]
     split = schedule.split
     with reproducible(schedule.seed), quiet(), fast_likelihood(), redirect_stdout(StringIO()):
-        model.train(
-            max_epochs=schedule.max_epochs,
-            accelerator=schedule.accelerator,
-            batch_size=schedule.batch_size,
-            datasplitter_kwargs={"external_indexing": [split.train, split.validation, split.test]},
-            check_val_every_n_epoch=1,
-            plan_kwargs={**_plan_arguments(options), "lr": schedule.lr},
-            callbacks=[
+        arguments = {
+            "max_epochs": schedule.max_epochs,
+            "accelerator": schedule.accelerator,
+            "batch_size": schedule.batch_size,
+            "datasplitter_kwargs": {"external_indexing": [split.train, split.validation, split.test]},
+            "check_val_every_n_epoch": 1,
+            "plan_kwargs": {**_plan_arguments(options), "lr": schedule.lr},
+            "callbacks": [
                 StopWhenDiverged(),
                 ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
                 *(stopping if options.early_stopping else []),
                 EpochProgress(f"{spec.name}: training", schedule.max_epochs),
             ],
-            ckpt_path=str(interrupted) if interrupted else None,
+            "ckpt_path": str(interrupted) if interrupted else None,
             **_trainer_arguments(options),
-        )
+        }
+        model.train(**spec.train_arguments(arguments))
     return best.best_epoch + 1 if options.early_stopping else schedule.max_epochs
 
 
@@ -278,6 +280,9 @@ def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> st
     digest = hashlib.sha256()
     for part in (counts.data, counts.indices, counts.indptr):
         digest.update(np.ascontiguousarray(part).tobytes())
+    if "proteins" in spec.needs:
+        proteins = model.adata.obsm[PROTEIN_KEY].to_numpy(dtype=np.float64)
+        digest.update(np.ascontiguousarray(proteins).tobytes())
     digest.update(str((counts.shape, schedule.seed, schedule.lr, schedule.max_epochs)).encode())
     digest.update(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
     digest.update(np.sort(schedule.split.train).tobytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ MODEL_CLASSES: dict[str, str] = {
     "SCANVI": "scvi.model",
     "LinearSCVI": "scvi.model",
     "DRVI": "scvi.external",
+    "MRVI": "scvi.external",
+    "TOTALVI": "scvi.model",
 }
 
 
@@ -52,7 +54,7 @@ class SavedModel:
 
     @property
     def family(self) -> str:
-        """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``, ``DRVI``."""
+        """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``, ``DRVI``, ``MRVI``, ``TOTALVI``."""
         return _family(self.contents, self.save_dir)
 
     @property
@@ -106,7 +108,7 @@ class SavedModel:
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with plain_data_only(self.prefix), quiet():
             try:
-                return model_class.load(
+                return _load_of(model_class)(
                     str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix
                 )
             except (KeyError, ValueError) as error:
@@ -117,6 +119,11 @@ class SavedModel:
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
     return getattr(importlib.import_module(MODEL_CLASSES[family]), family)
+
+
+def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
+    """The ``load`` of a class; MRVI's own reads its file with pickle before it calls its parent's."""
+    return super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
 
 
 def _family(contents: SavedContents, folder: Path) -> str:

@@ -53,6 +53,10 @@ class ModelSpec(Options):
     def build(self, genes: AnnData, keys: Keys) -> BaseModelClass:
         """Register ``genes`` (cells × modelled genes) with scvi-tools and make the untrained model."""
 
+    def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the family's ``train``, from those that most families take."""
+        return arguments
+
     def build_from(self, genes: AnnData, keys: Keys, initial: BaseModelClass) -> BaseModelClass:
         """Make the untrained model with the weights of ``initial``."""
         # complete_parameters refuses such a start before anything runs

@@ -50,7 +50,7 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
 
     family = reference.family
     model_class = model_class_of(family)
-    if not issubclass(model_class, ArchesMixin):
+    if not issubclass(model_class, ArchesMixin) or family == "MRVI":  # whose samples would be new, too
         raise InputError(
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
             "name a reference of the family SCVI, SCANVI or DRVI"

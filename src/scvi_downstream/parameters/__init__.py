@@ -24,6 +24,8 @@ from scvi_downstream.parameters.models import (
     PreparationOptions,
     TrainingOptions,
 )
+from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.samples import SamplesOptions
 from scvi_downstream.parameters.study import StudyParameters
 from scvi_downstream.parameters.trajectory import (
     START_OPTIONS,
@@ -56,10 +58,12 @@ __all__ = [
     "MarkerOptions",
     "MetadataAnalysisOptions",
     "Options",
+    "PredictionOptions",
     "PreparationOptions",
     "PrincipalGraphOptions",
     "ReferenceMappingOptions",
     "ReportingOptions",
+    "SamplesOptions",
     "Seed",
     "Share",
     "SlingshotOptions",

@@ -25,6 +25,8 @@ from scvi_downstream.parameters.models import (
     PreparationOptions,
     TrainingOptions,
 )
+from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.samples import SamplesOptions
 from scvi_downstream.parameters.trajectory import TrajectoryOptions
 
 
@@ -65,4 +67,6 @@ class StudyParameters(Options):
     batch_effects: BatchEffectOptions = BatchEffectOptions()
     metadata_analysis: MetadataAnalysisOptions = MetadataAnalysisOptions()
     trajectory: TrajectoryOptions = TrajectoryOptions()
+    samples: SamplesOptions = SamplesOptions()
+    prediction: PredictionOptions = PredictionOptions()
     reporting: ReportingOptions = ReportingOptions()

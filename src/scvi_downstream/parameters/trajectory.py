@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from scvi_downstream.parameters.base import Options, Share
 
-Method = Literal["dpt", "slingshot", "principal_graph"]
+Order = Literal["consensus", "dpt", "slingshot", "principal_graph"]
 START_OPTIONS = ("start_cell", "start_cluster", "start_gene", "time_key")
 
 
@@ -29,18 +29,19 @@ class PrincipalGraphOptions(Options):
 class FateOptions(Options):
     """CellRank: terminal states and the probability to reach them."""
 
-    pseudotime: Method | None = None
+    pseudotime: Order = "consensus"
     terminal_clusters: tuple[str, ...] = ()
     n_terminal_states: PositiveInt | None = None
-    max_cells: PositiveInt = 5000
+    max_cells: Annotated[int, Field(ge=500)] = 20_000
     top_drivers: PositiveInt = 10
 
 
 class TrendOptions(Options):
     """Genes along pseudotime."""
 
-    pseudotime: Method = "slingshot"
-    max_genes: PositiveInt | None = None
+    pseudotime: Order = "slingshot"
+    genes: Literal["modelled", "all"] = "modelled"
+    correct_batch: bool = False
     n_knots: Annotated[int, Field(ge=2)] = 4
     fdr: Share = 0.05
     min_log2_range: Annotated[float, Field(ge=0)] = 1.0

@@ -101,7 +101,7 @@ def test_says_everything_that_a_full_study_adds(write):
     ):
         assert said in text
     assert "Faiss" not in text
-    assert "silhouette" not in text
+    assert "the highest mean silhouette" not in text
 
 
 def test_training_of_one_model_is_told_apart(write):

@@ -12,6 +12,8 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.parameters import EvaluationOptions
 
 from .marginal_likelihood import estimate_marginal_likelihood
+from .mrvi_bound import mrvi_elbo
+from .totalvi_bound import gene_log_likelihood, totalvi_elbo
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -82,6 +84,10 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
 
 
 def _elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+    if hasattr(model.module, "qu"):
+        return mrvi_elbo(model, cells, seed)
+    if hasattr(model.module, "n_input_proteins"):
+        return totalvi_elbo(model, cells, seed)
     with reproducible(seed):
         return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)
 
@@ -96,7 +102,12 @@ def _reconstruction(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.n
         for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=128):
             _, generative = model.module.forward(tensors, compute_loss=False)
             counts = tensors["X"].to(model.device)
-            errors.append(-generative["px"].log_prob(counts).sum(-1).cpu().numpy())
+            likelihood = (
+                gene_log_likelihood(model.module, counts, generative["px_"])
+                if "px_" in generative
+                else generative["px"].log_prob(counts).sum(-1)
+            )
+            errors.append(-likelihood.cpu().numpy())
     return np.concatenate(errors).astype(np.float64)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.parameters import UNKNOWN, Keys
+from scvi_downstream.statistics.explained_share import explained_share
 
 STRONG_ASSOCIATION = 0.95
 LARGE_EXPLAINED_SHARE = 0.3
@@ -76,13 +77,3 @@ def cramers_v(table: np.ndarray) -> float:
     from scipy.stats.contingency import association
 
     return float(association(table, method="cramer"))
-
-
-def explained_share(values: np.ndarray, groups: pd.Series) -> float:
-    """Share of the variance of ``values`` between ``groups``, eta squared; 0 for constant values."""
-    centred = values - values.mean()
-    total = float(np.square(centred).sum())
-    if total == 0:
-        return 0.0
-    grouped = pd.Series(centred).groupby(groups.to_numpy(), observed=True)
-    return float((grouped.size() * grouped.mean() ** 2).sum() / total)

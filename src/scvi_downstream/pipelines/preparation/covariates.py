@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.categories import as_categories
 from scvi_downstream.parameters import UNKNOWN, Keys
+from scvi_downstream.samples import crossed_name
 
 from .cell_cycle import COLUMNS as CELL_CYCLE
 
@@ -48,7 +49,8 @@ def covariates_of(
         "mitochondrial_percent": quality["mitochondrial_percent"],
     }
     sources = {name: obs[name] for name in chosen} | measured | dict(cell_cycle.items())
-    names = [name for name in CELL_CYCLE if name in obs] + list(obs.columns)
+    crossed = crossed_name(keys) if keys.sample_key and keys.condition_key else None  # two keys said again
+    names = [name for name in CELL_CYCLE if name in obs] + [name for name in obs.columns if name != crossed]
     sources = sources | {name: obs[name] for name in names if name not in sources}
     columns: dict[str, pd.Series] = {}
     said: dict[bytes, str] = {}

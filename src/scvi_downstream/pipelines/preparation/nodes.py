@@ -13,6 +13,8 @@ from scvi_downstream.cell_metadata import join_metadata
 from scvi_downstream.parameters import Keys, PreparationOptions
 from scvi_downstream.plots.highly_variable import plot_highly_variable
 from scvi_downstream.plots.quality import plot_quality
+from scvi_downstream.proteins import PROTEIN_KEY
+from scvi_downstream.samples import with_crossed_samples
 
 from .cell_cycle import score_phases
 from .confounding import confounding_warnings
@@ -21,6 +23,7 @@ from .genes import gene_labels, with_symbols
 from .highly_variable import find_highly_variable
 from .keys import key_warnings, require_keys, typed_keys, with_typed_keys
 from .layers import as_counts, matrix_of
+from .proteins import prepare_proteins
 from .quality import choose_cells_and_genes, count_warnings, measure_quality, take
 from .storable import storable
 from .summary import log_summary, summarize
@@ -39,7 +42,7 @@ __all__ = [
 
 CELL_NAMES_REMEDY = "give every cell its own name, for example with AnnData.obs_names_make_unique()"
 GENE_NAMES_REMEDY = "use gene identifiers as names, or AnnData.var_names_make_unique()"
-KEPT_OBSM = ("protein_expression", "spatial")
+KEPT_OBSM = ("spatial",)
 
 
 def prepare_counts(
@@ -60,8 +63,9 @@ def prepare_counts(
 
     Returns
     -------
-    Counts (X CSR float32, keys as categories, ``var["highly_variable"]``), the quality metrics of the same
-    cells (``n_counts``, ``n_genes``, ``mitochondrial_percent`` of all genes, and ``batch``), and a summary.
+    Counts (X CSR float32, keys as categories, ``var["highly_variable"]``; where samples hold cells of several
+    conditions also the obs column ``<sample_key>_x_<condition_key>``), the quality metrics of the same cells
+    (``n_counts``, ``n_genes``, ``mitochondrial_percent`` of all genes, and ``batch``), and a summary.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def prepare_counts(
     counts = take(all_counts, kept.cells, kept.genes)
     require_size(counts.shape, options.min_cells, options.min_genes, when=" after filtering")
     typed = typed_keys(obs[kept.cells], keys, options)
-    obs = with_typed_keys(obs[kept.cells], typed)
+    obs = with_crossed_samples(with_typed_keys(obs[kept.cells], typed), keys)
     quality = quality[kept.cells]
     if keys.batch_key:
         quality = quality.assign(batch=typed[keys.batch_key])
@@ -92,15 +96,20 @@ def prepare_counts(
         counts, var.index[kept.genes], typed[keys.batch_key] if keys.batch_key else None, options.n_top_genes
     )
     var = var[kept.genes].assign(**variable.genes)
+    proteins, protein_notes = prepare_proteins(
+        raw, kept.cells, typed[keys.batch_key] if keys.batch_key else None, keys
+    )
     notes = [
         *count_warnings(counts, quality),
         *key_warnings(typed, keys),
         *confounding_warnings(typed, keys),
         *variable.warnings,
+        *protein_notes,
     ]
     summary = summarize(counts, obs, var, quality, keys) | {
         "n_cells_raw": int(matrix.shape[0]),
         "n_genes_raw": int(matrix.shape[1]),
+        "n_proteins": 0 if proteins is None else proteins.shape[1],
         "dropped": kept.dropped,
         "filters": kept.filters,
         "hvg_method": variable.method,
@@ -108,7 +117,10 @@ def prepare_counts(
         "warnings": notes,
     }
     log_summary(summary)
-    return _assemble(raw, counts, obs, var, cells=kept.cells, keys=keys), quality, summary
+    prepared = _assemble(raw, counts, obs, var, cells=kept.cells, keys=keys)
+    if proteins is not None:
+        prepared.obsm[PROTEIN_KEY] = proteins
+    return prepared, quality, summary
 
 
 def _assemble(

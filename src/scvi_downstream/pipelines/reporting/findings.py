@@ -27,6 +27,9 @@ _SPEAKING = {
     "factor_summary": "Factors",
     "batch_summary": "Batch effects",
     "metadata_summary": "Metadata",
+    "trajectory_summary": "Trajectory",
+    "sample_summary": "Samples",
+    "prediction_summary": "Prediction",
 }
 
 
@@ -135,6 +138,12 @@ def left_out(study: StudyParameters, keys: Keys, graph: StudyGraph, contents: Ma
         ),
         "Composition and expression were not tested against metadata, since metadata and condition_key are empty.": (
             "metadata" not in graph.analyses
+        ),
+        "Expression under other conditions was not predicted, since condition_key is empty.": (
+            "prediction" not in graph.analyses
+        ),
+        "No trajectory was learnt, since no start is set (trajectory.start_cell, start_cluster, start_gene or time_key).": (
+            "trajectory" not in graph.analyses
         ),
         "Counterfactual expression was left out, since transform_batch is empty.": not graph.counterfactual,
     }

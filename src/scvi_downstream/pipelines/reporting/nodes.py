@@ -114,7 +114,10 @@ def write_methods(
             ("Latent factors", methods.describe_factors(study, keys, graph)),
             ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
             ("Metadata", methods.describe_metadata(study, keys, graph)),
+            ("Samples", methods.describe_samples(study.samples, keys, graph)),
+            ("Trajectories", methods.describe_trajectory(study, keys, graph)),
             ("Imputation", methods.describe_imputation(study)),
+            ("Prediction", methods.describe_prediction(study, keys, graph)),
             ("Comparison", methods.describe_comparison(study, keys, graph)),
             ("Software", methods.describe_software()),
         ]

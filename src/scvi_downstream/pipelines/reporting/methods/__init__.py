@@ -11,7 +11,9 @@ from scvi_downstream.pipelines.reporting.methods.annotation import describe_anno
 from scvi_downstream.pipelines.reporting.methods.batch_effects import describe_batch_effects
 from scvi_downstream.pipelines.reporting.methods.factors import describe_factors
 from scvi_downstream.pipelines.reporting.methods.metadata import describe_metadata
+from scvi_downstream.pipelines.reporting.methods.prediction import describe_prediction
 from scvi_downstream.pipelines.reporting.methods.reference_mapping import describe_reference_mapping
+from scvi_downstream.pipelines.reporting.methods.samples import describe_samples
 from scvi_downstream.pipelines.reporting.methods.study import (
     describe_embedding,
     describe_models,
@@ -19,6 +21,7 @@ from scvi_downstream.pipelines.reporting.methods.study import (
     describe_training,
 )
 from scvi_downstream.pipelines.reporting.methods.text import methods_text
+from scvi_downstream.pipelines.reporting.methods.trajectory import describe_trajectory
 
 __all__ = [
     "describe_annotation",
@@ -31,9 +34,12 @@ __all__ = [
     "describe_imputation",
     "describe_metadata",
     "describe_models",
+    "describe_prediction",
     "describe_preparation",
     "describe_reference_mapping",
+    "describe_samples",
     "describe_software",
     "describe_training",
+    "describe_trajectory",
     "methods_text",
 ]

@@ -15,6 +15,8 @@ from scvi_downstream.study import DEMO
 _FAMILIES = {
     "SCVI": "scVI [@lopez2018]",
     "SCANVI": "scANVI [@xu2021]",
+    "MRVI": "MrVI, which compares samples [@boyeau2022]",
+    "TOTALVI": "totalVI, of RNA and proteins [@gayoso2021]",
     "DRVI": "DRVI, whose latent dimensions are decoded one by one [@moinfar2024]",
     "LinearSCVI": "LDVAE, scVI with a linear decoder [@svensson2020]",
 }
@@ -81,15 +83,16 @@ def describe_models(keys: Keys, graph: StudyGraph) -> str:
 
 def _model(spec: ModelSpec) -> str:
     options = spec.hyperparameters
-    sizes = f"{options['n_latent']} latent dimensions"
-    if spec.family != "LinearSCVI":
+    sizes = f"{options.get('n_latent_u', options['n_latent'])} latent dimensions"
+    if "n_layers" in options and spec.family != "LinearSCVI":
         sizes += f", {count(options['n_layers'], 'hidden layer')} of {options['n_hidden']} units"
+    batch = "" if spec.correct_batch else ", without the batch"
     start = f", initialised with the weights of `{spec.init_from}`" if spec.init_from else ""
     likelihood = _LIKELIHOODS.get(str(options.get("gene_likelihood")), options.get("gene_likelihood"))
-    return (
-        f"`{spec.name}`, {_FAMILIES.get(spec.family, spec.family)}, with {sizes}, a {likelihood} likelihood, "
-        f"{options['dispersion']} dispersion and dropout {options['dropout_rate']:g}{start}"
-    )
+    decoder = f", a {likelihood} likelihood" if likelihood else ""
+    decoder += f", {options['dispersion']} dispersion" if "dispersion" in options else ""
+    decoder += f" and dropout {options['dropout_rate']:g}" if "dropout_rate" in options else ""
+    return f"`{spec.name}`, {_FAMILIES.get(spec.family, spec.family)}, with {sizes}{decoder}{start}{batch}"
 
 
 def describe_training(study: StudyParameters, graph: StudyGraph, summary: Mapping[str, Any]) -> str:

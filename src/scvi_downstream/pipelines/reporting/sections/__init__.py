@@ -11,6 +11,9 @@ from scvi_downstream.pipelines.reporting.sections.factors import FACTORS
 from scvi_downstream.pipelines.reporting.sections.items import MODEL, PRIMARY, Entry, Item, Section
 from scvi_downstream.pipelines.reporting.sections.metadata import METADATA
 from scvi_downstream.pipelines.reporting.sections.models import COMPARISON, LATENT, QUALITY, TRAINING
+from scvi_downstream.pipelines.reporting.sections.prediction import PREDICTION
+from scvi_downstream.pipelines.reporting.sections.samples import SAMPLES
+from scvi_downstream.pipelines.reporting.sections.trajectory import TRAJECTORY
 
 __all__ = ["SECTIONS", "Entry", "Item", "Section", "expand", "report_contents"]
 
@@ -25,7 +28,10 @@ SECTIONS = (
     FACTORS,
     BATCH_EFFECTS,
     METADATA,
+    SAMPLES,
+    TRAJECTORY,
     IMPUTATION,
+    PREDICTION,
     COMPARISON,
 )
 

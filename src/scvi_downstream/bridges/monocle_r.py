@@ -1,0 +1,184 @@
+"""R's own monocle, for users who have it: a process of its own, files in, files out."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.progress import duration
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+SCRIPT = "monocle_r.R"
+LINE_EVERY_SECONDS = 10.0
+MIN_GENES = 10
+_HOW_TO_INSTALL = (
+    "install R and the Bioconductor package monocle (Debian: r-bioc-monocle), or set trajectory.monocle_r to "
+    "false"
+)
+_CHECK_SECONDS = 120
+
+
+def why_monocle_is_missing() -> str | None:
+    """Why R's monocle cannot be used here; ``None``: it can."""
+    rscript = which("Rscript")
+    if rscript is None:
+        return f"Rscript is not on the PATH; {_HOW_TO_INSTALL}"
+    return None if _has_monocle(rscript) else f"R has no package monocle; {_HOW_TO_INSTALL}"
+
+
+@cache
+def _has_monocle(rscript: str) -> bool:
+    found = subprocess.run(
+        [rscript, "--vanilla", "-e", 'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)'],
+        capture_output=True,
+        timeout=_CHECK_SECONDS,
+        check=False,
+    )
+    return found.returncode == 0
+
+
+def order_with_monocle(
+    counts: AnnData,
+    genes: Sequence[str],
+    start_cells: Sequence[str],
+    *,
+    seed: int = 0,
+    timeout: float = 900.0,
+) -> pd.DataFrame:
+    """Order cells by Monocle 2's DDRTree in R, from the state that holds most start cells.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, ``n_cells`` × all genes.
+    genes
+        Names of the genes to order by.
+    start_cells
+        Names of the start cells.
+    seed
+        Of R's generator.
+    timeout
+        Seconds after which R is stopped.
+
+    Returns
+    -------
+    ``monocle_r_pseudotime`` and ``monocle_r_state`` by cell.
+
+    Raises
+    ------
+    InputError
+        R or the package is missing, R fails or takes too long, or there are too few genes or no start cell.
+
+    References
+    ----------
+    Qiu et al. (2017), doi:10.1038/nmeth.4402.
+    """
+    missing = why_monocle_is_missing()
+    if missing:
+        raise InputError(f"trajectory.monocle_r is true, but {missing}")
+    positions = counts.var_names.get_indexer(list(genes))
+    matrix = sparse.csr_matrix(counts.X[:, positions[positions >= 0]])
+    expressed = np.flatnonzero(np.asarray((matrix > 0).sum(axis=0)).ravel() > 0)
+    starts = counts.obs_names.get_indexer(list(start_cells))
+    starts = starts[starts >= 0]
+    if len(expressed) < MIN_GENES or not len(starts):
+        raise InputError(
+            f"R's monocle has {len(expressed)} expressed genes and {len(starts)} start cells; it needs at least "
+            f"{MIN_GENES} and 1"
+        )
+    with tempfile.TemporaryDirectory(prefix="monocle_") as name:
+        folder = Path(name)
+        _write(folder, matrix[:, expressed], starts, seed)
+        _run(folder, timeout)
+        found = pd.read_csv(folder / "order.csv", dtype={"cell": str, "state": str}).set_index("cell")
+    found = found.loc[_names("c", counts.n_obs)]
+    return pd.DataFrame(
+        {
+            "monocle_r_pseudotime": found["pseudotime"].to_numpy(np.float64),
+            "monocle_r_state": pd.Categorical(found["state"]),
+        },
+        index=pd.Index(counts.obs_names, name="cell"),
+    )
+
+
+def _names(prefix: str, n: int) -> list[str]:
+    """Plain names for R, which changes those with dashes or beginning with digits."""
+    return [f"{prefix}{i + 1}" for i in range(n)]
+
+
+def _write(folder: Path, matrix: sparse.csr_matrix, starts: np.ndarray, seed: int) -> None:
+    entries = matrix.tocoo()
+    table = pd.DataFrame(
+        {"gene": entries.col + 1, "cell": entries.row + 1, "count": entries.data.astype(np.int64)}
+    )
+    table.to_csv(folder / "counts.tsv", sep="\t", header=False, index=False)
+    n_cells, n_genes = matrix.shape
+    for name, lines in {
+        "cells.txt": _names("c", n_cells),
+        "genes.txt": _names("g", n_genes),
+        "starts.txt": [str(position + 1) for position in starts],
+        "seed.txt": [str(seed % 2**31)],
+    }.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _run(folder: Path, timeout: float) -> None:
+    with (
+        as_file(files(__package__).joinpath(SCRIPT)) as script,
+        (folder / "messages.txt").open("w+") as messages,
+    ):
+        process = subprocess.Popen(
+            [str(which("Rscript")), "--vanilla", str(script), str(folder)],
+            stdout=messages,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            _wait(process, timeout)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        messages.seek(0)
+        lines = [line.strip() for line in messages.read().splitlines() if line.strip()]
+    if process.returncode:
+        said = next(
+            (line for line in lines if line.startswith("Error")), lines[-1] if lines else "it said nothing"
+        )
+        where = lines.index(said) if said in lines else 0
+        raise InputError(f"R's monocle failed: {' '.join(lines[where : where + 2]) or said}")
+
+
+def _wait(process: subprocess.Popen, timeout: float) -> None:
+    begin = time.monotonic()
+    while True:
+        try:
+            process.wait(min(LINE_EVERY_SECONDS, timeout))
+        except subprocess.TimeoutExpired:
+            elapsed = time.monotonic() - begin
+            if elapsed >= timeout:
+                raise InputError(
+                    f"R's monocle took longer than {timeout:g} seconds; raise trajectory.monocle_r_timeout or set "
+                    "trajectory.monocle_r to false"
+                ) from None
+            logger.info(
+                "monocle orders the cells in R: %s of at most %s", duration(elapsed), duration(timeout)
+            )
+        else:
+            return

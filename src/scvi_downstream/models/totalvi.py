@@ -1,0 +1,102 @@
+"""totalVI, for RNA and surface proteins of the same cells: Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import PositiveInt, model_validator
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, setup_arguments
+from scvi_downstream.parameters import Keys
+from scvi_downstream.proteins import PROTEIN_KEY
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model import TOTALVI
+
+logger = logging.getLogger(__name__)
+FEWEST_PROTEINS_OF_PRIOR = 5
+# TOTALVI.train overwrites these of plan_kwargs with its own defaults, so that they must be its arguments.
+_OWN_ARGUMENTS = ("lr", "reduce_lr_on_plateau", "n_epochs_kl_warmup")
+
+
+class TotalviSpec(ModelSpec):
+    """Hyperparameters of :class:`scvi.model.TOTALVI`.
+
+    Proteins that are zero in all cells of a batch are taken as not measured there, and then a classifier of the batch
+    is trained against the encoder; ``override_missing_proteins`` takes them as measured zeros.
+    """
+
+    family: Literal["TOTALVI"] = "TOTALVI"
+    n_latent: PositiveInt = 20
+    n_hidden: PositiveInt = 256
+    n_layers_encoder: PositiveInt = 2
+    n_layers_decoder: PositiveInt = 1
+    dropout_rate_encoder: Dropout = 0.2
+    dropout_rate_decoder: Dropout = 0.2
+    gene_dispersion: Literal["gene", "gene-batch"] = "gene"
+    protein_dispersion: Literal["protein", "protein-batch"] = "protein"
+    gene_likelihood: Literal["nb", "zinb"] = "nb"
+    latent_distribution: Literal["normal", "ln"] = "normal"
+    empirical_protein_background_prior: bool | None = None
+    override_missing_proteins: bool = False
+    encode_covariates: bool = True
+    use_observed_lib_size: bool = True
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"proteins"})
+    can: ClassVar[frozenset[Capability]] = frozenset({"proteins", "marginal_likelihood"})
+    obsm_key: ClassVar[str] = "X_totalVI"
+
+    @model_validator(mode="after")
+    def _what_scvi_tools_can_train(self) -> TotalviSpec:
+        if not self.correct_batch:
+            raise ValueError(
+                "totalVI needs the batches to know where a protein was not measured; leave correct_batch at true"
+            )
+        if self.training.gradient_clip_val is not None:
+            raise ValueError(
+                "training.gradient_clip_val must be null for TOTALVI, which steps its optimisers itself"
+            )
+        return self
+
+    def build(self, genes: AnnData, keys: Keys) -> TOTALVI:
+        """Register ``genes`` with their proteins and make the untrained model.
+
+        Raises
+        ------
+        InputError
+            Without ``obsm["protein_expression"]``, or with too few proteins for the empirical prior.
+        """
+        from scvi.model import TOTALVI
+
+        if PROTEIN_KEY not in genes.obsm:
+            raise InputError(
+                f"models.{self.name}: TOTALVI needs counts of proteins in obsm['{PROTEIN_KEY}'], and there are none; "
+                "bring CITE-seq data and set protein_key, or leave the model out"
+            )
+        n_proteins = genes.obsm[PROTEIN_KEY].shape[1]
+        if self.empirical_protein_background_prior and n_proteins < FEWEST_PROTEINS_OF_PRIOR:
+            raise InputError(
+                f"models.{self.name}.empirical_protein_background_prior needs at least {FEWEST_PROTEINS_OF_PRIOR} "
+                f"proteins, but there are {n_proteins}; set it to null or false"
+            )
+        if n_proteins == 1:
+            logger.warning("%s: one protein only says little beyond the RNA", self.name)
+        TOTALVI.setup_anndata(
+            genes, protein_expression_obsm_key=PROTEIN_KEY, **setup_arguments(keys, labels=False)
+        )
+        return TOTALVI(genes, **self.hyperparameters)
+
+    def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The same arguments where TOTALVI's ``train`` looks for them."""
+        plan = dict(arguments["plan_kwargs"])
+        splitter = dict(arguments["datasplitter_kwargs"])
+        return {
+            **arguments,
+            **{name: plan.pop(name) for name in _OWN_ARGUMENTS},
+            "plan_kwargs": plan,
+            "external_indexing": splitter.pop("external_indexing"),
+            "datasplitter_kwargs": splitter,
+        }

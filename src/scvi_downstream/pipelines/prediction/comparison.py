@@ -1,0 +1,178 @@
+"""What is measured of a held-out group, and what each method predicts of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from scvi_downstream.normalization import TARGET_SUM
+from scvi_downstream.pipelines.prediction.weights import Blocks, Weights
+
+NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN = "no_change", "mean_shift", "pooled_shift", "target_mean"
+MEASURED_HALF = "measured_half"
+UNCHANGED = "_unchanged"
+BASELINES = (NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Shares of the modelled genes that a model decodes for source cells, ``(n_draws, n_source, n_genes)``.
+
+    Attributes
+    ----------
+    source, target
+        As cells of the source and of the target condition.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingMeans:
+    """What the training cells of a group's kind look like, as log means ``(n_genes,)``; ``None``: no such cells.
+
+    Attributes
+    ----------
+    shift
+        Difference of target and source within the same type; of all types where the type's own is not known.
+    pooled_shift
+        Of all types together; ``None`` where ``shift`` is that already.
+    target
+        Of the same type in the target condition.
+    """
+
+    shift: np.ndarray | None = None
+    pooled_shift: np.ndarray | None = None
+    target: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cells of one target condition and cell type; of ``reference`` and ``target`` no model has seen any.
+
+    Attributes
+    ----------
+    source, reference, target
+        ``(n_cells, n_genes)`` measured shares of the modelled genes; rows add up to one.
+    blocks
+        Of these cells.
+    training
+        Of the training cells.
+    decoded
+        What each model makes of the source cells.
+    """
+
+    source: sparse.csr_matrix
+    reference: sparse.csr_matrix
+    target: sparse.csr_matrix
+    blocks: Blocks
+    training: TrainingMeans = TrainingMeans()
+    decoded: dict[str, Decoded] = field(default_factory=dict)
+
+    @property
+    def all_source(self) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """All cells of the source condition, and their blocks."""
+        cells = sparse.csr_matrix(sparse.vstack([self.source, self.reference]))
+        return cells, np.concatenate([self.blocks.source, self.blocks.reference])
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """``(n_replicates, n_genes)`` log mean expression, and its change from the source."""
+
+    expression: np.ndarray
+    change: np.ndarray
+
+
+def log_mean(shares: np.ndarray) -> np.ndarray:
+    """``log(1 + counts per 10,000)`` of mean shares of the modelled genes."""
+    return np.log1p(TARGET_SUM * shares)
+
+
+def shares_of(counts: sparse.spmatrix | np.ndarray) -> sparse.csr_matrix:
+    """Counts over each cell's total, float64; cells without counts stay zero."""
+    rows = sparse.csr_matrix(counts, dtype=np.float64, copy=True)
+    totals = np.asarray(rows.sum(axis=1)).ravel()
+    scale = np.divide(1.0, totals, out=np.zeros(len(totals)), where=totals > 0)
+    rows.data *= np.repeat(scale, np.diff(rows.indptr))
+    return rows
+
+
+def measured(group: Group, weights: Weights) -> Prediction:
+    """Measured expression in the target condition, and its change from source cells that no model has seen.
+
+    A model that has seen the cells from which the change is measured has seen their noise, and correlates by it.
+    """
+    target = log_mean(_mean(weights.target, group.target))
+    return Prediction(target, target - log_mean(_mean(weights.reference, group.reference)))
+
+
+def measured_again(group: Group, weights: Weights) -> Prediction:
+    """Measured expression in the target condition as a prediction, its change from the cells predictions start from."""
+    target = log_mean(_mean(weights.target, group.target))
+    return Prediction(target, target - log_mean(_mean(weights.source, group.source)))
+
+
+def pair_means(
+    source: sparse.csr_matrix, target: sparse.csr_matrix, weights: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log means ``(n_replicates, n_genes)`` of cells of two conditions with weights ``(n_replicates, n_cells)``."""
+    return log_mean(_mean(weights[0], source)), log_mean(_mean(weights[1], target))
+
+
+def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
+    """Every method's prediction from source cells; the measured target is not looked at.
+
+    Parameters
+    ----------
+    group
+        Cells, training means and decoded cells.
+    weights
+        Those of the source cells are used.
+
+    Returns
+    -------
+    The models by name, and ``…_unchanged``: the same cells decoded in their own condition, as a model's smoothing
+    alone comes nearer to a mean than the noisy cells do; ``no_change``: the source itself; ``mean_shift``: the source
+    moved by the mean change of the training cells of its type; ``pooled_shift``: of all types; ``target_mean``: the
+    training cells in the target.
+    """
+    predictions = {name: _decode(decoded, weights.source) for name, decoded in group.decoded.items()}
+    for name, prediction in list(predictions.items()):
+        unchanged = prediction.expression - prediction.change
+        predictions[name + UNCHANGED] = Prediction(unchanged, np.zeros_like(unchanged))
+    source = log_mean(_mean(weights.source, group.source))
+    predictions[NO_CHANGE] = Prediction(source, np.zeros_like(source))
+    training = group.training
+    for name, change in ((MEAN_SHIFT, training.shift), (POOLED_SHIFT, training.pooled_shift)):
+        if change is not None:
+            shift = np.broadcast_to(change, source.shape)
+            predictions[name] = Prediction(np.maximum(source + shift, 0.0), shift)
+    if training.target is not None:
+        target = np.broadcast_to(training.target, source.shape)
+        predictions[TARGET_MEAN] = Prediction(target, target - source)
+    return predictions
+
+
+def _decode(decoded: Decoded, weights: np.ndarray) -> Prediction:
+    """Replicates take the posterior draws in turn; a single replicate takes their mean."""
+    n_draws = len(decoded.target)
+    if len(weights) < n_draws:
+        source, target = (
+            weights @ draws.mean(axis=0, dtype=np.float64) for draws in (decoded.source, decoded.target)
+        )
+    else:
+        source, target = (np.empty((len(weights), decoded.target.shape[2])) for _ in range(2))
+        for draw in range(n_draws):
+            rows = slice(draw, None, n_draws)
+            source[rows] = weights[rows] @ decoded.source[draw].astype(np.float64)
+            target[rows] = weights[rows] @ decoded.target[draw].astype(np.float64)
+    expression = log_mean(target)
+    return Prediction(expression, expression - log_mean(source))
+
+
+def _mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray:
+    return np.asarray((shares.T @ weights.T).T)

@@ -1,0 +1,168 @@
+"""Models of the kept cells, and what they decode for cells in another condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.models import SavedModel
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import prediction_spec
+from scvi_downstream.models.fitting import Fit, fit, reproducible
+from scvi_downstream.models.quiet import quiet
+from scvi_downstream.models.sample_counterfactuals import decode_as_sample
+from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.parameters import Keys, TrainingOptions
+from scvi_downstream.pipelines.prediction.comparison import Decoded
+from scvi_downstream.pipelines.prediction.design import UNSEEN
+from scvi_downstream.progress import track
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
+SEPARATOR = " × "
+SCVI_KEYS = Keys(batch_key=CONDITION_COLUMN)
+MRVI_KEYS = Keys(sample_key=SAMPLE_COLUMN)
+
+
+def kept_cells(counts: AnnData, split: pd.DataFrame) -> AnnData:
+    """The modelled genes of the cells that models may see, with the columns that the models see.
+
+    A sample's cells of one condition are a sample of their own: ``donor × condition``.
+    """
+    from anndata import AnnData
+
+    split = split.loc[counts.obs_names]
+    kept = np.flatnonzero((~split["role"].isin(UNSEEN)).to_numpy())
+    genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())
+    condition = split["condition"].iloc[kept].astype(str)
+    sample = split["sample"].iloc[kept].astype(str)
+    obs = pd.DataFrame(
+        {
+            CONDITION_COLUMN: pd.Categorical(condition),
+            SAMPLE_COLUMN: pd.Categorical(sample + SEPARATOR + condition),
+        },
+        index=counts.obs_names[kept],
+    )
+    return AnnData(X=counts.X[kept][:, genes], obs=obs, var=pd.DataFrame(index=counts.var_names[genes]))
+
+
+def fit_kept(
+    kept: AnnData, spec: ModelSpec, keys: Keys, *, seed: int, accelerator: str, checkpoints: CheckpointStore
+) -> Fit:
+    """Fit a model to :func:`kept_cells`.
+
+    Parameters
+    ----------
+    kept
+        Counts of the modelled genes.
+    spec, keys
+        Of :func:`prediction_spec`; ``SCVI_KEYS`` or ``MRVI_KEYS``.
+    seed, accelerator, checkpoints
+        As for :func:`scvi_downstream.models.fitting.fit`.
+    """
+    with reproducible(seed), quiet():
+        model = spec.build(kept, keys)
+    return fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoints)
+
+
+def untrained(counts: AnnData, split: pd.DataFrame) -> tuple[BaseModelClass, dict[str, Any]]:
+    """A model that has learnt nothing and its summary, to be kept where nothing can be predicted."""
+    spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, TrainingOptions())
+    with reproducible(0), quiet():
+        model = spec.build(kept_cells(counts, split), SCVI_KEYS)
+    return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
+
+
+class ScviDecoder:
+    """Cells decoded with another condition in the place of their own: scVI's ``transform_batch``.
+
+    Parameters
+    ----------
+    fitted
+        scVI whose batch is the condition.
+    kept
+        The cells it was fitted to.
+    n_draws
+        Draws of each cell's latent state.
+    seed
+        Of the draws.
+    accelerator
+        Where to decode.
+
+    References
+    ----------
+    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    """
+
+    def __init__(self, fitted: SavedModel, kept: AnnData, n_draws: int, seed: int, accelerator: str) -> None:
+        self._model = fitted.attach(kept, accelerator)
+        self._n_draws, self._seed = n_draws, seed
+
+    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
+        """Decode cells, by name, as of both conditions."""
+        positions = self._model.adata.obs_names.get_indexer(cells)
+        return Decoded(self._as(positions, source), self._as(positions, target))
+
+    def _as(self, positions: np.ndarray, condition: str) -> np.ndarray:
+        # the same seed gives the same draws of the latent state in both conditions
+        with reproducible(self._seed), quiet():
+            shares = self._model.get_normalized_expression(
+                indices=positions,
+                transform_batch=[condition],
+                n_samples=self._n_draws,
+                return_mean=False,
+                return_numpy=True,
+            )
+        return np.asarray(shares, dtype=np.float32).reshape(self._n_draws, len(positions), -1)
+
+
+class MrviDecoder:
+    """Cells decoded as if from each training sample of a condition, averaged.
+
+    Where training samples hold both conditions, only those are used, so that the donors' own differences cancel in
+    the change.
+
+    Parameters
+    ----------
+    fitted
+        MrVI whose samples are sample × condition.
+    kept
+        The cells it was fitted to.
+    split
+        Of :func:`.design.hold_out`.
+    accelerator
+        Where to decode.
+
+    References
+    ----------
+    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    """
+
+    def __init__(self, fitted: SavedModel, kept: AnnData, split: pd.DataFrame, accelerator: str) -> None:
+        self._model = fitted.attach(kept, accelerator)
+        trained = split[~split["role"].isin(UNSEEN)]
+        self._samples = {
+            str(condition): set(rows["sample"].astype(str))
+            for condition, rows in trained.groupby("condition", observed=True)
+        }
+
+    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
+        """Decode cells, by name, as of both conditions."""
+        positions = self._model.adata.obs_names.get_indexer(cells)
+        both = self._samples[source] & self._samples[target]
+        of_source, of_target = (sorted(both or self._samples[condition]) for condition in (source, target))
+        return Decoded(
+            self._average(positions, [name + SEPARATOR + source for name in of_source]),
+            self._average(positions, [name + SEPARATOR + target for name in of_target]),
+        )
+
+    def _average(self, positions: np.ndarray, samples: list[str]) -> np.ndarray:
+        total = np.zeros((len(positions), self._model.adata.n_vars), dtype=np.float64)
+        for sample in track(samples, "prediction: MrVI decodes cells as other samples", len(samples)):
+            total += decode_as_sample(self._model, positions, sample, library_size=1.0)
+        return (total / len(samples)).astype(np.float32)[None]

@@ -1,0 +1,228 @@
+"""Where cells of one condition are denser than those of another, apart from what samples change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.models.sample_counterfactuals import local_states
+from scvi_downstream.parameters.samples import SamplesOptions
+from scvi_downstream.progress import Progress
+
+from .contrasts import Contrast, make_contrast, permutation_p
+from .design import SampleDesign, adjusted_over_groups
+from .distances import LARGEST_BATCH
+
+if TYPE_CHECKING:
+    from scvi.external import MRVI
+
+SMALLEST_DENSITY = 1e-300
+GROUPS = (
+    "group", "condition", "reference", "n_cells", "n_samples", "log_ratio", "probability", "p", "p_adjusted",
+    "own_condition", "own_condition_p", "own_condition_p_adjusted", "n_permutations", "smallest_p", "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SampleDensities:
+    """The mixture of the posteriors of u of the cells of each sample.
+
+    Attributes
+    ----------
+    means, scales
+        Of the components, one array ``(n_components, n_latent_u)`` a sample.
+    u
+        ``(n_cells, n_latent_u)`` posterior means of all cells.
+    """
+
+    means: tuple[np.ndarray, ...]
+    scales: tuple[np.ndarray, ...]
+    u: np.ndarray
+
+    def log_densities(self, cells: np.ndarray) -> np.ndarray:
+        """Log-density of cells in each sample: ``(n_cells, n_samples)`` float64."""
+        from scipy.special import logsumexp
+
+        u = self.u[cells].astype(np.float64)
+        columns = []
+        for mean, scale in zip(self.means, self.scales, strict=True):
+            precision = scale**-2
+            squared = u**2 @ precision.T - 2 * u @ (mean * precision).T + (mean**2 * precision).sum(axis=1)
+            constant = np.log(scale).sum(axis=1) + 0.5 * u.shape[1] * np.log(2 * np.pi)
+            columns.append(logsumexp(-0.5 * squared - constant, axis=1) - np.log(len(mean)))
+        return np.column_stack(columns)
+
+
+def sample_densities(
+    model: MRVI, design: SampleDesign, options: SamplesOptions, seed: int
+) -> SampleDensities:
+    """Encode all cells; a sample's density is made of at most ``max_cells_per_sample`` of them.
+
+    Parameters
+    ----------
+    model
+        Fitted ``MRVI`` with its cells.
+    design
+        Sample of each cell.
+    options
+        Most cells of a sample.
+    seed
+        Of the choice of cells.
+    """
+    cells = np.arange(len(design.of_cell))
+    u, scale = [], []
+    any_sample = np.array([0])
+    for states in local_states(
+        model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label="densities of samples"
+    ):
+        u.append(states.u.cpu().numpy())
+        scale.append(states.scale.cpu().numpy())
+    means, scales = np.concatenate(u), np.concatenate(scale).astype(np.float64)
+    chosen = []
+    for s in range(len(design.samples)):
+        own = np.flatnonzero(design.of_cell == s)
+        if len(own) > options.max_cells_per_sample:
+            own = np.sort(
+                np.random.default_rng([seed, s]).choice(own, options.max_cells_per_sample, replace=False)
+            )
+        chosen.append(own)
+    return SampleDensities(
+        tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
+    )
+
+
+def compare_abundance(
+    densities: SampleDensities, design: SampleDesign, options: SamplesOptions, seed: int
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Log-ratio of the densities of u of each condition and the reference, cell by cell and by group.
+
+    A cell's own sample is left out of both, as in ``MRVI.differential_abundance``. A group's test permutes
+    conditions over samples, within pairs where samples pair up.
+
+    Parameters
+    ----------
+    densities
+        Of :func:`sample_densities`.
+    design
+        Samples, conditions, groups.
+    options
+        Least cells, permutations.
+    seed
+        Of permutations.
+
+    Returns
+    -------
+    ``(n_cells, n_conditions - 1)`` natural logarithms, NaN where a condition has fewer than 2 samples; and one row
+    a group and condition, :data:`GROUPS`: ``log_ratio``, the median of its cells; ``probability``, the mean over
+    cells of the probability that a cell of this u is of the condition if both are as frequent (0.5: no difference
+    in abundance); ``own_condition``, the mean of the probability of the condition that the cell is of (0.5: u does
+    not tell it; 1: u holds all of what the condition changes, and the rest of the model sees nothing of it), each
+    with the share of permutations that lie as far from 0.5, or as high. Log-ratios have heavy tails, which rule
+    their mean but not that of a probability.
+
+    References
+    ----------
+    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    """
+    ratios = np.full((len(design.of_cell), len(design.compared)), np.nan)
+    rows = []
+    every = np.arange(len(design.samples))
+    for column, condition in enumerate(design.compared):
+        contrast = make_contrast(
+            design.conditions,
+            design.blocks,
+            every,
+            condition,
+            str(design.reference),
+            n_permutations=options.n_permutations,
+            seed=seed,
+        )
+        row = {"condition": condition, "reference": design.reference}
+        sizes = design.members.sum(axis=1)
+        if isinstance(contrast, str):
+            rows += [
+                row | {"group": group, "n_cells": int(size), "reason": contrast}
+                for group, size in zip(design.groups, sizes, strict=True)
+            ]
+            continue
+        ratios[:, column], means, own = _ratios(densities, design, contrast)
+        p, own_p = permutation_p(np.abs(means - 0.5)), permutation_p(own)
+        rows += [
+            row
+            | {
+                "group": group,
+                "n_cells": int(sizes[g]),
+                "n_samples": len(contrast.samples),
+                "log_ratio": float(np.median(ratios[design.members[g], column])),
+                "probability": float(means[g, 0]),
+                "p": float(p[g]),
+                "own_condition": float(own[g, 0]),
+                "own_condition_p": float(own_p[g]),
+                "n_permutations": len(contrast.treated),
+                "smallest_p": contrast.smallest_p,
+                "reason": None,
+            }
+            for g, group in enumerate(design.groups)
+        ]
+    table = pd.DataFrame(rows).reindex(columns=list(GROUPS))
+    for name in ("p", "own_condition_p"):
+        table[f"{name}_adjusted"] = adjusted_over_groups(table, name, options.fdr)
+    return ratios.astype(np.float32), table
+
+
+def _ratios(
+    densities: SampleDensities, design: SampleDesign, contrast: Contrast
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-ratio of each cell; mean probability of the condition, and of the cell's own, by group and permutation."""
+    from scipy.special import expit
+
+    n_cells = len(design.of_cell)
+    observed = np.empty(n_cells)
+    treated = contrast.treated.T.astype(np.float64)
+    sums = np.zeros((2, len(design.groups), treated.shape[1]))
+    used = np.isin(design.of_cell, contrast.samples)
+    progress = Progress("differential abundance", n_cells)
+    for start in range(0, n_cells, LARGEST_BATCH):
+        cells = np.arange(start, min(start + LARGEST_BATCH, n_cells))
+        logs = densities.log_densities(cells)[:, contrast.samples]
+        own = design.of_cell[cells][:, None] == contrast.samples[None]
+        ratio = log_ratios(logs, own, treated)
+        observed[cells] = ratio[:, 0]
+        inside = design.members[:, cells].astype(np.float64)
+        probability = expit(ratio)
+        of_own = np.where(own.astype(np.float64) @ treated > 0, probability, 1 - probability)
+        sums[0] += inside @ probability
+        sums[1] += (inside * used[cells]) @ of_own
+        progress.advance(len(cells))
+    sizes = design.members.sum(axis=1)[:, None]
+    own_sizes = np.maximum((design.members & used).sum(axis=1), 1)[:, None]
+    return observed, sums[0] / sizes, sums[1] / own_sizes
+
+
+def log_ratios(logs: np.ndarray, own: np.ndarray, treated: np.ndarray) -> np.ndarray:
+    """Log of the mean density of the treated samples less that of the others, own sample left out.
+
+    Parameters
+    ----------
+    logs
+        ``(n_cells, n_samples)`` log-densities.
+    own
+        ``(n_cells, n_samples)`` whether the cell is of the sample.
+    treated
+        ``(n_samples, n_permutations)`` 1 for the samples of the condition, otherwise 0.
+
+    Returns
+    -------
+    ``(n_cells, n_permutations)``.
+    """
+    kept = np.where(own, -np.inf, logs)
+    density = np.exp(kept - kept.max(axis=1, keepdims=True))
+    used = (~own).astype(np.float64)
+    of_condition = (density @ treated) / (used @ treated)
+    of_others = (density @ (1 - treated)) / (used @ (1 - treated))
+    return np.log(np.maximum(of_condition, SMALLEST_DENSITY)) - np.log(
+        np.maximum(of_others, SMALLEST_DENSITY)
+    )

@@ -1,0 +1,248 @@
+"""What a condition changes in the expression of the cells of a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.models.sample_counterfactuals import decode, gene_positions, local_states
+from scvi_downstream.parameters.samples import SamplesOptions
+from scvi_downstream.progress import Progress
+from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
+from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+
+from .contrasts import Contrast, make_contrasts
+from .design import SampleDesign
+from .distances import LARGEST_BATCH
+
+if TYPE_CHECKING:
+    import torch
+    from scvi.external import MRVI
+
+PER_CELL = 1e4
+PRIOR_COUNT = 2.0
+LEAST_COUNTS = 15
+PER_MILLION = 1e6
+CHANGES = (
+    "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
+    "share_of_cells", "rank", "pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted",
+)  # fmt: skip
+
+
+def compare_expression(
+    model: MRVI, matrix: sparse.csr_matrix, design: SampleDesign, options: SamplesOptions, seed: int
+) -> pd.DataFrame:
+    """Genes that each condition changes in each group, by the model and by sums of counts.
+
+    Parameters
+    ----------
+    model
+        Fitted ``MRVI`` with its cells.
+    matrix
+        ``(n_cells, n_genes)`` raw counts of the modelled genes.
+    design
+        Samples, conditions, groups.
+    options
+        Most cells, least cells, least fold change.
+    seed
+        Of the sample of cells.
+
+    Returns
+    -------
+    One row a group, condition and gene: :data:`CHANGES`. ``lfc`` is the mean over cells of the difference of log2
+    of counts per 10,000 plus one, between the cell under the mean shift of the samples of the condition and under
+    that of the reference; ``lfc_sd`` its spread over cells; ``share_of_cells`` those that change by ``min_lfc``
+    in the direction of the mean. ``pseudobulk_…`` is :func:`pseudobulk_tests`, on samples and without the model.
+
+    References
+    ----------
+    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    """
+    contrasts = make_contrasts(design, options, seed)
+    progress = Progress("differential expression by MrVI", len(contrasts))
+    tables = []
+    for (group, condition), contrast in contrasts.items():
+        progress.advance()
+        if isinstance(contrast, str):
+            continue
+        g = design.groups.index(group)
+        cells = design.chosen_cells(g, options.max_cells_per_group, seed)
+        changes = change_of_expression(model, cells, contrast, options.min_lfc)
+        inside = design.members[g]
+        bulk = pseudobulk_tests(matrix[inside], design.of_cell[inside], contrast)
+        table = pd.concat([changes, bulk], axis=1).assign(
+            group=group,
+            condition=condition,
+            reference=design.reference,
+            gene=model.adata.var_names.astype(str),
+        )
+        table["rank"] = table["lfc"].abs().rank(ascending=False, method="first").astype(np.int64)
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame(columns=list(CHANGES))
+    return pd.concat(tables, ignore_index=True)[list(CHANGES)]
+
+
+def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min_lfc: float) -> pd.DataFrame:
+    """Mean and spread over cells of what a condition changes, gene by gene, in blocks of cells.
+
+    The fit of a condition on shifts is that of least squares with a constant (and pairs); scvi-tools'
+    ``differential_expression`` has no constant, so that its fold changes are those between the condition and all
+    samples, half as large where conditions are balanced.
+
+    Parameters
+    ----------
+    model
+        Fitted ``MRVI`` with its cells.
+    cells
+        Positions.
+    contrast
+        Samples of the condition and of the reference.
+    min_lfc
+        From which a cell counts as changed.
+
+    Returns
+    -------
+    One row a gene: ``mean_condition``, ``mean_reference`` (counts per 10,000), ``lfc``, ``lfc_sd``,
+    ``share_of_cells``.
+    """
+    n_genes = model.adata.n_vars
+    of_condition, of_reference = contrast.means()
+    sums = np.zeros((6, n_genes))
+    for states in local_states(model, cells, samples=contrast.samples, batch_size=LARGEST_BATCH):
+        treated = (
+            decode(model, states, states.base + _mean_shift(states.shifts, of_condition)).double() * PER_CELL
+        )
+        reference = (
+            decode(model, states, states.base + _mean_shift(states.shifts, of_reference)).double() * PER_CELL
+        )
+        change = (treated + 1).log2() - (reference + 1).log2()
+        for row, values in enumerate(
+            (treated, reference, change, change**2, change >= min_lfc, change <= -min_lfc)
+        ):
+            sums[row] += values.double().sum(dim=0).cpu().numpy()
+    treated, reference, first, second, up, down = sums / len(cells)
+    return pd.DataFrame(
+        {
+            "mean_condition": treated,
+            "mean_reference": reference,
+            "lfc": first,
+            "lfc_sd": np.sqrt(np.maximum(second - first**2, 0)),
+            "share_of_cells": np.where(first >= 0, up, down),
+        }
+    )
+
+
+def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.einsum(
+        "nsl,s->nl", shifts, torch.as_tensor(weights, dtype=shifts.dtype, device=shifts.device)
+    )
+
+
+def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: Contrast) -> pd.DataFrame:
+    """Moderated t-tests of counts summed by sample, with the pairs in the design.
+
+    Parameters
+    ----------
+    matrix
+        ``(n_cells, n_genes)`` raw counts of the cells of a group.
+    of_cell
+        Code of each cell's sample.
+    contrast
+        Samples that enter, conditions, pairs.
+
+    Returns
+    -------
+    One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``, ``pseudobulk_p_adjusted``;
+    NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
+
+    References
+    ----------
+    Smyth (2004), doi:10.2202/1544-6115.1027; Squair et al. (2021), doi:10.1038/s41467-021-25960-2.
+    """
+    names = ["pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted"]
+    empty = pd.DataFrame(np.nan, index=range(matrix.shape[1]), columns=names)
+    n_samples = len(contrast.samples)
+    indicator = (of_cell[None] == contrast.samples[:, None]).astype(np.float64)
+    sums = np.asarray(sparse.csr_matrix(indicator) @ matrix.astype(np.float64).toarray())
+    totals = sums.sum(axis=1, keepdims=True)
+    blocks = np.unique(contrast.blocks)[1:]
+    columns = [np.ones(n_samples), contrast.treated[0], *(contrast.blocks == block for block in blocks)]
+    linear = np.column_stack(columns).astype(np.float64)
+    kept = np.flatnonzero(sums.sum(axis=0) >= LEAST_COUNTS)
+    if linear.shape[1] >= n_samples or not len(kept) or not totals.all():
+        return empty
+    prior = PRIOR_COUNT * totals / totals.mean()
+    logs = np.log2((sums[:, kept] + prior) / (totals + 2 * prior) * PER_MILLION)
+    fitted = fit_linear(logs, linear)
+    tests = t_tests(fitted, moderate(fitted, trend=logs.mean(axis=0)), 1)
+    empty.loc[kept, names[:2]] = tests[["effect", "p"]].to_numpy()
+    empty[names[2]] = benjamini_hochberg(empty[names[1]].to_numpy())
+    return empty
+
+
+def counterfactual_means(
+    model: MRVI,
+    matrix: sparse.csr_matrix,
+    design: SampleDesign,
+    genes: list[str],
+    options: SamplesOptions,
+    seed: int,
+) -> pd.DataFrame:
+    """Mean expression of the cells of each group as if all of them were of one sample, for every sample.
+
+    Parameters
+    ----------
+    model
+        Fitted ``MRVI`` with its cells.
+    matrix
+        ``(n_cells, n_genes)`` raw counts of the modelled genes.
+    design
+        Samples and groups.
+    genes
+        Modelled genes.
+    options
+        Most cells of a group.
+    seed
+        Of the sample of cells.
+
+    Returns
+    -------
+    ``group``, ``sample``, ``condition``, ``gene``, ``counterfactual`` (counts per 10,000 of the modelled genes,
+    all cells of the group), ``observed`` (the same of the sample's own cells of the group, from their counts; NaN
+    without cells), ``n_cells``, ``n_cells_observed``.
+    """
+    columns = gene_positions(model, genes)
+    totals = np.asarray(matrix.sum(axis=1)).ravel()
+    shares = PER_CELL * matrix[:, columns].toarray() / np.maximum(totals, 1)[:, None]
+    rows = []
+    for g, group in enumerate(design.groups):
+        cells = design.chosen_cells(g, options.max_cells_per_group, seed)
+        sums = np.zeros((len(design.samples), len(genes)))
+        label = f"counterfactual expression, {group}"
+        for states in local_states(model, cells, batch_size=LARGEST_BATCH, label=label):
+            for s in range(len(design.samples)):
+                decoded = decode(model, states, states.base + states.shifts[:, s])[:, columns]
+                sums[s] += PER_CELL * decoded.double().sum(dim=0).cpu().numpy()
+        for s, sample in enumerate(design.samples):
+            own = design.members[g] & (design.of_cell == s)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "group": group,
+                        "sample": sample,
+                        "condition": design.conditions[s] if design.conditions else None,
+                        "gene": genes,
+                        "counterfactual": sums[s] / len(cells),
+                        "observed": shares[own].mean(axis=0) if own.any() else np.full(len(genes), np.nan),
+                        "n_cells": len(cells),
+                        "n_cells_observed": int(own.sum()),
+                    }
+                )
+            )
+    return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,260 @@
+"""Fates: the states in which a walk along pseudotime ends, and each cell's probability to end in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.progress import Progress
+
+from .macrostates import N_CORE_CELLS
+from .scanpy_graph import scanpy_graph
+from .terminal_states import MAJORITY, TerminalStates, find_terminal_states, quiet_cellrank
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+PSEUDOTIME_WEIGHT = 0.8
+"""Of the pseudotime kernel; the rest is the undirected connectivity kernel."""
+MIN_CELLS = 50
+MIN_GROUPS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Fates:
+    """Where cells go.
+
+    Attributes
+    ----------
+    cells
+        By cell: ``fate_<terminal state>`` in [0, 1], rows sum to 1; ``fate_entropy``, 0 where the fate is certain and
+        1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for cells that
+        cannot be reached from the start.
+    states
+        One row a metastable state: ``cluster``, ``terminal``, ``stability``, ``share_moving_on``, ``pseudotime``,
+        ``n_cells``; see :class:`.terminal_states.TerminalStates`.
+    sentences
+        What was found, in words.
+    """
+
+    cells: pd.DataFrame
+    states: pd.DataFrame
+    sentences: tuple[str, ...]
+
+
+def compute_fates(
+    neighbors: NeighborsGraph,
+    pseudotime: pd.Series,
+    clusters: pd.Series,
+    *,
+    terminal_clusters: tuple[str, ...] = (),
+    n_terminal_states: int | None = None,
+    max_cells: int = 20_000,
+    seed: int = 0,
+) -> Fates:
+    """CellRank's fate probabilities from a pseudotime.
+
+    Moves against pseudotime are taken out of the graph (except to the nearest neighbours, which keep it connected), and
+    a fifth of the undirected graph is mixed in. Terminal states are metastable states of this Markov chain that most
+    walks do not leave for later ones (:func:`.terminal_states.find_terminal_states`); a fate is the probability to be
+    absorbed there first.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    pseudotime
+        ``(n_cells,)`` in the same order; cells without one are left out.
+    clusters
+        ``(n_cells,)`` clusters, after which terminal states are named.
+    terminal_clusters
+        Clusters in whose latest cells walks end, instead of states that are searched.
+    n_terminal_states
+        Number of terminal states; found automatically when left out.
+    max_cells
+        Above it, metastable states are searched among as many groups of neighbouring cells; fates are still computed
+        for every cell, on the whole graph.
+    seed
+        Of the eigensolver and of the groups.
+
+    Raises
+    ------
+    InputError
+        ``max_cells`` is below 500, fewer than 50 connected cells have pseudotime, a terminal cluster does not exist or
+        has no pseudotime, or there are not that many terminal states.
+
+    References
+    ----------
+    Weiler et al. (2024), doi:10.1038/s41592-024-02303-9; Lange et al. (2022), doi:10.1038/s41592-021-01346-6; GPCCA:
+    Reuter et al. (2019), doi:10.1063/1.5064530.
+    """
+    if max_cells < MIN_GROUPS:
+        raise InputError(f"trajectory.fates.max_cells is {max_cells}; it must be at least {MIN_GROUPS}")
+    time = pseudotime.to_numpy(dtype=np.float64)
+    ordered, n_apart = _connected_to_first(neighbors, time)
+    n_ordered = int(ordered.sum())
+    if n_ordered < MIN_CELLS:
+        raise InputError(
+            f"{n_ordered} connected cells have a pseudotime, and fates need at least {MIN_CELLS}; choose another start"
+        )
+    groups = clusters[ordered].astype(str).to_numpy(dtype=object)
+    with quiet_cellrank():
+        transitions, graph = directed_walk(neighbors, ordered, time[ordered])
+        found = (
+            _given_states(terminal_clusters, groups, time[ordered])
+            if terminal_clusters
+            else find_terminal_states(
+                transitions, time[ordered], groups, n_states=n_terminal_states, max_cells=max_cells, seed=seed
+            )
+        )
+        probabilities = absorb(transitions, graph, found.members)
+    table = _by_cell(probabilities, found.members, ordered, neighbors.cells)
+    sentences = _sentences(found, probabilities, n_ordered, max_cells)
+    if n_apart:
+        sentences = (
+            *sentences,
+            f"{n_apart:,} cells with a pseudotime are not connected to the earliest one: they have no fate",
+        )
+    return Fates(table, found.table, sentences)
+
+
+def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np.ndarray, int]:
+    """Mask of the cells with pseudotime that are connected to the earliest one, and the number of the others."""
+    timed = np.flatnonzero(np.isfinite(time))
+    mask = np.zeros(len(time), dtype=bool)
+    if not len(timed):
+        return mask, 0
+    _, parts = csgraph.connected_components(
+        sparse.csr_matrix(neighbors.connectivities)[timed][:, timed], directed=False
+    )
+    inside = timed[parts == parts[time[timed].argmin()]]
+    mask[inside] = True
+    return mask, len(timed) - len(inside)
+
+
+def directed_walk(
+    neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarray
+) -> tuple[sparse.csr_matrix, AnnData]:
+    """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), and the cells it is of.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    ordered
+        ``(n_cells,)`` mask of cells with pseudotime.
+    time
+        ``(n_ordered,)`` their pseudotime.
+    """
+    from cellrank.kernels import ConnectivityKernel, PseudotimeKernel
+
+    graph = scanpy_graph(neighbors, ordered)
+    graph.obs["pseudotime"] = time
+    along = PseudotimeKernel(graph, time_key="pseudotime")
+    along.compute_transition_matrix(threshold_scheme="hard", show_progress_bar=False, n_jobs=1)
+    undirected = ConnectivityKernel(graph).compute_transition_matrix()
+    walk = PSEUDOTIME_WEIGHT * along + (1 - PSEUDOTIME_WEIGHT) * undirected
+    return sparse.csr_matrix(walk.transition_matrix), graph
+
+
+def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) -> TerminalStates:
+    """The latest cells of each named cluster."""
+    members, rows = {}, []
+    for name in map(str, names):
+        cells = np.flatnonzero(groups == name)
+        if not len(cells):
+            raise InputError(
+                f"trajectory.fates.terminal_clusters: no cell of cluster '{name}' has a pseudotime"
+                f"{closest(name, sorted(set(groups)))}"
+            )
+        latest = cells[np.argsort(-time[cells], kind="stable")[:N_CORE_CELLS]]
+        members[name] = np.sort(latest)
+        rows.append((name, True, np.nan, np.nan, float(np.median(time[latest])), len(latest)))
+    return TerminalStates.of(members, rows, n_groups=None)
+
+
+def absorb(transitions: sparse.csr_matrix, graph: AnnData, members: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Probability of a walk from each cell to enter each terminal state first, by CellRank's solver.
+
+    Parameters
+    ----------
+    transitions
+        ``(n_cells, n_cells)``, rows sum to 1.
+    graph
+        The cells, as CellRank wants them.
+    members
+        Positions of the cells of each terminal state.
+
+    Returns
+    -------
+    Cells × terminal states, rows sum to 1.
+    """
+    names = list(members)
+    if len(names) == 1:
+        return pd.DataFrame(1.0, index=graph.obs_names, columns=names)
+    from cellrank.estimators import GPCCA
+    from cellrank.kernels import PrecomputedKernel
+
+    progress = Progress(f"Fate probabilities of {graph.n_obs:,} cells", 2)
+    estimator = GPCCA(PrecomputedKernel(transitions, adata=graph))
+    estimator.set_terminal_states({name: graph.obs_names[cells].tolist() for name, cells in members.items()})
+    progress.advance()
+    estimator.compute_fate_probabilities(use_petsc=False, n_jobs=1, show_progress_bar=False, tol=1e-8)
+    found = estimator.fate_probabilities
+    values = np.clip(np.asarray(found[names].X, dtype=np.float64), 0, 1)
+    return pd.DataFrame(values / values.sum(axis=1, keepdims=True), index=graph.obs_names, columns=names)
+
+
+def _by_cell(
+    probabilities: pd.DataFrame, members: dict[str, np.ndarray], ordered: np.ndarray, cells: pd.Index
+) -> pd.DataFrame:
+    names = list(probabilities.columns)
+    index = pd.Index(cells, name="cell")
+    values = np.full((len(cells), len(names)), np.nan)
+    values[ordered] = probabilities.to_numpy()
+    table = pd.DataFrame(values, index=index, columns=[f"fate_{name}" for name in names])
+    logs = np.log(np.where(values > 0, values, 1.0))
+    entropy = -(values * logs).sum(axis=1) / (np.log(len(names)) if len(names) > 1 else 1.0)
+    table["fate_entropy"] = np.clip(entropy, 0, 1)
+    states = np.full(len(cells), None, dtype=object)
+    positions = np.flatnonzero(ordered)
+    for name in names:
+        states[positions[members[name]]] = name
+    table["terminal_state"] = pd.Categorical(states, categories=names)
+    return table
+
+
+def _sentences(
+    found: TerminalStates, probabilities: pd.DataFrame, n_ordered: int, max_cells: int
+) -> tuple[str, ...]:
+    names = list(probabilities.columns)
+    if len(names) == 1:
+        first = (
+            f"one terminal state is found (in cluster {names[0]}): every cell has the same fate, so fate probabilities "
+            "say nothing here"
+        )
+        if found.table["share_moving_on"].min() > MAJORITY:
+            first = (
+                f"no state keeps the walks that reach it, so cluster {names[0]}, which loses the fewest, stands for "
+                "the end; a cycle or a short trajectory looks like this, and fate probabilities say nothing here"
+            )
+    else:
+        undecided = float((probabilities.max(axis=1) < 0.7).mean())
+        first = (
+            f"{len(names)} terminal states are found, in clusters {', '.join(names)}; {undecided:.0%} of the cells are "
+            "undecided (no fate reaches a probability of 0.7)"
+        )
+    if found.n_groups is None:
+        return (first,)
+    return (
+        first,
+        f"terminal states were searched among {found.n_groups:,} groups of neighbouring cells, as there are "
+        f"{n_ordered:,} cells (more than {max_cells:,}); fates were computed for every cell",
+    )

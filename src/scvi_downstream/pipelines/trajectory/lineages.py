@@ -1,0 +1,290 @@
+"""Lineages: the minimum spanning tree on clusters, read from a start cluster to its leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.progress import track
+
+RELATIVE_FLOOR = 1e-6
+"""Smallest eigenvalue of a covariance, relative to the mean variance of the data."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterTree:
+    """Clusters joined by a minimum spanning tree and read from the start.
+
+    Attributes
+    ----------
+    clusters
+        Names of the ``n_clusters`` clusters with cells, in the order of the categories.
+    start
+        Name of the cluster at which all lineages begin.
+    centres
+        ``(n_clusters, n_dims)`` means.
+    distances
+        ``(n_clusters, n_clusters)`` distances scaled by the clusters' covariances.
+    edges
+        ``(parent, child)`` pairs, parents before children.
+    lineages
+        Paths from the start to each leaf, those through most clusters first.
+    """
+
+    clusters: tuple[str, ...]
+    start: str
+    centres: np.ndarray
+    distances: np.ndarray
+    edges: tuple[tuple[str, str], ...]
+    lineages: tuple[tuple[str, ...], ...]
+
+
+def choose_start_cluster(clusters: pd.Series, start_cells: np.ndarray) -> str:
+    """The cluster that holds most start cells beyond its share by size.
+
+    Parameters
+    ----------
+    clusters
+        ``(n_cells,)`` categories.
+    start_cells
+        Positions of the start cells.
+
+    Raises
+    ------
+    InputError
+        When there are no start cells.
+    """
+    if len(start_cells) == 0:
+        raise InputError(
+            "there are no start cells, so no cluster can be the start; name a start that has cells"
+        )
+    codes, names = _coded(clusters)
+    starting = np.bincount(codes[start_cells], minlength=len(names))
+    excess = starting - np.bincount(codes) * len(start_cells) / len(codes)
+    return names[int(excess.argmax())]
+
+
+def cluster_distances(
+    latent: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances between cluster centres in units of the clusters' own spread.
+
+    ``sqrt((m_i - m_j)' (S_i + S_j)^-1 (m_i - m_j))``, as Slingshot has it. Each covariance is averaged with the pooled
+    one, which counts as ``n_dims`` cells, and its eigenvalues are bounded below: clusters of a few cells, or cells that
+    lie on a line, still have distances.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)``.
+    codes
+        ``(n_cells,)`` cluster of each cell, ``0 .. n_clusters - 1``, none of them empty.
+    weights
+        ``(n_cells,)`` how often each cell counts; a cluster whose cells count for nothing keeps their plain mean.
+
+    Returns
+    -------
+    Distances ``(n_clusters, n_clusters)`` and centres ``(n_clusters, n_dims)``.
+
+    References
+    ----------
+    Street et al. (2018), doi:10.1186/s12864-018-4772-0.
+    """
+    n_clusters, n_dims = int(codes.max()) + 1, latent.shape[1]
+    counts = np.ones(len(codes)) if weights is None else weights.astype(np.float64)
+    empty = np.bincount(codes, counts, minlength=n_clusters) == 0
+    counts = np.where(empty[codes], 1.0, counts)
+    centres, scatter = np.empty((n_clusters, n_dims)), np.empty((n_clusters, n_dims, n_dims))
+    sizes = np.bincount(codes, counts, minlength=n_clusters)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(n_clusters + 1))
+    for k in range(n_clusters):
+        cells = order[bounds[k] : bounds[k + 1]]
+        centres[k] = counts[cells] @ latent[cells] / sizes[k]
+        deviations = latent[cells] - centres[k]
+        scatter[k] = (deviations * counts[cells, None]).T @ deviations
+    pooled = scatter.sum(axis=0) / max(sizes.sum() - n_clusters, 1)
+    covariances = (scatter + n_dims * pooled) / (sizes - 1 + n_dims)[:, None, None]
+    floor = RELATIVE_FLOOR * float(np.mean(np.var(latent, axis=0)))
+    distances = np.zeros((n_clusters, n_clusters))
+    for i in range(n_clusters):
+        for j in range(i):
+            values, vectors = np.linalg.eigh(covariances[i] + covariances[j])
+            along = vectors.T @ (centres[i] - centres[j])
+            squared = float(np.sum(along**2 / np.maximum(values, max(floor, np.finfo(np.float64).tiny))))
+            distances[i, j] = distances[j, i] = np.sqrt(squared)
+    return distances, centres
+
+
+def build_tree(
+    latent: np.ndarray, clusters: pd.Series, start: str, *, ends: Sequence[str] = ()
+) -> ClusterTree:
+    """Minimum spanning tree of the clusters, and its lineages.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)``.
+    clusters
+        ``(n_cells,)`` categories; those without cells are left out.
+    start
+        Cluster at which all lineages begin.
+    ends
+        Clusters that must be leaves: each is joined to the nearest cluster that is not one of them.
+
+    Raises
+    ------
+    InputError
+        When there is one cluster only, when a name is not a cluster, or when ``ends`` leave no tree.
+    """
+    codes, names = _coded(clusters)
+    _check_names(names, start, ends)
+    distances, centres = cluster_distances(np.asarray(latent, dtype=np.float64), codes)
+    edges = _span(distances, [names.index(end) for end in ends])
+    directed = _directed(edges, names.index(start))
+    return ClusterTree(
+        clusters=names,
+        start=str(start),
+        centres=centres,
+        distances=distances,
+        edges=tuple((names[parent], names[child]) for parent, child in directed),
+        lineages=tuple(tuple(names[k] for k in path) for path in _paths(directed, names.index(start))),
+    )
+
+
+def edge_confidence(
+    latent: np.ndarray,
+    clusters: pd.Series,
+    tree: ClusterTree,
+    *,
+    ends: Sequence[str] = (),
+    n_bootstraps: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How often each edge of the tree comes back when cells are drawn again.
+
+    Cells are drawn with replacement; their clusters stay as they are, so that the uncertainty of the clustering itself
+    is not in this number.
+
+    Parameters
+    ----------
+    latent, clusters, ends
+        As the tree was built from.
+    tree
+        Result of :func:`build_tree`.
+    n_bootstraps
+        Number of resamples.
+    seed
+        Of the resampling.
+
+    Returns
+    -------
+    One row an edge: ``parent``, ``child``, ``distance`` in units of the clusters' spread, ``confidence`` in [0, 1] and
+    ``alternative``: the pair of clusters, written ``a – b``, that most often stood in for the edge when it was missing
+    (empty when it never was).
+    """
+    codes, names = _coded(clusters)
+    latent, fixed = np.asarray(latent, dtype=np.float64), [names.index(end) for end in ends]
+    position = {name: k for k, name in enumerate(names)}
+    edges = [frozenset((position[a], position[b])) for a, b in tree.edges]
+    rng, found = np.random.default_rng(seed), np.zeros(len(edges))
+    others: list[dict[frozenset[int], int]] = [{} for _ in edges]
+    for _ in track(range(n_bootstraps), "Resampling the tree of clusters", n_bootstraps):
+        drawn = np.bincount(rng.integers(0, len(codes), len(codes)), minlength=len(codes))
+        resampled = {frozenset(edge) for edge in _span(cluster_distances(latent, codes, drawn)[0], fixed)}
+        for e, edge in enumerate(edges):
+            if edge in resampled:
+                found[e] += 1
+                continue
+            one_side = _side(edges, edge)
+            for pair in resampled:
+                if len(pair & one_side) == 1:
+                    others[e][pair] = others[e].get(pair, 0) + 1
+    return pd.DataFrame(
+        {
+            "parent": [parent for parent, _ in tree.edges],
+            "child": [child for _, child in tree.edges],
+            "distance": [tree.distances[position[a], position[b]] for a, b in tree.edges],
+            "confidence": found / n_bootstraps,
+            "alternative": [_most_frequent(counted, names) for counted in others],
+        }
+    )
+
+
+def _coded(clusters: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+    categories = pd.Categorical(clusters).remove_unused_categories()
+    without = int((categories.codes < 0).sum())
+    if without:
+        raise InputError(f"{without} cells have no cluster; give each cell one, or leave these cells out")
+    return categories.codes.astype(np.intp), tuple(str(name) for name in categories.categories)
+
+
+def _check_names(names: tuple[str, ...], start: str, ends: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise InputError(
+            "lineages need at least 2 clusters and there is 1; raise the resolution of the clustering"
+        )
+    for option, name in [("start", start), *(("ends", end) for end in ends)]:
+        if str(name) not in names:
+            raise InputError(f"{option} '{name}' is not a cluster{closest(str(name), names)}")
+    if start in ends:
+        raise InputError(f"'{start}' is both the start and one of the ends; lineages need two clusters")
+    if len(set(ends)) == len(names):
+        raise InputError("all clusters are ends, so nothing joins them; name fewer ends")
+
+
+def _span(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[int, int]]:
+    """Edges of the minimum spanning tree by Prim's rule, ends hung on last."""
+    inner = [k for k in range(len(distances)) if k not in ends]
+    joined, edges = inner[:1], []
+    while len(joined) < len(inner):
+        rest = [k for k in inner if k not in joined]
+        block = distances[np.ix_(joined, rest)]
+        i, j = np.unravel_index(block.argmin(), block.shape)
+        edges.append((joined[i], rest[j]))
+        joined.append(rest[j])
+    return edges + [(inner[int(distances[end, inner].argmin())], end) for end in dict.fromkeys(ends)]
+
+
+def _directed(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
+    directed, reached, waiting = [], {start}, [start]
+    while waiting:
+        parent = waiting.pop(0)
+        near = sorted({a if b == parent else b for a, b in edges if parent in (a, b)} - reached)
+        directed += [(parent, child) for child in near]
+        reached.update(near)
+        waiting += near
+    return directed
+
+
+def _paths(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
+    parents = {child: parent for parent, child in directed}
+    leaves = [child for _, child in directed if child not in {parent for parent, _ in directed}]
+    paths = []
+    for leaf in leaves:
+        path = [leaf]
+        while path[-1] != start:
+            path.append(parents[path[-1]])
+        paths.append(path[::-1])
+    return sorted(paths, key=lambda path: (-len(path), path))
+
+
+def _side(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int]:
+    """Clusters on one side of a removed edge."""
+    side = {min(removed)}
+    while True:
+        grown = side.union(*(edge for edge in edges if edge != removed and edge & side))
+        if grown == side:
+            return frozenset(side)
+        side = grown
+
+
+def _most_frequent(counted: dict[frozenset[int], int], names: tuple[str, ...]) -> str:
+    if not counted:
+        return ""
+    pair = min(counted, key=lambda pair: (-counted[pair], sorted(pair)))
+    return " – ".join(names[k] for k in sorted(pair))

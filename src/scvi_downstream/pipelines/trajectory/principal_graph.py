@@ -1,0 +1,181 @@
+"""A principal graph: a tree of points through the middle of the cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import cdist
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.models.quiet import quiet
+
+MIN_CELLS = 30
+NODES_LIMIT = 100
+MOST_CELLS = 10_000
+"""Beyond it the tree is learnt on a random sample; all cells are projected onto it."""
+SMOOTHING = 0.5
+SOFTNESS = 0.5
+ITERATIONS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalGraph:
+    """A tree in the space of the cells.
+
+    Attributes
+    ----------
+    nodes
+        ``(n_nodes, n_dims)``.
+    edges
+        ``(n_nodes - 1, 2)`` positions of nodes.
+    n_pruned
+        Nodes of branches that were too short to keep.
+    n_learnt_on
+        Cells that the tree was learnt on.
+    """
+
+    nodes: np.ndarray
+    edges: np.ndarray
+    n_pruned: int
+    n_learnt_on: int
+
+    @property
+    def degrees(self) -> np.ndarray:
+        """``(n_nodes,)`` number of edges; 1 at tips, 3 and more at branch points."""
+        return np.bincount(self.edges.ravel(), minlength=len(self.nodes))
+
+
+def nodes_for(n_cells: int) -> int:
+    """Number of nodes that Monocle takes for ``n_cells``: grows with their logarithm, ``n_cells`` at most."""
+    wanted = 2 * NODES_LIMIT * np.log(n_cells) / (np.log(n_cells) + np.log(NODES_LIMIT))
+    return int(min(round(wanted), n_cells // 3))
+
+
+def learn_principal_graph(
+    latent: np.ndarray, *, n_nodes: int | None = None, min_branch_length: int = 10, seed: int = 0
+) -> PrincipalGraph:
+    """Learn a tree through the cells by SimplePPT, as Monocle does, and prune its short branches.
+
+    The two scales of the method follow the data, so that the result does not depend on the units of the space: cells
+    are shared among nodes in steps of half the median distance to the nearest node, and each edge of the tree pulls as
+    much as half the cells of an average node.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)`` of one connected population.
+    n_nodes
+        Number of nodes; ``None``: see :func:`nodes_for`.
+    min_branch_length
+        Branches of fewer nodes than this are taken off, as in Monocle 3. At most an eighth of the nodes, so that small
+        data keep branches.
+    seed
+        Of the sample and of the k-means centres from which nodes start.
+
+    Raises
+    ------
+    InputError
+        There are too few cells for a graph, or coordinates are not finite.
+
+    References
+    ----------
+    Mao et al. (2015), doi:10.1137/1.9781611974010.89 (SimplePPT); Cao et al. (2019), doi:10.1038/s41586-019-0969-x.
+    """
+    if len(latent) < MIN_CELLS:
+        raise InputError(
+            f"a principal graph needs at least {MIN_CELLS} cells that are connected to the start, and there are "
+            f"{len(latent)}; choose another start"
+        )
+    if not np.isfinite(latent).all():
+        raise InputError(
+            "the embedding holds NaN or infinite values, so no graph can be learnt; use another model"
+        )
+    sample = latent
+    if len(latent) > MOST_CELLS:
+        chosen = np.random.default_rng(seed).choice(len(latent), MOST_CELLS, replace=False)
+        sample = latent[np.sort(chosen)]
+    wanted = min(n_nodes or nodes_for(len(latent)), len(sample) // 2)
+    nodes, edges = _fit(sample, wanted, seed)
+    kept_nodes, kept_edges = prune(nodes, edges, min(min_branch_length, max(wanted // 8, 2)))
+    return PrincipalGraph(kept_nodes, kept_edges, len(nodes) - len(kept_nodes), len(sample))
+
+
+def _fit(sample: np.ndarray, n_nodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    import simpleppt
+    from sklearn.cluster import KMeans
+
+    centres = KMeans(n_nodes, n_init=1, random_state=seed).fit(sample).cluster_centers_
+    nearest = cdist(sample, centres).min(axis=1)
+    simpleppt.settings.verbosity = 0
+    with quiet():
+        tree = simpleppt.ppt(
+            sample,
+            init=centres,
+            sigma=SOFTNESS * max(float(np.median(nearest)), np.finfo(np.float64).eps),
+            lam=SMOOTHING * len(sample) / n_nodes,
+            nsteps=ITERATIONS,
+            progress=False,
+        )
+    nodes = np.asarray(tree.F.T, dtype=np.float64)
+    spanning = minimum_spanning_tree(sparse.csr_matrix(cdist(nodes, nodes))).tocoo()
+    return nodes, np.column_stack([spanning.row, spanning.col]).astype(np.intp)
+
+
+def prune(nodes: np.ndarray, edges: np.ndarray, min_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Take off branches of fewer than ``min_length`` nodes, the shortest first, until none is left.
+
+    A branch is a path from a tip to the next branch point. A tree without branch points stays as it is.
+
+    Parameters
+    ----------
+    nodes
+        ``(n_nodes, n_dims)``.
+    edges
+        ``(n_nodes - 1, 2)``.
+    min_length
+        Fewest nodes of a branch that stays.
+    """
+    adjacent = _adjacency(len(nodes), edges)
+    alive = set(range(len(nodes)))
+    while True:
+        branches = [
+            path for tip in alive if len(adjacent[tip]) == 1 and (path := _to_branch_point(tip, adjacent))
+        ]
+        short = [path for path in branches if len(path) < min_length]
+        if not short:
+            break
+        for node in min(short, key=lambda path: (len(path), path)):
+            for other in adjacent[node]:
+                adjacent[other].discard(node)
+            adjacent[node] = set()
+            alive.discard(node)
+    kept = np.array(sorted(alive), dtype=np.intp)
+    renumbered = np.full(len(nodes), -1, dtype=np.intp)
+    renumbered[kept] = np.arange(len(kept))
+    remaining = renumbered[edges]
+    return nodes[kept], remaining[(remaining >= 0).all(axis=1)]
+
+
+def _adjacency(n_nodes: int, edges: np.ndarray) -> list[set[int]]:
+    adjacent: list[set[int]] = [set() for _ in range(n_nodes)]
+    for first, second in edges.tolist():
+        adjacent[first].add(second)
+        adjacent[second].add(first)
+    return adjacent
+
+
+def _to_branch_point(tip: int, adjacent: list[set[int]]) -> list[int]:
+    """Nodes from a tip up to the next branch point, without it; empty where there is none."""
+    path, previous = [tip], -1
+    while True:
+        onward = adjacent[path[-1]] - {previous}
+        if not onward:
+            return []
+        following = next(iter(onward))
+        if len(adjacent[following]) > 2:
+            return path
+        previous = path[-1]
+        path.append(following)

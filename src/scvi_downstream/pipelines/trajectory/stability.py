@@ -1,0 +1,196 @@
+"""Whether an ordering comes back when it is made again from other cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.progress import track
+
+from .agreement import MIN_CELLS, correlate_ranks
+
+type Ordering = Callable[[np.ndarray], np.ndarray]
+N_NEIGHBORS = 10
+MIN_HALF = 20
+STABLE = 0.8
+UNSTABLE = 0.6
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """How an ordering fares on halves of the cells.
+
+    Attributes
+    ----------
+    replicates
+        One row a division: ``replicate``, ``spearman`` between the orderings of its halves, ``with_full`` (mean
+        Spearman of the halves with the ordering of all cells, which shares their cells and so flatters),
+        ``ordered`` (share of cells with a place), ``failure`` (why there is none; empty where there is).
+    cells
+        One row a cell: ``rank`` in the full ordering, and mean and standard deviation of its rank over the halves
+        that hold it (``rank_mean``, ``rank_sd``, all in [0, 1]), ``n_orderings``. Standard deviations are NaN with
+        fewer than two.
+    summary
+        ``spearman`` (mean over divisions), ``low``, ``high`` (95 % of the mean over divisions), ``with_full``,
+        ``median_rank_sd``, ``n_replicates``, ``n_failed``, ``verdict`` (stable, uncertain, unstable or failed).
+    """
+
+    replicates: pd.DataFrame
+    cells: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def ordering_stability(
+    order: Ordering,
+    full: np.ndarray,
+    latent: np.ndarray,
+    *,
+    replicates: int = 5,
+    seed: int = 0,
+    label: str = "stability of the ordering",
+) -> Stability:
+    """Order disjoint halves of the cells, and compare them.
+
+    Halves share no cell, so the ordering of one is carried to the cells of the other (mean over the 10 nearest
+    cells of the latent) and compared there by Spearman's correlation, both ways. Overlapping subsamples would share
+    their noise and call it stable. Only the ordering is made again, not the latent: what the model itself made
+    of noise is not seen here. Stable is not yet true: the distance to a given cell is stable in any cloud.
+
+    Parameters
+    ----------
+    order
+        From sorted positions of ``n_half`` cells to their pseudotimes ``(n_half,)``, NaN where a cell is not
+        reached. Everything learnt (clusters, graph, curves) should be learnt again from these cells; the start should
+        be that cell of them which is nearest to the start. May raise ``ValueError``, of which ``InputError`` is
+        one, ``RuntimeError`` or ``numpy.linalg.LinAlgError``: counted as a failure.
+    full
+        ``(n_cells,)`` pseudotimes of the ordering of all cells.
+    latent
+        ``(n_cells, n_dims)``.
+    replicates
+        Random divisions.
+    seed
+        Of the divisions.
+    label
+        Of the progress line.
+
+    Raises
+    ------
+    InputError
+        With fewer than 40 cells.
+    """
+    n_cells = len(full)
+    if n_cells < 2 * MIN_HALF:
+        raise InputError(
+            f"{n_cells} cells are too few to measure how stable an ordering is; {2 * MIN_HALF} are needed"
+        )
+    random = np.random.default_rng(seed)
+    rows, ranks = [], np.full((replicates, n_cells), np.nan)
+    for replicate in track(range(replicates), label, replicates):
+        shuffled = random.permutation(n_cells)
+        halves = np.sort(shuffled[: n_cells // 2]), np.sort(shuffled[n_cells // 2 :])
+        row: dict[str, Any] = {"replicate": replicate + 1, "failure": ""}
+        try:
+            orders = [np.asarray(order(half), dtype=np.float64) for half in halves]
+        except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+            rows.append(row | {"failure": str(error) or type(error).__name__})
+            continue
+        rows.append(row | _compare_halves(halves, orders, full, latent))
+        for half, times in zip(halves, orders, strict=True):
+            ranks[replicate, half] = _ranks(times)
+    columns = ["replicate", "spearman", "with_full", "ordered", "failure"]
+    table = pd.DataFrame(rows, columns=columns)
+    cells = _cells(full, ranks)
+    return Stability(table, cells, _summarise(table, cells))
+
+
+def _compare_halves(
+    halves: tuple[np.ndarray, np.ndarray], orders: list[np.ndarray], full: np.ndarray, latent: np.ndarray
+) -> dict[str, Any]:
+    both_ways = [
+        correlate_ranks(_carry(latent[halves[1 - i]], orders[1 - i], latent[halves[i]]), orders[i])[
+            "spearman"
+        ]
+        for i in (0, 1)
+    ]
+    with_full = [
+        correlate_ranks(times, full[half])["spearman"] for half, times in zip(halves, orders, strict=True)
+    ]
+    ordered = np.concatenate([np.isfinite(times) for times in orders]).mean()
+    # An ordering of one half without order (constant, or of next to no cells) agrees with nothing.
+    return {
+        "spearman": float(np.mean(np.nan_to_num(np.array(both_ways, float)))),
+        "with_full": float(np.mean(np.nan_to_num(np.array(with_full, float)))),
+        "ordered": float(ordered),
+        "failure": ""
+        if np.isfinite(np.array(both_ways, float)).any()
+        else "the ordering of a half has no order",
+    }
+
+
+def _carry(known: np.ndarray, times: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mean pseudotime of the nearest cells that have one."""
+    from scipy.spatial import KDTree
+
+    placed = np.isfinite(times)
+    if placed.sum() < MIN_CELLS:
+        return np.full(len(others), np.nan)
+    nearest = KDTree(known[placed]).query(others, k=min(N_NEIGHBORS, int(placed.sum())))[1]
+    return times[placed][nearest].mean(axis=1)
+
+
+def _ranks(times: np.ndarray) -> np.ndarray:
+    """Ranks in [0, 1], ties averaged, NaN without a place."""
+    from scipy import stats
+
+    ranks = stats.rankdata(times, nan_policy="omit")
+    n = int(np.isfinite(times).sum())
+    return (ranks - 1) / max(n - 1, 1)
+
+
+def _cells(full: np.ndarray, ranks: np.ndarray) -> pd.DataFrame:
+    known = np.isfinite(ranks)
+    n = known.sum(axis=0)
+    mean = np.divide(np.nansum(ranks, axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
+    squares = np.nansum((ranks - mean) ** 2, axis=0)
+    sd = np.sqrt(np.divide(squares, n - 1, out=np.full(len(n), np.nan), where=n > 1))
+    return pd.DataFrame({"rank": _ranks(full), "rank_mean": mean, "rank_sd": sd, "n_orderings": n})
+
+
+def _summarise(table: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
+    from scipy import stats
+
+    worked = table.loc[table["failure"] == "", ["spearman", "with_full"]].astype(float)
+    n, n_failed = len(worked), len(table) - len(worked)
+    counted = {"n_replicates": len(table), "n_failed": n_failed}
+    if not n:
+        return (
+            dict.fromkeys(("spearman", "low", "high", "with_full", "median_rank_sd"))
+            | counted
+            | {"verdict": "failed"}
+        )
+    mean = float(worked["spearman"].mean())
+    reach = float("inf")
+    if n > 1:
+        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * worked["spearman"].std(ddof=1) / np.sqrt(n))
+    low, high = max(mean - reach, -1.0), min(mean + reach, 1.0)
+    verdict = "uncertain"
+    if low >= STABLE and not n_failed:
+        verdict = "stable"
+    elif high < STABLE and mean < UNSTABLE:
+        verdict = "unstable"
+    return {
+        "spearman": mean,
+        "low": low,
+        "high": high,
+        "with_full": float(worked["with_full"].mean()),
+        "median_rank_sd": float(cells["rank_sd"].median()) if cells["rank_sd"].notna().any() else None,
+        **counted,
+        "verdict": verdict,
+    }

@@ -1,0 +1,93 @@
+"""Interferon-treated and control cells of eight donors (Kang et al. 2018, doi:10.1038/nbt.4042)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.parameters import Keys, PreparationOptions, TrainingOptions
+from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.pipelines.prediction.nodes import (
+    compare_predictions,
+    hold_out_cells,
+    summarize_prediction,
+    train_scvi,
+)
+
+DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
+FILE = DATA / "kang_ifnb.h5ad"
+KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
+INTERFERON = {"ISG15", "ISG20", "IFI6", "IFIT1", "IFIT2", "IFIT3", "LY6E", "OAS1", "RSAD2", "MX1", "CXCL10"}
+OPTIONS = PredictionOptions(
+    n_bootstrap=60, scvi={"training": {"max_epochs": 30, "n_epochs_kl_warmup": 15, "early_stopping": False}}
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not in {DATA} (set SCVI_DOWNSTREAM_DATA)"),
+]
+
+
+@pytest.fixture(scope="module")
+def counts() -> AnnData:
+    import anndata
+
+    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+
+    return prepare_counts(anndata.read_h5ad(FILE), None, KEYS, PreparationOptions(n_top_genes=800))[0]
+
+
+def predicted(
+    counts: AnnData, keys: Keys, folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Predicted expression, scores, differences and the summary."""
+    from scvi_downstream.datasets import ScviModelDataset
+
+    split, design = hold_out_cells(counts, keys, OPTIONS, 0)
+    model, training = train_scvi(
+        counts, split, OPTIONS, TrainingOptions(), 0, "cpu", CheckpointStore(folder / "checkpoint")
+    )
+    dataset = ScviModelDataset(filepath=folder / "scvi")
+    dataset.save(model)
+    expression, scores, differences, groups, _ = compare_predictions(
+        counts, split, design, OPTIONS, 0, "cpu", dataset.load()
+    )
+    summary = summarize_prediction(design, scores, differences, groups, scvi=training)
+    return expression, scores, differences, summary
+
+
+def test_unseen_donors_are_predicted_better_than_no_change(counts: AnnData, tmp_path: Path) -> None:
+    expression, _, differences, summary = predicted(counts, KEYS, tmp_path)
+    assert summary["targets"]["stim"]["verdict"] == "better than no change"
+    scores = summary["targets"]["stim"]["scores"]
+    assert scores["scvi"]["delta_pearson_top"]["low"] > 0.5
+    assert scores["scvi"]["sign"]["value"] > 0.9
+    # the change is compared with the mean shift, whichever wins
+    assert {"mean_shift", "pooled_shift", "target_mean"} <= set(differences["versus"])
+    top = expression.groupby("gene", observed=True)["change"].mean().nlargest(15).index
+    assert len(INTERFERON & set(top)) >= 6
+
+
+def test_cell_types_without_a_treated_cell_are_predicted(counts: AnnData, tmp_path: Path) -> None:
+    _, scores, _, summary = predicted(counts, KEYS.model_copy(update={"sample_key": None}), tmp_path)
+    assert summary["held_out"] == "cell types"
+    assert summary["targets"]["stim"]["verdict"] == "better than no change"
+    assert "target_mean" not in set(scores["method"])
+
+
+def test_conditions_given_at_random_leave_nothing_to_predict(counts: AnnData, tmp_path: Path) -> None:
+    shuffled = counts.copy()
+    random = np.random.default_rng(0).permutation(counts.obs["condition"].astype(str))
+    shuffled.obs["condition"] = pd.Categorical(random)
+    _, _, _, summary = predicted(shuffled, KEYS, tmp_path)
+    found = summary["targets"]["stim"]
+    assert found["verdict"] == "nothing to predict"
+    # a model that had seen the cells from which the change is measured would correlate with it here
+    assert abs(found["scores"]["scvi"]["delta_pearson"]["value"]) < 0.04
+    assert abs(found["scores"]["measured_half"]["delta_pearson"]["value"]) < 0.04

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.pipelines.trajectory.components import reach_from
+from scvi_downstream.pipelines.trajectory.diffusion import diffusion_coordinates, diffusion_pseudotime
+from scvi_downstream.pipelines.trajectory.fate_drivers import fate_drivers
+from scvi_downstream.pipelines.trajectory.fates import absorb, compute_fates, directed_walk
+from scvi_downstream.pipelines.trajectory.macrostates import leading_schur, macrostates
+from scvi_downstream.pipelines.trajectory.root import root_cell
+
+from .conftest import Kind, Plant, Planted
+
+
+def graph_of(cells: Planted) -> NeighborsGraph:
+    return neighbors_graph(
+        cells.clusters.index, cells.latent, n_neighbors=15, n_search=30, exact_up_to=5000, seed=0
+    )
+
+
+def pseudotime_of(graph: NeighborsGraph, cells: Planted) -> pd.Series:
+    reach = reach_from(graph, np.array([cells.root_cell]), cells.clusters)
+    coordinates = diffusion_coordinates(graph, reach.reachable)
+    return diffusion_pseudotime(coordinates, cells.root_cell)["dpt_pseudotime"]
+
+
+def probabilities_of(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=["fate_entropy", "terminal_state"])
+
+
+@pytest.mark.parametrize(("kind", "n_tips"), [("bifurcating", 2), ("three_way", 3)])
+def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: Plant) -> None:
+    for seed in range(3):
+        tree = planted(kind, seed=seed)
+        graph = graph_of(tree)
+        fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters)
+        probabilities = probabilities_of(fates.cells)
+        assert probabilities.shape[1] == n_tips
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        state = fates.cells["terminal_state"]
+        assert set(tree.branch[state.notna()]) == set(tree.branch) - {"trunk"}
+        for name in state.cat.categories:
+            (branch,) = set(tree.branch[state == name])
+            tip = (tree.branch == branch) & (tree.time > 0.9)
+            assert probabilities.loc[tip, f"fate_{name}"].quantile(0.05) > 0.9
+        early = tree.time < 0.2
+        assert probabilities[early].max(axis=1).max() < 0.75
+        assert fates.cells.loc[early, "fate_entropy"].mean() > 0.9
+        assert fates.cells.loc[tree.time > 0.9, "fate_entropy"].median() < 0.1
+
+
+def test_a_line_has_one_fate_and_says_so(planted: Plant) -> None:
+    line = planted("linear")
+    graph = graph_of(line)
+    fates = compute_fates(graph, pseudotime_of(graph, line), line.clusters)
+    assert (probabilities_of(fates.cells) == 1).all().all()
+    assert (fates.cells["fate_entropy"] == 0).all()
+    assert np.median(line.time[fates.cells["terminal_state"].notna()]) > 0.9
+    assert "say nothing here" in fates.sentences[0]
+
+
+def test_an_island_has_no_fate(planted: Plant) -> None:
+    island = planted("disconnected")
+    graph = graph_of(island)
+    fates = compute_fates(graph, pseudotime_of(graph, island), island.clusters)
+    assert np.array_equal(fates.cells.iloc[:, 0].isna(), island.branch == "island")
+    with_times = pd.Series(island.time + (island.branch == "island"), index=island.clusters.index)
+    again = compute_fates(graph, with_times, island.clusters)
+    assert np.array_equal(again.cells.iloc[:, 0].isna(), island.branch == "island")
+    assert "300 cells with a pseudotime are not connected" in again.sentences[-1]
+
+
+def test_given_clusters_are_terminal_states(planted: Plant) -> None:
+    tree = planted("bifurcating")
+    graph = graph_of(tree)
+    pseudotime = pseudotime_of(graph, tree)
+    latest = pseudotime.groupby(tree.clusters, observed=True).median().sort_values().index[-2:]
+    fates = compute_fates(graph, pseudotime, tree.clusters, terminal_clusters=tuple(latest))
+    assert fates.cells["terminal_state"].cat.categories.tolist() == list(latest)
+    assert (fates.cells["terminal_state"].value_counts() == 30).all()
+    with pytest.raises(InputError, match="no cell of cluster '77'"):
+        compute_fates(graph, pseudotime, tree.clusters, terminal_clusters=("77",))
+
+
+@pytest.mark.slow
+def test_the_number_of_terminal_states_can_be_given(planted: Plant) -> None:
+    tree = planted("three_way")
+    graph = graph_of(tree)
+    pseudotime = pseudotime_of(graph, tree)
+    two = compute_fates(graph, pseudotime, tree.clusters, n_terminal_states=2)
+    assert two.states["terminal"].sum() == 2
+    with pytest.raises(InputError, match="n_terminal_states is 40; at most 11"):
+        compute_fates(graph, pseudotime, tree.clusters, n_terminal_states=40)
+    with pytest.raises(InputError, match="n_terminal_states is 8, but the cells form only"):
+        compute_fates(graph, pseudotime, tree.clusters, n_terminal_states=8)
+
+
+@pytest.mark.slow
+def test_groups_of_cells_give_the_fates_of_all_cells(planted: Plant) -> None:
+    tree = planted("bifurcating", n_cells=1200)
+    graph = graph_of(tree)
+    pseudotime = pseudotime_of(graph, tree)
+    whole = compute_fates(graph, pseudotime, tree.clusters)
+    grouped = compute_fates(graph, pseudotime, tree.clusters, max_cells=500)
+    assert "among 500 groups" in grouped.sentences[-1]
+    one, two = probabilities_of(whole.cells), probabilities_of(grouped.cells)
+    assert one.columns.tolist() == two.columns.tolist()
+    assert (one - two).abs().to_numpy().mean() < 0.05
+    with pytest.raises(InputError, match="max_cells is 3"):
+        compute_fates(graph, pseudotime, tree.clusters, max_cells=3)
+
+
+def test_too_few_cells_are_refused(planted: Plant) -> None:
+    line = planted("linear")
+    few = pd.Series(np.nan, index=line.clusters.index)
+    with pytest.raises(InputError, match="0 connected cells have a pseudotime"):
+        compute_fates(graph_of(line), few, line.clusters)
+
+
+def test_the_same_seed_gives_the_same_bits_in_silence(
+    planted: Plant, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tree = planted("bifurcating")
+    graph = graph_of(tree)
+    pseudotime = pseudotime_of(graph, tree)
+    caplog.set_level(logging.INFO)
+    one, two = (compute_fates(graph, pseudotime, tree.clusters).cells for _ in range(2))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    assert [record.message for record in caplog.records if record.name != "scvi_downstream"] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_macrostates_are_those_of_the_dense_decomposition(planted: Plant) -> None:
+    from cellrank.estimators import GPCCA
+    from cellrank.kernels import PrecomputedKernel
+
+    tree = planted("three_way")
+    graph = graph_of(tree)
+    everything = np.ones(600, dtype=bool)
+    transitions, cells = directed_walk(graph, everything, pseudotime_of(graph, tree).to_numpy())
+    reference = GPCCA(PrecomputedKernel(transitions, adata=cells))
+    reference.compute_schur(12, method="brandts", verbose=False)
+    reference.compute_macrostates(4)
+    vectors, matrix, eigenvalues = leading_schur(transitions, 12, seed=0)
+    np.testing.assert_allclose(eigenvalues[:8].real, reference.eigendecomposition["D"][:8].real, atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors / 600, np.eye(vectors.shape[1]), atol=1e-8)
+    np.testing.assert_allclose(transitions @ vectors, vectors @ matrix, atol=1e-6)
+    found, stability = macrostates(transitions, vectors, matrix, eigenvalues, 4)
+    assigned = reference.macrostates
+    expected = [np.flatnonzero(assigned == name) for name in assigned.cat.categories]
+    assert sorted(map(tuple, found)) == sorted(map(tuple, expected))
+    np.testing.assert_allclose(np.sort(stability), np.sort(np.diag(reference.coarse_T)), atol=1e-6)
+
+
+def test_fates_solve_the_linear_system_of_absorption(planted: Plant) -> None:
+    tree = planted("bifurcating")
+    graph = graph_of(tree)
+    everything = np.ones(600, dtype=bool)
+    transitions, cells = directed_walk(graph, everything, pseudotime_of(graph, tree).to_numpy())
+    ends = {side: np.flatnonzero((tree.branch == side) & (tree.time > 0.97)) for side in ("left", "right")}
+    found = absorb(transitions, cells, ends)
+    absorbing = np.concatenate(list(ends.values()))
+    passing = np.setdiff1d(np.arange(600), absorbing)
+    dense = transitions.toarray()
+    system = np.eye(len(passing)) - dense[np.ix_(passing, passing)]
+    for name, members in ends.items():
+        expected = np.linalg.solve(system, dense[np.ix_(passing, members)].sum(axis=1))
+        np.testing.assert_allclose(found[name].iloc[passing], expected, atol=1e-4)
+        assert (found[name].iloc[members] == 1).all()
+
+
+def test_drivers_are_those_of_cellrank(planted: Plant) -> None:
+    import scanpy as sc
+    from anndata import AnnData
+    from cellrank.estimators import GPCCA
+    from cellrank.kernels import PrecomputedKernel
+
+    tree = planted("bifurcating")
+    graph = graph_of(tree)
+    counts = AnnData(sparse.csr_matrix(tree.counts.astype(np.float32)))
+    counts.obs_names = tree.clusters.index
+    normalised = AnnData(counts.X.astype(np.float64))
+    normalised.obs_names = counts.obs_names
+    sc.pp.normalize_total(normalised, target_sum=1e4)
+    sc.pp.log1p(normalised)
+    everything = np.ones(600, dtype=bool)
+    transitions, _ = directed_walk(graph, everything, pseudotime_of(graph, tree).to_numpy())
+    estimator = GPCCA(PrecomputedKernel(transitions, adata=normalised))
+    ends = {side: (tree.branch == side) & (tree.time > 0.97) for side in ("left", "right")}
+    estimator.set_terminal_states({side: counts.obs_names[mask].tolist() for side, mask in ends.items()})
+    estimator.compute_fate_probabilities(use_petsc=False, n_jobs=1, show_progress_bar=False)
+    expected = estimator.compute_lineage_drivers()
+    probabilities = pd.DataFrame(
+        np.asarray(estimator.fate_probabilities[list(ends)].X),
+        index=counts.obs_names,
+        columns=[f"fate_{side}" for side in ends],
+    )
+    names = {
+        "correlation": "corr",
+        "p": "pval",
+        "p_adjusted": "qval",
+        "ci_lower": "ci_low",
+        "ci_upper": "ci_high",
+    }
+    for side, group in fate_drivers(counts, probabilities).groupby("terminal_state"):
+        rows = group.set_index("gene")
+        for ours, theirs in names.items():
+            reference = expected.loc[rows.index, f"{side}_{theirs}"]
+            np.testing.assert_allclose(rows[ours], reference, rtol=1e-4, atol=1e-7)
+        assert rows["rank"].tolist() == list(range(1, 301))
+        assert rows["correlation"].is_monotonic_decreasing
+
+
+def test_shuffled_cells_have_no_drivers(planted: Plant) -> None:
+    from anndata import AnnData
+
+    tree = planted("bifurcating")
+    graph = graph_of(tree)
+    fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters).cells
+    shuffled = np.random.default_rng(0).permutation(tree.counts)
+    counts = AnnData(sparse.csr_matrix(shuffled.astype(np.float32)))
+    counts.obs_names = tree.clusters.index
+    drivers = fate_drivers(counts, fates)
+    assert 0.01 < (drivers["p"] < 0.05).mean() < 0.1
+    assert (drivers["p_adjusted"] < 0.05).mean() < 0.02
+
+
+def test_one_fate_and_constant_genes_have_no_drivers() -> None:
+    from anndata import AnnData
+
+    cells = pd.Index([f"cell_{i}" for i in range(40)])
+    matrix = np.ones((40, 2), dtype=np.float32)
+    counts = AnnData(sparse.csr_matrix(matrix), obs=pd.DataFrame(index=cells))
+    one = pd.DataFrame({"fate_a": 1.0, "fate_entropy": 0.0}, index=cells)
+    assert fate_drivers(counts, one).empty
+    share = np.linspace(0, 1, 40)
+    two = pd.DataFrame({"fate_a": share, "fate_b": 1 - share, "fate_entropy": 0.5}, index=cells)
+    drivers = fate_drivers(counts, two)
+    assert len(drivers) == 4
+    assert drivers[["correlation", "p", "p_adjusted"]].isna().all().all()
+
+
+@pytest.mark.slow
+def test_terminal_states_of_worm_neurons_are_neurons(real_data: Path) -> None:
+    """Embryos of 210 to 780 minutes; AWC, ADL and ASG are neurons, their parents and neuroblasts are not."""
+    file = real_data / "worm_embryo.h5ad"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not in {real_data} (set SCVI_DOWNSTREAM_DATA)")
+    import anndata
+    from sklearn.cluster import KMeans
+
+    from scvi_downstream.parameters import EmbeddingOptions, Keys, PreparationOptions
+    from scvi_downstream.pipelines.embedding.nodes import compute_pca
+    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+
+    counts, *_ = prepare_counts(
+        anndata.read_h5ad(file), None, Keys(batch_key="batch", label_key="cell_type"), PreparationOptions()
+    )
+    latent = compute_pca(counts, EmbeddingOptions(), 0)[0].to_numpy()
+    graph = neighbors_graph(counts.obs_names, latent, n_neighbors=15, n_search=30, exact_up_to=5000, seed=0)
+    codes = KMeans(12, n_init=3, random_state=0).fit_predict(latent)
+    clusters = pd.Series(pd.Categorical(codes.astype(str)), index=counts.obs_names)
+    time = counts.obs["embryo_time"].to_numpy(dtype=float)
+    starts = np.flatnonzero(time <= np.quantile(time, 0.03))
+    reach = reach_from(graph, starts, clusters)
+    coordinates = diffusion_coordinates(graph, reach.reachable)
+    pseudotime = diffusion_pseudotime(coordinates, root_cell(starts, coordinates.to_numpy(), graph))
+    fates = compute_fates(graph, pseudotime["dpt_pseudotime"], clusters).cells
+    ends = counts.obs["cell_type"].astype(str)[fates["terminal_state"].notna()].value_counts(normalize=True)
+    mature = ["ADL", "AWA", "AWB", "AWC", "AWC_ON", "ASG"]
+    assert ends.reindex(mature).sum() > 0.9
+    assert (ends.reindex(["ADL", "AWC"]) > 0.05).all()

@@ -1,0 +1,209 @@
+"""Slingshot against its Python port, planted time, and the embryo's clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.pipelines.trajectory.lineages import choose_start_cluster
+from scvi_downstream.pipelines.trajectory.shrinkage import nested_groups, share_of_average
+from scvi_downstream.pipelines.trajectory.slingshot import Slingshot, reweigh, slingshot, slingshot_table
+from scvi_downstream.pipelines.trajectory.slingshot_consensus import slingshot_consensus
+
+if TYPE_CHECKING:
+    from conftest import Plant, ReferenceComponents
+
+REFERENCE = Path(__file__).parent / "reference"
+N_LINEAGES = {"linear": 1, "bifurcating": 2, "three_way": 3}
+
+
+def _fit(plant: Plant, kind: str, seed: int = 0) -> tuple[Slingshot, np.ndarray]:
+    cells = plant(kind, 600, seed)  # type: ignore[arg-type]
+    return slingshot(cells.latent, cells.clusters, str(cells.clusters.iloc[cells.root_cell])), cells.time
+
+
+@pytest.mark.parametrize("kind", N_LINEAGES)
+def test_planted_time_comes_back(planted: Plant, kind: str) -> None:
+    for seed in range(3):
+        found, time = _fit(planted, kind, seed)
+        assert found.weights.shape[1] == N_LINEAGES[kind]
+        assert spearmanr(found.mean_pseudotime, time)[0] > 0.95
+        for k in range(N_LINEAGES[kind]):
+            on = found.weights[:, k] > 0
+            assert spearmanr(found.pseudotime[on, k], time[on])[0] > 0.88
+
+
+@pytest.mark.parametrize("kind", ["bifurcating", "three_way"])
+def test_planted_branches_go_to_lineages_of_their_own(planted: Plant, kind: str) -> None:
+    cells = planted(kind)  # type: ignore[arg-type]
+    found, _ = _fit(planted, kind)
+    tips = (cells.branch != "trunk") & (cells.time > 0.7)
+    table = pd.crosstab(cells.branch[tips], found.lineage[tips])
+    assert table.to_numpy().max(axis=1).sum() / tips.sum() > 0.98
+    assert table.idxmax(axis=1).nunique() == len(table)
+
+
+def test_invariants(planted: Plant) -> None:
+    found, _ = _fit(planted, "three_way")
+    assert found.converged
+    np.testing.assert_array_equal(np.isnan(found.pseudotime), found.weights == 0)
+    assert np.nanmin(found.pseudotime) >= 0
+    np.testing.assert_allclose(np.nanmin(found.pseudotime, axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(found.weights.max(axis=1), 1)
+    assert all(curve.shape == (100, 10) for curve in found.curves)
+    starts = np.array([curve[0] for curve in found.curves])
+    ends = np.array([curve[-1] for curve in found.curves])
+    assert np.linalg.norm(starts - starts.mean(axis=0), axis=1).max() < 0.2 * np.linalg.norm(
+        ends[0] - ends[1]
+    )
+
+
+def test_same_bits_again_and_any_unit(planted: Plant) -> None:
+    cells = planted("bifurcating")
+    start = str(cells.clusters.iloc[cells.root_cell])
+    first, again = (slingshot(cells.latent, cells.clusters, start) for _ in range(2))
+    np.testing.assert_array_equal(first.mean_pseudotime, again.mean_pseudotime)
+    scaled = slingshot(1e3 * cells.latent, cells.clusters, start)
+    np.testing.assert_allclose(
+        scaled.mean_pseudotime, 1e3 * first.mean_pseudotime, atol=0.1 * first.mean_pseudotime.max()
+    )
+
+
+def test_cells_of_other_components_have_no_pseudotime(planted: Plant) -> None:
+    cells = planted("disconnected")
+    island = cells.branch == "island"
+    clusters = cells.clusters.astype(str)
+    clusters[island] = "island " + clusters[island]
+    found = slingshot(cells.latent, clusters, clusters.iloc[cells.root_cell], components=island.astype(int))
+    np.testing.assert_array_equal(np.isnan(found.mean_pseudotime), island)
+    assert (found.lineage[island] == -1).all()
+    assert spearmanr(found.mean_pseudotime[~island], cells.time[~island])[0] > 0.9
+
+
+def test_branches_in_opposite_directions_are_not_forced_together(planted: Plant) -> None:
+    cells = planted("linear")
+    middle = choose_start_cluster(cells.clusters, np.argsort(np.abs(cells.time - 0.5))[:30])
+    found = slingshot(cells.latent, cells.clusters, middle)
+    assert found.weights.shape[1] == 2
+    from_start = np.abs(cells.time - cells.time[cells.clusters == middle].mean())
+    assert spearmanr(found.mean_pseudotime, from_start)[0] > 0.95
+
+
+def test_table_has_the_columns_and_cells(planted: Plant) -> None:
+    cells = planted("bifurcating")
+    found, _ = _fit(planted, "bifurcating")
+    table = slingshot_table(found, cells.clusters.index)
+    numbered = [f"slingshot_{what}_{k}" for what in ("pseudotime", "weight") for k in (1, 2)]
+    assert list(table.columns) == ["slingshot_pseudotime", "slingshot_lineage", *numbered]
+    assert list(table["slingshot_lineage"].cat.categories) == ["lineage_1", "lineage_2"]
+    assert table.index.name == "cell"
+
+
+def test_infinite_coordinates_are_refused(planted: Plant) -> None:
+    cells = planted("linear")
+    with pytest.raises(InputError, match="NaN or infinite"):
+        slingshot(np.where(cells.latent > 3, np.nan, cells.latent), cells.clusters, "0")
+
+
+def test_weights_follow_distances() -> None:
+    on_both = np.ones((100, 2))
+    distances = np.column_stack([np.arange(100.0), np.arange(100.0)[::-1]])
+    weights = reweigh(on_both, distances)
+    assert weights[0, 0] == 1
+    assert weights[0, 1] < 0.1
+    assert (np.diff(weights[:, 0]) <= 0).all()
+    assert (np.diff(weights[:, 1]) >= 0).all()
+    np.testing.assert_array_equal(weights.max(axis=1), 1)
+
+
+def test_groups_are_nested() -> None:
+    sharing = [frozenset({0, 1, 2}), frozenset({0, 1, 2}), frozenset({0, 1}), frozenset({2}), frozenset({0})]
+    first, second = nested_groups(sharing)
+    assert first.members == (0, 1)
+    assert second.members == (2, 3)
+
+
+def test_share_of_the_average_falls_from_one_to_zero() -> None:
+    share = share_of_average(np.linspace(0, 10, 50), np.linspace(0, 4, 200))
+    assert share[0] == pytest.approx(1, abs=1e-3)
+    assert (np.diff(share) <= 0).all()
+    assert (share[25:] == 0).all()
+
+
+def _against_port(name: str, latent: np.ndarray) -> dict[str, float]:
+    """Spearman with the port per lineage, once the trees are the same."""
+    port = np.load(REFERENCE / f"{name}.npz")
+    clusters = pd.Series(pd.Categorical(port["codes"].astype(str)))
+    found = slingshot(latent, clusters, str(port["start"]))
+    assert {frozenset(edge) for edge in found.tree.edges} == {
+        frozenset(map(str, edge)) for edge in port["edges"]
+    }
+    ours = ["-".join(path) for path in found.tree.lineages]
+    assert set(ours) == set(port["lineages"])
+    correlations = {}
+    for number, lineage in enumerate(port["lineages"]):
+        rows = port["lineage_of_row"] == number
+        own = found.pseudotime[port["cells"][rows], ours.index(lineage)]
+        assert np.isnan(own).mean() < 0.25
+        correlations[str(lineage)] = spearmanr(own, port["pseudotime"][rows], nan_policy="omit")[0]
+    return correlations
+
+
+@pytest.mark.parametrize("name", ["bifurcating", "three_way"])
+def test_planted_cells_as_the_port(reference_cells: dict[str, np.ndarray], name: str) -> None:
+    assert min(_against_port(name, reference_cells[name]).values()) > 0.99
+
+
+@pytest.mark.slow
+def test_worm_as_the_port(real_data: Path, reference_components: ReferenceComponents) -> None:
+    correlations = _against_port("worm_embryo", reference_components(real_data / "worm_embryo.h5ad"))
+    assert min(correlations.values()) > 0.95
+
+
+@pytest.mark.slow
+def test_pbmc_as_the_port_where_that_keeps_to_its_tree(
+    real_data: Path, reference_components: ReferenceComponents
+) -> None:
+    latent = reference_components(real_data / "pbmc3k.h5ad")
+    assert _against_port("pbmc3k", latent)["4-0-5-2-3"] > 0.95
+    port = np.load(REFERENCE / "pbmc3k.npz")
+    codes = port["codes"].astype(str)
+    found = slingshot(latent, pd.Series(pd.Categorical(codes)), str(port["start"]))
+    path = next(k for k, names in enumerate(found.tree.lineages) if names[-1] == "1")
+    means = [np.nanmean(found.pseudotime[codes == name, path]) for name in found.tree.lineages[path]]
+    assert (np.diff(means) > 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", N_LINEAGES)
+def test_consensus_finds_planted_time(planted: Plant, kind: str) -> None:
+    cells = planted(kind)  # type: ignore[arg-type]
+    start = np.argsort(cells.time)[:10]
+    found = slingshot_consensus(cells.latent, start, n_clusters=(5, 7, 9))
+    assert spearmanr(found.pseudotime, cells.time)[0] > 0.95
+    assert np.nanmin(found.pseudotime) == 0
+    assert found.agreement.shape == (6,)
+    assert spearmanr(found.typical.mean_pseudotime, cells.time)[0] > 0.9
+    assert found.typical_clusters.nunique() == len(found.typical.tree.clusters)
+
+
+@pytest.mark.slow
+def test_consensus_on_noise_disagrees() -> None:
+    noise = np.random.default_rng(0).normal(size=(300, 10))
+    found = slingshot_consensus(noise, np.arange(10), n_clusters=(5, 7))
+    assert found.agreement.mean() < 0.5
+
+
+def test_consensus_leaves_out_what_the_start_does_not_reach(planted: Plant) -> None:
+    cells = planted("disconnected")
+    island = (cells.branch == "island").astype(int)
+    found = slingshot_consensus(cells.latent, np.array([cells.root_cell]), n_clusters=(5,), components=island)
+    np.testing.assert_array_equal(np.isnan(found.pseudotime), island == 1)
+    with pytest.raises(InputError, match="no start cells"):
+        slingshot_consensus(cells.latent, np.array([], dtype=int))

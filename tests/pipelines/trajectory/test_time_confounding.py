@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse, stats
+
+from scvi_downstream.pipelines.trajectory.time_confounding import (
+    confounding_sentences,
+    time_agreement,
+    time_explained_by_batch,
+)
+from scvi_downstream.statistics.stratified_spearman import stratified_spearman
+
+N_CELLS = 400
+CELLS = pd.Index([f"cell_{i}" for i in range(N_CELLS)])
+
+
+def study(seed: int = 0) -> tuple[pd.Series, pd.Series]:
+    """Times, and batches that are time points: each holds a quarter of the time."""
+    time = np.random.default_rng(seed).uniform(0, 12, N_CELLS)
+    batches = pd.Categorical([f"day_{int(t // 3)}" for t in time])
+    return pd.Series(time, index=CELLS, name="hours"), pd.Series(batches, index=CELLS, name="batch")
+
+
+def test_batches_that_are_time_points_are_confounded_with_time() -> None:
+    time, batches = study()
+    share = time_explained_by_batch(time, batches)
+    groups = [time[batches == name] for name in batches.cat.categories]
+    f = stats.f_oneway(*groups).statistic
+    assert share == pytest.approx(f * 3 / (f * 3 + N_CELLS - 4))
+    first, second = confounding_sentences(time, batches, corrected=True)
+    assert first.startswith(f"batch 'batch' explains {share:.0%} of the variance of 'hours'")
+    assert "fights the signal" in second
+    assert "without batch_key" in second
+    assert "with batch_key" in confounding_sentences(time, batches, corrected=False)[1]
+
+
+def test_shuffled_batches_and_one_batch_are_not_confounded() -> None:
+    time, batches = study()
+    shuffled = pd.Series(np.random.default_rng(1).permutation(batches), index=CELLS, name="batch")
+    assert confounding_sentences(time, shuffled, corrected=True) == []
+    one = pd.Series("a", index=CELLS, name="batch")
+    assert np.isnan(time_explained_by_batch(time, one))
+    assert confounding_sentences(time, one, corrected=True) == []
+
+
+def test_batches_of_two_cells_explain_by_chance_and_nothing_is_said() -> None:
+    time, _ = study()
+    pairs = pd.Series([f"b{i}" for i in np.random.default_rng(2).permutation(N_CELLS) // 2], index=CELLS)
+    assert time_explained_by_batch(time, pairs) > 0.3
+    assert confounding_sentences(time, pairs.rename("batch"), corrected=True) == []
+
+
+def test_agreement_is_spearman_with_an_interval_that_holds_it() -> None:
+    time, batches = study()
+    noise = np.random.default_rng(3).normal(0, 3, N_CELLS)
+    pseudotimes = pd.DataFrame({"good": time + noise, "reversed": -time, "noise": noise}, index=CELLS)
+    pseudotimes.iloc[:50, 0] = np.nan
+    table = time_agreement(pseudotimes, time, batches, seed=0).set_index("method")
+    assert table["n"].tolist() == [350, 400, 400]
+    expected = stats.spearmanr(pseudotimes["good"][50:], time[50:]).statistic
+    assert table.loc["good", "spearman"] == pytest.approx(expected)
+    assert (table["low"] <= table["spearman"]).all()
+    assert (table["spearman"] <= table["high"]).all()
+    assert table.loc["reversed", "spearman"] == pytest.approx(-1)
+    assert table.loc["noise", "low"] < 0 < table.loc["noise", "high"]
+    assert (table["n_batches"] == 4).all()
+
+
+def test_an_order_between_batches_alone_does_not_hold_within_them() -> None:
+    time, batches = study()
+    rng = np.random.default_rng(4)
+    of_batch = batches.cat.codes.to_numpy() + rng.normal(0, 0.2, N_CELLS)
+    table = time_agreement(pd.DataFrame({"batch": of_batch, "time": time}, index=CELLS), time, batches)
+    between, within = table.iloc[0], table.iloc[1]
+    assert between["spearman"] > 0.9
+    assert between["within_batch_low"] < 0 < between["within_batch_high"]
+    assert within["within_batch_spearman"] == pytest.approx(1)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=8, deadline=None)
+def test_within_batches_it_is_the_stratified_correlation(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cells = CELLS[:60]
+    pseudotime, time = rng.integers(0, 8, 60).astype(float), rng.integers(0, 8, 60).astype(float)
+    strata = rng.integers(0, 3, 60)
+    batches = pd.Series(strata.astype(str), index=cells)
+    table = time_agreement(
+        pd.DataFrame({"method": pseudotime}, index=cells), pd.Series(time, index=cells), batches, seed=seed
+    )
+    reference = stratified_spearman(
+        sparse.csr_matrix(pseudotime[:, None]), pd.DataFrame({"time": time}), strata
+    )["time"]
+    assert table["within_batch_spearman"].iloc[0] == pytest.approx(reference["rho"].iloc[0])
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_truth() -> None:
+    """Of bivariate normal samples with a known rank correlation."""
+    rho = 0.6
+    truth = 6 / np.pi * np.arcsin(rho / 2)
+    covered = 0
+    for seed in range(40):
+        drawn = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, rho], [rho, 1]], 100)
+        cells = CELLS[:100]
+        table = time_agreement(
+            pd.DataFrame({"m": drawn[:, 0]}, index=cells), pd.Series(drawn[:, 1], index=cells), seed=seed
+        )
+        covered += int(table["low"].iloc[0] <= truth <= table["high"].iloc[0])
+    assert 33 <= covered <= 40
+
+
+def test_nothing_to_compare_is_nan_and_seeds_repeat() -> None:
+    time, batches = study()
+    pseudotimes = pd.DataFrame({"constant": 1.0, "missing": np.nan, "good": time**2}, index=CELLS)
+    table = time_agreement(pseudotimes, time, seed=1).set_index("method")
+    assert table.loc[["constant", "missing"], "spearman"].isna().all()
+    assert table.loc["missing", "n"] == 0
+    assert table["within_batch_spearman"].isna().all()
+    pd.testing.assert_frame_equal(
+        time_agreement(pseudotimes, time, batches, seed=1), time_agreement(pseudotimes, time, batches, seed=1)
+    )
+    with pytest.raises(ValueError, match="same cells"):
+        time_agreement(pseudotimes.iloc[1:], time)
+
+
+@pytest.mark.slow
+def test_time_points_of_the_worm_are_its_batches(real_data: Path) -> None:
+    file = real_data / "worm_embryo.h5ad"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not in {real_data} (set SCVI_DOWNSTREAM_DATA)")
+    import anndata
+
+    observations = anndata.read_h5ad(file, backed="r").obs
+    share = time_explained_by_batch(observations["embryo_time"], observations["batch"])
+    assert 0.3 < share < 1
+    assert len(confounding_sentences(observations["embryo_time"], observations["batch"], corrected=True)) == 2
