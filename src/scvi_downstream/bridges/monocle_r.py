@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 SCRIPT = "monocle_r.R"
 LINE_EVERY_SECONDS = 10.0
 MIN_GENES = 10
+MAX_CELLS = 5000
 _HOW_TO_INSTALL = (
     "install R and the Bioconductor package monocle (Debian: r-bioc-monocle), or set trajectory.monocle_r to "
     "false"
@@ -44,12 +45,22 @@ def why_monocle_is_missing() -> str | None:
 
 @cache
 def _has_monocle(rscript: str) -> bool:
-    found = subprocess.run(
-        [rscript, "--vanilla", "-e", 'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)'],
-        capture_output=True,
-        timeout=_CHECK_SECONDS,
-        check=False,
-    )
+    try:
+        found = subprocess.run(
+            [
+                rscript,
+                "--vanilla",
+                "-e",
+                'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)',
+            ],
+            capture_output=True,
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"{rscript} did not answer in {_CHECK_SECONDS} seconds; check that R starts"
+        ) from None
     return found.returncode == 0
 
 
@@ -58,6 +69,7 @@ def order_with_monocle(
     genes: Sequence[str],
     start_cells: Sequence[str],
     *,
+    max_cells: int = MAX_CELLS,
     seed: int = 0,
     timeout: float = 900.0,
 ) -> pd.DataFrame:
@@ -71,14 +83,17 @@ def order_with_monocle(
         Names of the genes to order by.
     start_cells
         Names of the start cells.
+    max_cells
+        Beyond it a random sample with the start cells is ordered, and other cells are missing: monocle keeps the
+        distances between all pairs of cells.
     seed
-        Of R's generator.
+        Of the sample and of R's generator.
     timeout
         Seconds after which R is stopped.
 
     Returns
     -------
-    ``monocle_r_pseudotime`` and ``monocle_r_state`` by cell.
+    ``monocle_r_pseudotime`` and ``monocle_r_state`` by cell, ``n_cells`` rows.
 
     Raises
     ------
@@ -93,10 +108,17 @@ def order_with_monocle(
     if missing:
         raise InputError(f"trajectory.monocle_r is true, but {missing}")
     positions = counts.var_names.get_indexer(list(genes))
-    matrix = sparse.csr_matrix(counts.X[:, positions[positions >= 0]])
-    expressed = np.flatnonzero(np.asarray((matrix > 0).sum(axis=0)).ravel() > 0)
     starts = counts.obs_names.get_indexer(list(start_cells))
-    starts = starts[starts >= 0]
+    starts = np.unique(starts[starts >= 0])
+    chosen = _sample(counts.n_obs, starts, max_cells, seed)
+    matrix = sparse.csr_matrix(counts.X[:, positions[positions >= 0]])[chosen]
+    expressed = np.flatnonzero(np.asarray((matrix > 0).sum(axis=0)).ravel() > 0)
+    empty = int((matrix.getnnz(axis=1) == 0).sum())
+    if empty:
+        raise InputError(
+            f"{empty} cells have no count in the {len(expressed)} genes that R's monocle orders by; filter cells or "
+            "set trajectory.monocle_r to false"
+        )
     if len(expressed) < MIN_GENES or not len(starts):
         raise InputError(
             f"R's monocle has {len(expressed)} expressed genes and {len(starts)} start cells; it needs at least "
@@ -104,17 +126,31 @@ def order_with_monocle(
         )
     with tempfile.TemporaryDirectory(prefix="monocle_") as name:
         folder = Path(name)
-        _write(folder, matrix[:, expressed], starts, seed)
+        _write(folder, matrix[:, expressed], np.flatnonzero(np.isin(chosen, starts)), seed)
         _run(folder, timeout)
         found = pd.read_csv(folder / "order.csv", dtype={"cell": str, "state": str}).set_index("cell")
-    found = found.loc[_names("c", counts.n_obs)]
-    return pd.DataFrame(
+    found = found.loc[_names("c", len(chosen))].set_axis(counts.obs_names[chosen])
+    states = sorted(found["state"].unique(), key=int)
+    table = pd.DataFrame(
         {
-            "monocle_r_pseudotime": found["pseudotime"].to_numpy(np.float64),
-            "monocle_r_state": pd.Categorical(found["state"]),
-        },
-        index=pd.Index(counts.obs_names, name="cell"),
+            "monocle_r_pseudotime": found["pseudotime"].astype(np.float64),
+            "monocle_r_state": pd.Categorical(found["state"], categories=states),
+        }
     )
+    return table.reindex(counts.obs_names).rename_axis("cell")
+
+
+def _sample(n_cells: int, starts: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
+    """Positions, in order, of the start cells (half of the sample at most) and of others drawn at random."""
+    if n_cells <= max_cells:
+        return np.arange(n_cells)
+    rng = np.random.default_rng(seed)
+    first = rng.permutation(starts)
+    others = rng.permutation(np.setdiff1d(np.arange(n_cells), starts))
+    half = max_cells // 2
+    chosen = np.concatenate([first[:half], others, first[half:]])[:max_cells]
+    logger.info("R's monocle orders a random sample of %d of %d cells", max_cells, n_cells)
+    return np.sort(chosen)
 
 
 def _names(prefix: str, n: int) -> list[str]:

@@ -25,6 +25,7 @@ from scvi_downstream.parameters.models import (
     TrainingOptions,
 )
 from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.parameters.samples import SamplesOptions
 from scvi_downstream.parameters.study import StudyParameters
 from scvi_downstream.parameters.trajectory import (
@@ -61,6 +62,7 @@ __all__ = [
     "PredictionOptions",
     "PreparationOptions",
     "PrincipalGraphOptions",
+    "ProteinsOptions",
     "ReferenceMappingOptions",
     "ReportingOptions",
     "SamplesOptions",

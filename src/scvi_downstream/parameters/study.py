@@ -26,6 +26,7 @@ from scvi_downstream.parameters.models import (
     TrainingOptions,
 )
 from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.parameters.samples import SamplesOptions
 from scvi_downstream.parameters.trajectory import TrajectoryOptions
 
@@ -68,5 +69,6 @@ class StudyParameters(Options):
     metadata_analysis: MetadataAnalysisOptions = MetadataAnalysisOptions()
     trajectory: TrajectoryOptions = TrajectoryOptions()
     samples: SamplesOptions = SamplesOptions()
+    proteins: ProteinsOptions = ProteinsOptions()
     prediction: PredictionOptions = PredictionOptions()
     reporting: ReportingOptions = ReportingOptions()

@@ -42,7 +42,7 @@ class TrendOptions(Options):
     pseudotime: Order = "slingshot"
     genes: Literal["modelled", "all"] = "modelled"
     correct_batch: bool = False
-    n_knots: Annotated[int, Field(ge=2)] = 4
+    n_knots: Annotated[int, Field(ge=3)] = 5
     fdr: Share = 0.05
     min_log2_range: Annotated[float, Field(ge=0)] = 1.0
     top_genes: PositiveInt = 40

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.plots.style import MISSING, draw_order
 from scvi_downstream.plots.trajectory_lines import TrajectoryLines
-from scvi_downstream.plots.umap_3d import DECIMALS, MOST_POINTS, _by_value, _menu, _scatter
+from scvi_downstream.plots.umap_3d import DECIMALS, MOST_POINTS, by_value, colour_menu, scatter_3d
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -54,9 +54,9 @@ def plot_trajectory_3d(
     for title, values in panels.items():
         aligned = values.reindex(drawn.index).astype(np.float64)
         known = aligned.notna().to_numpy()
-        new = [_by_value(drawn[known], hover[known], aligned[known], title)]
+        new = [by_value(drawn[known], hover[known], aligned[known], title)]
         if not known.all():
-            new.append(_scatter(drawn[~known], hover[~known], {"color": MISSING}, "not reached"))
+            new.append(scatter_3d(drawn[~known], hover[~known], {"color": MISSING}, "not reached"))
         if title in overlays:
             new += _draw_lines(overlays[title])
         new += _draw_start(umap_3d, start)
@@ -80,7 +80,7 @@ def plot_trajectory_3d(
         },
         scene={f"{side}axis": axis | {"title": f"UMAP {i + 1}"} for i, side in enumerate(SIDES)}
         | {"aspectmode": "data"},
-        updatemenus=[_menu(list(panels), owners)] if panels else [],
+        updatemenus=[colour_menu(list(panels), owners)] if panels else [],
         margin={"l": 0, "r": 0, "t": 60, "b": 0},
         height=720,
     )

@@ -56,9 +56,7 @@ def plot_umap_3d(
     for title, values in panels.items():
         aligned = values.reindex(drawn.index)
         categorical = isinstance(aligned.dtype, pd.CategoricalDtype)
-        new = (
-            _by_category(drawn, hover, aligned) if categorical else [_by_value(drawn, hover, aligned, title)]
-        )
+        new = _by_category(drawn, hover, aligned) if categorical else [by_value(drawn, hover, aligned, title)]
         traces += new
         owners += [title] * len(new)
     for trace, owner in zip(traces, owners, strict=True):
@@ -72,7 +70,7 @@ def plot_umap_3d(
         legend={"title": {"text": owners[0]}, "itemsizing": "constant"},
         scene={f"{side}axis": axis | {"title": f"UMAP {i + 1}"} for i, side in enumerate("xyz")}
         | {"aspectmode": "data"},
-        updatemenus=[_menu(list(panels), owners)],
+        updatemenus=[colour_menu(list(panels), owners)],
         margin={"l": 0, "r": 0, "t": 60, "b": 0},
         height=720,
     )
@@ -83,31 +81,33 @@ def _by_category(drawn: pd.DataFrame, hover: pd.Series, values: pd.Series) -> li
     names = list(values.cat.categories)
     colors = category_colors(names)
     traces = [
-        _scatter(drawn[chosen], hover[chosen], {"color": colors[name]}, name)
+        scatter_3d(drawn[chosen], hover[chosen], {"color": colors[name]}, name)
         for name in names
         if (chosen := (values == name).to_numpy()).any()
     ]
     missing = values.isna().to_numpy()
     return (
-        [*traces, _scatter(drawn[missing], hover[missing], {"color": MISSING}, "missing")]
+        [*traces, scatter_3d(drawn[missing], hover[missing], {"color": MISSING}, "missing")]
         if missing.any()
         else traces
     )
 
 
-def _by_value(drawn: pd.DataFrame, hover: pd.Series, values: pd.Series, title: str) -> Any:
+def by_value(drawn: pd.DataFrame, hover: pd.Series, values: pd.Series, title: str) -> Any:
+    """Trace of cells coloured by a number, with a colour bar; ``hover`` is what their labels say."""
     bar = {"title": {"text": title, "side": "right"}, "len": 0.6}
     marker = {
         "color": values.round(3).to_numpy(np.float32),
         "colorscale": SEQUENTIAL.capitalize(),
         "colorbar": bar,
     }
-    return _scatter(drawn, hover, marker, title, showlegend=False)
+    return scatter_3d(drawn, hover, marker, title, showlegend=False)
 
 
-def _scatter(
+def scatter_3d(
     drawn: pd.DataFrame, hover: pd.Series, marker: dict[str, Any], name: str, **settings: Any
 ) -> Any:
+    """Trace of cells at ``drawn`` (``UMAP1`` … ``UMAP3``); ``settings`` are Plotly's."""
     import plotly.graph_objects as go
 
     value = "<br>%{marker.color}" if "colorbar" in marker else ""
@@ -122,7 +122,8 @@ def _scatter(
     )
 
 
-def _menu(titles: list[str], owners: list[str]) -> dict[str, Any]:
+def colour_menu(titles: list[str], owners: list[str]) -> dict[str, Any]:
+    """Menu that shows the traces of one title at a time; ``owners`` names the title of each trace."""
     buttons = [
         {
             "label": title,

@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from scvi_downstream.errors import InputError
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.parameters import TrainingOptions
 from scvi_downstream.parameters.prediction import PredictionOptions
 from scvi_downstream.pipelines.prediction import create_pipeline
@@ -24,7 +25,6 @@ from scvi_downstream.pipelines.prediction.nodes import (
     train_mrvi,
     train_scvi,
 )
-from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.pipelines.prediction.training import kept_cells
 from scvi_downstream.pipelines.reporting.sections.prediction import PREDICTION
 

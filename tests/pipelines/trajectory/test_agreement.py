@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from scvi_downstream.pipelines.trajectory.agreement import agreement_matrix, rank_agreement, time_agreement
+from scvi_downstream.pipelines.trajectory.agreement import agreement_matrix, rank_agreement
 
 
 @pytest.fixture
@@ -77,18 +77,6 @@ def test_only_ranks_matter(seed: int, power: float) -> None:
     plain = rank_agreement(pd.DataFrame({"a": first, "b": second})).iloc[0]
     bent = rank_agreement(pd.DataFrame({"a": first**power, "b": -second})).iloc[0]
     assert bent["spearman"] == pytest.approx(-plain["spearman"], abs=1e-9)
-
-
-def test_known_time_is_matched_by_cell(orderings: pd.DataFrame) -> None:
-    orderings.index = [f"cell{i}" for i in orderings.index]
-    time = (orderings["dpt"] * 500).iloc[::-1].rename("embryo_time")
-    time.iloc[:20] = np.nan
-    table = time_agreement({"scvi": orderings[["slingshot", "noise"]], "pca": orderings[["dpt"]]}, time)
-    assert table.iloc[0][["representation", "method"]].tolist() == ["pca", "dpt"]
-    assert table.iloc[0]["spearman"] == pytest.approx(1)
-    assert table.iloc[0]["n"] == 280
-    assert table["method"].tolist() == ["dpt", "slingshot", "noise"]
-    assert list(table) == ["representation", "method", "spearman", "low", "high", "n", "orientation"]
 
 
 def test_one_ordering_agrees_with_nobody(orderings: pd.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -59,33 +58,6 @@ def agreement_matrix(agreement: pd.DataFrame, names: list[str] | None = None) ->
         .where(~np.eye(len(names), dtype=bool), 1.0)
         .rename_axis(index=None, columns=None)
     )
-
-
-def time_agreement(pseudotimes: Mapping[str, pd.DataFrame], time: pd.Series) -> pd.DataFrame:
-    """Spearman's correlation of every ordering of every representation with known time.
-
-    Parameters
-    ----------
-    pseudotimes
-        Representation → a column a method, indexed by cell.
-    time
-        Known time of each cell; NaN where it is not known.
-
-    Returns
-    -------
-    One row a representation and method, the highest first: ``representation``, ``method``, ``spearman``, ``low``,
-    ``high``, ``n``, ``orientation``; see :func:`rank_agreement`.
-    """
-    rows = [
-        {"representation": representation, "method": str(method)}
-        | correlate_ranks(
-            table[method].to_numpy(float), time.reindex(table.index).to_numpy(float, na_value=np.nan)
-        )
-        for representation, table in pseudotimes.items()
-        for method in table
-    ]
-    found = pd.DataFrame(rows, columns=["representation", "method", *COLUMNS[2:]])
-    return found.sort_values("spearman", ascending=False, kind="stable", ignore_index=True)
 
 
 def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:

@@ -32,7 +32,8 @@ PANELS = {
     "graph_pseudotime": "principal graph",
     "monocle_r_pseudotime": "Monocle (R)",
 }
-"""Order → its name in figures."""
+"""Order → its panel."""
+NAMES = PANELS | {"slingshot_consensus": "Slingshot over clusterings"}
 
 
 def plot_trajectory(
@@ -117,7 +118,7 @@ def plot_agreement(trajectory_agreement_table: pd.DataFrame) -> Figure:
 
 def plot_time_agreement(trajectory_time: pd.DataFrame, options: TrajectoryOptions) -> Figure:
     """Rank correlation of every order with known time, with intervals."""
-    named = trajectory_time.assign(method=trajectory_time["method"].replace(PANELS))
+    named = trajectory_time.assign(method=trajectory_time["method"].replace(NAMES))
     return trajectory_agreement.plot_time_agreement(named, str(options.time_key))
 
 

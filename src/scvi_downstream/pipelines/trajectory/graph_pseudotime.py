@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import connected_components, dijkstra
 
-from .principal_graph import PrincipalGraph
+from .edge_projection import project_onto_edges
+from .principal_graph import PrincipalGraph, adjacency
 
-CELLS_AT_ONCE = 2000
 PRIOR_CELLS = 5.0
 """Cells without a start that each node is given, so that a node of a single start cell is not the root."""
+SHORT = 0.1
+"""Share of the longest way from the root that a way on its other side needs, to be a path of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,8 @@ class GraphOrder:
     edge
         ``(n_cells,)`` edge that each cell is projected onto.
     branch
-        ``(n_cells,)`` path between tips and branch points that the edge lies on; 0 is nearest to the root.
+        ``(n_cells,)`` path between tips and branch points that the edge lies on, of those that hold cells; 0 is
+        nearest to the root.
     root
         Node at which pseudotime is 0.
     node_pseudotime
@@ -44,7 +47,7 @@ class GraphOrder:
 def order_along_graph(graph: PrincipalGraph, latent: np.ndarray, starts: np.ndarray) -> GraphOrder:
     """Project cells onto the nearest edge and measure the way from the root.
 
-    The root is the node in whose surroundings start cells are most frequent.
+    The root is where start cells are most frequent, see :func:`root_node`.
 
     Parameters
     ----------
@@ -59,52 +62,32 @@ def order_along_graph(graph: PrincipalGraph, latent: np.ndarray, starts: np.ndar
     ----------
     Cao et al. (2019), doi:10.1038/s41586-019-0969-x.
     """
-    edge, along = project_onto_edges(graph, latent)
+    edge, along = project_onto_edges(graph.nodes, graph.edges, latent)
     first, second = graph.edges[edge].T
     nearest = np.where(along < 0.5, first, second)
     root = root_node(graph, nearest, starts)
-    lengths = np.linalg.norm(graph.nodes[graph.edges[:, 0]] - graph.nodes[graph.edges[:, 1]], axis=1)
-    positive = np.maximum(lengths, np.finfo(np.float64).tiny)
-    shape = (len(graph.nodes), len(graph.nodes))
-    network = sparse.csr_matrix((positive, (graph.edges[:, 0], graph.edges[:, 1])), shape=shape)
-    from_root = dijkstra(network, directed=False, indices=root)
+    from_root = distances_from(graph, root)
     # Along an edge the distance from the root of a tree grows from one end to the other.
     pseudotime = from_root[first] + along * (from_root[second] - from_root[first])
-    branches = branches_of(graph, from_root)
-    return GraphOrder(pseudotime - pseudotime.min(), edge, branches[edge], root, from_root)
+    held = np.unique(branches_of(graph, from_root)[edge], return_inverse=True)[1]
+    return GraphOrder(pseudotime - pseudotime.min(), edge, held, root, from_root)
 
 
-def project_onto_edges(graph: PrincipalGraph, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest edge of each point, and where on it: 0 at its first node, 1 at its second.
-
-    Parameters
-    ----------
-    graph
-        A tree with one edge at least.
-    points
-        ``(n_points, n_dims)``.
-    """
-    origins = graph.nodes[graph.edges[:, 0]]
-    directions = graph.nodes[graph.edges[:, 1]] - origins
-    squares = np.maximum(np.einsum("ed,ed->e", directions, directions), np.finfo(np.float64).tiny)
-    edge = np.empty(len(points), dtype=np.intp)
-    along = np.empty(len(points))
-    offsets = np.einsum("ed,ed->e", origins, directions)
-    for begin in range(0, len(points), CELLS_AT_ONCE):
-        some = points[begin : begin + CELLS_AT_ONCE]
-        place = np.clip((some @ directions.T - offsets) / squares, 0, 1)
-        # |x - o - t d|² without the (points × edges × dims) array
-        to_origin = (some**2).sum(axis=1)[:, None] - 2 * some @ origins.T + (origins**2).sum(axis=1)
-        towards = some @ directions.T - offsets
-        distance = to_origin - 2 * place * towards + place**2 * squares
-        chosen = distance.argmin(axis=1)
-        edge[begin : begin + len(some)] = chosen
-        along[begin : begin + len(some)] = place[np.arange(len(some)), chosen]
-    return edge, along
+def distances_from(graph: PrincipalGraph, node: int) -> np.ndarray:
+    """``(n_nodes,)`` length of the way along the graph from one node to each."""
+    first, second = graph.edges.T
+    lengths = np.linalg.norm(graph.nodes[first] - graph.nodes[second], axis=1)
+    positive = np.maximum(lengths, np.finfo(np.float64).tiny)
+    network = sparse.csr_matrix((positive, (first, second)), shape=(len(graph.nodes), len(graph.nodes)))
+    return dijkstra(network, directed=False, indices=node)
 
 
 def root_node(graph: PrincipalGraph, nearest: np.ndarray, starts: np.ndarray) -> int:
-    """The node with the largest share of start cells around it.
+    """The node with the largest share of start cells around it, or the tip behind it.
+
+    The tip of its branch takes the node's place when start cells reach up to the tip, which is when they are at least
+    half as frequent on the way to it as around the node, or when the way is no longer than a tenth of the graph: so
+    little is the spread of the start cells about their place and not a path of its own.
 
     Parameters
     ----------
@@ -122,7 +105,31 @@ def root_node(graph: PrincipalGraph, nearest: np.ndarray, starts: np.ndarray) ->
     for first, second in (graph.edges.T, graph.edges.T[::-1]):
         np.add.at(around_held, first, held[second])
         np.add.at(around, first, sizes[second])
-    return int((around_held / (around + PRIOR_CELLS)).argmax())
+    root = int((around_held / (around + PRIOR_CELLS)).argmax())
+    share = around_held[root] / around[root]
+    from_root = distances_from(graph, root)
+    tips = [
+        tail[-1]
+        for tail in _tails(graph, root)
+        if from_root[tail[-1]] <= SHORT * from_root.max() or held[tail].sum() >= share / 2 * sizes[tail].sum()
+    ]
+    return min(tips, key=lambda tip: (from_root[tip], tip), default=root)
+
+
+def _tails(graph: PrincipalGraph, root: int) -> list[list[int]]:
+    """Nodes from beside the root to a tip, for each tip that no branch point separates from it."""
+    adjacent = adjacency(len(graph.nodes), graph.edges)
+    if len(adjacent[root]) != 2:
+        return []
+    tails = []
+    for beside in sorted(adjacent[root]):
+        tail, previous = [beside], root
+        while len(onward := adjacent[tail[-1]] - {previous}) == 1:
+            previous = tail[-1]
+            tail.append(next(iter(onward)))
+        if not onward:
+            tails.append(tail)
+    return tails
 
 
 def branches_of(graph: PrincipalGraph, from_root: np.ndarray) -> np.ndarray:
@@ -144,8 +151,6 @@ def branches_of(graph: PrincipalGraph, from_root: np.ndarray) -> np.ndarray:
     n_edges = len(graph.edges)
     pairs = np.array(joined, dtype=np.intp).reshape(-1, 2)
     links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_edges, n_edges))
-    from scipy.sparse.csgraph import connected_components
-
     _, codes = connected_components(links, directed=False)
     nearest = pd.Series(from_root[graph.edges].min(axis=1)).groupby(codes).min()
     order = nearest.sort_values(kind="stable").index.to_numpy()

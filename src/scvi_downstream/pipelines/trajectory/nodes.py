@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_downstream.bridges.monocle_r import order_with_monocle
 from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import Keys, TrajectoryOptions
+from scvi_downstream.threads import one_thread
 
 from . import start as starts
 from .comparison import ORDERS, compare_orders, compare_with_time
@@ -187,7 +188,8 @@ def resample_orders(
                 n_landmarks=landmarks["landmark"].nunique(),
                 seed=seed,
             )
-            return order(half, options, seed)
+            with one_thread():
+                return order(half, options, seed)
 
         found = ordering_stability(
             order_again,

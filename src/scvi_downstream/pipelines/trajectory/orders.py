@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import TrajectoryOptions
+from scvi_downstream.threads import one_thread
 
 from .components import Reach, barely_connected, reach_from
 from .diffusion import diffusion_coordinates, diffusion_pseudotime, root_dependence
@@ -93,6 +94,22 @@ def fit_slingshot(
     groups = landmarks["landmark"]
     starts, reach = _reach(neighbors, landmarks, trajectory_start)
     start = choose_start_cluster(groups, starts)
+    with one_thread():
+        return _fit_lineages(values, latent, neighbors, groups, starts, reach, start, paga, options, seed)
+
+
+def _fit_lineages(
+    values: np.ndarray,
+    latent: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    groups: pd.Series,
+    starts: np.ndarray,
+    reach: Reach,
+    start: str,
+    paga: pd.DataFrame,
+    options: TrajectoryOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     found = slingshot(values, groups, start, ends=options.slingshot.ends, components=reach.parts)
     names = [f"lineage_{k + 1}" for k in range(len(found.tree.lineages))]
     reached = np.isfinite(found.mean_pseudotime)
@@ -159,12 +176,13 @@ def learn_graph(
     """
     starts, reach = _reach(neighbors, landmarks, trajectory_start)
     values = latent.to_numpy(np.float64)[reach.reachable]
-    graph = learn_principal_graph(
-        values,
-        n_nodes=options.principal_graph.n_nodes,
-        min_branch_length=options.principal_graph.min_branch_length,
-        seed=seed,
-    )
+    with one_thread():
+        graph = learn_principal_graph(
+            values,
+            n_nodes=options.principal_graph.n_nodes,
+            min_branch_length=options.principal_graph.min_branch_length,
+            seed=seed,
+        )
     own_starts = np.flatnonzero(np.isin(np.flatnonzero(reach.reachable), starts))
     order = order_along_graph(graph, values, own_starts)
     nodes = pd.DataFrame(graph.nodes, columns=latent.columns).assign(pseudotime=order.node_pseudotime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,17 @@ from scipy.spatial.distance import cdist
 from scvi_downstream.errors import InputError
 from scvi_downstream.models.quiet import quiet
 
+from .node_placement import extend_tips, place_nodes
+
+logger = logging.getLogger(__name__)
 MIN_CELLS = 30
 NODES_LIMIT = 100
 MOST_CELLS = 10_000
 """Beyond it the tree is learnt on a random sample; all cells are projected onto it."""
 SMOOTHING = 0.5
 SOFTNESS = 0.5
+FINER = 0.5
+"""Nodes are placed at this share of the scale that edges are learnt at."""
 ITERATIONS = 50
 
 
@@ -49,7 +55,7 @@ class PrincipalGraph:
 
 
 def nodes_for(n_cells: int) -> int:
-    """Number of nodes that Monocle takes for ``n_cells``: grows with their logarithm, ``n_cells`` at most."""
+    """Number of nodes that Monocle 2 takes for ``n_cells``, which levels off towards 200; a third of small data."""
     wanted = 2 * NODES_LIMIT * np.log(n_cells) / (np.log(n_cells) + np.log(NODES_LIMIT))
     return int(min(round(wanted), n_cells // 3))
 
@@ -57,11 +63,15 @@ def nodes_for(n_cells: int) -> int:
 def learn_principal_graph(
     latent: np.ndarray, *, n_nodes: int | None = None, min_branch_length: int = 10, seed: int = 0
 ) -> PrincipalGraph:
-    """Learn a tree through the cells by SimplePPT, as Monocle does, and prune its short branches.
+    """Learn a tree through the cells by SimplePPT, which Monocle 3 builds on, and prune its short branches.
 
     The two scales of the method follow the data, so that the result does not depend on the units of the space: cells
     are shared among nodes in steps of half the median distance to the nearest node, and each edge of the tree pulls as
-    much as half the cells of an average node.
+    much as half the cells of an average node. At this scale edges come back from other seeds and samples, but tips
+    shrink towards the middle. Nodes are therefore placed anew at half the scale with the edges as they are, and tips
+    extended to the cells beyond them.
+
+    Beyond :data:`MOST_CELLS` the tree is learnt on a random sample of them; only its tips see all cells.
 
     Parameters
     ----------
@@ -78,7 +88,7 @@ def learn_principal_graph(
     Raises
     ------
     InputError
-        There are too few cells for a graph, or coordinates are not finite.
+        There are too few cells for a graph, coordinates are not finite, or all cells are in one place.
 
     References
     ----------
@@ -98,28 +108,38 @@ def learn_principal_graph(
         chosen = np.random.default_rng(seed).choice(len(latent), MOST_CELLS, replace=False)
         sample = latent[np.sort(chosen)]
     wanted = min(n_nodes or nodes_for(len(latent)), len(sample) // 2)
-    nodes, edges = _fit(sample, wanted, seed)
-    kept_nodes, kept_edges = prune(nodes, edges, min(min_branch_length, max(wanted // 8, 2)))
-    return PrincipalGraph(kept_nodes, kept_edges, len(nodes) - len(kept_nodes), len(sample))
+    logger.info("Learning a principal graph of %d nodes on %d cells", wanted, len(sample))
+    centres = _centres(sample, wanted, seed)
+    scale = SOFTNESS * float(np.median(cdist(sample, centres).min(axis=1)))
+    if scale == 0 or len(centres) < 2:
+        raise InputError(
+            f"at least half of the {len(sample)} cells are in {len(centres)} places of the embedding, so no graph can "
+            "be learnt; use another model"
+        )
+    pull = SMOOTHING * len(sample) / wanted
+    learnt = _fit(sample, centres, scale, pull)
+    nodes, edges = prune(*learnt, min(min_branch_length, max(wanted // 8, 2)))
+    n_pruned = len(learnt[0]) - len(nodes)
+    nodes = place_nodes(nodes, edges, sample, scale=FINER * scale, pull=pull)
+    return PrincipalGraph(*extend_tips(nodes, edges, latent), n_pruned, len(sample))
 
 
-def _fit(sample: np.ndarray, n_nodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    import simpleppt
+def _centres(sample: np.ndarray, n_nodes: int, seed: int) -> np.ndarray:
+    """Distinct k-means centres, fewer than wanted where cells are in fewer places."""
     from sklearn.cluster import KMeans
 
-    centres = KMeans(n_nodes, n_init=1, random_state=seed).fit(sample).cluster_centers_
-    nearest = cdist(sample, centres).min(axis=1)
+    with quiet():
+        return np.unique(KMeans(n_nodes, n_init=1, random_state=seed).fit(sample).cluster_centers_, axis=0)
+
+
+def _fit(sample: np.ndarray, centres: np.ndarray, scale: float, pull: float) -> tuple[np.ndarray, np.ndarray]:
+    import simpleppt
+
     simpleppt.settings.verbosity = 0
     with quiet():
-        tree = simpleppt.ppt(
-            sample,
-            init=centres,
-            sigma=SOFTNESS * max(float(np.median(nearest)), np.finfo(np.float64).eps),
-            lam=SMOOTHING * len(sample) / n_nodes,
-            nsteps=ITERATIONS,
-            progress=False,
-        )
-    nodes = np.asarray(tree.F.T, dtype=np.float64)
+        tree = simpleppt.ppt(sample, init=centres, sigma=scale, lam=pull, nsteps=ITERATIONS, progress=False)
+    # A distance of 0 would not count as an edge.
+    nodes = np.unique(np.asarray(tree.F.T, dtype=np.float64), axis=0)
     spanning = minimum_spanning_tree(sparse.csr_matrix(cdist(nodes, nodes))).tocoo()
     return nodes, np.column_stack([spanning.row, spanning.col]).astype(np.intp)
 
@@ -138,7 +158,7 @@ def prune(nodes: np.ndarray, edges: np.ndarray, min_length: int) -> tuple[np.nda
     min_length
         Fewest nodes of a branch that stays.
     """
-    adjacent = _adjacency(len(nodes), edges)
+    adjacent = adjacency(len(nodes), edges)
     alive = set(range(len(nodes)))
     while True:
         branches = [
@@ -159,7 +179,8 @@ def prune(nodes: np.ndarray, edges: np.ndarray, min_length: int) -> tuple[np.nda
     return nodes[kept], remaining[(remaining >= 0).all(axis=1)]
 
 
-def _adjacency(n_nodes: int, edges: np.ndarray) -> list[set[int]]:
+def adjacency(n_nodes: int, edges: np.ndarray) -> list[set[int]]:
+    """Neighbours of each node."""
     adjacent: list[set[int]] = [set() for _ in range(n_nodes)]
     for first, second in edges.tolist():
         adjacent[first].add(second)

@@ -60,7 +60,8 @@ def slingshot_consensus(
 
     In a continuum of cells clusters are cut arbitrarily, and a cut elsewhere may join other clusters and turn a lineage
     round. Errors of single trees average out; what all of them share stays. On worm_embryo single trees came to rank
-    correlations with the measured time from 0.17 to 0.94 over clusterings, mean ranks from 0.89 to 0.93 over seeds.
+    correlations with the measured time from 0.17 to 0.94 over clusterings; mean ranks came to 0.89 to 0.93 with 5 to 14
+    clusters, and to 0.76 to 0.92 with 15 to 24.
 
     Parameters
     ----------

@@ -182,6 +182,6 @@ def _sentences(
     where = "a lineage" if len(counted) > 1 else "pseudotime"
     return [
         f"{span} of {len(genes):,} genes change along {where} by a factor of {2**options.trends.min_log2_range:g} "
-        f"or more at FDR {options.trends.fdr:g}{named}; pseudotime was learnt from these genes, so p-values are too "
-        f"small (with pseudotime permuted {calibration['share_0.05']:.1%} of tests have p ≤ 0.05)"
+        f"or more at FDR {options.trends.fdr:g}{named}; pseudotime was learnt from the modelled genes, so their "
+        f"p-values are too small (with pseudotime permuted {calibration['share_0.05']:.1%} of tests have p ≤ 0.05)"
     ]

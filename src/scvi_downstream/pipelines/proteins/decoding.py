@@ -1,0 +1,156 @@
+"""Proteins as totalVI decodes them: foreground, background, and which of the two a count comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.progress import Progress
+from scvi_downstream.proteins import PROTEIN_KEY, measured_by_batch
+
+if TYPE_CHECKING:
+    from scvi.model import TOTALVI
+
+_ENTRIES_AT_ONCE = 2_000_000
+_MOST_CELLS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class DecodedProteins:
+    """Moments over draws of the posterior; each ``(n_cells, n_proteins)`` float32.
+
+    Attributes
+    ----------
+    mean, sd
+        Of the foreground: the expected count without background, (1 - π) times the foreground's rate.
+    foreground
+        Mean probability 1 - π that a count comes from the foreground.
+    expected
+        Mean of the expected count, background included: what a measured count is compared with.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    foreground: np.ndarray
+    expected: np.ndarray
+
+
+def decode(
+    model: TOTALVI, cells: np.ndarray, batches: Sequence[str] | None, *, n_samples: int, seed: int, label: str
+) -> DecodedProteins:
+    """Decode the proteins of some cells as of their own batch, or as the average of other batches.
+
+    The efficiency that totalVI learns of each protein in each batch is left out, as in scvi-tools'
+    ``get_normalized_expression``, whose values these are, so that they compare across batches.
+
+    Parameters
+    ----------
+    model
+        Fitted, with its cells.
+    cells
+        Positions of the ``n_cells`` cells.
+    batches
+        To decode as, by name; ``None``: each cell's own.
+    n_samples
+        Draws of the posterior; the same draws of the latent state in every batch.
+    seed
+        Of the draws.
+    label
+        What the progress line says.
+
+    References
+    ----------
+    Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x.
+    """
+    codes = [None] if batches is None else _codes(model, batches)
+    at_once = int(np.clip(_ENTRIES_AT_ONCE // (n_samples * model.adata.n_vars), 1, _MOST_CELLS_AT_ONCE))
+    progress = Progress(label, len(cells))
+    parts = []
+    for start in range(0, len(cells), at_once):
+        chunk = cells[start : start + at_once]
+        parts.append(_decode_chunk(model, chunk, codes, n_samples, seed + start))
+        progress.advance(len(chunk))
+    n_proteins = model.adata.obsm[PROTEIN_KEY].shape[1]
+    empty = [np.zeros((4, 0, n_proteins), np.float32)]
+    return DecodedProteins(*np.concatenate(parts or empty, axis=1))
+
+
+def _decode_chunk(
+    model: TOTALVI, cells: np.ndarray, codes: Sequence[int | None], n_samples: int, seed: int
+) -> np.ndarray:
+    import torch
+    from scvi.dataloaders import AnnDataLoader
+
+    (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
+    foreground: Any = 0.0
+    probability: Any = 0.0
+    background: Any = 0.0
+    for code in codes:
+        with reproducible(seed % 2**32), torch.inference_mode():
+            _, generative = model.module.forward(
+                tensors,
+                inference_kwargs={"n_samples": n_samples},
+                generative_kwargs={"transform_batch": code},
+                compute_loss=False,
+            )
+        proteins = generative["py_"]
+        from_background = torch.sigmoid(proteins["mixing"])
+        foreground = foreground + proteins["rate_fore"] * (1 - from_background) / len(codes)
+        background = background + proteins["rate_back"] * from_background / len(codes)
+        probability = probability + (1 - from_background) / len(codes)
+    moments = (
+        foreground.mean(0), foreground.std(0), probability.mean(0), (foreground + background).mean(0),
+    )  # fmt: skip
+    return np.stack([moment.cpu().numpy() for moment in moments]).astype(np.float32)
+
+
+def _codes(model: TOTALVI, batches: Sequence[str]) -> list[int | None]:
+    mapping = model.adata_manager.get_state_registry("batch").categorical_mapping
+    names = [str(name) for name in mapping]
+    return [names.index(str(batch)) for batch in batches]
+
+
+def decode_all(
+    model: TOTALVI, batches: pd.Series | None, *, n_samples: int, seed: int
+) -> tuple[DecodedProteins, pd.DataFrame]:
+    """Every protein of every cell: as of its own batch where measured, else as of the batches that measured it.
+
+    Parameters
+    ----------
+    model
+        Fitted, with its cells.
+    batches
+        Batch of each cell; ``None``: the study knows none.
+    n_samples, seed
+        Of the draws.
+
+    Returns
+    -------
+    The decoded proteins, and whether each was measured: batches × proteins.
+    """
+    measured = measured_by_batch(model.adata.obsm[PROTEIN_KEY], batches)
+    if model.module.protein_batch_mask is None:
+        measured = measured | True  # override_missing_proteins: zeros count as measured
+    n_cells, n_proteins = model.adata.n_obs, measured.shape[1]
+    own = decode(model, np.arange(n_cells), None, n_samples=n_samples, seed=seed, label="denoising proteins")
+    moments = np.stack([own.mean, own.sd, own.foreground, own.expected])
+    if batches is None:
+        return own, measured
+    names = batches.astype(str).to_numpy()
+    for batch in measured.index[~measured.all(axis=1)]:
+        cells = np.flatnonzero(names == str(batch))
+        absent = np.flatnonzero(~measured.loc[batch].to_numpy())
+        sources = {position: tuple(measured.index[measured.iloc[:, position]]) for position in absent}
+        for source in sorted(set(sources.values())):
+            chosen = [position for position in range(n_proteins) if sources.get(position) == source]
+            decoded = decode(
+                model, cells, source, n_samples=n_samples, seed=seed, label=f"imputing proteins of '{batch}'"
+            )
+            other = np.stack([decoded.mean, decoded.sd, decoded.foreground, decoded.expected])
+            moments[np.ix_(range(4), cells, chosen)] = other[:, :, chosen]
+    return DecodedProteins(*moments), measured

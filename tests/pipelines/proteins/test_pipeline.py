@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.parameters.proteins import ProteinsOptions
+from scvi_downstream.pipelines.proteins import create_pipeline
+from scvi_downstream.pipelines.proteins.nodes import denoise_proteins, find_protein_markers, shown
+
+from .conftest import KEYS, OPTIONS, Study, simulate
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
+
+
+def test_every_result_is_kept() -> None:
+    kept = set()
+    for name in ("catalog_07_proteins.yml", "catalog_08_proteins.yml"):
+        kept |= set(yaml.safe_load((CONF / name).read_text()))
+    assert kept == create_pipeline().all_outputs() | {"protein_checkpoint"}
+
+
+def test_it_reads_the_model_and_what_was_made_of_it() -> None:
+    free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
+    assert free == {"fitted", "counts", "clusters", "umap", "pca.latent", "protein_checkpoint"}
+
+
+def test_the_parameters_are_the_defaults() -> None:
+    given = yaml.safe_load((CONF / "parameters_proteins.yml").read_text())["proteins"]
+    assert ProteinsOptions.model_validate(given) == ProteinsOptions()
+    assert set(given) == set(ProteinsOptions.model_fields)
+
+
+def test_proteins_to_draw_are_those_named_or_the_strongest() -> None:
+    counts = simulate(30)
+    markers = pd.DataFrame({"protein": ["CD19", "CD3", "CD19"], "lfc_median": [1.0, 2.0, 3.0]})
+    assert shown(markers, counts, ProteinsOptions(top_proteins=2)) == ["CD19", "CD3"]
+    assert shown(markers.iloc[:0], counts, ProteinsOptions(top_proteins=3)) == ["CD3", "CD4", "CD19"]
+    assert shown(markers, counts, ProteinsOptions(proteins=("IgG1",))) == ["IgG1"]
+    with pytest.raises(InputError, match="no protein 'CD33'; the closest is 'CD3'"):
+        shown(markers, counts, ProteinsOptions(proteins=("CD33",)))
+
+
+@pytest.mark.slow
+def test_the_nodes_work_on_a_saved_model(study: Study) -> None:
+    tables = denoise_proteins(study.fitted, study.counts, KEYS, OPTIONS, 0, "cpu")
+    for table in tables:
+        assert table.index.equals(study.counts.obs_names.rename("cell"))
+        assert list(table.columns) == list(study.counts.obsm["protein_expression"].columns)
+        assert (table >= 0).all(axis=None)
+    again = denoise_proteins(study.fitted, study.counts, KEYS, OPTIONS, 0, "cpu")
+    pd.testing.assert_frame_equal(tables[0], again[0], check_exact=True)
+    arguments = (study.fitted, study.counts, study.clusters, KEYS, OPTIONS, 0, "cpu")
+    pd.testing.assert_frame_equal(
+        find_protein_markers(*arguments), find_protein_markers(*arguments), check_exact=True
+    )

@@ -1,0 +1,136 @@
+"""The pipeline's nodes on planted trajectories, from the start to the sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+from scipy.stats import spearmanr
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.neighbors import neighbors_graph
+from scvi_downstream.parameters import Keys, TrajectoryOptions
+from scvi_downstream.pipelines.trajectory import nodes
+
+OPTIONS = TrajectoryOptions.model_validate(
+    {"start_cluster": "start", "stability_replicates": 2, "slingshot": {"bootstraps": 10}}
+)
+KEYS = Keys()
+ORDERS = ("dpt_pseudotime", "slingshot_pseudotime", "slingshot_consensus", "graph_pseudotime", "pseudotime")
+
+
+class Study:
+    """The datasets of one representation."""
+
+    def __init__(self, planted: Any, options: TrajectoryOptions = OPTIONS) -> None:
+        cells = pd.Index(planted.clusters.index, name="cell")
+        starts = np.argsort(np.where(planted.branch == "island", np.inf, planted.time))[:20]
+        marked = np.where(np.isin(np.arange(len(cells)), starts), "start", "rest")
+        genes = pd.DataFrame(
+            {"highly_variable": True}, index=[f"g{i}" for i in range(planted.counts.shape[1])]
+        )
+        self.counts = AnnData(
+            sparse.csr_matrix(planted.counts, dtype=np.float32),
+            obs=pd.DataFrame({"marked": pd.Categorical(marked), "time": planted.time * 100}, index=cells),
+            var=genes,
+        )
+        self.latent = pd.DataFrame(planted.latent, index=cells).add_prefix("latent_")
+        self.neighbors = neighbors_graph(
+            cells, planted.latent, n_neighbors=15, n_search=15, exact_up_to=10_000, seed=0
+        )
+        self.clusters = pd.DataFrame({"leiden": planted.clusters.to_numpy()}, index=cells)
+        keys = Keys(label_key="marked")
+        self.start = nodes.choose_start(self.counts, self.neighbors, self.clusters, keys, options, 0)
+        self.landmarks = nodes.take_landmarks(self.clusters, options)
+        self.paga = nodes.connect_clusters(self.neighbors, self.landmarks)
+        self.options = options
+
+    def order(self) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], dict[str, Any]]:
+        given = (self.landmarks, self.start, self.options, 0)
+        diffusion, diffusion_facts = nodes.order_by_diffusion(self.neighbors, *given)
+        slingshot, self.curves, lineages = nodes.fit_slingshot(
+            self.latent, self.neighbors, self.landmarks, self.paga, self.start, self.options, 0
+        )
+        graph, self.nodes, self.edges, graph_facts = nodes.learn_graph(self.latent, self.neighbors, *given)
+        return nodes.join_orders(diffusion, slingshot, graph), diffusion_facts, lineages, graph_facts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "n_lineages"), [("linear", 1), ("bifurcating", 2), ("three_way", 3)])
+def test_planted_trajectories(planted, kind, n_lineages) -> None:
+    truth = planted(kind, seed=1)
+    study = Study(truth)
+    orders, _, lineages, graph = study.order()
+    for order in ORDERS:
+        assert spearmanr(orders[order], truth.time).statistic > 0.9, order
+    assert len(lineages["lineages"]) == n_lineages
+    assert graph["n_tips"] == n_lineages + 1
+    assert not any(loop["is_loop"] for loop in lineages["loops"])
+    fates, _, _ = nodes.map_fates(study.counts, study.neighbors, study.landmarks, orders, study.options, 0)
+    assert sum(name.startswith("fate_") for name in fates) - 1 == n_lineages
+    _, tests, contrasts, _ = nodes.fit_trends(study.counts, orders, KEYS, study.options, 0)
+    assert tests["dynamic"].any()
+    assert contrasts.empty == (n_lineages == 1)
+    stability, spread = nodes.resample_orders(
+        study.latent, study.neighbors, study.landmarks, orders, study.start, study.options, 0
+    )
+    assert (stability["spearman"] > 0.8).all()
+    assert spread.index.equals(orders.index)
+
+
+@pytest.mark.slow
+def test_a_cycle_is_flagged(planted) -> None:
+    _, _, lineages, _ = Study(planted("cycle")).order()
+    assert any(loop["is_loop"] for loop in lineages["loops"])
+    assert "close a ring" in lineages["sentences"][0]
+
+
+def test_what_is_not_connected_has_no_pseudotime_and_is_said(planted) -> None:
+    truth = planted("disconnected")
+    orders, facts, _, _ = Study(truth).order()
+    island = truth.branch == "island"
+    for order in ORDERS:
+        assert orders.loc[island, order].isna().all(), order
+        assert orders.loc[~island, order].notna().all(), order
+    assert any("not connected to the start" in text for text in facts["sentences"])
+
+
+def test_one_cluster_is_not_a_trajectory(planted) -> None:
+    study = Study(planted("linear"))
+    study.landmarks["landmark"] = pd.Categorical(["0"] * len(study.landmarks))
+    with pytest.raises(InputError, match="at least 2 clusters"):
+        study.order()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start_cluster": "strat"}, "'strat' is neither a cluster nor a label.*'start'"),
+        ({"start_cell": "cell_9999"}, "'cell_9999' is not a cell"),
+        ({"start_gene": "CD34"}, "'CD34' is not a gene"),
+        ({"time_key": "tiem"}, "'tiem' is not in obs.*'time'"),
+        ({}, "needs exactly one start"),
+        ({"start_cell": "cell_1", "start_cluster": "start"}, "exactly one start"),
+        ({"start_cluster": "start", "clustering": "louvain"}, "'louvain' is not a clustering"),
+    ],
+)
+def test_a_start_that_does_not_exist_is_named(planted, options, message) -> None:
+    with pytest.raises(InputError, match=message):
+        Study(planted("linear"), TrajectoryOptions.model_validate(options))
+
+
+def test_known_time_is_the_start_and_is_compared_with(planted) -> None:
+    truth = planted("linear")
+    study = Study(truth, TrajectoryOptions(time_key="time"))
+    assert study.start["how"] == "time"
+    orders = pd.DataFrame(
+        {"pseudotime": truth.time, "dpt_pseudotime": -truth.time}, index=study.counts.obs_names
+    )
+    table = nodes.compare_with_time(study.counts, KEYS, study.options, 0, scvi=orders, pca=orders)
+    assert table.loc[0, "spearman"] == pytest.approx(1)
+    assert set(table["representation"]) == {"scvi", "pca", "all representations"}
+    assert nodes.compare_orders(scvi=orders, pca=orders)["spearman"].abs().min() == pytest.approx(1)
