@@ -40,7 +40,7 @@ def plot_protein_markers(
     scaled = (means - lowest) / (highest - lowest).where(highest > lowest, 1.0)
     width = max(len(names) * 0.42, 2.0)
     margin = 0.09 * max(len(name) for name in means.index)
-    figure = new_figure(width + margin + 2.6, 0.32 * len(means) + 2.0)
+    figure = new_figure(width + margin + 2.6, max(0.32 * len(means) + 2.2, 4.4))
     axes = figure.subplots()
     x, y = np.meshgrid(np.arange(len(names)), np.arange(len(means)))
     dots = axes.scatter(

@@ -69,6 +69,7 @@ def decode(
     """
     codes = [None] if batches is None else _codes(model, batches)
     at_once = int(np.clip(_ENTRIES_AT_ONCE // (n_samples * model.adata.n_vars), 1, _MOST_CELLS_AT_ONCE))
+    model.module.eval()
     progress = Progress(label, len(cells))
     parts = []
     for start in range(0, len(cells), at_once):

@@ -32,7 +32,7 @@ def describe_proteins(options: ProteinsOptions, keys: Keys, graph: StudyGraph) -
         "cells were compared with the other cells by totalVI's posterior (probability that the log2 fold change "
         f"exceeds {options.delta:g}, {options.de_samples:,} samples, averaged over the batches with proteins), called "
         f"at an expected false discovery rate [@newton2004] of {options.fdr:g}, and beside it by rank-sum tests "
-        "[@mann1947] of centred log-ratios of the counts [@stoeckius2017], corrected over the proteins of a group "
+        "[@wilcoxon1945] of centred log-ratios of the counts [@stoeckius2017], corrected over the proteins of a group "
         "[@benjamini1995]. Clusters come from the same cells, so that their p-values describe and do not test.",
         "Proteins were compared with RNA where they have the name of a gene, by Spearman's rank correlation "
         "[@spearman1904].",
