@@ -40,6 +40,7 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
         "reference_mapping",
         "trajectory",
         "samples",
+        "proteins",
         "prediction",
         "reporting",
     }

@@ -14,6 +14,7 @@ from scvi_downstream.parameters import START_OPTIONS, Keys, TrajectoryOptions
 
 logger = logging.getLogger(__name__)
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
+_HINTS = {"protein_key": " as the input brings no proteins"}
 _OF_PRIMARY: tuple[Capability, ...] = ("normalized_expression", "differential_expression")
 
 
@@ -78,7 +79,7 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
             if not getattr(keys, _NEEDED_KEYS.get(need, ""), None)
         ]
         if missing:
-            left_out[name] = f"{spec.family} needs {missing[0]}, which is empty"
+            left_out[name] = f"{spec.family} needs {missing[0]}, which is empty{_HINTS.get(missing[0], '')}"
     for name, spec in specs.items():
         if spec.init_from in left_out:
             left_out[name] = f"it starts from '{spec.init_from}', which is left out"

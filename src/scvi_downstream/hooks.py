@@ -40,6 +40,7 @@ _SUMMARIES = {
     "trajectory_summary": "trajectory",
     "sample_summary": "samples",
     "prediction_summary": "prediction",
+    "protein_summary": "proteins",
 }
 _USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")

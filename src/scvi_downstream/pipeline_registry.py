@@ -26,6 +26,7 @@ from scvi_downstream.pipelines import (
     metadata,
     prediction,
     preparation,
+    proteins,
     reference_mapping,
     reporting,
     samples,
@@ -47,6 +48,16 @@ _STUDY_PARAMETERS = (
     "factors",
 )
 _SHARED = ("counts", "qc_metrics", "covariates")
+# Run where the study calls for them; see graph.py.
+_OPTIONAL = (
+    "batch_effects",
+    "metadata",
+    "reference_mapping",
+    "trajectory",
+    "samples",
+    "proteins",
+    "prediction",
+)
 # Tables by cell or gene that `analysed` takes up, by the argument of `join_analysed`.
 _ANALYSED = {
     "cell_cycle": "cell_cycle",
@@ -70,6 +81,8 @@ _ANALYSED = {
             "composition_tests",
             "sample_effects",
             "sample_abundance",
+            "protein_markers",
+            "protein_imputation",
             "prediction_scores",
             "trajectory_agreement",
             "trajectory_time",
@@ -101,13 +114,12 @@ def register_pipelines() -> dict[str, Pipeline]:
         "metadata": _on_primary(graph, metadata.create_pipeline(), ["latent", "umap", "clusters"]),
         "trajectory": _trajectory(graph),
         "samples": _samples(graph),
+        "proteins": _proteins(graph),
         "prediction": prediction.create_pipeline(samples=graph.has_samples),
         "reference_mapping": preparation.create_pipeline() + reference_mapping.create_pipeline(),
     }
-    optional = {"annotation": bool(graph.analyses & {"label_transfer", "marker_naming"})} | {
-        name: name in graph.analyses
-        for name in ("batch_effects", "metadata", "reference_mapping", "trajectory", "samples", "prediction")
-    }
+    optional = {"annotation": bool(graph.analyses & {"label_transfer", "marker_naming"})}
+    optional |= {name: name in graph.analyses for name in _OPTIONAL}
     default = [pipeline for name, pipeline in pipelines.items() if optional.get(name, True)]
     available = {output for pipeline in default for output in pipeline.all_outputs()}
     pipelines["reporting"] = _reporting(graph, available)
@@ -220,6 +232,18 @@ def _samples(graph: StudyGraph) -> Pipeline:
         template,
         inputs={name: f"{model}.{name}" for name in used},
         outputs={"latent_z": f"{model}.latent_z"},
+    )
+
+
+def _proteins(graph: StudyGraph) -> Pipeline:
+    """On the model of proteins; without one, its first node says what is missing."""
+    model = graph.first_with("proteins") or graph.primary
+    template = proteins.create_pipeline()
+    used = [name for name in ("fitted", "clusters", "umap") if name in template.inputs()]
+    return Pipeline(
+        template,
+        inputs={name: f"{model}.{name}" for name in used},
+        parameters={"params:spec": f"params:models.{model}"},
     )
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scvi_downstream.datasets.proteins import has_proteins
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.families import explain, parse_spec, prediction_spec
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.parameters import START_OPTIONS, Keys, Options, StudyParameters, TrainingOptions
+from scvi_downstream.proteins import PROTEIN_KEY
 
 DEMO = "pbmc68k"
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
@@ -42,7 +44,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = {name: value for name, value in raw.items() if name != "keys"}
     try:
-        study = StudyParameters.model_validate(_named_after_input(_demo_defaults(plain)))
+        study = StudyParameters.model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:
         raise InputError(f"parameter {explain(error, StudyParameters, '')}") from None
     models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
@@ -112,6 +114,17 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         return _without_empty_keys(raw)
     unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
     return _without_empty_keys({**raw, **unset, "trajectory": _demo_start(raw.get("trajectory") or {})})
+
+
+def _with_proteins(raw: dict[str, Any]) -> dict[str, Any]:
+    """Proteins that the input brings are used, unless ``protein_key`` is ``""``; the file's headers are looked at."""
+    if (
+        raw.get("protein_key") is None
+        and raw.get("input") not in (None, DEMO)
+        and has_proteins(str(raw["input"]))
+    ):
+        return {**raw, "protein_key": PROTEIN_KEY}
+    return raw
 
 
 def _demo_start(trajectory: Any) -> Any:

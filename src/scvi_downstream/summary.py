@@ -29,6 +29,7 @@ _FOR_PEOPLE = {
     "trajectory": "pseudotime, lineages and fates",
     "sample_distances": "distances between samples",
     "predicted_expression": "expression under other conditions",
+    "protein_expression": "denoised proteins",
     "expression": "denoised expression",
 }
 
@@ -45,6 +46,7 @@ _SPEAKING = {
     "trajectory_summary": "Trajectory",
     "sample_summary": "Samples",
     "prediction_summary": "Prediction",
+    "protein_summary": "Proteins",
 }
 
 

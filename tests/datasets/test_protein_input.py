@@ -66,7 +66,9 @@ def ten_x_h5(path: Path) -> Path:
 def h5mu(path: Path, protein: str = "prot", rna: str = "rna") -> Path:
     import mudata
 
-    proteins = AnnData(PROTEINS[::-1], obs=pd.DataFrame(index=CELLS[::-1]), var=pd.DataFrame(index=["CD3", "CD19"]))
+    proteins = AnnData(
+        PROTEINS[::-1], obs=pd.DataFrame(index=CELLS[::-1]), var=pd.DataFrame(index=["CD3", "CD19"])
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         both = mudata.MuData({rna: with_table(), protein: proteins})

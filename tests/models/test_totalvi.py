@@ -77,7 +77,7 @@ def weights_of(result: Fit) -> dict[str, torch.Tensor]:
     return dict(result.model.module.state_dict())
 
 
-class StopHere(Exception):
+class KilledError(Exception):
     """As if the process were killed."""
 
 
@@ -89,7 +89,7 @@ class KilledAfter(CheckpointStore):
         count = self.path / "count"
         count.write_text(count.read_text() + "x" if count.exists() else "x")
         if len(count.read_text()) == 2:
-            raise StopHere
+            raise KilledError
 
 
 def test_what_cannot_be_trained_is_refused_before_training() -> None:
@@ -131,7 +131,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
     counts, spec = cells_with_proteins(missing=missing), small_spec()
     whole = fitted(counts, spec, CheckpointStore(tmp_path / "whole"))
     store = tmp_path / "killed"
-    with pytest.raises(StopHere):
+    with pytest.raises(KilledError):
         fitted(counts, spec, KilledAfter(store))
     with caplog.at_level("INFO"):
         resumed = fitted(counts, spec, CheckpointStore(store))
@@ -146,7 +146,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
 @pytest.mark.slow
 def test_a_checkpoint_of_other_proteins_is_not_taken_up(tmp_path: Path) -> None:
     counts, spec = cells_with_proteins(), small_spec()
-    with pytest.raises(StopHere):
+    with pytest.raises(KilledError):
         fitted(counts, spec, KilledAfter(tmp_path / "store"))
     other = counts.copy()
     other.obsm["protein_expression"] = other.obsm["protein_expression"] + 1
@@ -173,9 +173,7 @@ def test_saved_attached_and_scored(tmp_path: Path) -> None:
     assert saved.family == "TOTALVI"
     assert saved.settings["n_latent"] == 4
     model = saved.attach(more_genes)
-    np.testing.assert_array_equal(
-        model.get_latent_representation(), result.model.get_latent_representation()
-    )
+    np.testing.assert_array_equal(model.get_latent_representation(), result.model.get_latent_representation())
     assert model.module.protein_batch_mask is not None
     assert not model.module.protein_batch_mask["1"].any()
     scores = score_likelihood(model, EvaluationOptions(marginal_ll_samples=50), seed=0)
@@ -191,7 +189,9 @@ def test_the_bound_is_scvi_tools_terms_of_the_rna(tmp_path: Path, likelihood: st
     """One draw of z: log p(x | z) is scvi-tools' loss of genes, and the KL term averages to theirs."""
     counts = cells_with_proteins()
     model = fitted(
-        counts, small_spec(gene_likelihood=likelihood, latent_distribution="ln"), CheckpointStore(tmp_path / "c")
+        counts,
+        small_spec(gene_likelihood=likelihood, latent_distribution="ln"),
+        CheckpointStore(tmp_path / "c"),
     ).model
     cells = np.arange(30)
     bounds = np.mean([totalvi_elbo(model, cells, seed) for seed in range(300)], axis=0)

@@ -112,17 +112,18 @@ def order_with_monocle(
     starts = np.unique(starts[starts >= 0])
     chosen = _sample(counts.n_obs, starts, max_cells, seed)
     matrix = sparse.csr_matrix(counts.X[:, positions[positions >= 0]])[chosen]
-    expressed = np.flatnonzero(np.asarray((matrix > 0).sum(axis=0)).ravel() > 0)
+    matrix.eliminate_zeros()
+    expressed = np.flatnonzero(matrix.getnnz(axis=0))
+    if len(expressed) < MIN_GENES or not len(starts):
+        raise InputError(
+            f"R's monocle has {len(expressed)} expressed genes and {len(starts)} start cells; it needs at least "
+            f"{MIN_GENES} and 1"
+        )
     empty = int((matrix.getnnz(axis=1) == 0).sum())
     if empty:
         raise InputError(
             f"{empty} cells have no count in the {len(expressed)} genes that R's monocle orders by; filter cells or "
             "set trajectory.monocle_r to false"
-        )
-    if len(expressed) < MIN_GENES or not len(starts):
-        raise InputError(
-            f"R's monocle has {len(expressed)} expressed genes and {len(starts)} start cells; it needs at least "
-            f"{MIN_GENES} and 1"
         )
     with tempfile.TemporaryDirectory(prefix="monocle_") as name:
         folder = Path(name)

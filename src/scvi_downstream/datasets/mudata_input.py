@@ -54,10 +54,14 @@ def read_mudata(path: Path) -> AnnData:
         return rna
     for names, what in ((rna.obs_names, rna_name), (proteins.obs_names, protein_name)):
         if not names.is_unique:
-            raise InputError(f"{path}: cell names of the modality '{what}' occur more than once; make them unique")
+            raise InputError(
+                f"{path}: cell names of the modality '{what}' occur more than once; make them unique"
+            )
     both = rna.obs_names.intersection(proteins.obs_names, sort=False)
     if len(both) == 0:
-        raise InputError(f"{path}: no cell has both '{rna_name}' and '{protein_name}'; are the cells named alike?")
+        raise InputError(
+            f"{path}: no cell has both '{rna_name}' and '{protein_name}'; are the cells named alike?"
+        )
     left_out = rna.n_obs + proteins.n_obs - 2 * len(both)
     if left_out:
         logger.info(

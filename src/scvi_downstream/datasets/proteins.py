@@ -41,7 +41,11 @@ def has_proteins(source: str, protein_key: str = PROTEIN_KEY) -> bool:
     try:
         if path.is_dir():
             return _folder_has(path, protein_key)
-        return path.is_file() and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu") and _hdf5_has(path, protein_key)
+        return (
+            path.is_file()
+            and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu")
+            and _hdf5_has(path, protein_key)
+        )
     except (OSError, ValueError, KeyError, UnicodeDecodeError, EOFError):
         return False
 
@@ -98,7 +102,6 @@ def _folder_has(path: Path, protein_key: str) -> bool:
 
 
 def _names_antibodies(features: Path) -> bool:
-    opened = gzip.open(features, "rt") if features.suffix == ".gz" else features.open()
-    with opened as file:
+    with gzip.open(features, "rt") if features.suffix == ".gz" else features.open() as file:
         rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return any(len(row) > 2 and row[2] == ANTIBODIES for row in rows)

@@ -54,8 +54,8 @@ def plot_protein_markers(
     figure.colorbar(
         dots,
         ax=axes,
-        label="mean log1p denoised protein\n(each protein: lowest to highest group)",
-        shrink=0.8,
+        label="mean log1p denoised,\nlowest to highest group",
+        shrink=0.9,
     )
     handles = [
         axes.scatter([], [], s=_LARGEST * share, c="#888888", label=f"{share:.0%}".replace("%", " %"))

@@ -36,8 +36,8 @@ def plot_protein_umap(
         return empty_figure("there are no proteins to draw")
     columns = 2 * min(_PAIRS_A_ROW, len(names))
     rows = ceil(len(names) / _PAIRS_A_ROW)
-    figure = new_figure(2.7 * columns, 2.6 * rows + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    figure = new_figure(3.0 * columns, 2.6 * rows + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08})
     xy = umap.loc[proteins.index].to_numpy()
     measured = proteins.to_numpy().sum(axis=1) > 0
     for axes in grid.flat:

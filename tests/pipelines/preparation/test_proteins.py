@@ -35,7 +35,8 @@ def test_a_table_and_an_array_give_the_same() -> None:
     array = raw(counts())
     array.uns["protein_names"] = ["CD3", "CD4"]
     again, _ = prepare_proteins(array, CELLS, BATCHES, KEYS)
-    assert table is not None and again is not None
+    assert table is not None
+    assert again is not None
     pd.testing.assert_frame_equal(table, again)
     assert table.dtypes.unique().tolist() == [np.dtype(np.float32)]
     assert notes == []
@@ -99,14 +100,14 @@ def test_names_and_sizes() -> None:
         prepare_proteins(raw(counts(), ["CD3", "CD3"]), CELLS, BATCHES, KEYS)
     array = raw(counts())
     array.uns["protein_names"] = ["CD3"]
-    with pytest.raises(InputError, match="holds 1 names, but .* has 2 columns"):
+    with pytest.raises(InputError, match=r"holds 1 names, but .* has 2 columns"):
         prepare_proteins(array, CELLS, BATCHES, KEYS)
     with pytest.raises(InputError, match="is zero everywhere"):
         prepare_proteins(raw(np.zeros((6, 2)), ["CD3", "CD4"]), CELLS, BATCHES, KEYS)
-    with pytest.raises(InputError, match="protein_key 'protein_expresion' is not in obsm.*'protein_expression'"):
-        prepare_proteins(
-            raw(counts(), ["CD3", "CD4"]), CELLS, BATCHES, Keys(protein_key="protein_expresion")
-        )
+    with pytest.raises(
+        InputError, match=r"protein_key 'protein_expresion' is not in obsm.*'protein_expression'"
+    ):
+        prepare_proteins(raw(counts(), ["CD3", "CD4"]), CELLS, BATCHES, Keys(protein_key="protein_expresion"))
 
 
 def test_a_slash_is_written_otherwise_and_an_empty_protein_left_out() -> None:

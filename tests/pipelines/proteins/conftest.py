@@ -1,8 +1,8 @@
-"""Cells with proteins: two types in two batches, one of which may lack proteins."""
+"""Cells with proteins: two types in two batches, of which the second may lack proteins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from scvi_downstream.models import SavedModel
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.quiet import quiet
 from scvi_downstream.parameters import Keys
+from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.pipelines.training.nodes import train_model
 
 SPEC: dict[str, Any] = {
@@ -26,87 +27,77 @@ SPEC: dict[str, Any] = {
     "training": {"max_epochs": 60, "lr": 0.01, "batch_size": 64, "n_epochs_kl_warmup": 20},
 }
 KEYS = Keys(batch_key="batch", label_key="type", protein_key="protein_expression")
-N_MARKERS = 3
+OPTIONS = ProteinsOptions(n_samples=10, n_bootstrap=200, de_samples=300)
+MARKERS_OF_A = ("CD3", "CD4", "CD28")
+MARKERS_OF_B = ("CD19", "CD20", "IgG1")
+PROTEINS = ("CD3", "CD4", "CD19", "CD20", "CD28", "IgG1")
 
 
-def simulate(n_cells: int = 240, *, without: str | None = None, n_batches: int = 2) -> AnnData:
-    """Genes 0-19 and proteins P0-P2 mark type ``x``, genes 20-39 and P3-P5 type ``y``."""
+@dataclass(frozen=True)
+class Study:
+    """Counts and a model that was fitted on them."""
+
+    counts: AnnData
+    fitted: SavedModel
+    clusters: pd.DataFrame
+    pca_latent: pd.DataFrame
+
+
+def simulate(n_cells: int = 240, *, unmeasured: bool = False) -> AnnData:
+    """Genes 0-19 and three proteins mark type ``A``, the others type ``B``.
+
+    Every third cell is of batch ``one``, the others of ``two``, which with ``unmeasured`` has no proteins. The first
+    gene is called as a protein is.
+    """
     rng = np.random.default_rng(1)
-    is_x = rng.random(n_cells) < 0.5
-    batch = np.array(["a", "b"])[np.arange(n_cells) % n_batches]
-    rates = np.where(is_x[:, None] == (np.arange(40) < 20), 6.0, 0.5)
-    protein_rates = np.where(is_x[:, None] == (np.arange(6) < N_MARKERS), 80.0, 5.0)
+    is_a = rng.random(n_cells) < 0.5
+    batch = np.where(np.arange(n_cells) % 3 == 0, "one", "two")
+    rates = np.where(is_a[:, None] == (np.arange(40) < 20), 6.0, 0.5)
+    marks_a = np.isin(PROTEINS, MARKERS_OF_A)
+    protein_rates = np.where(is_a[:, None] == marks_a, 80.0, 5.0)
     proteins = rng.negative_binomial(8, 8 / (8 + protein_rates)).astype(np.float32)
-    if without:
-        proteins[batch == without] = 0
+    if unmeasured:
+        proteins[batch == "two"] = 0
     names = pd.Index([f"cell{i}" for i in range(n_cells)])
     counts = AnnData(
         sparse.csr_matrix(rng.poisson(rates).astype(np.float32)),
         obs=pd.DataFrame(
-            {"batch": pd.Categorical(batch), "type": pd.Categorical(np.where(is_x, "x", "y"))}, index=names
+            {"batch": pd.Categorical(batch), "type": pd.Categorical(np.where(is_a, "A", "B"))}, index=names
         ),
-        var=pd.DataFrame({"highly_variable": True}, index=[f"gene{i}" for i in range(40)]),
+        var=pd.DataFrame({"highly_variable": True}, index=["CD4", *(f"gene{i}" for i in range(1, 40))]),
     )
-    counts.obsm["protein_expression"] = pd.DataFrame(
-        proteins, index=names, columns=[f"P{i}" for i in range(6)]
-    )
+    counts.obsm["protein_expression"] = pd.DataFrame(proteins, index=names, columns=list(PROTEINS))
     return counts
 
 
-def fit_and_save(counts: AnnData, folder: Path) -> SavedModel:
+def fit_study(counts: AnnData, folder: Path) -> Study:
+    """Fit totalVI; clusters are the types."""
     model, *_ = train_model(counts, SPEC, KEYS, 0, "cpu", CheckpointStore(folder / "checkpoints"))
     with quiet():
         model.save(str(folder / "model"))
-    return SavedModel(folder / "model")
+    clusters = pd.Categorical(counts.obs["type"].map({"A": "0", "B": "1"}))
+    return Study(
+        counts=counts,
+        fitted=SavedModel(folder / "model"),
+        clusters=pd.DataFrame({"leiden": clusters}, index=counts.obs_names),
+        pca_latent=principal_components(counts),
+    )
 
 
-@pytest.fixture(scope="session")
-def counts() -> AnnData:
-    """Both batches have proteins."""
-    return simulate()
-
-
-@pytest.fixture(scope="session")
-def counts_without_b() -> AnnData:
-    """Batch ``b`` has none."""
-    return simulate(without="b")
-
-
-@pytest.fixture(scope="session")
-def pca_latent(counts: AnnData) -> pd.DataFrame:
+def principal_components(counts: AnnData) -> pd.DataFrame:
+    """Five components of log counts."""
     logged = np.log1p(counts.X.toarray())
     left, values, _ = np.linalg.svd(logged - logged.mean(axis=0), full_matrices=False)
     return pd.DataFrame(left[:, :5] * values[:5], index=counts.obs_names)
 
 
 @pytest.fixture(scope="session")
-def clusters(counts: AnnData) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"leiden": pd.Categorical(counts.obs["type"].map({"x": "0", "y": "1"}))}, index=counts.obs_names
-    )
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Both batches have proteins."""
+    return fit_study(simulate(), tmp_path_factory.mktemp("both"))
 
 
 @pytest.fixture(scope="session")
-def fitted(counts: AnnData, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
-    return fit_and_save(counts, tmp_path_factory.mktemp("both"))
-
-
-@pytest.fixture(scope="session")
-def fitted_without_b(counts_without_b: AnnData, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
-    return fit_and_save(counts_without_b, tmp_path_factory.mktemp("one"))
-
-
-@pytest.fixture(scope="session")
-def simulated() -> Callable[..., AnnData]:
-    """The simulation itself."""
-    return simulate
-
-
-@pytest.fixture(scope="session")
-def spec() -> dict[str, Any]:
-    return SPEC
-
-
-@pytest.fixture(scope="session")
-def keys() -> Keys:
-    return KEYS
+def partial_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Batch ``two`` has none."""
+    return fit_study(simulate(unmeasured=True), tmp_path_factory.mktemp("partial"))

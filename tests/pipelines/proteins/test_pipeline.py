@@ -13,6 +13,7 @@ from scvi_downstream.pipelines.proteins.nodes import denoise_proteins, find_prot
 
 from .conftest import KEYS, OPTIONS, Study, simulate
 
+pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain")  # as in settings.py
 CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 
 

@@ -86,8 +86,9 @@ def totalvi_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndar
     import torch
     from scvi.dataloaders import AnnDataLoader
 
-    bounds = []
     with reproducible(seed), torch.inference_mode():
-        for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_BATCH_SIZE):
-            bounds.append(totalvi_log_weights(model.module, tensors, 1).squeeze(0).cpu().numpy())
-    return np.concatenate(bounds).astype(np.float64)
+        parts = [
+            totalvi_log_weights(model.module, tensors, 1)[0].cpu().numpy()
+            for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_BATCH_SIZE)
+        ]
+    return np.concatenate(parts).astype(np.float64)

@@ -85,7 +85,9 @@ def _named(raw: AnnData, key: str) -> tuple[pd.DataFrame, list[str]]:
     try:
         values = values.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"obsm['{key}'] does not hold numbers ({error}); bring counts of proteins") from error
+        raise InputError(
+            f"obsm['{key}'] does not hold numbers ({error}); bring counts of proteins"
+        ) from error
     names = pd.Index([str(name) for name in names])
     require_unique(names, "protein", NAMES_REMEDY)
     # HDF5 and zarr take a slash for a folder
@@ -94,7 +96,9 @@ def _named(raw: AnnData, key: str) -> tuple[pd.DataFrame, list[str]]:
     if not storable.equals(names):
         require_unique(storable, "protein", f"{NAMES_REMEDY} also with '-' in the place of '/'")
         changed = names[names != storable]
-        notes.append(f"names of proteins cannot hold '/' in files: {_listed(changed)} {_are(changed)} written with '-'")
+        notes.append(
+            f"names of proteins cannot hold '/' in files: {_listed(changed)} {_are(changed)} written with '-'"
+        )
     return pd.DataFrame(values, index=raw.obs_names, columns=storable), notes
 
 
@@ -109,7 +113,11 @@ def _counts(table: pd.DataFrame, batches: pd.Series | None, key: str) -> pd.Data
         "proteins must be raw counts, and these look normalised (CLR, DSB or a logarithm); bring the counts"
     )
     for bad, what, remedy in (
-        (missing, "is not finite", "fill it in, leave the cell out, or leave the protein without values in the batch"),
+        (
+            missing,
+            "is not finite",
+            "fill it in, leave the cell out, or leave the protein without values in the batch",
+        ),
         (negative, "is negative", normalised),
         (fraction, "is not an integer", normalised),
     ):
@@ -121,7 +129,9 @@ def _counts(table: pd.DataFrame, batches: pd.Series | None, key: str) -> pd.Data
                 f"{bad.size:,} values); {remedy}"
             )
     if not values.any():
-        raise InputError(f"obsm['{key}'] is zero everywhere; bring counts of proteins or leave protein_key empty")
+        raise InputError(
+            f"obsm['{key}'] is zero everywhere; bring counts of proteins or leave protein_key empty"
+        )
     return pd.DataFrame(values.astype(np.float32), index=table.index, columns=table.columns)
 
 
@@ -156,7 +166,9 @@ def _empty_cell_notes(table: pd.DataFrame, batches: pd.Series | None) -> list[st
         n_empty = int(empty.sum())
     else:
         measured = measured_by_batch(table, batches).any(axis=1)
-        n_empty = int((empty & batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()).sum())
+        n_empty = int(
+            (empty & batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()).sum()
+        )
     if n_empty == 0:
         return []
     cells, are = ("cells have", "they") if n_empty > 1 else ("cell has", "it")

@@ -145,7 +145,7 @@ def decode_all(
     names = batches.astype(str).to_numpy()
     for batch in measured.index[~measured.all(axis=1)]:
         cells = np.flatnonzero(names == str(batch))
-        absent = np.flatnonzero(~measured.loc[batch].to_numpy())
+        absent = np.flatnonzero(~measured.loc[batch].to_numpy()).tolist()
         sources = {position: tuple(measured.index[measured.iloc[:, position]]) for position in absent}
         for source in sorted(set(sources.values())):
             chosen = [position for position in range(n_proteins) if sources.get(position) == source]

@@ -94,7 +94,7 @@ def _correlations(
     from scipy.stats import rankdata
 
     weights = bootstrap_weights(len(rna), n_bootstrap, seed)
-    found = {}
+    found: dict[str, float] = {}
     for name, values in (("spearman", raw), ("spearman_denoised", denoised)):
         ranks = rankdata(values)[:, None], rankdata(rna)[:, None]
         point, lower, upper = correlation_with_interval(*ranks, weights)

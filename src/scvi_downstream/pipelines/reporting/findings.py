@@ -30,6 +30,7 @@ _SPEAKING = {
     "trajectory_summary": "Trajectory",
     "sample_summary": "Samples",
     "prediction_summary": "Prediction",
+    "protein_summary": "Proteins",
 }
 
 
@@ -142,7 +143,7 @@ def left_out(study: StudyParameters, keys: Keys, graph: StudyGraph, contents: Ma
         "Expression under other conditions was not predicted, since condition_key is empty.": (
             "prediction" not in graph.analyses
         ),
-        "No trajectory was learnt, since no start is set (trajectory.start_cell, start_cluster, start_gene or time_key).": (
+        "No trajectory was learnt, since no start is set (trajectory.start_cell, start_cluster, start_gene, time_key).": (
             "trajectory" not in graph.analyses
         ),
         "Counterfactual expression was left out, since transform_batch is empty.": not graph.counterfactual,

@@ -115,6 +115,7 @@ def write_methods(
             ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
             ("Metadata", methods.describe_metadata(study, keys, graph)),
             ("Samples", methods.describe_samples(study.samples, keys, graph)),
+            ("Proteins", methods.describe_proteins(study.proteins, keys, graph)),
             ("Trajectories", methods.describe_trajectory(study, keys, graph)),
             ("Imputation", methods.describe_imputation(study)),
             ("Prediction", methods.describe_prediction(study, keys, graph)),

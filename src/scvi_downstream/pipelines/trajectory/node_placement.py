@@ -69,7 +69,8 @@ def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tupl
     """
     edge, along = project_onto_edges(nodes, edges, cells)
     at_node = np.where(along <= 0, edges[edge, 0], np.where(along >= 1, edges[edge, 1], -1))
-    added, links = [], []
+    added: list[np.ndarray] = []
+    links: list[tuple[int, int]] = []
     for tip in np.flatnonzero(np.bincount(edges.ravel(), minlength=len(nodes)) == 1):
         beyond = cells[at_node == tip] - nodes[tip]
         mean = beyond.mean(axis=0) if len(beyond) >= MIN_CELLS_BEYOND else np.zeros(cells.shape[1])
@@ -77,7 +78,7 @@ def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tupl
         if length == 0:
             continue
         reach = np.quantile(beyond @ (mean / length), REACHED_SHARE)
-        links.append((tip, len(nodes) + len(added)))
+        links.append((int(tip), len(nodes) + len(added)))
         added.append(nodes[tip] + mean / length * reach)
     if not added:
         return nodes, edges

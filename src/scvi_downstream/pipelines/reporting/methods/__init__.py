@@ -12,6 +12,7 @@ from scvi_downstream.pipelines.reporting.methods.batch_effects import describe_b
 from scvi_downstream.pipelines.reporting.methods.factors import describe_factors
 from scvi_downstream.pipelines.reporting.methods.metadata import describe_metadata
 from scvi_downstream.pipelines.reporting.methods.prediction import describe_prediction
+from scvi_downstream.pipelines.reporting.methods.proteins import describe_proteins
 from scvi_downstream.pipelines.reporting.methods.reference_mapping import describe_reference_mapping
 from scvi_downstream.pipelines.reporting.methods.samples import describe_samples
 from scvi_downstream.pipelines.reporting.methods.study import (
@@ -36,6 +37,7 @@ __all__ = [
     "describe_models",
     "describe_prediction",
     "describe_preparation",
+    "describe_proteins",
     "describe_reference_mapping",
     "describe_samples",
     "describe_software",

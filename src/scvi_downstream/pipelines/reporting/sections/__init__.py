@@ -12,6 +12,7 @@ from scvi_downstream.pipelines.reporting.sections.items import MODEL, PRIMARY, E
 from scvi_downstream.pipelines.reporting.sections.metadata import METADATA
 from scvi_downstream.pipelines.reporting.sections.models import COMPARISON, LATENT, QUALITY, TRAINING
 from scvi_downstream.pipelines.reporting.sections.prediction import PREDICTION
+from scvi_downstream.pipelines.reporting.sections.proteins import PROTEINS
 from scvi_downstream.pipelines.reporting.sections.samples import SAMPLES
 from scvi_downstream.pipelines.reporting.sections.trajectory import TRAJECTORY
 
@@ -30,6 +31,7 @@ SECTIONS = (
     METADATA,
     SAMPLES,
     TRAJECTORY,
+    PROTEINS,
     IMPUTATION,
     PREDICTION,
     COMPARISON,
