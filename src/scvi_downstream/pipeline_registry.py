@@ -67,6 +67,7 @@ _ANALYSED = {
     "annotations": "annotations",
     "trajectory": "trajectory",
     "sample_density_ratios": "sample_density_ratios",
+    "protein_expression": "protein_expression",
     "genes_batch": "batch_genes",
     **{
         f"table_{name}": name

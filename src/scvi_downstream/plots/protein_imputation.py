@@ -84,5 +84,5 @@ def _draw_values(axes: Axes, values: pd.DataFrame, scores: pd.DataFrame) -> None
     median = scores.loc[scores["method"] == "totalvi", "pearson"].median()
     axes.set(
         title=f"All proteins; median r {median:.2f} within a protein",
-        xlabel="measured, log1p counts", ylabel="totalVI, log1p expected counts",
+        xlabel="measured, log1p counts", ylabel="totalVI, log1p expected counts\n(on the scale of the other batches)",
     )  # fmt: skip

@@ -16,6 +16,7 @@ import pandas as pd
 from scvi_downstream.parameters import DeOptions
 from scvi_downstream.pipelines.de.groups import Comparison
 from scvi_downstream.progress import duration, track
+from scvi_downstream.statistics.expected_fdr import expected_fdr
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -101,24 +102,6 @@ def sampled_cells(comparison: Comparison, n_samples: int, seed: int) -> tuple[np
         mask[inside] = True
         masks.append(mask)
     return masks[0], masks[1]
-
-
-def expected_fdr(probability: np.ndarray) -> np.ndarray:
-    """Posterior expected false discovery rate of calling each gene and all at least as probable.
-
-    Parameters
-    ----------
-    probability
-        ``(n_genes,)`` posterior probabilities of differential expression.
-
-    References
-    ----------
-    Newton et al. (2004), doi:10.1093/biostatistics/5.2.155.
-    """
-    order = np.argsort(-probability, kind="stable")
-    running = np.cumsum(1 - probability[order]) / np.arange(1, len(order) + 1)
-    last_of_tie = np.searchsorted(-probability[order], -probability, side="right") - 1
-    return running[last_of_tie]
 
 
 def differential_expression(

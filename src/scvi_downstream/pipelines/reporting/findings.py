@@ -143,7 +143,7 @@ def left_out(study: StudyParameters, keys: Keys, graph: StudyGraph, contents: Ma
         "Expression under other conditions was not predicted, since condition_key is empty.": (
             "prediction" not in graph.analyses
         ),
-        "No trajectory was learnt, since no start is set (trajectory.start_cell, start_cluster, start_gene, time_key).": (
+        "No trajectory was learnt, since no start (trajectory.start_cluster, …) and no trajectory.time_key is set.": (
             "trajectory" not in graph.analyses
         ),
         "Counterfactual expression was left out, since transform_batch is empty.": not graph.counterfactual,

@@ -62,6 +62,8 @@ def join_analysed(
     columns = {name: table for name, table in tables.items() if name not in latents}
     if "annotations" in columns:  # most of them are columns of obs, where they stay as they are
         columns["annotations"] = columns["annotations"].drop(columns=counts.obs.columns, errors="ignore")
+    if "protein_expression" in columns:  # proteins may be called as genes are
+        columns["protein_expression"] = columns["protein_expression"].add_prefix("protein_")
     # `batch` is the study's batch_key once more, there for the figures of quality.
     columns = {
         "clusters": clusters,

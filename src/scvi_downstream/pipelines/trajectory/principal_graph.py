@@ -22,6 +22,7 @@ MOST_CELLS = 10_000
 """Beyond it the tree is learnt on a random sample; all cells are projected onto it."""
 SMOOTHING = 0.5
 SOFTNESS = 0.5
+"""The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not."""
 FINER = 0.5
 """Nodes are placed at this share of the scale that edges are learnt at."""
 ITERATIONS = 50

@@ -34,8 +34,8 @@ def describe_trajectory(study: StudyParameters, keys: Keys, graph: StudyGraph) -
         "driver genes by the correlation of these with log-normalised expression.",
         f"Genes along {_PSEUDOTIMES[options.trends.pseudotime]} were fitted by negative binomial regression on a "
         f"spline basis with {options.trends.n_knots} knots, as in tradeSeq [@vandenberge2020], and tested against "
-        f"constant expression with Benjamini-Hochberg correction [@benjamini1995] at an FDR of {options.trends.fdr:g}; these "
-        "p-values do not account for pseudotime having been learnt from the same counts.",
+        f"constant expression with Benjamini-Hochberg correction [@benjamini1995] at an FDR of {options.trends.fdr:g}; "
+        "these p-values do not account for pseudotime having been learnt from the same counts.",
         "Methods and representations were compared by Spearman's rank correlation [@spearman1904], and each with the "
         f"orders of {options.stability_replicates} random divisions of the cells into halves.",
     ]
