@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-# Mini-batch × genes up to which one thread was as fast as two (128 × 2,500); with another process on the machine the
-# waiting of several threads for each other made the same training up to 15 times slower.
-ONE_THREAD_UP_TO = 320_000
+# Mini-batch × genes up to which one thread was about as fast as two (256 × 2,500); with another process on the machine
+# the waiting of several threads for each other made the same training up to 15 times slower.
+ONE_THREAD_UP_TO = 640_000
 
 
 def choose_torch_threads(batch_size: int, n_genes: int) -> int:

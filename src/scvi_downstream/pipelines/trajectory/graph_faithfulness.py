@@ -8,6 +8,8 @@ from .edge_projection import project_onto_edges
 from .graph_pseudotime import distances_from
 from .principal_graph import PrincipalGraph
 
+MOST_TORN = 0.06
+"""Share from which a tree is not a faithful picture: more than planted trees give."""
 FAR = 0.1
 """Share of the graph's longest way beyond which two neighbours are torn apart."""
 

@@ -13,6 +13,7 @@ from scvi_downstream.threads import one_thread
 
 from .components import Reach, barely_connected, reach_from
 from .diffusion import diffusion_coordinates, diffusion_pseudotime, root_dependence
+from .graph_faithfulness import MOST_TORN, torn_share
 from .graph_pseudotime import graph_table, order_along_graph
 from .landmarks import chosen_clusters, communities_like
 from .lineages import choose_start_cluster, edge_confidence
@@ -185,19 +186,29 @@ def learn_graph(
         )
     own_starts = np.flatnonzero(np.isin(np.flatnonzero(reach.reachable), starts))
     order = order_along_graph(graph, values, own_starts)
+    nearest = neighbors.indices[:, : neighbors.n_neighbors]
+    torn = torn_share(graph, latent.to_numpy(np.float64), nearest, reach.reachable)
     nodes = pd.DataFrame(graph.nodes, columns=latent.columns).assign(pseudotime=order.node_pseudotime)
     edges = pd.DataFrame(graph.edges, columns=["first", "second"])
     return (
         graph_table(order, reach.reachable, neighbors.cells),
         nodes.rename_axis("node"),
         edges,
-        _graph_facts(graph, order.root),
+        _graph_facts(graph, order.root, torn),
     )
 
 
-def _graph_facts(graph: PrincipalGraph, root: int) -> dict[str, Any]:
+def _graph_facts(graph: PrincipalGraph, root: int, torn: float) -> dict[str, Any]:
     degrees = graph.degrees
     tips, forks = int((degrees == 1).sum()), int((degrees > 2).sum())
+    sentences = [f"the principal graph has {tips} tips and {forks} branch point{'' if forks == 1 else 's'}"]
+    if degrees[root] != 1:
+        sentences[0] += "; its root is not a tip, so pseudotime grows away from it on both sides"
+    if torn > MOST_TORN:
+        sentences.append(
+            f"the principal graph puts {torn:.0%} of neighbouring cells far from each other (planted trees: 5 % at "
+            "most), so it leaves the way that cells take: its branches are not lineages"
+        )
     return {
         "n_nodes": len(graph.nodes),
         "n_tips": tips,
@@ -206,14 +217,8 @@ def _graph_facts(graph: PrincipalGraph, root: int) -> dict[str, Any]:
         "n_learnt_on": graph.n_learnt_on,
         "root": root,
         "root_is_tip": bool(degrees[root] == 1),
-        "sentences": [
-            f"the principal graph has {tips} tips and {forks} branch point{'' if forks == 1 else 's'}"
-            + (
-                ""
-                if degrees[root] == 1
-                else "; its root is not a tip, so pseudotime grows away from it on both sides"
-            )
-        ],
+        "torn_share": torn,
+        "sentences": sentences,
     }
 
 
