@@ -28,8 +28,8 @@ def describe_trajectory(study: StudyParameters, keys: Keys, graph: StudyGraph) -
         "by covariance-scaled distance, and simultaneous principal curves; the frequency of each edge of the tree is "
         f"over {options.slingshot.bootstraps} bootstrap samples of the cells.",
         "A principal graph was learnt as in Monocle 3 [@cao2019] by SimplePPT [@mao2015] "
-        f"({named('simpleppt')}), its nodes placed anew at half the scale and its tips extended to cells beyond them, and "
-        "pseudotime measured along it.",
+        f"({named('simpleppt')}), its nodes placed anew at half the scale and its tips extended to cells beyond "
+        "them, and pseudotime measured along it.",
         f"Fates are those of CellRank [@weiler2024] ({named('cellrank')}): its pseudotime kernel combined with the "
         "graph's connectivities, terminal states by GPCCA [@reuter2019], probabilities to be absorbed in them, and "
         "driver genes by the correlation of these with log-normalised expression.",
