@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from scvi_downstream.parameters import Keys, PreparationOptions
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scvi_downstream.models import SavedModel
+
+# The first example of a test may import scikit-learn; the same examples every time.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

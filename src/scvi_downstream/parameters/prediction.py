@@ -8,6 +8,17 @@ from pydantic import Field, PositiveInt
 
 from scvi_downstream.parameters.base import Options, Share
 
+# As `models.mrvi` has it: scvi-tools' own training of MrVI.
+MRVI_TRAINING = {
+    "batch_size": 256,
+    "lr": 0.002,
+    "eps": 1e-8,
+    "weight_decay": 1e-8,
+    "n_epochs_kl_warmup": 20,
+    "gradient_clip_val": 40,
+    "early_stopping_patience": 15,
+}
+
 
 class PredictionOptions(Options):
     """Which condition is predicted from which, what is held out, and how predictions are scored."""
@@ -26,4 +37,4 @@ class PredictionOptions(Options):
     genes: tuple[str, ...] = ()
     n_figure_genes: PositiveInt = 8
     scvi: dict[str, Any] = Field(default_factory=dict)
-    mrvi: dict[str, Any] = Field(default_factory=dict)
+    mrvi: dict[str, Any] = Field(default_factory=lambda: {"training": dict(MRVI_TRAINING)})

@@ -73,8 +73,8 @@ def summarize(
         "markers": named,
         "genes": genes.to_dict(orient="records"),
         "sentences": [
-            _scope(counts, without, absent),
             *(_imputation_sentence(score) for score in scores),
+            _scope(counts, without, absent),
             *([f"The imputation of proteins was not scored: {reason}."] if reason else []),
             *_marker_sentences(named, markers),
             *_gene_sentences(genes),

@@ -56,7 +56,7 @@ def summarize(
     """
     batch, reason = nuisance_batch(obs, keys)
     warnings = [*([reason] if reason else []), *sample_warnings(obs, sample_column(obs, keys))]
-    sentences = [_scope(design, obs, keys), *[_sentence(text) for text in warnings]]
+    sentences: list[str] = []
     if not design.compared:
         sentences.append(_without_conditions(distances, design, keys, options))
     for condition in design.compared:
@@ -64,6 +64,8 @@ def summarize(
         sentences += _parted(of_condition, condition, design, options)
         sentences += _genes(expression[expression["condition"] == condition], condition, design, options)
         sentences += _abundance(abundance[abundance["condition"] == condition], condition, design, options)
+    # The verdict first: a run shows the first sentence when it ends.
+    sentences = [*sentences[:1], _scope(design, obs, keys), *map(_sentence, warnings), *sentences[1:]]
     return {
         "sample_column": sample_column(obs, keys),
         "grouping": design.grouping,
