@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
@@ -58,6 +59,7 @@ _OPTIONAL = (
     "proteins",
     "prediction",
 )
+_EMBEDDED = ("neighbors", "clusters", "latent", "umap", "umap_3d")
 # Tables by cell or gene that `analysed` takes up, by the argument of `join_analysed`.
 _ANALYSED = {
     "cell_cycle": "cell_cycle",
@@ -208,18 +210,7 @@ def _trajectory(graph: StudyGraph) -> Pipeline:
     template = trajectory.create_pipeline(
         graph.representations, spec, timed=options.time_key is not None, monocle_r=options.monocle_r
     )
-    used = [
-        "neighbors",
-        "clusters",
-        "latent",
-        "umap",
-        "umap_3d",
-        "landmarks",
-        "orders",
-        "paga",
-        "slingshot_curves",
-    ]
-    used += ["graph_nodes", "graph_edges", "diffusion_facts", "lineages", "graph_facts"]
+    used = [*_EMBEDDED, *trajectory.OF_REPRESENTATION]
     copies = (_representation(graph, name) for name in graph.representations)
     return reduce(add, copies, _on_primary(graph, template, used))
 
@@ -227,25 +218,19 @@ def _trajectory(graph: StudyGraph) -> Pipeline:
 def _samples(graph: StudyGraph) -> Pipeline:
     """On the model that compares samples; without one, its first node says what is missing."""
     model = graph.first_with("sample_distances") or graph.primary
-    template = samples.create_pipeline()
-    used = [name for name in ("fitted", "clusters", "umap") if name in template.inputs()]
-    return Pipeline(
-        template,
-        inputs={name: f"{model}.{name}" for name in used},
-        outputs={"latent_z": f"{model}.latent_z"},
-    )
+    return _on_model(samples.create_pipeline(), model, outputs={"latent_z": f"{model}.latent_z"})
 
 
 def _proteins(graph: StudyGraph) -> Pipeline:
     """On the model of proteins; without one, its first node says what is missing."""
     model = graph.first_with("proteins") or graph.primary
-    template = proteins.create_pipeline()
+    return _on_model(proteins.create_pipeline(), model, parameters={"params:spec": f"params:models.{model}"})
+
+
+def _on_model(template: Pipeline, model: str, **renamed: Any) -> Pipeline:
+    """Connect a template to a model's fitted model, clusters and UMAP."""
     used = [name for name in ("fitted", "clusters", "umap") if name in template.inputs()]
-    return Pipeline(
-        template,
-        inputs={name: f"{model}.{name}" for name in used},
-        parameters={"params:spec": f"params:models.{model}"},
-    )
+    return Pipeline(template, inputs={name: f"{model}.{name}" for name in used}, **renamed)
 
 
 def _representation(graph: StudyGraph, name: str) -> Pipeline:

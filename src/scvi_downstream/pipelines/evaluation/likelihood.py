@@ -12,8 +12,8 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.parameters import EvaluationOptions
 
 from .marginal_likelihood import estimate_marginal_likelihood
-from .mrvi_bound import mrvi_elbo
-from .totalvi_bound import gene_log_likelihood, totalvi_elbo
+from .own_bounds import mean_log_weight, own_log_weights
+from .totalvi_bound import gene_log_likelihood
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -84,10 +84,8 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
 
 
 def _elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    if hasattr(model.module, "qu"):
-        return mrvi_elbo(model, cells, seed)
-    if hasattr(model.module, "n_input_proteins"):
-        return totalvi_elbo(model, cells, seed)
+    if log_weights := own_log_weights(model.module):
+        return mean_log_weight(model, cells, seed, log_weights)
     with reproducible(seed):
         return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)
 

@@ -11,8 +11,7 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.parameters import EvaluationOptions
 from scvi_downstream.progress import Progress
 
-from .mrvi_bound import mrvi_log_weights
-from .totalvi_bound import totalvi_log_weights
+from .own_bounds import own_log_weights
 
 if TYPE_CHECKING:
     import torch
@@ -123,10 +122,8 @@ def _log_weights_of_one_pass(
     model: BaseModelClass, tensors: dict[str, torch.Tensor], n_draws: int
 ) -> torch.Tensor:
     module = model.module
-    if hasattr(module, "qu"):
-        return mrvi_log_weights(module, tensors, n_draws)
-    if hasattr(module, "n_input_proteins"):
-        return totalvi_log_weights(module, tensors, n_draws)
+    if log_weights := own_log_weights(module):
+        return log_weights(module, tensors, n_draws)
     inference, generative = module.forward(
         tensors,
         inference_kwargs={"n_samples": n_draws},

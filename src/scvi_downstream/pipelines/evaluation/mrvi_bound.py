@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from scvi_downstream.models.fitting import reproducible
-
 if TYPE_CHECKING:
     import torch
-    from scvi.model.base import BaseModelClass
-
-_BATCH_SIZE = 128
 
 
 def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> torch.Tensor:
@@ -50,26 +43,3 @@ def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int
         + generative["pu"].log_prob(u)
         - inference["qu"].log_prob(u).sum(-1)
     )
-
-
-def mrvi_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """Lower bound of log p(x | s) by one draw of u a cell, in nats: ``(n_cells,)``.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    cells
-        Positions.
-    seed
-        Of the draws.
-    """
-    import torch
-    from scvi.dataloaders import AnnDataLoader
-
-    with reproducible(seed), torch.inference_mode():
-        parts = [
-            mrvi_log_weights(model.module, tensors, 1)[0].cpu().numpy()
-            for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_BATCH_SIZE)
-        ]
-    return np.concatenate(parts).astype(np.float64)

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from scvi_downstream.models.fitting import reproducible
-
 if TYPE_CHECKING:
     import torch
-    from scvi.model.base import BaseModelClass
-
-_BATCH_SIZE = 128
 
 
 def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> torch.Tensor:
@@ -69,26 +62,3 @@ def gene_log_likelihood(module: Any, x: torch.Tensor, px: dict[str, torch.Tensor
     else:
         distribution = NegativeBinomial(mu=px["rate"], theta=px["r"])
     return distribution.log_prob(x).sum(-1)
-
-
-def totalvi_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """Lower bound of log p(x) of the RNA by one draw of z a cell, in nats: ``(n_cells,)``.
-
-    Parameters
-    ----------
-    model
-        Fitted ``TOTALVI`` with its cells.
-    cells
-        Positions.
-    seed
-        Of the draws.
-    """
-    import torch
-    from scvi.dataloaders import AnnDataLoader
-
-    with reproducible(seed), torch.inference_mode():
-        parts = [
-            totalvi_log_weights(model.module, tensors, 1)[0].cpu().numpy()
-            for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_BATCH_SIZE)
-        ]
-    return np.concatenate(parts).astype(np.float64)

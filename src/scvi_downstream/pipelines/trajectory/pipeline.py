@@ -30,6 +30,19 @@ from .nodes import (
     take_landmarks,
 )
 
+OF_REPRESENTATION = (
+    "landmarks",
+    "paga",
+    "orders",
+    "diffusion_facts",
+    "lineages",
+    "slingshot_curves",
+    "graph_nodes",
+    "graph_edges",
+    "graph_facts",
+)
+"""Datasets of one representation that the study's own nodes take."""
+
 
 def create_representation_pipeline(name: str, *, landmarks_like: str | None = None) -> Pipeline:
     """latent, neighbors, start ─► landmarks ─► paga, diffusion, slingshot, principal graph ─► orders.
