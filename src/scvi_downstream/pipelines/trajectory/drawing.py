@@ -16,7 +16,7 @@ from scvi_downstream.plots.trajectory_lines import TrajectoryLines, curve_lines,
 from .agreement import agreement_matrix
 from .known_time import known_time
 from .paga import cluster_positions
-from .trends import lineages_of
+from .trends import lineages_of, symbols_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -130,7 +130,7 @@ def plot_fates(
     options: TrajectoryOptions,
 ) -> Figure:
     """Probability of each terminal state on the UMAP, and the genes that go with it."""
-    drivers = fate_drivers.assign(symbol=_symbols(counts).reindex(fate_drivers["gene"]).to_numpy())
+    drivers = fate_drivers.assign(symbol=symbols_of(counts).reindex(fate_drivers["gene"]).to_numpy())
     return fates_figure.plot_fates(umap, fates.loc[umap.index], drivers, top_genes=options.fates.top_drivers)
 
 
@@ -173,9 +173,4 @@ def _widest(trend_tests: pd.DataFrame, counts: AnnData, n_genes: int) -> pd.Data
     """Dynamic genes of the widest range over lineages: ``gene`` and ``symbol``."""
     dynamic = trend_tests[trend_tests["dynamic"]].sort_values("log2_range", ascending=False, kind="stable")
     genes = dynamic["gene"].astype(str).drop_duplicates().head(n_genes)
-    return pd.DataFrame({"gene": genes.to_numpy(), "symbol": _symbols(counts).reindex(genes).to_numpy()})
-
-
-def _symbols(counts: AnnData) -> pd.Series:
-    names = counts.var.get("symbol", counts.var_names)
-    return pd.Series(pd.Index(names).astype(str), index=counts.var_names)
+    return pd.DataFrame({"gene": genes.to_numpy(), "symbol": symbols_of(counts).reindex(genes).to_numpy()})

@@ -25,6 +25,12 @@ _ORDERS = {
 }
 
 
+def symbols_of(counts: AnnData) -> pd.Series:
+    """Symbol of each gene, or its name where there are none."""
+    names = counts.var.get("symbol", counts.var_names)
+    return pd.Series(pd.Index(names).astype(str), index=counts.var_names)
+
+
 def lineages_of(trajectory: pd.DataFrame, order: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pseudotime and weight of each cell on each lineage; one lineage where the order has none of its own.
 
@@ -105,7 +111,7 @@ def trends_of(
         "n_dynamic": tests.groupby("lineage", observed=True)["dynamic"].sum().to_dict(),
         "n_genes": len(genes),
         "calibration": calibration,
-        "sentences": [*_sentences(tests, genes, options, calibration), *refused],
+        "sentences": [*_sentences(tests, symbols_of(counts), options, calibration, len(genes)), *refused],
     }
     return trend_curves(fitted, pd.Index(shown)), tests, between, facts
 
@@ -173,15 +179,19 @@ def _shown(tests: pd.DataFrame, top_genes: int) -> list[str]:
 
 
 def _sentences(
-    tests: pd.DataFrame, genes: pd.Index, options: TrajectoryOptions, calibration: dict[str, float]
+    tests: pd.DataFrame,
+    symbols: pd.Series,
+    options: TrajectoryOptions,
+    calibration: dict[str, float],
+    n_genes: int,
 ) -> list[str]:
     counted = tests.groupby("lineage", observed=True)["dynamic"].sum()
     span = f"{counted.min()}" if counted.min() == counted.max() else f"{counted.min()} to {counted.max()}"
     first = tests[tests["dynamic"]].drop_duplicates("gene").nlargest(6, "log2_range")["gene"]
-    named = f", the widest {', '.join(map(str, first))}" if len(first) else ""
+    named = f", the widest {', '.join(symbols.reindex(first))}" if len(first) else ""
     where = "a lineage" if len(counted) > 1 else "pseudotime"
     return [
-        f"{span} of {len(genes):,} genes change along {where} by a factor of {2**options.trends.min_log2_range:g} "
+        f"{span} of {n_genes:,} genes change along {where} by a factor of {2**options.trends.min_log2_range:g} "
         f"or more at FDR {options.trends.fdr:g}{named}; pseudotime was learnt from the modelled genes, so their "
         f"p-values are too small (with pseudotime permuted {calibration['share_0.05']:.1%} of tests have p ≤ 0.05)"
     ]
