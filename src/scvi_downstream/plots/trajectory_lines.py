@@ -11,6 +11,9 @@ N_NEIGHBORS = 20
 WIDTHS = (0.6, 4.0)
 SMOOTHING_STEPS = 2
 
+LEAP = 0.12
+"""Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryLines:
@@ -106,7 +109,13 @@ def graph_lines(
     degree = pd.Series(pairs.to_numpy().ravel()).value_counts()
     tips = placed[placed.index.map(degree).fillna(0) == 1]
     names = tips.assign(name=[f"tip {i + 1}" for i in range(len(tips))])
-    return TrajectoryLines(_edges(pairs, placed, np.full(len(pairs), 1.6)), names, "principal graph")
+    ends = [placed.loc[pairs.iloc[:, side]].to_numpy(np.float64) for side in (0, 1)]
+    leaps = (
+        np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(np.float64), axis=0).max()
+    )
+    return TrajectoryLines(
+        _edges(pairs, placed, np.where(leaps, 0.4, 1.6)), names, "principal graph, thin: leaps between places"
+    )
 
 
 def _place_nodes(
