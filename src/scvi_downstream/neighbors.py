@@ -46,6 +46,14 @@ class NeighborsGraph:
     exact: bool
 
 
+def nearest_distances(neighbors: NeighborsGraph) -> sparse.csr_matrix:
+    """``(n_cells, n_cells)`` float32 distances to each cell's ``n_neighbors - 1`` nearest others, as in scanpy."""
+    n_cells, k = len(neighbors.cells), neighbors.n_neighbors - 1
+    rows = np.repeat(np.arange(n_cells), k)
+    nearest = (neighbors.distances[:, 1 : k + 1].ravel(), (rows, neighbors.indices[:, 1 : k + 1].ravel()))
+    return sparse.csr_matrix(nearest, shape=(n_cells, n_cells), dtype=np.float32)
+
+
 def find_neighbors(latent: np.ndarray, k: int, *, exact: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours in Euclidean distance, each cell first in its own row.
 

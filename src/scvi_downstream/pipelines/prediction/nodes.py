@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_downstream.models import SavedModel
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.parameters import Accelerator, Keys, TrainingOptions
 from scvi_downstream.parameters.prediction import PredictionOptions
 from scvi_downstream.pipelines.prediction.compare import compare_groups, no_tables
@@ -92,13 +93,7 @@ def train_scvi(
     The model, and the summary of its training (seconds, epochs, …).
     """
     spec = prediction_spec("SCVI", options.scvi, training)
-    if not block_names(prediction_split):
-        return untrained(counts, prediction_split)
-    trained = fit_kept(
-        kept_cells(counts, prediction_split), spec, SCVI_KEYS,
-        seed=seed, accelerator=accelerator, checkpoints=prediction_checkpoint,
-    )  # fmt: skip
-    return trained.model, trained.summary
+    return _train(counts, prediction_split, spec, SCVI_KEYS, seed, accelerator, prediction_checkpoint)
 
 
 def train_mrvi(
@@ -117,12 +112,23 @@ def train_mrvi(
     The model, and the summary of its training (seconds, epochs, …).
     """
     spec = prediction_spec("MRVI", options.mrvi, training)
-    if not block_names(prediction_split):
-        return untrained(counts, prediction_split)
+    return _train(counts, prediction_split, spec, MRVI_KEYS, seed, accelerator, prediction_mrvi_checkpoint)
+
+
+def _train(
+    counts: AnnData,
+    split: pd.DataFrame,
+    spec: ModelSpec,
+    keys: Keys,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, dict[str, Any]]:
+    if not block_names(split):
+        return untrained(counts, split)
     trained = fit_kept(
-        kept_cells(counts, prediction_split), spec, MRVI_KEYS,
-        seed=seed, accelerator=accelerator, checkpoints=prediction_mrvi_checkpoint,
-    )  # fmt: skip
+        kept_cells(counts, split), spec, keys, seed=seed, accelerator=accelerator, checkpoints=checkpoint
+    )
     return trained.model, trained.summary
 
 

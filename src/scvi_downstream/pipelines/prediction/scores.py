@@ -16,7 +16,6 @@ from scvi_downstream.pipelines.prediction.comparison import (
 )
 from scvi_downstream.pipelines.prediction.weights import Weights
 
-SCORES = ("delta_pearson", "delta_pearson_top", "pearson", "spearman", "rmse", "rmse_top", "r2_top")
 BOUNDED = ("delta_pearson", "delta_pearson_top", "pearson", "spearman", "sign")
 LOWER_IS_BETTER = ("rmse", "rmse_top")
 INTERVAL = (2.5, 97.5)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.neighbors import NeighborsGraph, nearest_distances
 from scvi_downstream.plots.style import category_colors
 
 if TYPE_CHECKING:
@@ -178,12 +178,9 @@ def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, spars
     """
     if not neighbors.cells.equals(cells):
         _check_cells(neighbors.cells, cells, "neighbors")
-    n_cells, k = len(cells), neighbors.n_neighbors - 1
-    rows = np.repeat(np.arange(n_cells), k)
-    nearest = (neighbors.distances[:, 1 : k + 1].ravel(), (rows, neighbors.indices[:, 1 : k + 1].ravel()))
     graphs = {
         "connectivities": neighbors.connectivities.tocsr(),
-        "distances": sparse.csr_matrix(nearest, shape=(n_cells, n_cells), dtype=np.float32),
+        "distances": nearest_distances(neighbors),
     }
     if neighbors.cells.equals(cells):
         return {name: graph.copy() for name, graph in graphs.items()}

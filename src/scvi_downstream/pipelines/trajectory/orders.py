@@ -74,6 +74,7 @@ def order_by_diffusion(
     return diffusion_pseudotime(coordinates, root), facts
 
 
+@one_thread()
 def fit_slingshot(
     latent: pd.DataFrame,
     neighbors: NeighborsGraph,
@@ -95,22 +96,6 @@ def fit_slingshot(
     groups = landmarks["landmark"]
     starts, reach = _reach(neighbors, landmarks, trajectory_start)
     start = choose_start_cluster(groups, starts)
-    with one_thread():
-        return _fit_lineages(values, latent, neighbors, groups, starts, reach, start, paga, options, seed)
-
-
-def _fit_lineages(
-    values: np.ndarray,
-    latent: pd.DataFrame,
-    neighbors: NeighborsGraph,
-    groups: pd.Series,
-    starts: np.ndarray,
-    reach: Reach,
-    start: str,
-    paga: pd.DataFrame,
-    options: TrajectoryOptions,
-    seed: int,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     found = slingshot(values, groups, start, ends=options.slingshot.ends, components=reach.parts)
     names = [f"lineage_{k + 1}" for k in range(len(found.tree.lineages))]
     reached = np.isfinite(found.mean_pseudotime)
@@ -160,6 +145,7 @@ def _fit_lineages(
     return table, curve_table, facts
 
 
+@one_thread()
 def learn_graph(
     latent: pd.DataFrame,
     neighbors: NeighborsGraph,
@@ -177,13 +163,12 @@ def learn_graph(
     """
     starts, reach = _reach(neighbors, landmarks, trajectory_start)
     values = latent.to_numpy(np.float64)[reach.reachable]
-    with one_thread():
-        graph = learn_principal_graph(
-            values,
-            n_nodes=options.principal_graph.n_nodes,
-            min_branch_length=options.principal_graph.min_branch_length,
-            seed=seed,
-        )
+    graph = learn_principal_graph(
+        values,
+        n_nodes=options.principal_graph.n_nodes,
+        min_branch_length=options.principal_graph.min_branch_length,
+        seed=seed,
+    )
     own_starts = np.flatnonzero(np.isin(np.flatnonzero(reach.reachable), starts))
     order = order_along_graph(graph, values, own_starts)
     nearest = neighbors.indices[:, : neighbors.n_neighbors]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.neighbors import NeighborsGraph, nearest_distances
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,10 +31,8 @@ def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> 
     """
     from anndata import AnnData
 
-    n_cells, k = len(neighbors.cells), neighbors.n_neighbors - 1
-    rows = np.repeat(np.arange(n_cells), k)
-    nearest = (neighbors.distances[:, 1 : k + 1].ravel(), (rows, neighbors.indices[:, 1 : k + 1].ravel()))
-    distances = sparse.csr_matrix(nearest, shape=(n_cells, n_cells), dtype=np.float64)
+    n_cells = len(neighbors.cells)
+    distances = nearest_distances(neighbors).astype(np.float64)
     connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
     kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
     graph = AnnData(
