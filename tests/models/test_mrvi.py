@@ -271,9 +271,9 @@ def test_counterfactual_expression_is_that_of_the_module(model: MRVI) -> None:
 def test_the_likelihood_is_a_bound_without_the_penalty_of_shifts(model: MRVI) -> None:
     from torch.distributions import Normal
 
-    from scvi_downstream.pipelines.evaluation.likelihood import score_likelihood
-    from scvi_downstream.pipelines.evaluation.mrvi_bound import mrvi_log_weights
-    from scvi_downstream.pipelines.evaluation.own_bounds import mean_log_weight
+    from scvi_downstream.scoring.likelihood import score_likelihood
+    from scvi_downstream.scoring.mrvi_bound import mrvi_log_weights
+    from scvi_downstream.scoring.own_bounds import mean_log_weight
 
     cells = np.asarray(model.train_indices)[:100]
     bound = mean_log_weight(model, cells, 0, mrvi_log_weights)
@@ -293,7 +293,7 @@ def test_the_likelihood_is_a_bound_without_the_penalty_of_shifts(model: MRVI) ->
 
 @pytest.mark.slow
 def test_two_halves_of_the_draws_give_the_same_marginal_likelihood(model: MRVI) -> None:
-    from scvi_downstream.pipelines.evaluation.marginal_likelihood import log_weights
+    from scvi_downstream.scoring.marginal_likelihood import log_weights
 
     cells = np.asarray(model.test_indices)[:8]
     with reproducible(0):

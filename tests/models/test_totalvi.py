@@ -18,9 +18,9 @@ from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.quiet import quiet
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.parameters import EvaluationOptions, Keys
-from scvi_downstream.pipelines.evaluation.likelihood import score_likelihood
-from scvi_downstream.pipelines.evaluation.own_bounds import mean_log_weight
-from scvi_downstream.pipelines.evaluation.totalvi_bound import totalvi_log_weights
+from scvi_downstream.scoring.likelihood import score_likelihood
+from scvi_downstream.scoring.own_bounds import mean_log_weight
+from scvi_downstream.scoring.totalvi_bound import totalvi_log_weights
 
 KEYS = Keys(batch_key="batch", protein_key="protein_expression")
 

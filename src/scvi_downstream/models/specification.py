@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from scvi_downstream.parameters import UNKNOWN, Keys, Options, TrainingOptions
+from scvi_downstream.parameters import UNKNOWN, Keys, Options, Seed, TrainingOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,6 +33,8 @@ class ModelSpec(Options):
     family: str
     init_from: str | None = None
     correct_batch: bool = True
+    trial_of: str | None = None
+    seed: Seed | None = None
     training: TrainingOptions = TrainingOptions()
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -43,7 +45,7 @@ class ModelSpec(Options):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments of the scvi-tools class."""
-        return self.model_dump(exclude={"name", "family", "init_from", "correct_batch", "training"})
+        return self.model_dump(exclude={"name", "family", "init_from", "correct_batch", "trial_of", "seed", "training"})
 
     def keys_seen(self, keys: Keys) -> Keys:
         """The study's keys that the model is given: without the batch where it shall not be corrected."""

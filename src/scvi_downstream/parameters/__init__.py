@@ -14,6 +14,7 @@ from scvi_downstream.parameters.analyses import (
     ThinningOptions,
 )
 from scvi_downstream.parameters.base import STUDY_NAME, UNKNOWN, Accelerator, Keys, Options, Seed, Share
+from scvi_downstream.parameters.cross_validation import CrossValidationOptions
 from scvi_downstream.parameters.models import (
     CellFilters,
     ChampionRule,
@@ -25,8 +26,11 @@ from scvi_downstream.parameters.models import (
     TrainingOptions,
 )
 from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
 from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.parameters.samples import SamplesOptions
+from scvi_downstream.parameters.search import SearchOptions
+from scvi_downstream.parameters.stability import StabilityOptions
 from scvi_downstream.parameters.study import StudyParameters
 from scvi_downstream.parameters.trajectory import (
     START_OPTIONS,
@@ -48,6 +52,7 @@ __all__ = [
     "ChampionRule",
     "ClusteringOptions",
     "ComparisonOptions",
+    "CrossValidationOptions",
     "DeOptions",
     "EmbeddingOptions",
     "EvaluationOptions",
@@ -60,15 +65,18 @@ __all__ = [
     "MetadataAnalysisOptions",
     "Options",
     "PredictionOptions",
+    "PredictiveCheckOptions",
     "PreparationOptions",
     "PrincipalGraphOptions",
     "ProteinsOptions",
     "ReferenceMappingOptions",
     "ReportingOptions",
     "SamplesOptions",
+    "SearchOptions",
     "Seed",
     "Share",
     "SlingshotOptions",
+    "StabilityOptions",
     "StudyParameters",
     "ThinningOptions",
     "TrainingOptions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from scvi_downstream.parameters.analyses import (
     AnnotationOptions,
@@ -17,6 +17,7 @@ from scvi_downstream.parameters.analyses import (
     ReportingOptions,
 )
 from scvi_downstream.parameters.base import STUDY_NAME, Accelerator, Options, Seed
+from scvi_downstream.parameters.cross_validation import CrossValidationOptions
 from scvi_downstream.parameters.models import (
     ClusteringOptions,
     ComparisonOptions,
@@ -26,8 +27,11 @@ from scvi_downstream.parameters.models import (
     TrainingOptions,
 )
 from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
 from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.parameters.samples import SamplesOptions
+from scvi_downstream.parameters.search import SearchOptions
+from scvi_downstream.parameters.stability import StabilityOptions
 from scvi_downstream.parameters.trajectory import TrajectoryOptions
 
 
@@ -71,4 +75,11 @@ class StudyParameters(Options):
     samples: SamplesOptions = SamplesOptions()
     proteins: ProteinsOptions = ProteinsOptions()
     prediction: PredictionOptions = PredictionOptions()
+    predictive_checks: PredictiveCheckOptions = PredictiveCheckOptions()
+    cross_validation: CrossValidationOptions = CrossValidationOptions()
+    stability: StabilityOptions = StabilityOptions()
+    search: SearchOptions = SearchOptions()
+    runs: tuple[str, ...] = ()
+    workers: PositiveInt | None = None
+    incremental: bool = True
     reporting: ReportingOptions = ReportingOptions()

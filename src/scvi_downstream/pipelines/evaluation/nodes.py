@@ -10,9 +10,9 @@ import pandas as pd
 from scvi_downstream.models import SavedModel
 from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import ComparisonOptions, EvaluationOptions, Keys
+from scvi_downstream.scoring.integration import compute_metrics
+from scvi_downstream.scoring.likelihood import score_likelihood
 
-from .integration import compute_metrics
-from .likelihood import score_likelihood
 from .records import baseline_record, model_record
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate_likelihood(
 
     Returns
     -------
-    Nats per cell; see :func:`.likelihood.score_likelihood`.
+    Nats per cell; see :func:`scvi_downstream.scoring.likelihood.score_likelihood`.
     """
     return score_likelihood(fitted.attach(counts, accelerator=accelerator), options, seed=seed)
 
@@ -78,7 +78,7 @@ def score_integration(
 
     Returns
     -------
-    Metrics in [0, 1], aggregates and what is left out; see :func:`.integration.compute_metrics`.
+    Metrics in [0, 1], aggregates and what is left out; see :func:`scvi_downstream.scoring.integration.compute_metrics`.
     """
     obs = counts.obs.loc[latent.index]
     scores = compute_metrics(

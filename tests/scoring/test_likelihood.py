@@ -10,9 +10,9 @@ from scipy.special import logsumexp
 
 from scvi_downstream.models.saved import model_class_of
 from scvi_downstream.parameters import EvaluationOptions
-from scvi_downstream.pipelines.evaluation.likelihood import score_likelihood
-from scvi_downstream.pipelines.evaluation.marginal_likelihood import estimate_marginal_likelihood, log_weights
 from scvi_downstream.pipelines.evaluation.nodes import evaluate_likelihood
+from scvi_downstream.scoring.likelihood import score_likelihood
+from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood, log_weights
 
 FEW = EvaluationOptions(marginal_ll_samples=20)
 

@@ -12,8 +12,8 @@ from scvi_downstream.metrics.eligibility import stratified_sample
 from scvi_downstream.metrics.kbet import kbet_per_label
 from scvi_downstream.neighbors import find_neighbors, neighbors_graph
 from scvi_downstream.parameters import UNKNOWN, ComparisonOptions, Keys
-from scvi_downstream.pipelines.evaluation.integration import BATCH_CORRECTION, BIO_CONSERVATION
 from scvi_downstream.pipelines.evaluation.nodes import score_integration
+from scvi_downstream.scoring.integration import BATCH_CORRECTION, BIO_CONSERVATION
 
 KEYS = Keys(batch_key="batch", label_key="label")
 

@@ -1,4 +1,4 @@
-"""MLflow, and the only file that knows it: one parent run a `kedro run`, one child run a model."""
+"""One parent run a `kedro run`, one child run a model."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""How good a model or an embedding is: held-out likelihood, bio conservation, batch correction."""
