@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream import hooks
+from scvi_downstream.hooks import progress as hooks
 from scvi_downstream.errors import InputError
 from scvi_downstream.graph import CurrentStudy
 from scvi_downstream.hooks import ProgressHooks, StudyHooks

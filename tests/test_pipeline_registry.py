@@ -8,7 +8,7 @@ from kedro.pipeline import Pipeline
 
 from scvi_downstream import pipeline_registry
 from scvi_downstream.configuration import StudyConfigLoader
-from scvi_downstream.graph import CurrentStudy
+from scvi_downstream.graph import TRIAL_TAG, CurrentStudy
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -46,11 +46,33 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_every_model_of_the_sweep_is_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_trial_of_the_sweep_is_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     pipelines = registered(monkeypatch, sweep={"scvi": {"n_latent": [5, 30]}})
-    names = {node.namespace for node in pipelines["training"].nodes}
-    assert names == {"scvi", "scvi_latent5", "scvi_latent30", "ldvae", "scanvi"}
+    namespaces = {node.namespace for node in pipelines["sweep"].nodes if node.namespace}
+    trials = {"scvi_latent5", "scvi_latent30"}
+    assert namespaces == trials | {"scvi", "ldvae", "scanvi", "pca", "harmony"}
+    assert {node.namespace for node in pipelines["sweep"].nodes if TRIAL_TAG in node.tags} == trials
     assert "scvi_latent5.scores" in pipelines["comparison"].inputs()
+    assert trials <= {node.namespace for node in pipelines["__default__"].nodes}
+
+
+def test_trials_are_trained_and_scored_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = registered(monkeypatch, sweep={"scvi": {"n_latent": [5]}})["sweep"]
+    made = {name for name in sweep.all_outputs() if name.startswith("scvi_latent5.")}
+    assert {"scvi_latent5.fitted", "scvi_latent5.scores"} <= made
+    assert not {name for name in made if "umap" in name or name.endswith("_figure")}
+
+
+def test_a_sweep_needs_nothing_but_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = registered(monkeypatch, sweep={"scvi": {"n_latent": [5]}, "scanvi": {"n_layers": [1]}})["sweep"]
+    free = {name for name in sweep.inputs() if not name.startswith("params:") and "checkpoint" not in name}
+    assert free == {"raw", "metadata"}
+
+
+def test_a_trial_that_is_the_primary_model_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = registered(monkeypatch, sweep={"scvi": {"n_latent": [5, 30]}}, primary="scvi_latent30")
+    assert "scvi_latent30.umap" in pipelines["__default__"].all_outputs()
+    assert "scvi_latent5.umap" not in pipelines["__default__"].all_outputs()
 
 
 def test_models_depend_on_each_other_only_where_one_starts_from_another(

@@ -1,4 +1,4 @@
-"""`kedro run` of this project: errors that the user can mend are one message, not a traceback."""
+"""`kedro run` of this project: the study's own runner, and errors that the user can mend are one message."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.errors import plain_error
+
+RUNNER = "scvi_downstream.runners.StudyRunner"
 
 
 @click.group()
 def cli() -> None:
     """Commands of scvi-downstream."""
-
-
-def plain_error(error: BaseException) -> InputError | None:
-    """The InputError in a chain of exceptions, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
 
 
 def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +34,15 @@ def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def _with_own_runner(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, **{**kwargs, "runner": kwargs.get("runner") or RUNNER})
+
+    return wrapped
+
+
 run = copy(kedro_run)
 if kedro_run.callback is not None:
-    run.callback = _with_plain_errors(kedro_run.callback)
+    run.callback = _with_own_runner(_with_plain_errors(kedro_run.callback))
 cli.add_command(run)

@@ -34,3 +34,13 @@ def closest(name: str, choices: Iterable[str]) -> str:
     shown = ", ".join(f"'{choice}'" for choice in known[:12])
     more = f" and {len(known) - 12} more" if len(known) > 12 else ""
     return f"; there are {shown}{more}"
+
+
+def plain_error(error: BaseException) -> InputError | None:
+    """The InputError in a chain of exceptions, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

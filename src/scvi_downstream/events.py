@@ -37,7 +37,15 @@ class TrialEnded:
     reason: str = ""
 
 
-Event = EpochEnded | TrialStarted | TrialEnded
+@dataclass(frozen=True)
+class DatasetsReady:
+    """Datasets that are there without having been saved by this process: reused, or made by a worker."""
+
+    names: tuple[str, ...]
+    nodes: int
+
+
+Event = EpochEnded | TrialStarted | TrialEnded | DatasetsReady
 Listener = Callable[[Event], None]
 _listeners: list[Listener] = []
 
@@ -46,6 +54,11 @@ def publish(event: Event) -> None:
     """Tell every listener of this process."""
     for listener in tuple(_listeners):
         listener(event)
+
+
+def listen(listener: Listener) -> None:
+    """Have ``listener`` told of every event from now on."""
+    _listeners.append(listener)
 
 
 @contextmanager

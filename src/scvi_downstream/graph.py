@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from scvi_downstream.baselines import missing_baselines
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models import parse_spec
 from scvi_downstream.models.specification import Capability, ModelSpec
+from scvi_downstream.models.unseen_batches import why_no_unseen_batch
 from scvi_downstream.parameters import START_OPTIONS, Keys, TrajectoryOptions
 
 logger = logging.getLogger(__name__)
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
 _HINTS = {"protein_key": " as the input brings no proteins"}
+_CORRECTING = {"harmony": "Harmony", "scanorama": "Scanorama"}
+TRIAL_TAG = "trial"  # on nodes whose failure fails their trial only
 _OF_PRIMARY: tuple[Capability, ...] = ("normalized_expression", "differential_expression")
 
 
@@ -37,13 +42,21 @@ class StudyGraph:
     """What the registry builds pipelines for."""
 
     models: Mapping[str, ModelSpec]
+    trials: Mapping[str, ModelSpec]
     baselines: tuple[str, ...]
     primary: str
     counterfactual: bool
     analyses: frozenset[Analysis]
     left_out: Mapping[str, str]
     representations: tuple[str, ...] = ()
+    seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    validated: tuple[str, ...] = ()
+    n_folds: int = 5
+    without_batches: frozenset[str] = frozenset()
+    searched: bool = False
+    exported: str = ""
     has_samples: bool = False
+    has_labels: bool = False
     trajectory: TrajectoryOptions = field(default_factory=TrajectoryOptions)
 
     def first_with(self, capability: Capability) -> str | None:
@@ -51,9 +64,20 @@ class StudyGraph:
         return next((name for name, spec in self.models.items() if capability in spec.can), None)
 
     @property
-    def embeddings(self) -> tuple[str, ...]:
-        """Names of everything that has a latent: models first."""
-        return (*self.models, *self.baselines)
+    def swept(self) -> tuple[str, ...]:
+        """Trials of the sweep."""
+        reseeded = {name for names in self.seeds.values() for name in names}
+        return tuple(name for name in self.trials if name not in reseeded)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of all rows of the board: models, trials of the sweep, baselines."""
+        return (*self.models, *self.swept, *self.baselines)
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """Rows of the board that are models, of which cells have a likelihood."""
+        return (*self.models, *self.swept)
 
 
 def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
@@ -84,24 +108,35 @@ def study_graph(parameters: Mapping[str, Any]) -> StudyGraph:
         if spec.init_from in left_out:
             left_out[name] = f"it starts from '{spec.init_from}', which is left out"
     baselines = list(parameters["comparison"]["baselines"])
-    if "harmony" in baselines and not keys.batch_key:
-        baselines.remove("harmony")
-        left_out["harmony"] = "Harmony needs batch_key, which is empty"
+    for what_to_do in missing_baselines(baselines).values():
+        raise InputError(what_to_do)
+    for name in _CORRECTING.keys() & set(baselines) if not keys.batch_key else ():
+        baselines.remove(name)
+        left_out[name] = f"{_CORRECTING[name]} needs batch_key, which is empty"
     primary = parameters["primary"]
     if primary in left_out:
         raise InputError(f"primary '{primary}' cannot be fitted: {left_out[primary]}")
-    models = {name: spec for name, spec in specs.items() if name not in left_out}
+    applicable = {name: spec for name, spec in specs.items() if name not in left_out}
+    models = {name: spec for name, spec in applicable.items() if spec.trial_of is None or name == primary}
     _check_primary(primary, models, parameters)
     every_baseline = tuple(dict.fromkeys(["pca", *baselines]))
     return StudyGraph(
         models=models,
+        trials={name: spec for name, spec in applicable.items() if name not in models},
+        seeds=_seeds(parameters, applicable),
+        validated=_among("cross_validation.models", parameters["cross_validation"]["models"], models),
         baselines=every_baseline,
         primary=primary,
         counterfactual=bool(parameters["imputation"]["transform_batch"]),
         analyses=frozenset(name for name, wanted in _wanted(parameters, keys, models).items() if wanted),
         left_out=left_out,
         representations=_representations(parameters, primary, models, every_baseline),
+        n_folds=int(parameters["cross_validation"]["n_folds"]),
+        without_batches=_without_batches(parameters, models, keys),
+        searched=bool(parameters["search"]["model"]),
+        exported=_among("hub.model", [parameters["hub"]["model"] or primary], models)[0],
         has_samples=keys.sample_key is not None,
+        has_labels=keys.label_key is not None,
         trajectory=TrajectoryOptions.model_validate(parameters["trajectory"]),
     )
 
@@ -126,6 +161,37 @@ def _check_primary(primary: str, models: Mapping[str, ModelSpec], parameters: Ma
             raise InputError(
                 f"{option} needs a primary model that knows the batches, but models.{primary}.correct_batch is false"
             )
+
+
+def _seeds(parameters: Mapping[str, Any], applicable: Mapping[str, ModelSpec]) -> dict[str, tuple[str, ...]]:
+    """The trials of each model that differ from it by their seed alone."""
+    return {
+        model: tuple(
+            name
+            for name, spec in applicable.items()
+            if spec.trial_of == model and name == f"{model}_seed{spec.seed}"
+        )
+        for model in parameters["stability"]["models"]
+        if model in applicable
+    }
+
+
+def _without_batches(
+    parameters: Mapping[str, Any], models: Mapping[str, ModelSpec], keys: Keys
+) -> frozenset[str]:
+    """Models that can be fitted without one of the batches and then be asked for its cells."""
+    if not parameters["cross_validation"]["batches"]:
+        return frozenset()
+    return frozenset(name for name, spec in models.items() if why_no_unseen_batch(spec, keys) is None)
+
+
+def _among(where: str, names: Iterable[str], models: Mapping[str, ModelSpec]) -> tuple[str, ...]:
+    for name in names:
+        if name not in models:
+            raise InputError(
+                f"{where}: '{name}' is not a model of the study that can be fitted{closest(name, models)}"
+            )
+    return tuple(names)
 
 
 def _representations(
@@ -172,3 +238,5 @@ class CurrentStudy:
     """The parameters of the session that runs, for the registry, which Kedro calls without arguments."""
 
     parameters: Mapping[str, Any] | None = None
+    project: Path = Path()
+    requested: frozenset[str] = frozenset()

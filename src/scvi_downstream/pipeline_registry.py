@@ -3,52 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from functools import reduce
-from operator import add
 from pathlib import Path
-from typing import Any
 
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
+from scvi_downstream import model_choice
 from scvi_downstream.configuration import load_parameters
 from scvi_downstream.graph import CurrentStudy, StudyGraph, study_graph
+from scvi_downstream.namespaces import (
+    baseline_embedding,
+    baseline_evaluation,
+    clustering_of,
+    copied,
+    embedding_of,
+    evaluation_of,
+    joined,
+    on_model,
+    on_primary,
+    per_baseline,
+    per_model,
+    training_of,
+)
 from scvi_downstream.pipelines import (
     annotation,
     batch_effects,
-    clustering,
+    compare_runs,
     comparison,
     de,
-    embedding,
-    evaluation,
     factors,
+    hub,
     imputation,
     metadata,
     prediction,
+    predictive_checks,
     preparation,
     proteins,
     reference_mapping,
     reporting,
     samples,
-    training,
     trajectory,
 )
 from scvi_downstream.pipelines.reporting.sections import report_contents
 
-_STUDY_PARAMETERS = (
-    "keys",
-    "seed",
-    "accelerator",
-    "embedding",
-    "clustering",
-    "de",
-    "imputation",
-    "evaluation",
-    "comparison",
-    "factors",
-)
-_SHARED = ("counts", "qc_metrics", "covariates")
 # Run where the study calls for them; see graph.py.
 _OPTIONAL = (
     "batch_effects",
@@ -59,6 +56,8 @@ _OPTIONAL = (
     "proteins",
     "prediction",
 )
+# Run only when asked for by name.
+_BY_NAME = ("export_hub", "compare_runs")
 _EMBEDDED = ("neighbors", "clusters", "latent", "umap", "umap_3d")
 # Tables by cell or gene that `analysed` takes up, by the argument of `join_analysed`.
 _ANALYSED = {
@@ -102,19 +101,20 @@ def register_pipelines() -> dict[str, Pipeline]:
     graph = study_graph(CurrentStudy.parameters or _parameters_without_session())
     pipelines = {
         "preparation": preparation.create_pipeline(),
-        "training": _per_model(graph, _training),
-        "embedding": _per_model(graph, _embedding) + _per_baseline(graph, _baseline_embedding),
-        "clustering": _per_model(graph, _clustering),
-        "de": _on_primary(graph, de.create_pipeline(), ["fitted", "clusters"]),
-        "imputation": _on_primary(
+        "training": per_model(graph, training_of),
+        "embedding": per_model(graph, embedding_of) + per_baseline(graph, baseline_embedding),
+        "clustering": per_model(graph, clustering_of),
+        "de": on_primary(graph, de.create_pipeline(), ["fitted", "clusters"]),
+        "imputation": on_primary(
             graph, imputation.create_pipeline(counterfactual=graph.counterfactual), ["fitted", "umap"]
         ),
-        "evaluation": _per_model(graph, _evaluation) + _per_baseline(graph, _baseline_evaluation),
-        "comparison": comparison.create_pipeline(graph.embeddings),
+        "evaluation": per_model(graph, evaluation_of) + per_baseline(graph, baseline_evaluation),
+        "comparison": comparison.create_pipeline(graph.compared, graph.likelihoods),
+        "predictive_checks": on_primary(graph, predictive_checks.create_pipeline(), ["fitted"]),
         "annotation": _annotation(graph),
         "factors": _factors(graph),
-        "batch_effects": _on_primary(graph, batch_effects.create_pipeline(), ["fitted", "latent"]),
-        "metadata": _on_primary(graph, metadata.create_pipeline(), ["latent", "umap", "clusters"]),
+        "batch_effects": on_primary(graph, batch_effects.create_pipeline(), ["fitted", "latent"]),
+        "metadata": on_primary(graph, metadata.create_pipeline(), ["latent", "umap", "clusters"]),
         "trajectory": _trajectory(graph),
         "samples": _samples(graph),
         "proteins": _proteins(graph),
@@ -123,10 +123,22 @@ def register_pipelines() -> dict[str, Pipeline]:
     }
     optional = {"annotation": bool(graph.analyses & {"label_transfer", "marker_naming"})}
     optional |= {name: name in graph.analyses for name in _OPTIONAL}
-    default = [pipeline for name, pipeline in pipelines.items() if optional.get(name, True)]
-    available = {output for pipeline in default for output in pipeline.all_outputs()}
-    pipelines["reporting"] = _reporting(graph, available)
-    return {"__default__": reduce(add, [*default, pipelines["reporting"]]), **pipelines}
+    pipelines |= {
+        "sweep": model_choice.sweep(graph, pipelines),
+        "stability": model_choice.seeds(graph, pipelines),
+        "cross_validation": model_choice.validation(graph, pipelines),
+        "search": model_choice.adaptive(pipelines),
+        "export_hub": _hub(graph),
+        "compare_runs": compare_runs.create_pipeline(),
+    }
+    optional |= {"sweep": bool(graph.swept), "stability": bool(graph.seeds)}
+    optional |= {"cross_validation": bool(graph.validated), "search": graph.searched}
+    optional |= dict.fromkeys(_BY_NAME, False)
+    default = {name for name in pipelines if optional.get(name, True)}
+    reported = joined(pipelines[name] for name in default | (CurrentStudy.requested & set(pipelines)))
+    pipelines["reporting"] = _reporting(graph, reported.all_outputs())
+    everything = joined(pipelines[name] for name in [*sorted(default), "reporting"])
+    return {"__default__": everything, **pipelines}
 
 
 def _parameters_without_session() -> dict:
@@ -134,74 +146,21 @@ def _parameters_without_session() -> dict:
     return load_parameters(project, os.environ.get("KEDRO_ENV"))
 
 
-def _per_model(graph: StudyGraph, copy: Callable[[StudyGraph, str], Pipeline]) -> Pipeline:
-    return reduce(add, (copy(graph, name) for name in graph.models))
-
-
-def _per_baseline(graph: StudyGraph, copy: Callable[[str], Pipeline]) -> Pipeline:
-    return reduce(add, (copy(name) for name in graph.baselines), Pipeline([]))
-
-
-def _copy(template: Pipeline, namespace: str, **mapped: str) -> Pipeline:
-    """Copy a template into a namespace; what all models share keeps its name."""
-    free = template.inputs()
-    inputs = {name: name for name in (*_SHARED, "pca.latent") if name in free} | mapped
-    parameters = {
-        f"params:{name}": f"params:{name}" for name in _STUDY_PARAMETERS if f"params:{name}" in free
-    }
-    if "params:spec" in free:
-        parameters["params:spec"] = f"params:models.{namespace}"
-    return Pipeline(
-        template,
-        namespace=namespace,
-        inputs=inputs,
-        parameters=parameters,
-        prefix_datasets_with_namespace=True,
-    )
-
-
-def _training(graph: StudyGraph, name: str) -> Pipeline:
-    start = graph.models[name].init_from
-    if start is None:
-        return _copy(training.create_pipeline(), name)
-    return _copy(training.create_pipeline(initialised=True), name, initial=f"{start}.fitted")
-
-
-def _embedding(graph: StudyGraph, name: str) -> Pipeline:
-    return _copy(embedding.create_pipeline(), name)
-
-
-def _baseline_embedding(name: str) -> Pipeline:
-    return _copy(embedding.create_pipeline(latent_of=name), name)
-
-
-def _clustering(graph: StudyGraph, name: str) -> Pipeline:
-    return _copy(clustering.create_pipeline(), name)
-
-
-def _evaluation(graph: StudyGraph, name: str) -> Pipeline:
-    return _copy(evaluation.create_pipeline(), name)
-
-
-def _baseline_evaluation(name: str) -> Pipeline:
-    return _copy(evaluation.create_baseline_pipeline(), name)
-
-
 def _annotation(graph: StudyGraph) -> Pipeline:
     markers = "marker_naming" in graph.analyses
     labels = "label_transfer" in graph.analyses or not markers  # alone, its first node says what is missing
     template = annotation.create_pipeline(labels=labels, markers=markers)
-    return _on_primary(graph, template, ["fitted", "latent", "clusters", "umap"])
+    return on_primary(graph, template, ["fitted", "latent", "clusters", "umap"])
 
 
 def _factors(graph: StudyGraph) -> Pipeline:
     with_loadings = [name for name, spec in graph.models.items() if "loadings" in spec.can]
     gathered = factors.create_pipeline(list(graph.models), with_loadings)
-    return gathered + _per_model(graph, _model_factors)
+    return gathered + per_model(graph, _model_factors)
 
 
 def _model_factors(graph: StudyGraph, name: str) -> Pipeline:
-    return _copy(factors.create_model_pipeline(loadings="loadings" in graph.models[name].can), name)
+    return copied(factors.create_model_pipeline(loadings="loadings" in graph.models[name].can), name)
 
 
 def _trajectory(graph: StudyGraph) -> Pipeline:
@@ -212,36 +171,30 @@ def _trajectory(graph: StudyGraph) -> Pipeline:
     )
     used = [*_EMBEDDED, *trajectory.OF_REPRESENTATION]
     copies = (_representation(graph, name) for name in graph.representations)
-    return reduce(add, copies, _on_primary(graph, template, used))
+    return joined([on_primary(graph, template, used), *copies])
 
 
 def _samples(graph: StudyGraph) -> Pipeline:
     """On the model that compares samples; without one, its first node says what is missing."""
     model = graph.first_with("sample_distances") or graph.primary
-    return _on_model(samples.create_pipeline(), model, outputs={"latent_z": f"{model}.latent_z"})
+    return on_model(samples.create_pipeline(), model, outputs={"latent_z": f"{model}.latent_z"})
 
 
 def _proteins(graph: StudyGraph) -> Pipeline:
     """On the model of proteins; without one, its first node says what is missing."""
     model = graph.first_with("proteins") or graph.primary
-    return _on_model(proteins.create_pipeline(), model, parameters={"params:spec": f"params:models.{model}"})
+    return on_model(proteins.create_pipeline(), model, parameters={"params:spec": f"params:models.{model}"})
 
 
-def _on_model(template: Pipeline, model: str, **renamed: Any) -> Pipeline:
-    """Connect a template to a model's fitted model, clusters and UMAP."""
-    used = [name for name in ("fitted", "clusters", "umap") if name in template.inputs()]
-    return Pipeline(template, inputs={name: f"{model}.{name}" for name in used}, **renamed)
+def _hub(graph: StudyGraph) -> Pipeline:
+    """On the model that is to be exported."""
+    of_model = {name: f"{graph.exported}.{name}" for name in ("fitted", "training_summary")}
+    return Pipeline(hub.create_pipeline(), inputs=of_model)
 
 
 def _representation(graph: StudyGraph, name: str) -> Pipeline:
     like = None if name in graph.models else f"{graph.primary}.landmarks"
     return trajectory.create_representation_pipeline(name, landmarks_like=like)
-
-
-def _on_primary(graph: StudyGraph, template: Pipeline, datasets: Iterable[str]) -> Pipeline:
-    """Connect a template to the primary model's datasets."""
-    used = [name for name in datasets if name in template.inputs()]
-    return Pipeline(template, inputs={name: f"{graph.primary}.{name}" for name in used})
 
 
 def _reporting(graph: StudyGraph, available: set[str]) -> Pipeline:
@@ -251,7 +204,7 @@ def _reporting(graph: StudyGraph, available: set[str]) -> Pipeline:
         f"loadings_{name}": f"{name}.loadings" for name in graph.models if f"{name}.loadings" in available
     }
     template = reporting.create_pipeline(_latents(graph) | tables, contents)
-    return _on_primary(graph, template, ["umap", "umap_3d", "clusters", "neighbors", "training_summary"])
+    return on_primary(graph, template, ["umap", "umap_3d", "clusters", "neighbors", "training_summary"])
 
 
 def _latents(graph: StudyGraph) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from scvi_downstream.models.families import explain, parse_spec, prediction_spec
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.parameters import START_OPTIONS, Keys, Options, StudyParameters, TrainingOptions
 from scvi_downstream.proteins import PROTEIN_KEY
+from scvi_downstream.trials import check_names, crossed, lists_of_sweep, reseeded
 
 DEMO = "pbmc68k"
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 DEMO_START = {"start_cluster": "CD34+"}  # blood progenitors
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
-_RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped")
+_RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped", "provenance")
 
 
 def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +43,8 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
         Unknown or wrong parameter, naming it and the closest there is.
     """
     plain = {name: value for name, value in raw.items() if name != "keys"}
+    if "sweep" in plain:
+        plain["sweep"] = lists_of_sweep(plain["sweep"])
     try:
         study = StudyParameters.model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:
@@ -93,20 +95,39 @@ def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
     InputError
         A name, family, option or sweep that does not exist, or a start (``init_from``) that cannot be used.
     """
-    for name in study.sweep:
-        if name not in study.models:
-            raise InputError(f"sweep.{name}: no such model{closest(name, study.models)}")
+    check_names(study.sweep, study.models, "sweep")
+    check_names(dict.fromkeys(study.stability.models), study.models, "stability.models")
     options: dict[str, Mapping[str, Any]] = {}
     for name, given in study.models.items():
         _check_entry(name, given)
         options[name] = given
-        for variant, changes in _cross(name, study.sweep.get(name, {})):
-            options[variant] = {**given, **changes}
+        options |= _trials(name, given, study)
     specs = {name: _spec(name, given, study.training) for name, given in options.items()}
     return {
         name: _with_sizes_of_start(spec, options[name], specs, study.training) if spec.init_from else spec
         for name, spec in specs.items()
     }
+
+
+def _trials(name: str, given: Mapping[str, Any], study: StudyParameters) -> dict[str, Mapping[str, Any]]:
+    """The model's variants by name, checked one option at a time so that a message names the list it is from."""
+    lists = study.sweep.get(name, {})
+    trials = dict(crossed(name, given, lists)) if lists else {}
+    for option, values in lists.items():
+        for value in values:
+            ((_, alone),) = crossed(name, given, {option: [value]})
+            try:
+                _spec(name, alone, study.training)
+            except InputError as error:
+                raise InputError(str(error).replace(f"models.{name}", f"sweep.{name}", 1)) from None
+    if name in study.stability.models:
+        trials |= dict(reseeded(name, given, study.seed, study.stability.n_seeds))
+    for trial in trials:
+        if trial in study.models:
+            raise InputError(
+                f"models.{trial} has the name of a trial of '{name}'; give the model another name"
+            )
+    return trials
 
 
 def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
@@ -168,27 +189,6 @@ def _check_entry(name: str, options: object) -> None:
 def _spec(name: str, options: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
     own = options.get("training") or {}
     return parse_spec({**options, "name": name, "training": {**training.model_dump(), **own}})
-
-
-def _cross(name: str, lists: Mapping[str, list[Any]]) -> list[tuple[str, dict[str, Any]]]:
-    for option, given in lists.items():
-        if not given:
-            raise InputError(f"sweep.{name}.{option} is an empty list; give at least one value")
-        if len(set(map(str, given))) < len(given):
-            raise InputError(f"sweep.{name}.{option} names a value twice: {given}")
-    if not lists:
-        return []
-    variants = []
-    for values in product(*lists.values()):
-        changes = dict(zip(lists, values, strict=True))
-        suffix = "_".join(_abbreviation(option, value) for option, value in changes.items())
-        variants.append((f"{name}_{suffix}", changes))
-    return variants
-
-
-def _abbreviation(option: str, value: object) -> str:
-    short = option.removeprefix("n_").replace("_", "")
-    return short + re.sub(r"[^A-Za-z0-9]", "p", str(value))
 
 
 def _with_sizes_of_start(

@@ -16,6 +16,10 @@ _FOR_PEOPLE = {
     "report": "report, for the browser",
     "analysed": "all results in one AnnData, for scanpy and CELLxGENE",
     "leaderboard": "models compared",
+    "search_trials": "trials of the search",
+    "search_best": "the best of them, as an entry of models:",
+    "run_comparison": "runs compared",
+    "hub": "model and its card, for scvi-hub",
     "de_results": "differential expression",
     "markers": "markers",
     "cell_types": "cell types",
@@ -47,6 +51,11 @@ _SPEAKING = {
     "sample_summary": "Samples",
     "prediction_summary": "Prediction",
     "protein_summary": "Proteins",
+    "predictive_summary": "Predictive checks",
+    "cv_summary": "Cross-validation",
+    "stability_summary": "Stability",
+    "search_summary": "Search",
+    "run_comparison_summary": "Runs",
 }
 
 
@@ -96,10 +105,10 @@ def stored_at(catalog: DataCatalog, name: str) -> Path:
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
     lines = [f"  Champion: {catalog['champion'].load().get('reason', '')}"] if "champion" in written else []
-    for name in sorted(written & set(_SPEAKING)):
-        lines += [
-            f"  {_SPEAKING[name]}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]
-        ]
+    for name in sorted(written):
+        topic = _SPEAKING.get(name.rpartition(".")[2])
+        if topic:
+            lines += [f"  {topic}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]]
     return lines
 
 

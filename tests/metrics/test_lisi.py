@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from scvi_downstream.metrics.lisi import ilisi, neighbor_weights
+from scvi_downstream.metrics.lisi import (
+    effective_groups,
+    effective_groups_influence,
+    ilisi,
+    neighbor_weights,
+)
 from scvi_downstream.neighbors import find_neighbors
 
 
@@ -25,3 +30,17 @@ def test_separated_batches_score_0_and_mixed_ones_close_to_1(neighbors):
     assert ilisi(*neighbors, batches) > 0.8
     far = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32) + 100 * batches[:, None]
     assert ilisi(*find_neighbors(far, 60, exact=True, seed=0), batches) == pytest.approx(0, abs=1e-6)
+
+
+def test_influence_is_the_derivative_by_how_often_a_neighbour_counts(neighbors):
+    groups = np.random.default_rng(2).integers(3, size=300)
+    indices, _ = neighbors
+    weights = neighbor_weights(*neighbors)
+    influence = effective_groups_influence(weights, indices, groups)
+    np.testing.assert_allclose(influence.sum(axis=1), 0, atol=1e-12)
+    for cell in (0, 150):
+        step = 1e-6 * (indices == cell)
+        more, less = (weights * (1 + side * step) for side in (1, -1))
+        counted = [moved / moved.sum(axis=1, keepdims=True) for moved in (more, less)]
+        rise = np.subtract(*(effective_groups(moved, indices, groups) for moved in counted)) / 2e-6
+        np.testing.assert_allclose(rise, influence[:, [cell]].toarray()[:, 0], atol=1e-8)

@@ -4,6 +4,7 @@ import json
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.special import logsumexp
@@ -54,7 +55,7 @@ def train(family, counts, **arguments):
 def test_elbo_and_reconstruction_equal_scvi_by_hand(fitted_scvi, pbmc_counts):
     import scvi
 
-    scores = evaluate_likelihood(fitted_scvi, pbmc_counts, FEW, 5, "cpu")
+    scores, by_cell = evaluate_likelihood(fitted_scvi, pbmc_counts, FEW, 5, "cpu")
     model = fitted_scvi.attach(pbmc_counts)
     for share in ("train", "validation", "test"):
         cells = getattr(model, f"{share}_indices")
@@ -64,14 +65,24 @@ def test_elbo_and_reconstruction_equal_scvi_by_hand(fitted_scvi, pbmc_counts):
         error = model.get_reconstruction_error(indices=cells)["reconstruction_loss"]
         assert scores[f"reconstruction_error_{share}"] == pytest.approx(float(error), rel=1e-5)
         assert scores[f"n_{share}"] == len(cells)
+        own = by_cell[by_cell["share"] == share]
+        assert list(own.index) == list(pbmc_counts.obs_names[cells])
+        assert own["elbo"].mean() == pytest.approx(scores[f"elbo_{share}"], rel=1e-12)
+        assert own["reconstruction_error"].mean() == pytest.approx(
+            scores[f"reconstruction_error_{share}"], rel=1e-12
+        )
+        assert own["elbo"].sem() == pytest.approx(scores[f"elbo_{share}_se"], rel=1e-9)
+    estimated = by_cell["marginal_ll"].dropna()
+    assert set(by_cell["share"][estimated.index]) == {"test"}
+    assert len(estimated) == scores["marginal_ll_cells"]
+    assert estimated.mean() == pytest.approx(scores["marginal_ll_test"], rel=1e-12)
     assert scores["elbo_test"] < 0
     assert scores["generalisation_gap"] == pytest.approx(scores["elbo_train"] - scores["elbo_test"])
     assert scores["warning"] is None or "poor proposal" in scores["warning"]
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
-    assert {**scores, "seconds": 0} == {
-        **evaluate_likelihood(fitted_scvi, pbmc_counts, FEW, 5, "cpu"),
-        "seconds": 0,
-    }
+    again, cells_again = evaluate_likelihood(fitted_scvi, pbmc_counts, FEW, 5, "cpu")
+    assert {**scores, "seconds": 0} == {**again, "seconds": 0}
+    pd.testing.assert_frame_equal(by_cell, cells_again)
 
 
 @pytest.mark.slow
@@ -93,11 +104,11 @@ def test_marginal_likelihood_equals_scvi_on_the_same_draws(small_counts, argumen
 @pytest.mark.slow
 def test_marginal_likelihood_is_above_the_elbo_and_owns_up_to_a_poor_proposal(small_counts):
     model = train("SCVI", small_counts)
-    scores = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300), seed=0)
+    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300), seed=0)
     assert scores["elbo_test"] < scores["marginal_ll_test"] < scores["elbo_test"] + 30
     assert 1 < scores["marginal_ll_effective_samples"] <= 300
     model = train("SCVI", small_counts, use_observed_lib_size=False)
-    poor = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300), seed=0)
+    poor, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300), seed=0)
     assert poor["marginal_ll_effective_samples"] < 2
     assert "poor proposal" in poor["warning"]
 
@@ -130,7 +141,9 @@ def test_marginal_likelihood_of_scanvi_is_exact_when_the_decoder_ignores_z(small
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["SCANVI", "LinearSCVI", "DRVI"])
 def test_other_families_have_all_scores(small_counts, family):
-    scores = score_likelihood(train(family, small_counts), EvaluationOptions(marginal_ll_samples=100), seed=0)
+    scores, _ = score_likelihood(
+        train(family, small_counts), EvaluationOptions(marginal_ll_samples=100), seed=0
+    )
     assert scores["n_test"] == scores["marginal_ll_cells"]
     assert scores["elbo_test"] < scores["marginal_ll_test"] < 0
     assert 0 < scores["reconstruction_error_test"] < -scores["elbo_test"] + 5
@@ -140,9 +153,9 @@ def test_other_families_have_all_scores(small_counts, family):
 def test_time_bound_reduces_samples_then_cells_and_records_both(small_counts):
     model = train("SCVI", small_counts)
     hurried = EvaluationOptions(marginal_ll_samples=100_000, marginal_ll_max_seconds=0.5)
-    scores = estimate_marginal_likelihood(model, np.arange(150), hurried, seed=0)
+    scores, _ = estimate_marginal_likelihood(model, np.arange(150), hurried, seed=0)
     assert 10 <= scores["marginal_ll_samples"] < 100_000
-    stopped = estimate_marginal_likelihood(
+    stopped, _ = estimate_marginal_likelihood(
         model,
         np.arange(150),
         EvaluationOptions(marginal_ll_samples=100, marginal_ll_max_seconds=1e-4),
@@ -150,10 +163,12 @@ def test_time_bound_reduces_samples_then_cells_and_records_both(small_counts):
     )
     assert stopped["marginal_ll_samples"] == 10
     assert stopped["marginal_ll_cells"] == 2
-    sampled = estimate_marginal_likelihood(
+    sampled, by_cell = estimate_marginal_likelihood(
         model, np.arange(150), EvaluationOptions(marginal_ll_max_cells=40), seed=0
     )
     assert sampled["marginal_ll_cells"] == 40
+    assert len(by_cell) == by_cell.index.nunique() == 40
+    assert by_cell.mean() == pytest.approx(sampled["marginal_ll_test"])
 
 
 @pytest.mark.slow
@@ -162,7 +177,9 @@ def test_missing_test_cells_one_cell_and_diverged_models_do_not_crash(small_coun
 
     model = train("SCVI", small_counts)
     model.test_indices = np.array([], dtype=int)
-    scores = score_likelihood(model, FEW, seed=0)
+    scores, by_cell = score_likelihood(model, FEW, seed=0)
+    assert set(by_cell["share"]) == {"train", "validation"}
+    assert by_cell["marginal_ll"].isna().all()
     assert scores["elbo_test"] is None
     assert scores["marginal_ll_test"] is None
     assert scores["generalisation_gap"] is None
@@ -170,14 +187,17 @@ def test_missing_test_cells_one_cell_and_diverged_models_do_not_crash(small_coun
     assert scores["elbo_train"] < 0
 
     model.test_indices = np.array([3])
-    scores = score_likelihood(model, FEW, seed=0)
+    scores, _ = score_likelihood(model, FEW, seed=0)
     assert scores["elbo_test"] < 0
     assert scores["elbo_test_se"] is None
     assert scores["marginal_ll_cells"] == 1
 
     with torch.no_grad():
         next(model.module.parameters()).fill_(float("nan"))
-    scores = score_likelihood(model, FEW, seed=0)
+    scores, by_cell = score_likelihood(model, FEW, seed=0)
+    assert by_cell.empty
+    assert by_cell.index.name == "cell"
+    assert list(by_cell) == ["share", "elbo", "reconstruction_error", "marginal_ll"]
     assert scores["elbo_train"] is None
     assert "diverged" in scores["warning"]
     json.dumps(scores, allow_nan=False)

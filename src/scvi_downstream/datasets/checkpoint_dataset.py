@@ -63,5 +63,9 @@ class CheckpointDataset(AbstractDataset):
             f"{self._filepath} cannot be a node's output; take it as an input and call its write()"
         )
 
+    def fingerprint(self) -> str:
+        """The same whatever is in the folder: a checkpoint changes how long a node takes, not what it makes."""
+        return "checkpoint"
+
     def _exists(self) -> bool:
         return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 
@@ -29,29 +27,9 @@ def batch_asw(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> fl
     """
     from sklearn.metrics import silhouette_samples
 
-    return mean_over_labels(latent, labels, batches, silhouette_samples)
-
-
-def mean_over_labels(
-    latent: np.ndarray,
-    labels: np.ndarray,
-    batches: np.ndarray,
-    silhouettes: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> float:
-    """Mean over labels of 1 − the mean absolute silhouette of batches among the label's own cells.
-
-    Labels of one batch, or with as many batches as cells, are left out; NaN when none is left.
-
-    Parameters
-    ----------
-    latent, labels, batches
-        As in :func:`batch_asw`.
-    silhouettes
-        From coordinates and batches of the label's `n` cells to ``(n,)`` widths in [-1, 1].
-    """
     scores = []
     for label in np.unique(labels):
         own = labels == label
         if 1 < len(np.unique(batches[own])) < own.sum():
-            scores.append(1 - np.abs(silhouettes(latent[own], batches[own])).mean())
+            scores.append(1 - np.abs(silhouette_samples(latent[own], batches[own])).mean())
     return float(np.mean(scores)) if scores else float("nan")

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from scvi_downstream.metrics.batch_silhouette import mean_over_labels
+from scvi_downstream.metrics.silhouette import against_others, cosine
+from scvi_downstream.metrics.weighted import mean_over_groups
 
-_ROWS_AT_ONCE = 2048
+
+@dataclass(frozen=True)
+class BatchMixing:
+    """1 − the absolute silhouette of each cell's batch among the cells of its label.
+
+    Attributes
+    ----------
+    by_label
+        Positions of a label's cells and their values, for each label that can be scored.
+    influence
+        ``(n_cells,)`` derivative of BRAS by each cell's weight in the distances of the others; adds to 0.
+    """
+
+    by_label: list[tuple[np.ndarray, np.ndarray]]
+    influence: np.ndarray
+
+    def bras(self, weights: np.ndarray) -> np.ndarray:
+        """BRAS under each row of ``(n_draws, n_cells)`` weights: ``(n_draws,)``, to first order."""
+        return np.clip(mean_over_groups(self.by_label, weights) + weights @ self.influence, 0, 1)
+
+
+def batch_mixing(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> BatchMixing:
+    """Silhouettes of batches within labels; the parameters are those of :func:`bras`."""
+    scored = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        if 1 < len(np.unique(batches[own])) < len(own):
+            scored.append(own)
+    by_label, influence = [], np.zeros(len(latent))
+    for own in scored:
+        silhouettes = against_others(cosine(latent[own]), np.unique(batches[own], return_inverse=True)[1])
+        by_label.append((own, 1 - np.abs(silhouettes.widths)))
+        shares = -np.sign(silhouettes.widths) / (len(own) * len(scored))
+        influence[own] = silhouettes.influence(shares[:, None])[:, 0]
+    return BatchMixing(by_label, influence)
 
 
 def bras(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
@@ -29,26 +66,4 @@ def bras(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
     ----------
     Rautenstrauch & Ohler (2025), doi:10.1038/s41587-025-02743-4.
     """
-    return mean_over_labels(latent, labels, batches, _silhouettes)
-
-
-def _silhouettes(latent: np.ndarray, batches: np.ndarray) -> np.ndarray:
-    """(b - a) / max(a, b) of mean cosine distances: a to the own batch, b to all other batches."""
-    lengths = np.linalg.norm(latent, axis=1, keepdims=True)
-    directions = (latent / np.where(lengths > 0, lengths, 1)).astype(np.float64)
-    _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
-    membership = np.eye(len(sizes))[codes]
-    widths = np.zeros(len(latent))
-    for start in range(0, len(latent), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        distances = np.clip(1 - directions[rows] @ directions.T, 0, 2)
-        by_batch = distances @ membership
-        own = np.take_along_axis(by_batch, codes[rows, None], axis=1)[:, 0]
-        n_own = sizes[codes[rows]]
-        within = own / np.maximum(n_own - 1, 1)
-        between = (by_batch.sum(axis=1) - own) / (len(latent) - n_own)
-        largest = np.maximum(within, between)
-        widths[rows] = np.where(
-            (n_own > 1) & (largest > 0), (between - within) / np.where(largest > 0, largest, 1), 0
-        )
-    return widths
+    return float(batch_mixing(latent, labels, batches).bras(np.ones((1, len(latent))))[0])

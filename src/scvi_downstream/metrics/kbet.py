@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from scib_metrics.nearest_neighbors import NeighborsResults
+from scvi_downstream.metrics.weighted import mean_over_groups
 
 _N_COMPONENTS = 100
 _FEWEST_CELLS = 10
@@ -17,7 +14,7 @@ _CONNECTED_SHARE = 0.75
 _SIGNIFICANCE = 0.05
 
 
-def kbet_per_label(neighbors: NeighborsResults, batches: np.ndarray, labels: np.ndarray) -> float:
+def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
     """Mean over labels of the share of cells whose neighbourhood has the label's batch composition.
 
     The rule of :func:`scib_metrics.kbet_per_label`: neighbourhoods are taken in a diffusion map of the
@@ -26,8 +23,8 @@ def kbet_per_label(neighbors: NeighborsResults, batches: np.ndarray, labels: np.
 
     Parameters
     ----------
-    neighbors
-        kNN of ``n_cells`` cells, each itself included.
+    graph
+        ``(n_cells, n_cells)`` connectivities.
     batches, labels
         ``(n_cells,)``.
 
@@ -40,34 +37,44 @@ def kbet_per_label(neighbors: NeighborsResults, batches: np.ndarray, labels: np.
     Büttner et al. (2019), doi:10.1038/s41592-018-0254-1; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    return kbet_on_graph(neighbors.knn_graph_connectivities.tocsr(), batches, labels)
+    groups = accepted_by_label(graph, batches, labels)
+    return float(mean_over_groups(groups, np.ones((1, graph.shape[0])))[0])
 
 
-def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
-    """:func:`kbet_per_label` of ``(n_cells, n_cells)`` connectivities."""
-    scores = []
+def accepted_by_label(
+    graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each label that can be tested, positions of the cells tested and whether each neighbourhood passes.
+
+    The parameters are those of :func:`kbet_on_graph`; in a label whose graph falls apart no cell passes.
+    """
+    groups = []
     n_components = _N_COMPONENTS
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
         if len(own) >= _FEWEST_CELLS and len(np.unique(batches[own])) > 1:
             # scib-metrics carries the components of a small label on to all later labels; so do its scores
             n_components = min(n_components, len(own) - 1)
-            scores.append(_score_label(graph[own][:, own], batches[own], n_components))
-    return float(np.mean(scores)) if scores else float("nan")
+            tested, accepted = _test_label(graph[own][:, own], batches[own], n_components)
+            groups.append((own[tested], accepted.astype(np.float64)))
+    return groups
 
 
-def _score_label(graph: sparse.csr_matrix, batches: np.ndarray, n_components: int) -> float:
+def _test_label(
+    graph: sparse.csr_matrix, batches: np.ndarray, n_components: int
+) -> tuple[np.ndarray, np.ndarray]:
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     n_neighbors = int(np.clip(np.floor(sizes.mean() / 4), _FEWEST_NEIGHBORS, _MOST_NEIGHBORS))
+    tested = np.arange(len(codes))
     n_parts, part = sparse.csgraph.connected_components(graph, connection="strong")
     if n_parts > 1:
         large = np.flatnonzero(np.bincount(part)[part] >= 3 * n_neighbors)
         if len(large) < _CONNECTED_SHARE * len(part):
-            return 0.0
-        graph, codes = graph[large][:, large], codes[large]
-    if len(np.unique(codes)) < 2:
-        return 0.0  # as scib-metrics: its test needs two batches
-    return acceptance_rate(_diffusion_neighbors(graph, n_neighbors + 1, n_components), codes)
+            return tested, np.zeros(len(tested), dtype=bool)
+        tested, graph, codes = large, graph[large][:, large], codes[large]
+    if len(np.unique(codes)) < 2:  # as scib-metrics: its test needs two batches
+        return tested, np.zeros(len(tested), dtype=bool)
+    return tested, accepted_neighborhoods(_diffusion_neighbors(graph, n_neighbors + 1, n_components), codes)
 
 
 def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
@@ -80,6 +87,11 @@ def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
     batches
         ``(n_cells,)`` codes.
     """
+    return float(accepted_neighborhoods(neighbors, batches).mean())
+
+
+def accepted_neighborhoods(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """``(n_cells,)``: whether each neighbourhood passes; see :func:`acceptance_rate`."""
     from scipy.stats import chi2
 
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
@@ -89,7 +101,7 @@ def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
         -1, len(sizes)
     )
     statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
-    return float((chi2.sf(statistic, len(sizes) - 1) >= _SIGNIFICANCE).mean())
+    return chi2.sf(statistic, len(sizes) - 1) >= _SIGNIFICANCE
 
 
 def _diffusion_neighbors(graph: sparse.csr_matrix, n_neighbors: int, n_components: int) -> np.ndarray:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
+
+from scvi_downstream.metrics.weighted import ratio
 
 _MOST_TRIES = 50
 _TOLERANCE = 1e-5
@@ -32,11 +35,50 @@ def ilisi(indices: np.ndarray, distances: np.ndarray, batches: np.ndarray) -> fl
 
 def median_batches(weights: np.ndarray, indices: np.ndarray, batches: np.ndarray) -> float:
     """Score of neighbours whose weights are known; see :func:`ilisi`."""
-    n_cells, n_batches = len(indices), int(batches.max()) + 1
-    cells = np.arange(n_cells)[:, None] * n_batches + batches[indices]
-    shares = np.bincount(cells.ravel(), weights=weights.ravel(), minlength=n_cells * n_batches)
-    simpson = np.square(shares.reshape(n_cells, n_batches)).sum(axis=1)
-    return float((np.median(1 / simpson) - 1) / (n_batches - 1))
+    n_batches = int(batches.max()) + 1
+    return float((np.median(effective_groups(weights, indices, batches)) - 1) / (n_batches - 1))
+
+
+def effective_groups(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Inverse Simpson index of the groups around each cell: ``(n_cells,)``, from 1 to the number of groups.
+
+    Parameters
+    ----------
+    weights, indices
+        ``(n_cells, k)``, of :func:`neighbor_weights` and the neighbours that they belong to.
+    groups
+        ``(n_cells,)`` codes from 0.
+    """
+    simpson = np.square(_shares(weights, indices, groups)).sum(axis=1)
+    return ratio(np.ones(len(indices)), simpson)
+
+
+def effective_groups_influence(
+    weights: np.ndarray, indices: np.ndarray, groups: np.ndarray
+) -> sparse.csr_array:
+    """Derivative of each cell's :func:`effective_groups` by how often each neighbour counts.
+
+    The parameters are those of :func:`effective_groups`.
+
+    Returns
+    -------
+    ``(n_cells, n_cells)``, a row for each cell; rows add to 0.
+    """
+    shares = _shares(weights, indices, groups)
+    simpson = np.square(shares).sum(axis=1, keepdims=True)
+    beyond = np.take_along_axis(shares, groups[indices], axis=1) - simpson
+    slopes = -2 * weights * beyond * np.square(ratio(np.ones_like(simpson), simpson))
+    n_cells, k = indices.shape
+    return sparse.csr_array(
+        (slopes.ravel(), indices.ravel(), np.arange(0, n_cells * k + 1, k)), shape=(n_cells, n_cells)
+    )
+
+
+def _shares(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    n_cells, n_groups = len(indices), int(groups.max()) + 1
+    places = np.arange(n_cells)[:, None] * n_groups + groups[indices]
+    shares = np.bincount(places.ravel(), weights=weights.ravel(), minlength=n_cells * n_groups)
+    return shares.reshape(n_cells, n_groups)
 
 
 def neighbor_weights(indices: np.ndarray, distances: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from scvi_downstream import events
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.progress import Progress
 
@@ -140,6 +141,18 @@ class EpochProgress(Callback):
         self._progress.advance(
             note=f"at most; validation loss {float(value):.1f}" if value is not None else "at most"
         )
+
+
+class TellOfEpochs(Callback):
+    """Publishes the curves of every epoch, for whoever draws them live or stops a hopeless training."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Publish this epoch's values."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        events.publish(events.EpochEnded(self._model, trainer.current_epoch + 1, values))
 
 
 def _random_state() -> dict[str, Any]:

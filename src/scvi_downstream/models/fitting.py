@@ -176,6 +176,7 @@ def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoi
         KeepBestEpoch,
         ResumePoint,
         StopWhenDiverged,
+        TellOfEpochs,
         stop_early,
     )
     from scvi_downstream.models.fast_likelihood import fast_likelihood
@@ -201,6 +202,7 @@ def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoi
                 ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
                 *(stopping if options.early_stopping else []),
                 EpochProgress(f"{spec.name}: training", schedule.max_epochs),
+                TellOfEpochs(spec.name),
             ],
             "ckpt_path": str(interrupted) if interrupted else None,
             **_trainer_arguments(options),

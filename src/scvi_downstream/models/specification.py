@@ -45,7 +45,9 @@ class ModelSpec(Options):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments of the scvi-tools class."""
-        return self.model_dump(exclude={"name", "family", "init_from", "correct_batch", "trial_of", "seed", "training"})
+        return self.model_dump(
+            exclude={"name", "family", "init_from", "correct_batch", "trial_of", "seed", "training"}
+        )
 
     def keys_seen(self, keys: Keys) -> Keys:
         """The study's keys that the model is given: without the batch where it shall not be corrected."""

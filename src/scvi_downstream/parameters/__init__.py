@@ -15,6 +15,7 @@ from scvi_downstream.parameters.analyses import (
 )
 from scvi_downstream.parameters.base import STUDY_NAME, UNKNOWN, Accelerator, Keys, Options, Seed, Share
 from scvi_downstream.parameters.cross_validation import CrossValidationOptions
+from scvi_downstream.parameters.hub import HubOptions
 from scvi_downstream.parameters.models import (
     CellFilters,
     ChampionRule,
@@ -29,7 +30,7 @@ from scvi_downstream.parameters.prediction import PredictionOptions
 from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
 from scvi_downstream.parameters.proteins import ProteinsOptions
 from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.parameters.search import SearchOptions
+from scvi_downstream.parameters.search import Objective, SearchOptions
 from scvi_downstream.parameters.stability import StabilityOptions
 from scvi_downstream.parameters.study import StudyParameters
 from scvi_downstream.parameters.trajectory import (
@@ -58,11 +59,13 @@ __all__ = [
     "EvaluationOptions",
     "FactorOptions",
     "FateOptions",
+    "HubOptions",
     "ImputationOptions",
     "Keys",
     "MarkerNamingOptions",
     "MarkerOptions",
     "MetadataAnalysisOptions",
+    "Objective",
     "Options",
     "PredictionOptions",
     "PredictiveCheckOptions",

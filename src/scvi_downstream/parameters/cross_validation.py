@@ -15,4 +15,5 @@ class CrossValidationOptions(Options):
     models: tuple[str, ...] = ()
     n_folds: Annotated[int, Field(ge=2)] = 5
     batches: bool = True
+    max_batches: Annotated[int, Field(ge=2)] = 20
     max_epochs: PositiveInt | None = None

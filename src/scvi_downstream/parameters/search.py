@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from scvi_downstream.parameters.base import Options
+
+Objective = Literal[
+    "elbo_validation",
+    "marginal_ll_validation",
+    "scib_total",
+    "scib_bio_conservation",
+    "scib_batch_correction",
+]
 
 
 class SearchOptions(Options):
@@ -15,6 +23,15 @@ class SearchOptions(Options):
     model: str | None = None
     space: dict[str, Any] = Field(default_factory=dict)
     algorithm: Literal["random", "asha", "bayesian"] = "asha"
+    halving: bool | None = None
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("elbo_validation",)
     trials: PositiveInt = 20
-    ray_address: str | None = None
+    grace_epochs: PositiveInt = 20
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
     concurrent: PositiveInt | None = None
+    ray_address: str | None = None
+
+    @property
+    def halves(self) -> bool:
+        """Whether trials that fall behind are stopped: with ``asha``, and with another algorithm when asked for."""
+        return self.algorithm == "asha" if self.halving is None else self.halving

@@ -18,6 +18,7 @@ from scvi_downstream.parameters.analyses import (
 )
 from scvi_downstream.parameters.base import STUDY_NAME, Accelerator, Options, Seed
 from scvi_downstream.parameters.cross_validation import CrossValidationOptions
+from scvi_downstream.parameters.hub import HubOptions
 from scvi_downstream.parameters.models import (
     ClusteringOptions,
     ComparisonOptions,
@@ -79,6 +80,7 @@ class StudyParameters(Options):
     cross_validation: CrossValidationOptions = CrossValidationOptions()
     stability: StabilityOptions = StabilityOptions()
     search: SearchOptions = SearchOptions()
+    hub: HubOptions = HubOptions()
     runs: tuple[str, ...] = ()
     workers: PositiveInt | None = None
     incremental: bool = True

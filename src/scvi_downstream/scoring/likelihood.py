@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.parameters import EvaluationOptions
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 _SHARES = ("train", "validation", "test")
 
 
-def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed: int) -> dict[str, Any]:
+def score_likelihood(
+    model: BaseModelClass, options: EvaluationOptions, *, seed: int
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """ELBO, reconstruction error and marginal log-likelihood in nats per cell, on each share of the cells.
 
     The ELBO and the marginal log-likelihood are log-likelihoods: negative, higher is better. The
@@ -42,7 +45,9 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
     ``elbo_<share>``, ``elbo_<share>_se``, ``reconstruction_error_<share>``, ``n_<share>`` for
     train, validation and test; ``generalisation_gap`` (ELBO of training minus test cells);
     ``marginal_ll_test`` with its standard error, cells, samples and effective sample size; ``seconds``;
-    ``warning``. Values are ``None`` where they do not exist.
+    ``warning``. Values are ``None`` where they do not exist. Beside them, what they are means of: a row for each
+    cell of a share with ``share``, ``elbo``, ``reconstruction_error`` and ``marginal_ll`` in nats, NaN where not
+    estimated; without rows for a model whose likelihood does not exist.
 
     References
     ----------
@@ -52,11 +57,13 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
     indices = {share: _positions(getattr(model, f"{share}_indices")) for share in _SHARES}
     scores: dict[str, Any] = {f"n_{share}": len(cells) for share, cells in indices.items()}
     warning = _why_not(model)
+    by_cell = {}
     for share, cells in indices.items():
         elbo, reconstruction = (np.array([]), np.array([]))
         if warning is None and len(cells):
             try:
-                elbo, reconstruction = _elbo(model, cells, seed), _reconstruction(model, cells, seed)
+                elbo = cell_elbo(model, cells, seed)
+                reconstruction = cell_reconstruction_error(model, cells, seed)
             except ValueError as error:  # torch's check of the parameters of a distribution
                 warning = (
                     f"the likelihood of the {share} cells cannot be computed: {str(error).splitlines()[0]}"
@@ -66,12 +73,15 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
             f"elbo_{share}_se": _standard_error(elbo),
             f"reconstruction_error_{share}": _mean(reconstruction),
         }
+        if elbo.size:
+            by_cell[share] = pd.DataFrame({"elbo": elbo, "reconstruction_error": reconstruction}, index=cells)
     train, test = scores["elbo_train"], scores["elbo_test"]
     scores["generalisation_gap"] = None if train is None or test is None else train - test
     usable = warning is None and test is not None
-    scores |= estimate_marginal_likelihood(
+    marginal, marginal_by_cell = estimate_marginal_likelihood(
         model, indices["test"] if usable else np.array([], dtype=int), options, seed=seed
     )
+    scores |= marginal
     if warning is None and len(indices["test"]) == 0:
         warning = "the test set is empty; lower training.train_size or training.validation_size"
     if warning is None:
@@ -80,18 +90,53 @@ def score_likelihood(model: BaseModelClass, options: EvaluationOptions, *, seed:
         scores.pop("marginal_ll_warning")
     if warning:
         logger.warning("likelihood: %s", warning)
-    return scores | {"warning": warning, "seconds": time.perf_counter() - start}
+    table = _by_cell(by_cell, marginal_by_cell, model.adata.obs_names)
+    return scores | {"warning": warning, "seconds": time.perf_counter() - start}, table
 
 
-def _elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+def _by_cell(shares: dict[str, pd.DataFrame], marginal: pd.Series, names: pd.Index) -> pd.DataFrame:
+    columns = ["share", "elbo", "reconstruction_error", "marginal_ll"]
+    if not shares:
+        return pd.DataFrame(columns=columns, index=pd.Index([], name="cell", dtype=object)).astype(
+            {"share": str} | dict.fromkeys(columns[1:], np.float64)
+        )
+    table = pd.concat([frame.assign(share=share) for share, frame in shares.items()])
+    table["marginal_ll"] = marginal.reindex(table.index)
+    return table.set_axis(pd.Index(names[table.index], name="cell"))[columns]
+
+
+def cell_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+    """Lower bound of log p(x) of each cell by one draw, in nats: ``(n_cells,)``.
+
+    Parameters
+    ----------
+    model
+        Fitted model with its AnnData.
+    cells
+        Positions.
+    seed
+        Of the draws.
+    """
     if log_weights := own_log_weights(model.module):
         return mean_log_weight(model, cells, seed, log_weights)
     with reproducible(seed):
         return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)
 
 
-def _reconstruction(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """-log p(x | z) per cell, from the decoder: for SCANVI scvi-tools adds terms of the latent prior."""
+def cell_reconstruction_error(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
+    """-log p(x | z) of each cell by one draw, in nats: ``(n_cells,)``.
+
+    From the decoder: for SCANVI scvi-tools adds terms of the latent prior.
+
+    Parameters
+    ----------
+    model
+        Fitted model with its AnnData.
+    cells
+        Positions.
+    seed
+        Of the draws.
+    """
     import torch
     from scvi.dataloaders import AnnDataLoader
 

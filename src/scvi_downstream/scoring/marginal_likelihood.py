@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.parameters import EvaluationOptions
@@ -25,7 +26,7 @@ _FEWEST_EFFECTIVE_SAMPLES = 2.0
 
 def estimate_marginal_likelihood(
     model: BaseModelClass, cells: np.ndarray, options: EvaluationOptions, *, seed: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pd.Series]:
     """Importance-sampled marginal log-likelihood of some cells, in nats per cell; higher is better.
 
     The proposal is the encoder. Cells beyond ``marginal_ll_max_cells`` are sampled. The cost is measured on a
@@ -47,7 +48,7 @@ def estimate_marginal_likelihood(
     -------
     ``marginal_ll_test`` with ``_se`` over cells, ``_cells``, ``_samples``,
     ``_effective_samples`` (median over cells; close to 1: the encoder is a poor proposal and the estimate too
-    low) and ``marginal_ll_warning``.
+    low) and ``marginal_ll_warning``; beside it the estimate of each cell, by its position, empty where there is none.
 
     References
     ----------
@@ -56,7 +57,7 @@ def estimate_marginal_likelihood(
     """
     reason = _why_not(model)
     if reason or len(cells) == 0:
-        return _result(np.array([]), np.array([]), 0, reason)
+        return _result(np.array([]), np.array([]), 0, reason), pd.Series(dtype=np.float64)
     chosen = cells
     if len(cells) > options.marginal_ll_max_cells:
         chosen = np.sort(
@@ -82,8 +83,8 @@ def estimate_marginal_likelihood(
             batch = chosen[start : start + _CELLS_AT_ONCE]
             parts.append(log_weights(model, batch, n_samples))
             progress.advance(len(batch))
-    weights = np.concatenate(parts, axis=1)
-    return _result(*_summarise(weights), n_samples, None)
+    by_cell, effective = _summarise(np.concatenate(parts, axis=1))
+    return _result(by_cell, effective, n_samples, None), pd.Series(by_cell, index=chosen)
 
 
 def log_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int) -> np.ndarray:

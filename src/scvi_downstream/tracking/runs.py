@@ -7,12 +7,16 @@ import logging
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # MLflow honours only this spelling; it must be set before the first import.
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -21,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 _MOST_METRICS_A_CALL = 1000
 _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
+_LIVE_EVERY_SECONDS = 2.0
 _PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
 _DESCRIPTION_TAG = "mlflow.note.content"
@@ -61,16 +66,33 @@ class StudyTracker:
         self._experiment = self._find_or_create(experiment, artifacts if uri.startswith("sqlite") else None)
         self._parent: str | None = None
         self._children: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._live: dict[str, list[Any]] = {}
+        self._drawn: dict[str, int] = {}
+        self._sent: dict[str, float] = {}
 
     def start(self, name: str, models: Iterable[str], tags: Mapping[str, str]) -> None:
         """Open the parent run and a child for each model, after closing runs whose process is gone."""
         self._close_abandoned()
         process = {_PROCESS_TAG: _this_process(), **_SOURCE}
-        self._parent = self._create(name, {**tags, **process})
+        self._tags = {**tags, **process}
+        self._parent = self._create(name, self._tags)
         for model in models:
-            self._children[model] = self._create(
-                model, {**tags, **process, _PARENT_TAG: self._parent, "model": model}
-            )
+            self.start_child(model)
+
+    def start_child(self, model: str) -> None:
+        """Open the run of one more model or trial."""
+        parent = self._run(None)
+        self._children[model] = self._create(model, {**self._tags, _PARENT_TAG: parent, "model": model})
+
+    def finish_child(self, model: str, status: str, reason: str = "") -> None:
+        """Close the run of a model or trial, with the reason where it failed."""
+        if model not in self._children:
+            return
+        self._send(model, self._live.pop(model, []))
+        if reason:
+            self._client.set_tag(self._children[model], "error", reason[:_LONGEST_PARAM])
+        self._client.set_terminated(self._children.pop(model), status=status)
 
     def log_parameters(self, model: str | None, parameters: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, to the model's run or (``None``) to the parent."""
@@ -90,7 +112,7 @@ class StudyTracker:
             if isinstance(value, bool | str):
                 words.append(RunTag(name, str(value)[:_LONGEST_PARAM]))
             elif isinstance(value, int | float) and math.isfinite(value):
-                numbers.append(Metric(name, float(value), now, 0))
+                numbers.append(Metric(_metric_name(name), float(value), now, 0))
         self._client.log_batch(self._run(model), metrics=numbers, tags=words)
 
     def log_curves(self, model: str, history: pd.DataFrame) -> None:
@@ -104,6 +126,27 @@ class StudyTracker:
             for epoch, value in values.items()
             if math.isfinite(value)
         ]
+        drawn = self._drawn.pop(model, 0)
+        self._send(model, [*self._live.pop(model, []), *(point for point in points if point.step > drawn)])
+
+    def log_epoch(self, model: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Draw one more epoch of a model's curves; sent every few seconds, and a model without a run is ignored."""
+        from mlflow.entities import Metric
+
+        if model not in self._children:
+            return
+        now = _milliseconds()
+        self._live.setdefault(model, []).extend(
+            Metric(f"curves/{curve}", float(value), now, epoch)
+            for curve, value in values.items()
+            if math.isfinite(value)
+        )
+        self._drawn[model] = max(epoch, self._drawn.get(model, 0))
+        if time.monotonic() - self._sent.get(model, 0.0) > _LIVE_EVERY_SECONDS:
+            self._sent[model] = time.monotonic()
+            self._send(model, self._live.pop(model))
+
+    def _send(self, model: str, points: list[Any]) -> None:
         for start in range(0, len(points), _MOST_METRICS_A_CALL):
             self._client.log_batch(self._run(model), metrics=points[start : start + _MOST_METRICS_A_CALL])
 
@@ -130,31 +173,32 @@ class StudyTracker:
         for model in (None, *self._children):
             self._client.log_inputs(self._run(model), datasets=[DatasetInput(data, [])])
 
-    def register_champion(self, name: str, folder: Path, description: str) -> str:
-        """Register a saved model under ``name`` with the alias ``champion``; returns the version."""
-        from mlflow.exceptions import MlflowException
+    def register_champion(
+        self,
+        name: str,
+        folder: Path,
+        description: str,
+        scores: Mapping[str, Any],
+        counts_example: AnnData | None = None,
+    ) -> str:
+        """Register a saved model as the champion; see :func:`scvi_downstream.tracking.registry.register_champion`."""
+        from scvi_downstream.tracking.registry import register_champion
 
-        run = self._run(None)
-        self._client.log_artifacts(run, str(folder), "champion")
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        source = f"{self._client.get_run(run).info.artifact_uri}/champion"
-        version = self._client.create_model_version(name, source, run_id=run, description=description)
-        self._client.set_registered_model_alias(name, "champion", version.version)
-        return str(version.version)
+        return register_champion(
+            self._client, self._run(None), name, folder, description, scores, counts_example
+        )
 
     def finish(self, status: str, reason: str | None = None) -> None:
         """Close the children and the parent as ``FINISHED``, ``FAILED`` or ``KILLED``; once."""
+        for model, points in self._live.items():
+            self._send(model, points)
         for run in [*self._children.values(), self._parent]:
             if run is None:
                 continue
             if reason:
                 self._client.set_tag(run, "error", reason[:_LONGEST_PARAM])
             self._client.set_terminated(run, status=status)
-        self._parent, self._children = None, {}
+        self._parent, self._children, self._live = None, {}, {}
 
     def finish_failed_model(self, model: str, reason: str) -> None:
         """Say in the run of the model whose node failed why it did."""
@@ -198,6 +242,11 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes no other characters, such as the + of a cell type."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _this_process() -> str:

@@ -13,7 +13,7 @@ from scvi_downstream.pipelines.batch_effects.logistic import (
     stratified_folds,
 )
 from scvi_downstream.pipelines.batch_effects.neighbor_classifier import neighbor_auc
-from scvi_downstream.pipelines.batch_effects.permutation import compare_with_null, permute_within
+from scvi_downstream.statistics.permutation import compare_with_null, permute_within
 
 
 def p_values(points, design, n_permutations=39, seed=0):

@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.parameters import DeOptions
-from scvi_downstream.pipelines.de.bayesian import (
+from scvi_downstream.bayesian_expression import (
     COLUMNS,
     _forecast,
     compare_bayesian,
@@ -12,7 +11,9 @@ from scvi_downstream.pipelines.de.bayesian import (
     expected_fdr,
     sampled_cells,
 )
-from scvi_downstream.pipelines.de.groups import Comparison, find_comparisons, keep_large
+from scvi_downstream.group_comparisons import Comparison, keep_large
+from scvi_downstream.parameters import DeOptions
+from scvi_downstream.pipelines.de.groups import find_comparisons
 from scvi_downstream.pipelines.de.nodes import rank_bayesian
 
 

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scvi_downstream.group_comparisons import Comparison
 from scvi_downstream.parameters import DeOptions, Keys
-from scvi_downstream.pipelines.de.groups import Comparison, find_comparisons
+from scvi_downstream.pipelines.de.groups import find_comparisons
 from scvi_downstream.pipelines.de.nodes import rank_pseudobulk
 from scvi_downstream.pipelines.de.pseudobulk import COLUMNS, compare_pseudobulk, fit_deseq2, pair_samples
 

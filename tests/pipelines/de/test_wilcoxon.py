@@ -3,10 +3,11 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
+from scvi_downstream.group_comparisons import Comparison
 from scvi_downstream.normalization import log_normalize
 from scvi_downstream.parameters import DeOptions, Keys
 from scvi_downstream.pipelines.de import wilcoxon
-from scvi_downstream.pipelines.de.groups import Comparison, find_comparisons
+from scvi_downstream.pipelines.de.groups import find_comparisons
 from scvi_downstream.pipelines.de.nodes import rank_wilcoxon
 
 

@@ -1,8 +1,14 @@
 """Records are flat, without absent values, and carry the costs of training."""
 
 import pandas as pd
+import pytest
 
-from scvi_downstream.pipelines.evaluation.nodes import collect_baseline_scores, collect_scores
+from scvi_downstream.pipelines.evaluation import create_pipeline, create_trial_pipeline
+from scvi_downstream.pipelines.evaluation.nodes import (
+    collect_baseline_scores,
+    collect_scores,
+    collect_trial_scores,
+)
 
 SUMMARY = {
     "model": "scvi",
@@ -54,3 +60,20 @@ def test_baseline_record_has_no_likelihood():
         {"model": "pca", "family": "PCA", "seconds": 0.1}, {"clisi": 0.8, "left_out": {}}
     )
     assert record == {"model": "pca", "family": "PCA", "seconds": 0.1, "scib_clisi": 0.8}
+
+
+def test_trial_record_is_that_of_a_model_without_clusters():
+    likelihood = {"elbo_test": -700.0, "marginal_ll_test": None, "seconds": 9.0, "warning": None}
+    none = pd.DataFrame({"clustering_a": [], "clustering_b": [], "ari": [], "nmi": [], "n_cells": []})
+    record = collect_trial_scores(SUMMARY, likelihood, INTEGRATION)
+    assert record == collect_scores(SUMMARY, likelihood, none, INTEGRATION)
+    assert record["elbo_test"] == -700.0
+    assert "leiden_ari_labels" not in record
+
+
+@pytest.mark.filterwarnings("ignore:One or more dataset names")
+def test_a_trial_is_scored_as_a_model_without_clusters():
+    model, trial = create_pipeline(), create_trial_pipeline()
+    assert trial.outputs() == model.outputs() == {"cell_likelihood", "score_draws", "scores"}
+    assert model.inputs() - trial.inputs() == {"cluster_agreement"}
+    assert trial.inputs() < model.inputs()

@@ -14,12 +14,17 @@ from scvi_downstream.metrics.lisi import median_batches, neighbor_weights
 from scvi_downstream.metrics.pcr import explained_by_batch
 from scvi_downstream.neighbors import find_neighbors, fuzzy_union
 from scvi_downstream.parameters import UNKNOWN, BatchEffectOptions
+from scvi_downstream.statistics.permutation import (
+    PermutationTest,
+    compare_with_null,
+    exchangeable_share,
+    permute_within,
+)
 
 from .design import Design, codes
 from .judgement import fewest_permutations
 from .logistic import cross_validated_auc
 from .neighbor_classifier import neighbor_auc
-from .permutation import PermutationTest, compare_with_null, exchangeable_share, permute_within
 
 _K_LISI = 90
 # kBET and iLISI of perfectly mixed batches are not 1: these many permutations say what they are.

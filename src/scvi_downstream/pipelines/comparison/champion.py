@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from scvi_downstream.criteria import (
+    AGGREGATES,
+    BATCH_CORRECTION,
+    BIO_CONSERVATION,
+    CLUSTERS,
+    COSTS,
+    LIKELIHOOD,
+    direction,
+)
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.parameters import ChampionRule
 
-from .leaderboard import LOWER_IS_BETTER
+from .contest import Contest, decides, deciding_criterion, hold
+from .noise import Evidence, selection_optimism
+from .sentences import explain_choice, name_other_choices, no_choice, state_rule, warn_of_selection
 
-_SAW_LABELS = ("SCANVI",)
-_JUDGED_BY_LABELS = ("scib_total", "scib_bio_conservation")
+_FURTHER_NAMES = ("n_latent", "mean_rank")
+_OTHER_CRITERIA = (("scib_total", "scib_bio_conservation"), ("elbo_test",), ("marginal_ll_test",))
 
 
-def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, ...]) -> dict[str, Any]:
-    """The best model by the first criterion that any model has; near ties go to the tie-breaker.
+def crown(
+    leaderboard: pd.DataFrame,
+    rule: ChampionRule,
+    baselines: Collection[str],
+    evidence: Evidence | None = None,
+) -> dict[str, Any]:
+    """The most economical of the models that cannot be told from the best by the first criterion there is.
 
     Baselines cannot be champion, since nothing can be registered or decoded from them; when one is better,
     the reason says so.
@@ -26,123 +44,90 @@ def crown(leaderboard: pd.DataFrame, rule: ChampionRule, baselines: tuple[str, .
     leaderboard
         Rows by model, columns by metric.
     rule
-        Criteria, tolerance and tie-breaker.
+        Criteria, noise, tolerance and tie-breakers.
     baselines
         Rows that are not models.
+    evidence
+        Bootstrap draws and per-cell likelihoods; without them only equal values, or those within the tolerance, tie.
 
     Returns
     -------
-    ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``, ``better_baseline``; ``model`` is ``None``
-    when no model has any of the criteria.
+    ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``, ``better_baseline``, ``within_noise`` (the
+    other models that tie, the best first) and ``sentences``; ``model`` is ``None`` when no model has any of the
+    criteria.
 
     Raises
     ------
     InputError
-        When a criterion or the tie-breaker is no numeric column that the leaderboard could have.
+        When a criterion or a tie-breaker is no numeric column that the leaderboard could have.
     """
     _check_names(leaderboard, rule)
-    models = leaderboard[~leaderboard.index.isin(baselines)]
-    criterion = next((name for name in rule.criteria if _decides(models, name, rule)), None)
-    text = (
-        f"the first of {', '.join(rule.criteria)} that exists; models within {rule.within:g} of the best tie "
-        f"and the lowest {rule.tie_breaker} wins; baselines cannot be champion"
-        + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
-    )
+    evidence = evidence or Evidence()
+    board = leaderboard.sort_index()
+    models = board[~board.index.isin(baselines)]
+    criterion = deciding_criterion(models, rule)
     if criterion is None:
-        reason = f"no model has any of {', '.join(rule.criteria)}"
+        reason = no_choice(models, rule)
+        chosen: dict[str, Any] = dict.fromkeys(
+            ("model", "criterion", "value", "runner_up", "better_baseline")
+        )
         return {
-            "model": None,
-            "criterion": None,
-            "value": None,
+            **chosen,
             "reason": reason,
-            "runner_up": None,
-            "rule": text,
-            "better_baseline": None,
+            "rule": state_rule(rule),
+            "within_noise": [],
+            "sentences": [reason],
         }
-    sign = -1.0 if criterion in LOWER_IS_BETTER else 1.0
-    unfair = _judged_by_own_labels(models, criterion, rule)
-    values = sign * models[criterion].drop(unfair).dropna()
-    tied = values[values >= values.max() - rule.within]
-    ranks = models.loc[tied.index].assign(_value=-tied)
-    by = [column for column in (rule.tie_breaker,) if column in ranks]
-    champion = str(ranks.sort_values([*by, "_value"], kind="stable", na_position="last").index[0])
-    others = values.drop(champion)
-    runner_up = str(others.idxmax()) if len(others) else None
-    beaten_by = _better_baseline(leaderboard, baselines, criterion, sign, values[champion])
+    contest = hold(models, criterion, rule, evidence)
+    beaten_by = _better_baseline(board, baselines, contest)
+    reason = explain_choice(contest, board, rule, evidence, beaten_by)
+    sentences = [
+        reason,
+        name_other_choices(
+            contest, [hold(models, name, rule, evidence) for name in _others(models, contest, rule)]
+        ),
+        warn_of_selection(
+            contest, selection_optimism(models, criterion, list(contest.values.index), evidence)
+        ),
+    ]
     return {
-        "model": champion,
+        "model": contest.champion,
         "criterion": criterion,
-        "value": float(models.loc[champion, criterion]),
-        "reason": _reason(leaderboard, champion, criterion, tied, runner_up, beaten_by, rule, unfair),
-        "runner_up": runner_up,
-        "rule": text,
+        "value": float(models.loc[contest.champion, criterion]),
+        "reason": reason,
+        "runner_up": next((str(name) for name in contest.values.index if name != contest.champion), None),
+        "rule": state_rule(rule),
         "better_baseline": beaten_by,
+        "within_noise": [name for name in contest.tied if name != contest.champion],
+        "sentences": [text for text in sentences if text],
     }
 
 
-def _judged_by_own_labels(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> list[str]:
-    if rule.trained_on_labels or criterion not in _JUDGED_BY_LABELS or "family" not in models:
-        return []
-    return [str(name) for name in models.index[models["family"].isin(_SAW_LABELS)]]
+def _others(models: pd.DataFrame, contest: Contest, rule: ChampionRule) -> list[str]:
+    """The other kinds of criterion, one a kind: scib scores, held-out ELBO, held-out marginal likelihood."""
+    others = []
+    for kind in _OTHER_CRITERIA:
+        found = next((name for name in kind if decides(models, name, rule)), None)
+        if found and contest.criterion not in kind:
+            others.append(found)
+    return others
 
 
-def _decides(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> bool:
-    if criterion not in models:
-        return False
-    unfair = _judged_by_own_labels(models, criterion, rule)
-    return bool(models[criterion].drop(unfair).notna().any())
+def _better_baseline(board: pd.DataFrame, baselines: Collection[str], contest: Contest) -> str | None:
+    values = board.loc[board.index.isin(baselines), contest.criterion].dropna() * direction(contest.criterion)
+    better = values[values > contest.values[contest.champion]]
+    return str(better.idxmax()) if len(better) else None
 
 
 def _check_names(leaderboard: pd.DataFrame, rule: ChampionRule) -> None:
-    from .leaderboard import AGGREGATES, BATCH_CORRECTION, BIO_CONSERVATION, CLUSTERS, COSTS, LIKELIHOOD
-
-    known = {*AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS} - {"device"}
-    known |= set(leaderboard.select_dtypes("number").columns)
-    for option, names in (("criteria", rule.criteria), ("tie_breaker", (rule.tie_breaker,))):
+    known = {
+        *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS, *_FURTHER_NAMES,
+    } - {"device"}  # fmt: skip
+    known |= set(leaderboard.select_dtypes(np.number).columns)
+    for option, names in (("criteria", rule.criteria), ("tie_breakers", rule.tie_breakers)):
         for name in names:
             if name not in known:
                 raise InputError(
                     f"comparison.champion.{option}: '{name}' is no column of the leaderboard"
                     f"{closest(name, sorted(known))}"
                 )
-
-
-def _better_baseline(
-    leaderboard: pd.DataFrame, baselines: tuple[str, ...], criterion: str, sign: float, value: float
-) -> str | None:
-    of_baselines = sign * leaderboard.loc[leaderboard.index.isin(baselines), criterion].dropna()
-    better = of_baselines[of_baselines > value]
-    return str(better.idxmax()) if len(better) else None
-
-
-def _reason(
-    leaderboard: pd.DataFrame,
-    champion: str,
-    criterion: str,
-    tied: pd.Series,
-    runner_up: str | None,
-    beaten_by: str | None,
-    rule: ChampionRule,
-    unfair: list[str],
-) -> str:
-    def shown(model: str, column: str = criterion) -> str:
-        return f"{leaderboard.loc[model, column]:,.4g}"
-
-    if len(tied) > 1:
-        names = " and ".join(str(name) for name in tied.index) if len(tied) == 2 else f"{len(tied)} models"
-        reason = f"{names} lie within {rule.within:g} of the best {criterion}; "
-        reason += f"{champion} has the lowest {rule.tie_breaker}"
-        reason += f" ({shown(champion, rule.tie_breaker)})" if rule.tie_breaker in leaderboard else ""
-    elif runner_up:
-        reason = f"{champion} has the best {criterion} of the models "
-        reason += f"({shown(champion)}; next {runner_up}, {shown(runner_up)})"
-    else:
-        reason = f"{champion} is the only model with {criterion} ({shown(champion)})"
-    if beaten_by:
-        reason += f". The baseline {beaten_by} is better ({shown(beaten_by)}): no model improves on it here"
-    if criterion in _JUDGED_BY_LABELS and leaderboard.get("family", pd.Series()).get(champion) in _SAW_LABELS:
-        reason += ". It was trained on the labels that it is judged by, so its bio conservation is too good"
-    if unfair:
-        names = ", ".join(f"{model} ({shown(model)})" for model in unfair)
-        reason += f". Not considered, being trained on the labels that would judge it: {names}"
-    return reason + "."

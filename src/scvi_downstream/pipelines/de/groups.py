@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,47 +11,13 @@ import pandas as pd
 
 from scvi_downstream.conditions import reference_condition
 from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import UNKNOWN, DeOptions, Keys
+from scvi_downstream.group_comparisons import Comparison, known_categories, one_vs_rest
+from scvi_downstream.parameters import DeOptions, Keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
-REST = "rest"
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Two groups of cells; effects are of the first relative to the second.
-
-    Attributes
-    ----------
-    grouping
-        ``clusters``, ``labels``, ``pairs``, ``condition`` or ``condition_by_type``.
-    name
-        Unique within the grouping, e.g. ``3 vs rest``.
-    group1, group2
-        Names of the two groups; ``rest`` is every other cell of the grouping.
-    cells1, cells2
-        Boolean masks over all ``n_cells`` cells, disjoint.
-    """
-
-    grouping: str
-    name: str
-    group1: str
-    group2: str
-    cells1: np.ndarray
-    cells2: np.ndarray
-
-    @property
-    def n1(self) -> int:
-        """Number of cells in the first group."""
-        return int(self.cells1.sum())
-
-    @property
-    def n2(self) -> int:
-        """Number of cells in the second group."""
-        return int(self.cells2.sum())
 
 
 def find_comparisons(
@@ -79,21 +44,14 @@ def find_comparisons(
     obs = counts.obs
     comparisons: list[Comparison] = []
     if "clusters" in options.groupings:
-        comparisons += _one_vs_rest("clusters", clusters["leiden"])
+        comparisons += one_vs_rest("clusters", clusters["leiden"])
     if "labels" in options.groupings and keys.label_key:
-        comparisons += _one_vs_rest("labels", obs[keys.label_key])
+        comparisons += one_vs_rest("labels", obs[keys.label_key])
     comparisons += [_pair(counts, clusters, *pair) for pair in options.pairs]
     if options.conditions and keys.condition_key:
         cell_types = obs[keys.label_key] if keys.label_key else clusters["leiden"]
         comparisons += _between_conditions(obs[keys.condition_key], cell_types)
     return comparisons
-
-
-def keep_large(comparisons: list[Comparison], min_cells: int) -> tuple[list[Comparison], list[Comparison]]:
-    """Split into comparisons with ``min_cells`` cells on both sides and those with fewer."""
-    kept = [comparison for comparison in comparisons if min(comparison.n1, comparison.n2) >= min_cells]
-    left_out = [comparison for comparison in comparisons if min(comparison.n1, comparison.n2) < min_cells]
-    return kept, left_out
 
 
 def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
@@ -103,19 +61,6 @@ def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
         logger.info(
             "left out of differential expression, a group having fewer than %d cells: %s", min_cells, named
         )
-
-
-def _categories(values: pd.Series) -> list[str]:
-    present = values.astype("category").cat.remove_unused_categories().cat.categories
-    return [str(category) for category in present if str(category) != UNKNOWN]
-
-
-def _one_vs_rest(grouping: str, values: pd.Series) -> Iterator[Comparison]:
-    groups = values.astype(str).to_numpy()
-    known = groups != UNKNOWN
-    for group in _categories(values):
-        inside = groups == group
-        yield Comparison(grouping, f"{group} vs {REST}", group, REST, inside, known & ~inside)
 
 
 def _pair(counts: AnnData, clusters: pd.DataFrame, column: str, group1: str, group2: str) -> Comparison:
@@ -138,7 +83,7 @@ def _pair(counts: AnnData, clusters: pd.DataFrame, column: str, group1: str, gro
 
 
 def _between_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterator[Comparison]:
-    names = _categories(conditions)
+    names = known_categories(conditions)
     if len(names) < 2:
         logger.info(
             "condition column '%s' has the one value %s: no conditions to compare", conditions.name, names
@@ -151,7 +96,7 @@ def _between_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterato
     for other in others:
         pair = (other, reference)
         yield Comparison("condition", f"{other} vs {reference}", *pair, values == other, values == reference)
-    for cell_type in _categories(cell_types):
+    for cell_type in known_categories(cell_types):
         inside = types == cell_type
         for other in others:
             pair = (other, reference)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scvi_downstream.group_comparisons import keep_large
 from scvi_downstream.normalization import log_normalize
 from scvi_downstream.parameters import DeOptions, Keys
 from scvi_downstream.pipelines.de import bayesian, pseudobulk, wilcoxon
 from scvi_downstream.pipelines.de.concordance import concordance
-from scvi_downstream.pipelines.de.groups import find_comparisons, keep_large, log_left_out
+from scvi_downstream.pipelines.de.groups import find_comparisons, log_left_out
 from scvi_downstream.pipelines.de.markers import rank_markers
 from scvi_downstream.pipelines.de.results import join_tests
 from scvi_downstream.plots.concordance import plot_concordance

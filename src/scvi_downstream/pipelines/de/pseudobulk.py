@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.group_comparisons import Comparison
 from scvi_downstream.parameters import DeOptions
-from scvi_downstream.pipelines.de.groups import Comparison
 from scvi_downstream.progress import Progress, duration
 
 if TYPE_CHECKING:

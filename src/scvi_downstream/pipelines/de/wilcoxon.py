@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.pipelines.de.groups import Comparison
+from scvi_downstream.group_comparisons import Comparison
 from scvi_downstream.progress import Progress
 
 COLUMNS = ("grouping", "comparison", "gene", "lfc", "score", "p_value", "p_adjusted")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.errors import InputError
 from scvi_downstream.models.resources import ResourceMeter
 from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.normalization import log_normalize
@@ -18,6 +19,7 @@ from scvi_downstream.umap_layout import layout
 
 from .harmony import correct_batches
 from .pca import principal_components
+from .scanorama import stitch_batches
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,6 +33,7 @@ __all__ = [
     "compute_harmony",
     "compute_latent",
     "compute_pca",
+    "compute_scanorama",
     "compute_umap",
     "compute_umap_3d",
     "plot_embedding",
@@ -105,6 +108,44 @@ def compute_harmony(
         else:
             logger.warning("Harmony has fewer than two batches to align: its embedding is the PCA")
     return _by_cell(scores, counts.obs_names, "PC_"), _cost("harmony", "Harmony", meter, scores)
+
+
+def compute_scanorama(
+    counts: AnnData, options: EmbeddingOptions, keys: Keys, seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Scanorama's embedding of log-normalised highly variable genes, and what it costs.
+
+    Parameters
+    ----------
+    counts
+        Raw counts with ``var["highly_variable"]``; obs holds ``keys.batch_key``.
+    options
+        Number of dimensions.
+    keys
+        Names the batch.
+    seed
+        Of the singular vectors and the neighbour search.
+
+    Returns
+    -------
+    `n_cells` × ``scanorama_1``, …; training summary.
+
+    Raises
+    ------
+    InputError
+        With fewer than two batches.
+    """
+    import scanorama  # noqa: F401  (its import is not part of the cost)
+
+    if not keys.batch_key or counts.obs[keys.batch_key].nunique() < 2:
+        raise InputError(
+            "the baseline 'scanorama' needs a batch_key with at least two batches; leave it out of comparison.baselines"
+        )
+    with ResourceMeter() as meter:
+        expression = log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
+        batches = counts.obs[keys.batch_key].astype(str).to_numpy()
+        scores = stitch_batches(expression, batches, options.n_pcs, seed)
+    return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
 def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) -> NeighborsGraph:

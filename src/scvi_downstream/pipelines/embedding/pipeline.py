@@ -7,6 +7,7 @@ from .nodes import (
     compute_harmony,
     compute_latent,
     compute_pca,
+    compute_scanorama,
     compute_umap,
     compute_umap_3d,
     plot_embedding,
@@ -29,13 +30,19 @@ _LATENT = {
         ["latent", "training_summary"],
         name="compute_harmony",
     ),
+    "scanorama": lambda: Node(
+        compute_scanorama,
+        ["counts", "params:embedding", "params:keys", "params:seed"],
+        ["latent", "training_summary"],
+        name="compute_scanorama",
+    ),
 }
 
 
 def create_pipeline(latent_of: str = "model") -> Pipeline:
     """Fitted ─► latent ─► neighbors ─► umap, umap_3d ─► figures.
 
-    ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``) that the latent is computed by.
+    ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``, ``scanorama``) that the latent is computed by.
     """
     return Pipeline(
         [

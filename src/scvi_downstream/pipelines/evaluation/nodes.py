@@ -12,8 +12,9 @@ from scvi_downstream.neighbors import NeighborsGraph
 from scvi_downstream.parameters import ComparisonOptions, EvaluationOptions, Keys
 from scvi_downstream.scoring.integration import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
+from scvi_downstream.scoring.profiles import profile_of
 
-from .records import baseline_record, model_record
+from .records import baseline_record, model_record, trial_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate_likelihood(
     fitted: SavedModel, counts: AnnData, options: EvaluationOptions, seed: int, accelerator: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """ELBO, reconstruction error and marginal log-likelihood of training, validation and test cells.
 
     Parameters
@@ -43,7 +44,7 @@ def evaluate_likelihood(
 
     Returns
     -------
-    Nats per cell; see :func:`scvi_downstream.scoring.likelihood.score_likelihood`.
+    Nats per cell, and the values of each cell; see :func:`scvi_downstream.scoring.likelihood.score_likelihood`.
     """
     return score_likelihood(fitted.attach(counts, accelerator=accelerator), options, seed=seed)
 
@@ -56,7 +57,7 @@ def score_integration(
     keys: Keys,
     options: ComparisonOptions,
     seed: int,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """scib-metrics of one embedding on its shared neighbours graph.
 
     Parameters
@@ -72,30 +73,31 @@ def score_integration(
     keys
         Names the label and the batch column.
     options
-        Most cells, and whether Leiden resolutions are tried.
+        Profile, and the number of resamples.
     seed
-        Of the sample.
+        Of the sample and the resamples.
 
     Returns
     -------
-    Metrics in [0, 1], aggregates and what is left out; see :func:`scvi_downstream.scoring.integration.compute_metrics`.
+    Metrics in [0, 1], aggregates and what is left out; and a row for each resample of the cells, with the
+    leaderboard's columns. See :func:`scvi_downstream.scoring.integration.compute_metrics`.
     """
     obs = counts.obs.loc[latent.index]
-    scores = compute_metrics(
+    scores, draws = compute_metrics(
         latent.to_numpy(),
         neighbors,
         pca_latent.loc[latent.index].to_numpy(),
         obs[keys.label_key] if keys.label_key else None,
         obs[keys.batch_key] if keys.batch_key else None,
-        max_cells=options.max_cells,
-        optimise_leiden=options.leiden_optimisation,
+        profile=profile_of(options),
+        n_draws=options.n_bootstrap,
         seed=seed,
     )
     if scores["left_out"]:
         logger.info(
             "integration metrics left out: %s", "; ".join(f"{k} ({v})" for k, v in scores["left_out"].items())
         )
-    return scores
+    return scores, draws
 
 
 def collect_scores(
@@ -118,6 +120,23 @@ def collect_scores(
         Of :func:`score_integration`.
     """
     return model_record(training_summary, likelihood, cluster_agreement, integration)
+
+
+def collect_trial_scores(
+    training_summary: dict[str, Any], likelihood: dict[str, Any], integration: dict[str, Any]
+) -> dict[str, Any]:
+    """One flat record of a trial: what it cost and how well it did; trials are not clustered.
+
+    Parameters
+    ----------
+    training_summary
+        Of the training.
+    likelihood
+        Of :func:`evaluate_likelihood`.
+    integration
+        Of :func:`score_integration`.
+    """
+    return trial_record(training_summary, likelihood, integration)
 
 
 def collect_baseline_scores(training_summary: dict[str, Any], integration: dict[str, Any]) -> dict[str, Any]:

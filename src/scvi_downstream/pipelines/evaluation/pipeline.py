@@ -2,19 +2,20 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import collect_baseline_scores, collect_scores, evaluate_likelihood, score_integration
+from .nodes import (
+    collect_baseline_scores,
+    collect_scores,
+    collect_trial_scores,
+    evaluate_likelihood,
+    score_integration,
+)
 
 
 def create_pipeline() -> Pipeline:
-    """Fitted ─► likelihood; latent, neighbors ─► integration; both ─► scores."""
+    """Fitted ─► likelihood; latent, neighbors ─► integration, score_draws; all ─► scores."""
     return Pipeline(
         [
-            Node(
-                evaluate_likelihood,
-                ["fitted", "counts", "params:evaluation", "params:seed", "params:accelerator"],
-                "likelihood",
-                name="evaluate_likelihood",
-            ),
+            _likelihood(),
             _integration(),
             Node(
                 collect_scores,
@@ -27,8 +28,25 @@ def create_pipeline() -> Pipeline:
     )
 
 
+def create_trial_pipeline() -> Pipeline:
+    """As :func:`create_pipeline`, for a trial, which is not clustered."""
+    return Pipeline(
+        [
+            _likelihood(),
+            _integration(),
+            Node(
+                collect_trial_scores,
+                ["training_summary", "likelihood", "integration"],
+                "scores",
+                name="collect_trial_scores",
+            ),
+        ],
+        tags="evaluation",
+    )
+
+
 def create_baseline_pipeline() -> Pipeline:
-    """latent, neighbors ─► integration ─► scores, for an embedding without a likelihood."""
+    """Latent, neighbors ─► integration, score_draws ─► scores, for an embedding without a likelihood."""
     return Pipeline(
         [
             _integration(),
@@ -43,10 +61,19 @@ def create_baseline_pipeline() -> Pipeline:
     )
 
 
+def _likelihood() -> Node:
+    return Node(
+        evaluate_likelihood,
+        ["fitted", "counts", "params:evaluation", "params:seed", "params:accelerator"],
+        ["likelihood", "cell_likelihood"],
+        name="evaluate_likelihood",
+    )
+
+
 def _integration() -> Node:
     return Node(
         score_integration,
         ["latent", "neighbors", "counts", "pca.latent", "params:keys", "params:comparison", "params:seed"],
-        "integration",
+        ["integration", "score_draws"],
         name="score_integration",
     )

@@ -47,13 +47,19 @@ def model_record(
     integration: dict[str, Any],
 ) -> dict[str, Any]:
     """Costs, held-out likelihood, clusters against labels, integration metrics; no absent values."""
-    held_out = {name: likelihood[name] for name in _LIKELIHOOD if likelihood.get(name) is not None}
     return {
         **_costs(training_summary),
-        **held_out,
+        **_held_out(likelihood),
         **agreement_with_labels(cluster_agreement),
         **_metrics(integration),
     }
+
+
+def trial_record(
+    training_summary: dict[str, Any], likelihood: dict[str, Any], integration: dict[str, Any]
+) -> dict[str, Any]:
+    """Costs, held-out likelihood and integration metrics of one trial."""
+    return {**_costs(training_summary), **_held_out(likelihood), **_metrics(integration)}
 
 
 def baseline_record(training_summary: dict[str, Any], integration: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +87,10 @@ def agreement_with_labels(cluster_agreement: pd.DataFrame) -> dict[str, float]:
 
 def _costs(training_summary: dict[str, Any]) -> dict[str, Any]:
     return {name: training_summary[name] for name in _COSTS if training_summary.get(name) is not None}
+
+
+def _held_out(likelihood: dict[str, Any]) -> dict[str, Any]:
+    return {name: likelihood[name] for name in _LIKELIHOOD if likelihood.get(name) is not None}
 
 
 def _metrics(integration: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class Reference:
     def published(self) -> str:
         """``Nature Methods 15: 1053-1058 (2018)``, with an en dash."""
         fields = self.fields
-        where = fields.get("journal") or fields.get("booktitle") or fields.get("howpublished") or ""
+        where = fields.get("journal") or fields.get("booktitle") or fields.get("publisher")
+        where = where or fields.get("howpublished") or ""
         if "eprint" in fields:
             where = f"{fields.get('archiveprefix', 'arXiv')}:{fields['eprint']}"
         volume = f" {fields['volume']}" if "volume" in fields else ""

@@ -12,7 +12,13 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.pipelines.reporting.sections import Entry, Section, expand
-from scvi_downstream.pipelines.reporting.tables import TableView, summaries_table, summary_table, table_view
+from scvi_downstream.pipelines.reporting.tables import (
+    TableView,
+    summaries_table,
+    summary_table,
+    table_view,
+    with_bounds,
+)
 
 _PIXELS_PER_INCH = 96
 _DEFAULT_DPI = 120
@@ -167,7 +173,7 @@ def _models_table(entries: Sequence[Entry], material: Material) -> Shown:
 
 def _columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The columns to show, without those that hold nothing."""
-    chosen = table[[name for name in columns if name in table]] if columns else table
+    chosen = table[with_bounds(columns, table)] if columns else table
     return chosen.dropna(axis="columns", how="all")
 
 

@@ -31,6 +31,9 @@ _SPEAKING = {
     "sample_summary": "Samples",
     "prediction_summary": "Prediction",
     "protein_summary": "Proteins",
+    "predictive_summary": "Predictive checks",
+    "stability_summary": "Stability",
+    "search_summary": "Search",
 }
 
 
@@ -62,6 +65,11 @@ def findings(contents: Mapping[str, Any], graph: StudyGraph, fdr: float) -> list
         *_expression(contents.get("de_concordance"), fdr),
         *_markers(contents.get("markers")),
         *(finding for name, topic in _SPEAKING.items() for finding in _sentences(topic, contents.get(name))),
+        *(
+            finding
+            for model in graph.validated
+            for finding in _sentences("Cross-validation", contents.get(f"{model}.cv_summary"))
+        ),
         *_said("Imputation", contents.get("imputation_scores")),
     ]
 
@@ -81,9 +89,11 @@ def _said(topic: str, summary: Any) -> Iterator[Finding]:
 
 
 def _champion(champion: Any) -> Iterator[Finding]:
-    # Names of models keep their case, so the sentence stays as it is.
-    if isinstance(champion, Mapping) and champion.get("reason"):
-        yield Finding("Champion", str(champion["reason"]).removesuffix(".") + ".")
+    # Names of models keep their case, so the sentences stay as they are.
+    if isinstance(champion, Mapping):
+        for text in champion.get("sentences") or [champion.get("reason")]:
+            if text:
+                yield Finding("Champion", str(text).removesuffix(".") + ".")
 
 
 def _expression(concordance: Any, fdr: float) -> Iterator[Finding]:

@@ -122,6 +122,10 @@ def write_methods(
             ("Imputation", methods.describe_imputation(study)),
             ("Prediction", methods.describe_prediction(study, keys, graph)),
             ("Comparison", methods.describe_comparison(study, keys, graph)),
+            ("Search", methods.describe_search(study, keys, graph)),
+            ("Predictive checks", methods.describe_predictive_checks(study, keys, graph)),
+            ("Cross-validation", methods.describe_cross_validation(study, keys, graph)),
+            ("Stability", methods.describe_stability(study, keys, graph)),
             ("Software", methods.describe_software()),
         ]
     )

@@ -137,7 +137,7 @@ def tiles(keys: Keys, graph: StudyGraph, preparation: Mapping[str, Any], materia
     return [tile for tile in found if tile.value]
 
 
-_BASELINES = {"pca": "PCA", "harmony": "Harmony"}
+_BASELINES = {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}
 
 
 def _number(value: Any) -> str:

@@ -39,6 +39,8 @@ _WORDS = {
 } | {"kmeans": "k-means", "leiden": "Leiden"}
 _HEADINGS = {
     "n_latent": "Latent dimensions",
+    "n_layers": "Layers",
+    "n_hidden": "Hidden units",
     "n_parameters": "Parameters",
     "n_cells": "Cells",
     "n_genes": "Genes",
@@ -55,7 +57,11 @@ _HEADINGS = {
     "n_bayesian": "Called by Bayesian test",
     "n_wilcoxon": "Called by Wilcoxon",
     "n_pseudobulk": "Called by pseudobulk",
+    "trial_of": "Trial of",
+    "pareto": "Pareto front",
+    "behind_best": "Behind the best",
 }
+_LOW, _HIGH = "_low", "_high"
 _P_VALUE = re.compile(r"(^|_)p(_|$)|p_?val|p_?adj|q_?val")
 _SMALLEST = 1e-300
 _NESTED = ": "
@@ -136,11 +142,13 @@ def cell(value: Any, name: object = "") -> Cell:
     if isinstance(value, bool | np.bool_):
         return Cell("yes" if value else "no", str(int(value)), numeric=False)
     if isinstance(value, int | float | np.integer | np.floating):
-        return Cell(number(float(value), name), "" if math.isnan(value) else repr(float(value)), numeric=True)
+        return Cell(number(float(value), name), _sorted_by(float(value)), numeric=True)
     if value is None or value is pd.NA or value is pd.NaT:
         return Cell(ABSENT, "", numeric=False)
     if isinstance(value, list | tuple):
-        text = ", ".join(cell(part, name).text for part in value) or ABSENT
+        parts = [cell(part, name).text for part in value]
+        sentences = bool(parts) and all(part.endswith(".") for part in parts)
+        text = (" " if sentences else ", ").join(parts) or ABSENT
         return Cell(text, text, numeric=False)
     if isinstance(value, Mapping):
         text = ", ".join(f"{key}: {cell(part, key).text}" for key, part in value.items()) or ABSENT
@@ -148,8 +156,49 @@ def cell(value: Any, name: object = "") -> Cell:
     return Cell(str(value), str(value), numeric=False)
 
 
+def _sorted_by(value: float) -> str:
+    """As JavaScript reads numbers; empty for NaN, which comes last in either order."""
+    if math.isnan(value):
+        return ""
+    return repr(value) if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def interval_cells(values: pd.DataFrame, name: object = "") -> list[Cell]:
+    """``0.71 (0.68–0.74)``, sorted by the value, with one or two digits that the intervals leave uncertain.
+
+    Parameters
+    ----------
+    values
+        Value, lower and upper end, one row a cell; without an interval the value stands alone.
+    name
+        Of the value.
+    """
+    rows = values.astype(float).to_numpy()
+    halves = (rows[:, 2] - rows[:, 1]) / 2
+    halves = halves[np.isfinite(halves) & (halves > 0)]
+    if not halves.size:
+        return [cell(value, name) for value in rows[:, 0]]
+    digits = min(max(0, -math.floor(round(math.log10(np.median(halves) / 3), 9))), 6)
+    return [_interval_cell(*map(float, row), digits=digits) for row in rows]
+
+
+def _interval_cell(value: float, low: float, high: float, *, digits: int) -> Cell:
+    if not math.isfinite(value):
+        return cell(value)
+    text, *ends = (f"{part:,.{digits}f}".replace("-", MINUS) for part in (value, low, high))
+    if math.isfinite(low) and math.isfinite(high):
+        text += f" ({(' to ' if low < 0 else '\N{EN DASH}').join(ends)})"
+    return Cell(text, _sorted_by(value), numeric=True)
+
+
+def with_bounds(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """Chosen columns that the table holds, each followed by the ends of its interval."""
+    wanted = (name for column in columns for name in (column, column + _LOW, column + _HIGH))
+    return [name for name in dict.fromkeys(wanted) if name in table]
+
+
 def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[str] = ()) -> TableView:
-    """The first ``rows`` of a table, or of each of its ``groups``.
+    """The first ``rows`` of a table, or of each of its ``groups``; an interval shares the cell of its value.
 
     Parameters
     ----------
@@ -159,6 +208,10 @@ def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[st
         Rows a group; ``None``: all.
     groups
         Columns to cut by; those that the table does not hold are ignored.
+
+    Notes
+    -----
+    The numbers ``x``, ``x_low`` and ``x_high`` become one column.
     """
     shown = table.reset_index() if table.index.name is not None else table
     total, n_groups = len(shown), 1
@@ -169,19 +222,39 @@ def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[st
             n_groups, shown = grouped.ngroups, grouped.head(rows)
         else:
             shown = shown.head(rows)
-    columns = [str(name) for name in shown.columns]
-    cells = tuple(
-        tuple(cell(value, name) for value, name in zip(row, columns, strict=True))
-        for row in shown.itertuples(index=False, name=None)
-    )
-    numeric = [
-        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
-        for dtype in shown.dtypes
-    ]
+    shown = shown.rename(columns=str)
+    intervals = _intervals(shown)
+    ends = {end for pair in intervals.values() for end in pair}
+    names = [name for name in shown.columns if name not in ends]
+    columns = [_cells(shown, name, intervals.get(name)) for name in names]
     headings = tuple(
-        Column(heading(name), name, is_numeric) for name, is_numeric in zip(columns, numeric, strict=True)
+        Column(heading(name), name, _is_numeric(shown[name], cells))
+        for name, cells in zip(names, columns, strict=True)
     )
-    return TableView(headings, cells, total, n_groups)
+    return TableView(headings, tuple(zip(*columns, strict=True)), total, n_groups)
+
+
+def _intervals(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """By value: the columns of its lower and upper end."""
+    found = {name: (f"{name}{_LOW}", f"{name}{_HIGH}") for name in table.columns}
+    return {
+        name: ends
+        for name, ends in found.items()
+        if all(end in table and pd.api.types.is_numeric_dtype(table[end]) for end in (name, *ends))
+    }
+
+
+def _cells(table: pd.DataFrame, name: str, ends: tuple[str, str] | None) -> list[Cell]:
+    if ends is None:
+        return [cell(value, name) for value in table[name]]
+    return interval_cells(table[[name, *ends]], name)
+
+
+def _is_numeric(values: pd.Series, cells: Sequence[Cell]) -> bool:
+    """Whether to sort by number: also where numbers stand among missing values of another type."""
+    if not cells:
+        return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return any(each.numeric for each in cells) and all(each.numeric or not each.sort for each in cells)
 
 
 def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

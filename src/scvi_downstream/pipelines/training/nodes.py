@@ -10,6 +10,7 @@ from scvi_downstream.models import SavedModel, parse_spec
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.fitting import fit, reproducible
 from scvi_downstream.models.quiet import quiet
+from scvi_downstream.models.split import split_cells
 from scvi_downstream.parameters import Keys
 from scvi_downstream.plots.training import draw_training_curves
 
@@ -39,7 +40,7 @@ def train_model(
     keys
         obs columns of the study.
     seed
-        The study's seed.
+        The study's seed: of the split, and of all else unless the model has a seed of its own.
     accelerator
         ``auto``, ``cpu``, ``gpu`` or ``mps``.
     checkpoint
@@ -53,7 +54,9 @@ def train_model(
     """
     options = parse_spec(spec)
     genes = counts[:, counts.var["highly_variable"]].copy()
-    with reproducible(seed), quiet():
+    own_seed = seed if options.seed is None else options.seed
+    split = split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed)
+    with reproducible(own_seed), quiet():
         if initial is None:
             model = options.build(genes, options.keys_seen(keys))
         else:
@@ -61,9 +64,10 @@ def train_model(
     result = fit(
         model,
         options,
-        seed=seed,
+        seed=own_seed,
         accelerator=accelerator,
         checkpoints=checkpoint,
+        split=split,
         label_key=keys.label_key if "labels" in options.needs else None,
     )
     return result.model, result.history, result.summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scvi_downstream.graph import StudyGraph
-from scvi_downstream.parameters import Keys, StudyParameters
+from scvi_downstream.parameters import ChampionRule, Keys, StudyParameters
 from scvi_downstream.pipelines.reporting.methods.text import count, listed
 from scvi_downstream.pipelines.reporting.versions import named
 
@@ -114,13 +114,47 @@ def describe_comparison(study: StudyParameters, keys: Keys, graph: StudyGraph) -
             f"Metrics of {listed(measured)} [@luecken2022]{special} were computed as in "
             f"{named('scib-metrics')} for every model and, to compare with, for {listed(baselines)}."
         )
-    criterion = next((name for name in study.comparison.champion.criteria if _measurable(name, keys)), None)
+    rule = study.comparison.champion
+    criterion = next((name for name in rule.criteria if _measurable(name, keys)), None)
+    drawn = bool(measured) and study.comparison.n_bootstrap > 0
+    text.append(_describe_intervals(study.comparison.n_bootstrap if drawn else 0))
     if criterion and len(graph.models) > 1:
-        text.append(f"The champion is the model with the best `{criterion}`.")
+        text.append(_describe_rule(rule, criterion, drawn=drawn))
     return " ".join(text)
 
 
-_BASELINES = {"pca": "PCA", "harmony": "Harmony [@korsunsky2019]"}
+def _describe_intervals(n_bootstrap: int) -> str:
+    of_cells = "intervals of means over cells are t intervals"
+    if not n_bootstrap:
+        return f"The 95 % {of_cells}."
+    return (
+        f"The 95 % intervals of integration metrics are percentiles of {n_bootstrap:,} bootstrap samples [@efron1979] "
+        f"of the cells, the same for all embeddings, which stay as they are; {of_cells}."
+    )
+
+
+def _describe_rule(rule: ChampionRule, criterion: str, *, drawn: bool) -> str:
+    has_noise = drawn or not criterion.startswith("scib_")
+    if rule.noise == "none" or not has_noise or not rule.tie_breakers:
+        return f"The champion is the model with the best `{criterion}`."
+    margin = {
+        "one_standard_error": "is at most one standard error [@breiman1984]",
+        "interval": "has a 95 % interval that holds zero",
+    }[rule.noise]
+    economy = ", then ".join(_ECONOMY.get(name, f"lowest `{name}`") for name in rule.tie_breakers)
+    paired = "bootstrap samples" if criterion.startswith("scib_") else "cells"
+    return (
+        f"The champion is the most economical ({economy}) of the models whose difference to the best `{criterion}`, in "
+        f"pairs of the same {paired}, {margin}."
+    )
+
+
+_ECONOMY = {
+    "n_latent": "fewest latent dimensions",
+    "n_parameters": "fewest parameters",
+    "seconds": "least training time",
+}
+_BASELINES = {"pca": "PCA", "harmony": "Harmony [@korsunsky2019]", "scanorama": "Scanorama [@hie2019]"}
 
 
 def _measurable(criterion: str, keys: Keys) -> bool:

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from scvi_downstream.pipelines.reporting.sections.annotation import ANNOTATION, REFERENCE_MAPPING
 from scvi_downstream.pipelines.reporting.sections.batch_effects import BATCH_EFFECTS
 from scvi_downstream.pipelines.reporting.sections.cells import CLUSTERS, EXPRESSION, IMPUTATION
+from scvi_downstream.pipelines.reporting.sections.cross_validation import CROSS_VALIDATION
 from scvi_downstream.pipelines.reporting.sections.factors import FACTORS
 from scvi_downstream.pipelines.reporting.sections.items import MODEL, PRIMARY, Entry, Item, Section
 from scvi_downstream.pipelines.reporting.sections.metadata import METADATA
 from scvi_downstream.pipelines.reporting.sections.models import COMPARISON, LATENT, QUALITY, TRAINING
 from scvi_downstream.pipelines.reporting.sections.prediction import PREDICTION
+from scvi_downstream.pipelines.reporting.sections.predictive_checks import PREDICTIVE_CHECKS
 from scvi_downstream.pipelines.reporting.sections.proteins import PROTEINS
 from scvi_downstream.pipelines.reporting.sections.samples import SAMPLES
+from scvi_downstream.pipelines.reporting.sections.search import SEARCH
+from scvi_downstream.pipelines.reporting.sections.stability import STABILITY
 from scvi_downstream.pipelines.reporting.sections.trajectory import TRAJECTORY
 
 __all__ = ["SECTIONS", "Entry", "Item", "Section", "expand", "report_contents"]
@@ -35,6 +39,10 @@ SECTIONS = (
     IMPUTATION,
     PREDICTION,
     COMPARISON,
+    SEARCH,
+    PREDICTIVE_CHECKS,
+    CROSS_VALIDATION,
+    STABILITY,
 )
 
 

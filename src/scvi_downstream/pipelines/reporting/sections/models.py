@@ -1,5 +1,7 @@
 """Counts, models and their latent spaces in the report."""
 
+from scvi_downstream.models.families import FAMILIES
+from scvi_downstream.parameters import TrainingOptions
 from scvi_downstream.pipelines.reporting.sections.items import OUTPUT, Item, Section, names
 
 QUALITY = Section(
@@ -50,12 +52,48 @@ LATENT = Section(
         Item(dataset="harmony.embedding_figure", caption="UMAP of Harmony on PCA.", folded=True),
     ),
 )
+_OPTIONS = tuple(
+    dict.fromkeys(
+        option
+        for family in FAMILIES.values()
+        for option in family.model_fields
+        if option not in ("name", "family", "init_from", "trial_of", "training")
+    )
+)
+_OF_TRAINING = tuple(f"training.{option}" for option in TrainingOptions.model_fields)
 COMPARISON = Section(
     "Comparison",
-    "All models and baselines on one board, by the same metrics on the same cells.",
+    "All models and baselines on one board, by the same metrics on the same cells. In brackets stand 95 % intervals: "
+    "how far a score would move with other cells of the same kind, not with another training.",
     (
         Item(dataset="leaderboard_figure", caption="Scores of all models and baselines."),
-        Item(dataset="leaderboard", caption="Leaderboard.", file="leaderboard.csv"),
+        Item(
+            dataset="pareto_figure",
+            caption="What each model is worth against what it costs: nothing beats those on the front in both.",
+        ),
+        Item(
+            dataset="leaderboard",
+            caption="Leaderboard. Behind the best: the difference in the criterion that chose the champion, on the "
+            "same cells. Mean rank: of bio conservation, batch correction and likelihood.",
+            file="leaderboard.csv",
+            columns=(
+                *names("model family kind trial_of"),
+                *_OPTIONS,
+                *_OF_TRAINING,
+                *names("scib_total scib_bio_conservation scib_batch_correction elbo_test marginal_ll_test"),
+                *names("behind_best mean_rank pareto seconds peak_memory_mb epochs n_parameters"),
+                *names(
+                    "scib_isolated_labels scib_leiden_nmi scib_leiden_ari scib_kmeans_nmi scib_kmeans_ari"
+                ),
+                *names("scib_silhouette_label scib_clisi scib_bras scib_ilisi scib_kbet"),
+                *names("scib_graph_connectivity scib_pcr_comparison elbo_validation left_out failed"),
+            ),
+        ),
+        Item(dataset="dimensions_figure", caption="How many latent dimensions the held-out cells call for."),
+        Item(
+            dataset="correction_figure",
+            caption="Whether batches call for correction, and what correcting did.",
+        ),
         Item(dataset="champion", caption="The champion, and why.", file="champion.json", folded=True),
         Item(
             dataset="{primary}.integration",

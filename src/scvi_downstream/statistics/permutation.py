@@ -1,4 +1,4 @@
-"""Batches permuted among cells of the same biology: the null that every classifier is held against."""
+"""Batches permuted among cells of the same biology: the null that batch structure is held against."""
 
 from __future__ import annotations
 

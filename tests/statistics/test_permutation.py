@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.batch_effects.permutation import (
+from scvi_downstream.statistics.permutation import (
     compare_with_null,
     exchangeable_share,
     permute_within,

@@ -1,0 +1,194 @@
+"""Tells the tracker what was run and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.hooks import hook_impl
+
+from scvi_downstream import events
+from scvi_downstream.summary import stored_at
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Node, Pipeline
+
+    from scvi_downstream.tracking import StudyTracker
+
+# Dataset of numbers → prefix of its metrics.
+_SUMMARIES = {
+    "imputation_scores": "imputation",
+    "annotation_scores": "annotation",
+    "naming_summary": "marker_naming",
+    "mapping_summary": "mapping",
+    "factor_summary": "factors",
+    "batch_summary": "batch",
+    "metadata_summary": "metadata",
+    "trajectory_summary": "trajectory",
+    "sample_summary": "samples",
+    "prediction_summary": "prediction",
+    "protein_summary": "proteins",
+    "predictive_summary": "predictive_checks",
+    "cv_summary": "cross_validation",
+    "stability_summary": "stability",
+    "seed_summary": "stability",
+    "search_summary": "search",
+}
+
+
+class TrackingHooks:
+    """Opens the runs of a `kedro run`, logs to them as results are made, and closes them."""
+
+    def __init__(self) -> None:
+        self._tracker: StudyTracker | None = None
+        self._catalog: DataCatalog | None = None
+        self._champion: dict[str, Any] | None = None
+        self._listening = ExitStack()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read where to track to."""
+        self._options = context.config_loader["mlflow"]
+        self._parameters = context.config_loader["parameters"]
+        self._project = Path(context.project_path)
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Keep the catalogue: figures are logged from where they were saved."""
+        self._catalog = catalog
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Open the parent run, and a child for every model that this run touches."""
+        from scvi_downstream.tracking import StudyTracker, tracking_uri
+
+        study = self._parameters["study"]
+        self._champion = None
+        self._tracker = StudyTracker(
+            tracking_uri(self._options.get("tracking_uri"), self._project),
+            self._options.get("experiment") or study,
+            self._project / "mlartifacts",
+        )
+        models = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
+        self._tracker.start(f"{study} {run_params['run_id']}", models, _tags(run_params))
+        self._tracker.log_parameters(None, self._parameters)
+        for model in models:
+            spec = self._parameters["models"].get(model, {"family": model.upper()})
+            of_study = {"seed": self._parameters["seed"], "study": study}
+            given = {name: value for name, value in spec.items() if value is not None}
+            self._tracker.log_parameters(model, of_study | given)
+        self._listening.enter_context(events.listening(self._hear))
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Log curves, scores, figures and the report as they are made."""
+        self._log(dataset_name, lambda: data)
+
+    @hook_impl
+    def on_node_error(self, error: Exception, node: Node) -> None:
+        """Name the node in its model's run."""
+        if self._tracker is not None and node.namespace:
+            self._tracker.finish_failed_model(node.namespace.split(".")[0], f"{node.name}: {error}")
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Register the champion and close the runs."""
+        if self._tracker is None:
+            return
+        if self._champion and self._options.get("register_champion") and self._champion.get("model"):
+            self._register(str(self._champion["model"]), str(self._champion.get("reason", "")))
+        self._close("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the runs as failed, with the reason."""
+        self._close("FAILED", str(error))
+
+    def _register(self, model: str, reason: str) -> None:
+        if self._tracker is None:
+            return
+        board = self._load("leaderboard")
+        scores = board.set_index("model") if "model" in board else board
+        self._tracker.register_champion(
+            self._parameters["study"],
+            self._path(f"{model}.fitted"),
+            reason,
+            scores.loc[model].dropna().to_dict(),
+            self._load("counts") if self._options.get("champion_example") else None,
+        )
+
+    def _close(self, status: str, reason: str | None = None) -> None:
+        self._listening.close()
+        if self._tracker is not None:
+            self._tracker.finish(status, reason)
+
+    def _hear(self, event: events.Event) -> None:
+        tracker = self._tracker
+        if tracker is None:
+            return
+        if isinstance(event, events.EpochEnded):
+            tracker.log_epoch(event.model, event.epoch, event.values)
+        elif isinstance(event, events.DatasetsReady):
+            for name in event.names:
+                self._log(name, lambda name=name: self._load(name))
+        elif isinstance(event, events.TrialStarted):
+            tracker.start_child(event.name)
+            tracker.log_parameters(event.name, event.parameters)
+        else:
+            tracker.log_metrics(event.name, event.scores)
+            tracker.finish_child(event.name, event.status, event.reason)
+
+    def _log(self, dataset_name: str, data: Callable[[], Any]) -> None:
+        if self._tracker is None:
+            return
+        model, _, kind = dataset_name.rpartition(".")
+        owner = model or None
+        if kind == "history":
+            self._tracker.log_curves(model, data())
+        elif kind in {"scores", "training_summary"}:
+            self._tracker.log_metrics(owner, data())
+        elif kind in _SUMMARIES:
+            self._tracker.log_metrics(owner, {_SUMMARIES[kind]: _numbers_and_words(data())})
+        elif kind == "champion":
+            self._champion = data()
+            self._tracker.log_metrics(owner, {"champion": _numbers_and_words(self._champion)})
+            self._tracker.describe(f"Champion: {self._champion['reason']}")
+        elif kind == "preparation_summary":
+            self._tracker.log_data(self._parameters["study"], str(self._parameters["input"]), data())
+        elif kind.endswith("_figure"):
+            self._tracker.log_file(owner, self._path(dataset_name), "figures")
+        elif kind in {"leaderboard", "report", "methods", "references"}:
+            self._tracker.log_file(owner, self._path(dataset_name), "reports")
+
+    def _load(self, dataset_name: str) -> Any:
+        if self._catalog is None:
+            raise RuntimeError("the catalogue is made before anything runs")
+        return self._catalog.load(dataset_name)
+
+    def _path(self, dataset_name: str) -> Path:
+        if self._catalog is None:
+            raise RuntimeError("the catalogue is made before anything is saved")
+        return stored_at(self._catalog, dataset_name)
+
+
+def _numbers_and_words(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in summary.items() if not isinstance(value, list)}
+
+
+def _tags(run_params: dict[str, Any]) -> dict[str, str]:
+    from importlib.metadata import version
+
+    versions = {
+        f"version.{name}": version(name)
+        for name in ("scvi-downstream", "scvi-tools", "torch", "scanpy", "anndata")
+    }
+    selection = {
+        f"kedro.{name}": str(run_params[name])
+        for name in ("pipeline_names", "namespaces", "tags", "env", "run_id")
+        if run_params.get(name)
+    }
+    return versions | selection

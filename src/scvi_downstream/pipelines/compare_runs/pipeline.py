@@ -1,0 +1,17 @@
+"""Runs of a study, or of several, on one board."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import compare_runs, plot_runs, summarize_runs
+
+
+def create_pipeline() -> Pipeline:
+    """tracked_runs ─► run_comparison, run_comparison_summary, run_comparison_figure."""
+    return Pipeline(
+        [
+            Node(compare_runs, "tracked_runs", "run_comparison", name="compare_runs"),
+            Node(summarize_runs, "tracked_runs", "run_comparison_summary", name="summarize_runs"),
+            Node(plot_runs, "tracked_runs", "run_comparison_figure", name="plot_runs"),
+        ],
+        tags="compare_runs",
+    )

@@ -1,0 +1,190 @@
+"""What a fitted model gives cells that it has not seen, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.quiet import quiet
+from scvi_downstream.scoring.likelihood import cell_elbo, cell_reconstruction_error
+from scvi_downstream.scoring.marginal_likelihood import log_weights
+
+from .mixture import batch_weights, log_mean, mixture_bound
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+_CELLS_AT_ONCE = 64
+_DRAWS_FOR_WEIGHTS = 4
+_FEWEST_SAMPLES = 20
+_INDICES = "_indices"  # MrVI's set-up numbers cells, but only those that it is fitted on
+SCORES = ("elbo", "marginal_ll", "reconstruction_error", "effective_samples")
+
+
+@contextmanager
+def shown(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
+    """Let a model's own functions speak of other cells than those that it was fitted on.
+
+    Parameters
+    ----------
+    model
+        Fitted model.
+    cells
+        With the columns of its own cells and no category that it does not know.
+    """
+    before = model.adata
+    if _INDICES in before.obs:
+        cells.obs[_INDICES] = np.arange(cells.n_obs)
+    with quiet():
+        model.adata = cells
+    shown_id = model.adata_manager.adata_uuid
+    try:
+        yield
+    finally:
+        with quiet():
+            model.adata = before
+        # scvi-tools would keep the cells as long as the model; its own deregister_manager knows only set-up ones
+        model._per_instance_manager_store[model.id].pop(shown_id, None)
+
+
+def score_cells(
+    model: BaseModelClass, cells: AnnData, with_marginal: np.ndarray, n_samples: int, seed: int
+) -> pd.DataFrame:
+    """Likelihoods of cells whose batches the model knows.
+
+    Parameters
+    ----------
+    model
+        Fitted model.
+    cells
+        `n_cells` that it has not seen.
+    with_marginal
+        ``(n_cells,)`` whether the marginal likelihood is estimated, too.
+    n_samples
+        Of the estimate.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    One row a cell: ``elbo``, ``marginal_ll`` (NaN where not estimated; a lower bound that rises with ``n_samples``),
+    ``reconstruction_error`` in nats, and ``effective_samples`` of the estimate.
+    """
+    everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
+    with shown(model, cells):
+        elbo = cell_elbo(model, everyone, seed)
+        error = cell_reconstruction_error(model, everyone, seed)
+        weights = _importance_weights(model, chosen, n_samples, seed)
+    return _table(cells, elbo, error, chosen, log_mean(weights), _effective(weights))
+
+
+def score_cells_of_unknown_batch(
+    model: BaseModelClass,
+    cells: AnnData,
+    batch_key: str | None,
+    known: Sequence[str],
+    with_marginal: np.ndarray,
+    n_samples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Likelihoods of cells whose batch the model is not told, or has not seen.
+
+    A model that corrects for the batch has no p(x) without one. The cell may be of any of the batches that the model
+    knows, all equally likely: ``log p(x) = log 1/B Σ_b p(x | b)``. The ELBO bounds that by weights of the batches from
+    draws of their own (:func:`.mixture.mixture_bound`), the marginal likelihood estimates every term by importance
+    sampling. The reconstruction error is the mean over batches by the same weights.
+
+    A mixture averages over batches, which can describe a cell better than its own batch does where batches hardly
+    differ. What an unseen batch costs is therefore the difference between two mixtures, of a model that has seen the
+    batch and of one that has not.
+
+    Parameters
+    ----------
+    model
+        Fitted model.
+    cells
+        `n_cells` that it has not seen.
+    batch_key
+        obs column of the batch; ``None``: the model does not see batches, and there is nothing to average.
+    known
+        Batches that the model has seen.
+    with_marginal, n_samples, seed
+        As in :func:`score_cells`; samples are shared out over batches, with at least 20 for each.
+
+    Returns
+    -------
+    The table of :func:`score_cells`, and the mean weight of each known batch: which of them the cells are most like.
+    """
+    if batch_key is None:
+        return score_cells(model, cells, with_marginal, n_samples, seed), pd.Series(dtype=np.float64)
+    everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
+    n_samples = max(min(n_samples, _FEWEST_SAMPLES), round(n_samples / len(known)))
+    first, elbo, error, weights = [], [], [], []
+    for batch in known:
+        with shown(model, _as_batch(cells, batch_key, batch, known)):
+            draws = [cell_elbo(model, everyone, seed + 1 + draw) for draw in range(_DRAWS_FOR_WEIGHTS)]
+            first.append(np.mean(draws, axis=0))
+            elbo.append(cell_elbo(model, everyone, seed))
+            error.append(cell_reconstruction_error(model, everyone, seed))
+            weights.append(_importance_weights(model, chosen, n_samples, seed))
+    shares = batch_weights(np.array(first))
+    stacked = np.concatenate(weights)
+    table = _table(
+        cells,
+        mixture_bound(np.array(elbo), shares),
+        (shares * np.array(error)).sum(axis=0),
+        chosen,
+        log_mean(stacked),
+        _effective(stacked),
+    )
+    return table, pd.Series(shares.mean(axis=1), index=list(known))
+
+
+def _as_batch(cells: AnnData, batch_key: str, batch: str, known: Sequence[str]) -> AnnData:
+    """The same cells, said to be of another batch; counts are shared, not copied."""
+    from anndata import AnnData
+
+    said = pd.Categorical([batch] * cells.n_obs, categories=sorted(known))
+    return AnnData(X=cells.X, obs=cells.obs.assign(**{batch_key: said}), var=cells.var, obsm=dict(cells.obsm))
+
+
+def _importance_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+    """``(n_samples, n_cells)``; NaN for a model that has no marginal likelihood."""
+    if getattr(model.module, "latent_distribution", "normal") != "normal" or len(cells) == 0:
+        return np.full((n_samples, len(cells)), np.nan)
+    with reproducible(seed):
+        parts = [
+            log_weights(model, cells[start : start + _CELLS_AT_ONCE], n_samples)
+            for start in range(0, len(cells), _CELLS_AT_ONCE)
+        ]
+    return np.concatenate(parts, axis=1)
+
+
+def _effective(weights: np.ndarray) -> np.ndarray:
+    """Kish's effective number of samples of each cell."""
+    from scipy.special import logsumexp
+
+    return np.exp(2 * logsumexp(weights, axis=0) - logsumexp(2 * weights, axis=0))
+
+
+def _table(
+    cells: AnnData,
+    elbo: np.ndarray,
+    error: np.ndarray,
+    chosen: np.ndarray,
+    marginal: np.ndarray,
+    effective: np.ndarray,
+) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {"elbo": elbo, "marginal_ll": np.nan, "reconstruction_error": error, "effective_samples": np.nan},
+        index=pd.Index(cells.obs_names, name="cell"),
+    )
+    table.iloc[chosen, table.columns.get_loc("marginal_ll")] = marginal
+    table.iloc[chosen, table.columns.get_loc("effective_samples")] = effective
+    return table

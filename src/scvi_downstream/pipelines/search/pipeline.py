@@ -1,0 +1,51 @@
+"""Trials of one model with other options, and which of them to take."""
+
+from kedro.pipeline import Node, Pipeline
+
+from .nodes import choose_trial, plot_search, plot_search_options, run_search
+
+
+def create_pipeline() -> Pipeline:
+    """Counts, models ─► search_records ─► search_trials, search_summary, search_best ─► figures."""
+    return Pipeline(
+        [
+            Node(
+                run_search,
+                {
+                    "counts": "counts",
+                    "pca_latent": "pca.latent",
+                    "models": "params:models",
+                    "primary": "params:primary",
+                    "keys": "params:keys",
+                    "search": "params:search",
+                    "embedding": "params:embedding",
+                    "comparison": "params:comparison",
+                    "evaluation": "params:evaluation",
+                    "seed": "params:seed",
+                    "accelerator": "params:accelerator",
+                    "store": "search_store",
+                },
+                "search_records",
+                name="run_search",
+            ),
+            Node(
+                choose_trial,
+                ["search_records", "params:models", "params:search"],
+                ["search_trials", "search_summary", "search_best"],
+                name="choose_trial",
+            ),
+            Node(
+                plot_search,
+                ["search_records", "search_trials", "search_summary"],
+                "search_figure",
+                name="plot_search",
+            ),
+            Node(
+                plot_search_options,
+                ["search_trials", "search_summary"],
+                "search_options_figure",
+                name="plot_search_options",
+            ),
+        ],
+        tags="search",
+    )

@@ -1,0 +1,102 @@
+"""How much scores vary over seeds, beside how much they vary over cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .fits import SeedFit
+
+COLUMNS = (
+    "metric", "n", "mean", "sd", "sd_low", "sd_high", "low", "high", "min", "max", "cv",
+    "cell_sd", "seed_noise", "least_difference",
+)  # fmt: skip
+# Sizes and settings are the same for all seeds, or say nothing of the model.
+_NOT_SCORES = (
+    "seed", "batch_size", "n_latent", "n_layers", "n_hidden", "n_genes", "n_cells", "n_parameters", "n_train",
+    "n_validation", "n_test", "marginal_ll_samples", "marginal_ll_cells", "peak_memory_mb", "max_epochs", "lr",
+)  # fmt: skip
+
+
+def spread_of_scores(fits: list[SeedFit]) -> pd.DataFrame:
+    """Mean and spread of every score over seeds.
+
+    Parameters
+    ----------
+    fits
+        At least two.
+
+    Returns
+    -------
+    One row a metric that all fits have. ``sd`` is the standard deviation over ``n`` seeds, ``sd_low`` and
+    ``sd_high`` its 95 % interval (a normal distribution over seeds taken); ``low`` and ``high`` the 95 % interval of
+    the mean; ``cv`` the coefficient of variation. ``cell_sd`` is the standard error over cells of one fit's score
+    (bootstrap, or of the mean over test cells; NaN where not known), and ``seed_noise`` says whether the seed moves
+    the score ``less`` or ``more`` than the choice of cells (``sd_high`` below or ``sd_low`` above ``cell_sd``) or
+    ``alike``. Two models fitted once each must differ by ``least_difference`` before the seeds alone are an unlikely
+    reason (95 %): t × √2 × ``sd``, the reproducibility limit of ISO 5725.
+    """
+    shared = [
+        name
+        for name, value in fits[0].scores.items()
+        if _is_score(name, value) and all(_is_score(name, fit.scores.get(name)) for fit in fits)
+    ]
+    rows = [
+        _row(name, np.array([float(fit.scores[name]) for fit in fits]), _cell_sd(name, fits))
+        for name in shared
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _is_score(name: str, value: object) -> bool:
+    return (
+        name not in _NOT_SCORES
+        and not name.endswith("_se")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and bool(np.isfinite(value))
+    )
+
+
+def _row(name: str, values: np.ndarray, cell_sd: float) -> dict[str, object]:
+    from scipy import stats
+
+    n, mean, sd = len(values), float(values.mean()), float(values.std(ddof=1))
+    t = stats.t.ppf(0.975, n - 1)
+    sd_low, sd_high = sd * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    reach = t * sd / np.sqrt(n)
+    return {
+        "metric": name,
+        "n": n,
+        "mean": mean,
+        "sd": sd,
+        "sd_low": sd_low,
+        "sd_high": sd_high,
+        "low": mean - reach,
+        "high": mean + reach,
+        "min": values.min(),
+        "max": values.max(),
+        "cv": sd / abs(mean) if mean else float("nan"),
+        "cell_sd": cell_sd,
+        "seed_noise": _verdict(sd_low, sd_high, cell_sd),
+        "least_difference": t * np.sqrt(2) * sd,
+    }
+
+
+def _verdict(sd_low: float, sd_high: float, cell_sd: float) -> str:
+    if not np.isfinite(cell_sd):
+        return ""
+    if sd_high < cell_sd:
+        return "less"
+    return "more" if sd_low > cell_sd else "alike"
+
+
+def _cell_sd(name: str, fits: list[SeedFit]) -> float:
+    """Mean over fits of the score's standard error over cells."""
+    known = [
+        fit.score_draws[name].std(ddof=1)
+        for fit in fits
+        if name in fit.score_draws and len(fit.score_draws) > 1
+    ]
+    known = known or [fit.scores[f"{name}_se"] for fit in fits if fit.scores.get(f"{name}_se") is not None]
+    return float(np.mean(known)) if known else float("nan")

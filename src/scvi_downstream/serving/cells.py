@@ -1,0 +1,196 @@
+"""New cells, as AnnData or as a table, in the form that a fitted model was set up with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.categories import text_of
+from scvi_downstream.errors import InputError, closest
+from scvi_downstream.serving.counts import refuse_other_than_counts
+from scvi_downstream.serving.requirements import ModelInput
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+_SHOWN = 5
+PROTEIN_PREFIX = "protein:"
+
+
+def cells_of_model(cells: AnnData | pd.DataFrame, needs: ModelInput, max_missing_genes: float) -> AnnData:
+    """Counts of the model's genes in its order, and the obs columns that it was set up with.
+
+    Parameters
+    ----------
+    cells
+        Raw counts: AnnData, or a table of cells × genes which holds obs columns and proteins
+        (``protein:<name>``) as further columns. Genes in any order; those that the model does not know are left
+        aside.
+    needs
+        Of :func:`~scvi_downstream.serving.describe_input`.
+    max_missing_genes
+        Largest share of the model's genes that may be missing; they count as zero.
+
+    Returns
+    -------
+    ``n_cells × n_genes``, CSR float32 in ``X``; cells are numbered, as their names may repeat.
+
+    Raises
+    ------
+    InputError
+        There are no cells, too many genes are missing, a value is no count, or what the encoder reads of obs or of
+        proteins is missing or unknown to it.
+    """
+    from anndata import AnnData
+
+    if not len(cells):
+        raise InputError("there is no cell to embed; give at least one row")
+    table = isinstance(cells, pd.DataFrame)
+    obs = cells if table else cells.obs
+    names = pd.Index(cells.columns if table else cells.var_names).astype(str)
+    positions = _positions(names, needs.genes, max_missing_genes)
+    matrix = _of_table(cells, positions) if table else _of_matrix(_counts(cells, needs.layer), positions)
+    refuse_other_than_counts(matrix, obs.index, needs.genes)
+    _warn_of_empty(matrix, obs.index)
+    rows = pd.RangeIndex(len(obs)).astype(str)
+    adapted = AnnData(
+        matrix,
+        obs=pd.DataFrame(_columns(obs, needs, len(obs)), index=rows),
+        var=pd.DataFrame(index=needs.genes),
+    )
+    if needs.layer:
+        adapted.layers[needs.layer] = adapted.X
+    if needs.protein_key:
+        adapted.obsm[needs.protein_key] = _proteins(cells, needs, rows)
+    return adapted
+
+
+def _positions(names: pd.Index, genes: pd.Index, max_missing: float) -> np.ndarray:
+    """``(n_genes,)`` position of each of the model's genes among the names; -1: missing."""
+    if not names.is_unique:
+        repeated = names[names.duplicated()].intersection(genes)
+        if len(repeated):
+            raise InputError(f"gene '{repeated[0]}' is there more than once; keep one column of each gene")
+        names = names.where(~names.duplicated(), None)
+    positions = names.get_indexer(genes)
+    missing = genes[positions < 0]
+    if not len(missing):
+        return positions
+    share = len(missing) / len(genes)
+    shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
+    told = f"{len(missing):,} of the model's {len(genes):,} genes ({100 * share:.3g} %) are missing: {shown}"
+    if share > max_missing or len(missing) == len(genes):
+        raise InputError(
+            f"{told}; max_missing_genes allows {100 * max_missing:.3g} %: name the genes as the model does, or raise it"
+        )
+    logger.warning("%s; they count as zero, which moves the cells", told)
+    return positions
+
+
+def _counts(cells: AnnData, layer: str | None) -> Any:
+    matrix = cells.layers[layer] if layer and layer in cells.layers else cells.X
+    if matrix is None:
+        raise InputError("the AnnData has no X; put raw counts there")
+    return matrix if sparse.issparse(matrix) or isinstance(matrix, np.ndarray) else matrix[:]
+
+
+def _of_matrix(matrix: Any, positions: np.ndarray) -> sparse.csr_matrix:
+    found = positions >= 0
+    columns = sparse.csc_matrix(matrix)[:, positions[found]]
+    return _spread(columns, found)
+
+
+def _of_table(table: pd.DataFrame, positions: np.ndarray) -> sparse.csr_matrix:
+    found = positions >= 0
+    try:
+        values = table.iloc[:, positions[found]].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the columns of genes must hold numbers ({error})") from None
+    return _spread(sparse.csc_matrix(values), found)
+
+
+def _spread(columns: sparse.csc_matrix, found: np.ndarray) -> sparse.csr_matrix:
+    """Put the columns that were found among columns of zeros."""
+    pointers = np.zeros(len(found) + 1, dtype=columns.indptr.dtype)
+    pointers[1:][found] = np.diff(columns.indptr)
+    shape = (columns.shape[0], len(found))
+    return sparse.csc_matrix((columns.data, columns.indices, np.cumsum(pointers)), shape=shape).tocsr()
+
+
+def _warn_of_empty(matrix: sparse.csr_matrix, cells: pd.Index) -> None:
+    empty = cells[np.asarray(matrix.sum(axis=1)).ravel() == 0]
+    if len(empty):
+        logger.warning(
+            "%d of %d cells have no count in the model's genes, such as '%s'; their embedding says nothing",
+            len(empty),
+            len(cells),
+            empty[0],
+        )
+
+
+def _columns(obs: pd.DataFrame, needs: ModelInput, n_cells: int) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: [value] * n_cells for name, value in needs.filled.items()}
+    columns |= {name: _known(_column(obs, name), known) for name, known in needs.categories.items()}
+    return columns | {name: _number(_column(obs, name)) for name in needs.numbers}
+
+
+def _column(obs: pd.DataFrame, name: str) -> pd.Series:
+    if name not in obs:
+        raise InputError(
+            f"the model's encoder reads the column '{name}', and the cells have none of that name; add it"
+        )
+    return obs[name]
+
+
+def _known(values: pd.Series, known: tuple[Any, ...]) -> list[Any]:
+    """The model's own categories, compared as text."""
+    by_text = {text_of(category): category for category in known}
+    texts = [text_of(value) for value in values.astype(object)]
+    for text in texts:
+        if text not in by_text:
+            raise InputError(
+                f"'{text}' of the column '{values.name}' is none that the model was fitted with{closest(text, by_text)}"
+            )
+    return [by_text[text] for text in texts]
+
+
+def _number(values: pd.Series) -> np.ndarray:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(numbers)
+    if bad.any():
+        raise InputError(
+            f"'{values.iloc[int(np.argmax(bad))]}' of the column '{values.name}' is no number, which the model needs"
+        )
+    return numbers
+
+
+def _proteins(cells: AnnData | pd.DataFrame, needs: ModelInput, rows: pd.Index) -> pd.DataFrame:
+    """Counts of the model's proteins: from obsm, or from the columns ``protein:<name>`` of a table."""
+    if isinstance(cells, pd.DataFrame):
+        measured: Mapping[str, Any] = {
+            str(name).removeprefix(PROTEIN_PREFIX): cells[name]
+            for name in cells
+            if str(name).startswith(PROTEIN_PREFIX)
+        }
+    elif needs.protein_key in cells.obsm and isinstance(cells.obsm[needs.protein_key], pd.DataFrame):
+        measured = {str(name): values for name, values in cells.obsm[needs.protein_key].items()}
+    else:
+        measured = {}
+    missing = [name for name in needs.proteins if name not in measured]
+    if missing:
+        place = f"a column '{PROTEIN_PREFIX}{missing[0]}'" if isinstance(cells, pd.DataFrame) else "a column"
+        where = "" if isinstance(cells, pd.DataFrame) else f" in a table in obsm['{needs.protein_key}']"
+        raise InputError(
+            f"{len(missing)} of the model's {len(needs.proteins)} proteins are missing; add {place} for "
+            f"'{missing[0]}'{where}"
+        )
+    values = np.column_stack([_number(pd.Series(measured[name], name=name)) for name in needs.proteins])
+    names = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
+    refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
+    return pd.DataFrame(values, index=rows, columns=needs.proteins)

@@ -1,0 +1,101 @@
+"""The template: a node a fold, and datasets that the catalogue knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from scvi_downstream.models import parse_spec
+from scvi_downstream.parameters import CrossValidationOptions, EvaluationOptions, Keys
+from scvi_downstream.pipelines.cross_validation import create_model_pipeline
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from kedro.io import DataCatalog
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
+
+
+def test_one_node_a_fold_and_one_for_all_batches() -> None:
+    pipeline = create_model_pipeline(3, batches=True)
+    names = {node.name for node in pipeline.nodes}
+    assert {"fit_fold_1", "fit_fold_2", "fit_fold_3", "fit_without_batches"} <= names
+    assert {"cv_scores", "cv_summary", "cv_figure", "cv_curves_figure"} <= pipeline.all_outputs()
+    without = create_model_pipeline(3, batches=False)
+    assert "fit_without_batches" not in {node.name for node in without.nodes}
+
+
+def test_a_start_is_an_input_only_where_there_is_one() -> None:
+    assert "params:initial_spec" not in create_model_pipeline(2, batches=True).inputs()
+    assert "params:initial_spec" in create_model_pipeline(2, batches=True, initialised=True).inputs()
+
+
+def catalogue(root: str) -> DataCatalog:
+    from kedro.io import DataCatalog
+
+    entries = {}
+    for layer in ("07", "08"):
+        text = (CONF / f"catalog_{layer}_cross_validation.yml").read_text()
+        entries |= yaml.safe_load(text.replace("${param:data_root}", root).replace("${param:study}", "study"))
+    return DataCatalog.from_config(entries)
+
+
+@pytest.mark.slow
+def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
+    small_counts: AnnData, tmp_path: Path
+) -> None:
+    from kedro.io import MemoryDataset
+    from kedro.pipeline import Pipeline
+    from kedro.runner import SequentialRunner
+
+    spec = parse_spec(
+        {"name": "scvi", "family": "SCVI", "n_latent": 3, "n_hidden": 16, "training": {"batch_size": 64}}
+    )
+    given = {
+        "counts": small_counts,
+        "params:spec": spec.model_dump(mode="json"),
+        "params:keys": Keys(batch_key="batch", label_key="cell_type"),
+        "params:cross_validation": CrossValidationOptions(n_folds=2, max_epochs=12),
+        "params:evaluation": EvaluationOptions(marginal_ll_samples=20),
+        "params:seed": 0,
+        "params:accelerator": "cpu",
+    }
+    copied = Pipeline(
+        create_model_pipeline(2, batches=True),
+        namespace="scvi",
+        inputs={"counts"},
+        parameters=set(given) - {"counts"},
+        prefix_datasets_with_namespace=True,
+    )
+    catalog = catalogue(str(tmp_path))
+    for name, value in given.items():
+        catalog[name] = MemoryDataset(value, copy_mode="assign")
+    SequentialRunner().run(copied, catalog)
+    summary, scores = catalog.load("scvi.cv_summary"), catalog.load("scvi.cv_scores")
+    assert summary["n_folds"] == 2
+    assert summary["epochs"] == 12
+    assert scores["held_out_by"].tolist() == ["fold"] * 2 + ["batch"] * 4
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"cross_validation.png", "cross_validation_curves.png", "fold_1.parquet"} <= written
+    assert not [name for name in written if name.endswith(".ckpt")]
+
+
+def test_every_dataset_is_in_the_catalogue() -> None:
+    resolver = catalogue("data").config_resolver
+    pipeline = create_model_pipeline(12, batches=True)
+    for name in {*pipeline.all_outputs(), "cv_checkpoint"}:
+        pattern = resolver.match_dataset_pattern(f"scvi.{name}")
+        assert pattern is not None, name
+        kind = name.rstrip("0123456789")
+        assert pattern.replace("{model}.", "").replace("{fold}", "") == kind
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    given = yaml.safe_load((CONF / "parameters_cross_validation.yml").read_text())["cross_validation"]
+    assert CrossValidationOptions.model_validate(given) == CrossValidationOptions()
+    assert set(given) == set(CrossValidationOptions.model_fields)
+    with pytest.raises(ValueError, match="n_folds"):
+        CrossValidationOptions(n_folds=1)

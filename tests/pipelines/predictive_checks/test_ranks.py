@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from scvi_downstream.pipelines.predictive_checks.ranks import (
+    Ranks,
+    gene_strata,
+    randomised_pit,
+    ranked_probability_score,
+)
+
+
+@given(st.floats(0.02, 30), st.integers(20, 60), st.integers(0, 1000))
+def test_the_pit_of_one_more_draw_is_uniform_however_discrete(rate: float, n_samples: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rate, size=(n_samples + 1, 40, 50)).astype(np.float32)
+    pit = randomised_pit(counts[0], counts[1:], rng)
+    assert ((pit >= 0) & (pit < 1)).all()
+    assert stats.kstest(pit.ravel(), "uniform").pvalue > 1e-5
+
+
+def test_narrow_and_wide_predictions_show() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.negative_binomial(2, 2 / 12, size=(100, 100))
+    narrow = randomised_pit(truth, rng.poisson(10, size=(50, 100, 100)), rng)
+    wide = randomised_pit(
+        rng.poisson(10, size=(100, 100)), rng.negative_binomial(2, 2 / 12, (50, 100, 100)), rng
+    )
+    assert 12 * np.square(narrow - 0.5).mean() > 1.5
+    assert 12 * np.square(wide - 0.5).mean() < 0.6
+
+
+def test_the_score_is_that_of_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.poisson(4, size=(3000, 1, 1)).astype(np.float64)
+    score, spread = ranked_probability_score(np.array([[6.0]]), draws)
+    x = np.arange(60)
+    cdf = stats.poisson.cdf(x, 4)
+    assert score.item() == pytest.approx(np.square(cdf - (x >= 6)).sum(), abs=0.06)
+    assert spread.item() == pytest.approx((cdf * (1 - cdf)).sum(), abs=0.06)
+
+
+def test_histograms_hold_every_count_once() -> None:
+    rng = np.random.default_rng(0)
+    strata = gene_strata(np.array([0.05, 0.5, 2.0, 30.0]))
+    assert strata.tolist() == [0, 1, 2, 2]
+    ranks = Ranks(strata, rng)
+    for n_cells in (3, 4):
+        counts = rng.poisson(1.0, size=(21, n_cells, 4)).astype(np.float32)
+        ranks.add(counts, np.log1p(counts))
+    histogram = np.concatenate(ranks.histograms)
+    assert histogram.shape == (7, 3, 40)
+    assert (histogram.sum(axis=2) == [1, 1, 2]).all()
+    assert np.concatenate(ranks.scores).shape == (7, 3)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scvi_downstream.errors import InputError
+from scvi_downstream.parameters import StabilityOptions
+from scvi_downstream.pipelines.stability.nodes import compare_seeds, plot_stability, summarize_stability
+
+from .conftest import MakeFits
+
+SPEC = {"name": "scvi"}
+
+
+def means(agreement: pd.DataFrame, kind: str = "between") -> pd.Series:
+    return agreement[agreement["kind"] == kind].groupby("measure")["value"].mean()
+
+
+def test_fits_that_are_the_same_agree_in_everything(make_fits: MakeFits, options: StabilityOptions) -> None:
+    scores, agreement, genes, summary = compare_seeds(SPEC, options, 0, **make_fits(3, noise=0))
+    np.testing.assert_allclose(means(agreement), 1)
+    assert (genes["n_fits_in_top"] == 3).all()
+    assert (genes["best_rank"] == genes["worst_rank"]).all()
+    assert scores.set_index("metric").loc["elbo_test", "sd"] == 0
+    assert "no less than with the same fit" in summary["sentences"][0]
+    assert "clusters of scvi come back with other seeds" in " ".join(summary["sentences"])
+
+
+def test_unrelated_fits_agree_as_chance_has_it(make_fits: MakeFits, options: StabilityOptions) -> None:
+    _, agreement, genes, summary = compare_seeds(SPEC, options, 0, **make_fits(4, noise=0.1, unrelated=True))
+    found = means(agreement)
+    assert abs(found["leiden_ari"]) < 0.02
+    between = agreement[agreement["kind"] == "between"].groupby("measure")[["value", "chance"]].mean()
+    for measure in ("neighbor_overlap", "gene_jaccard"):
+        assert between.loc[measure, "value"] == pytest.approx(between.loc[measure, "chance"], abs=0.03)
+    assert between.loc["cka", "value"] < 0.1
+    assert genes["n_fits_in_top"].max() < 4
+    text = " ".join(summary["sentences"])
+    assert "clusters of scvi do not come back" in text
+    assert "0 of 10" in text
+
+
+def test_noise_of_the_seed_is_told_from_that_of_leiden_and_of_draws(
+    make_fits: MakeFits, options: StabilityOptions
+) -> None:
+    _, agreement, genes, summary = compare_seeds(SPEC, options, 0, **make_fits(5, noise=0.8))
+    between, within = means(agreement), means(agreement, "within")
+    assert within["gene_jaccard"] == within["gene_rbo"] == 1
+    assert 0.3 < between["gene_jaccard"] < 0.95
+    assert between["leiden_ari"] <= within["leiden_ari"]
+    told = summary["agreement"]["leiden_ari"]
+    assert told["n_fits"] == 5
+    assert told["low"] <= told["mean"] <= told["high"] <= 1
+    in_all = genes[genes["n_fits_in_top"] == 5].groupby("group").size()
+    assert {group: record["in_all"] for group, record in summary["genes"].items()} == {
+        group: in_all.get(group, 0) for group in ("B", "NK", "T")
+    }
+    assert any(sentence.startswith("The seed moves elbo_test by") for sentence in summary["sentences"])
+
+
+def test_genes_are_counted_over_fits(make_fits: MakeFits, options: StabilityOptions) -> None:
+    tables = make_fits(3, noise=0.8)
+    genes = compare_seeds(SPEC, options, 0, **tables)[2]
+    names = ("scvi", "scvi_seed1", "scvi_seed2")
+    lists = [
+        tables[f"{name}__seed_markers"].query("draw == 0 and group == 'B'").set_index("gene")
+        for name in names
+    ]
+    for row in genes[genes["group"] == "B"].itertuples():
+        ranks = [table.loc[row.gene, "rank"] for table in lists if row.gene in table.index]
+        assert (row.n_fits_in_top, row.mean_rank, row.best_rank) == (len(ranks), np.mean(ranks), min(ranks))
+        assert row.symbol == row.gene.replace("g", "SYMBOL")
+
+
+def test_failed_fits_are_named_and_left_out(make_fits: MakeFits, options: StabilityOptions) -> None:
+    tables = make_fits(3, noise=0.2)
+    kinds = ("score_draws", "latent", "seed_clusters", "seed_markers")
+    tables |= {f"scvi_seed9__{kind}": pd.DataFrame() for kind in kinds}
+    tables["scvi_seed9__scores"] = {"model": "scvi_seed9", "failed": "the loss becomes NaN"}
+    _, agreement, _, summary = compare_seeds(SPEC, options, 0, **tables)
+    assert "scvi_seed9" not in set(agreement["fit_a"]) | set(agreement["fit_b"])
+    assert summary["fits"] == ["scvi", "scvi_seed1", "scvi_seed2"]
+    assert summary["sentences"][-1] == "scvi_seed9 failed and is left out: the loss becomes NaN."
+
+
+@pytest.mark.parametrize("n_fits", [0, 1])
+def test_fewer_than_two_fits_say_that_nothing_can_be_said(
+    n_fits: int, make_fits: MakeFits, options: StabilityOptions
+) -> None:
+    failed: dict[str, Any] = {f"scvi_seed{i}__scores": {"failed": "killed"} for i in range(7, 9)} | {
+        f"scvi_seed{i}__latent": pd.DataFrame() for i in range(7, 9)
+    }
+    scores, agreement, genes, summary = compare_seeds(
+        SPEC, options, 0, **make_fits(n_fits, noise=0), **failed
+    )
+    assert scores.empty
+    assert agreement.empty
+    assert genes.empty
+    assert (
+        summary["sentences"][0]
+        == f"Nothing can be said of seeds for scvi: {n_fits} of {n_fits + 2} fits are there."
+    )
+    assert plot_stability(scores, agreement, summary).texts
+
+
+def test_models_without_a_test_of_expression_are_compared_in_the_rest(
+    make_fits: MakeFits, options: StabilityOptions
+) -> None:
+    tables = {
+        name: table for name, table in make_fits(3, noise=0.1).items() if not name.endswith("seed_markers")
+    }
+    _, agreement, genes, summary = compare_seeds(SPEC, options, 0, **tables)
+    assert genes.empty
+    assert not summary["genes"]
+    assert set(agreement["measure"]) == {
+        "leiden_ari",
+        "leiden_nmi",
+        "cluster_jaccard",
+        "neighbor_overlap",
+        "cka",
+    }
+
+
+def test_other_cells_are_refused(make_fits: MakeFits, options: StabilityOptions) -> None:
+    tables = make_fits(2, noise=0)
+    tables["scvi_seed1__latent"] = tables["scvi_seed1__latent"].iloc[1:]
+    with pytest.raises(InputError, match="'scvi_seed1' was fitted to other cells than 'scvi'"):
+        compare_seeds(SPEC, options, 0, **tables)
+
+
+def test_the_order_of_cells_does_not_matter(make_fits: MakeFits, options: StabilityOptions) -> None:
+    tables = make_fits(2, noise=0.3)
+    first = compare_seeds(SPEC, options, 0, **tables)[1]
+    shuffled = tables | {"scvi_seed1__latent": tables["scvi_seed1__latent"].sample(frac=1, random_state=9)}
+    pd.testing.assert_frame_equal(first, compare_seeds(SPEC, options, 0, **shuffled)[1])
+
+
+def test_all_models_speak_in_one_summary(make_fits: MakeFits, options: StabilityOptions) -> None:
+    fits = make_fits(2, noise=0.3)
+    one = compare_seeds({"name": "scvi"}, options, 0, **fits)[3]
+    other = compare_seeds({"name": "ldvae"}, options, 0, **fits)[3]
+    joined = summarize_stability(scvi__seed_summary=one, ldvae__seed_summary=other)
+    assert list(joined["models"]) == ["scvi", "ldvae"]
+    assert joined["sentences"] == one["sentences"] + other["sentences"]
