@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from kedro.pipeline import Pipeline
 
-from scvi_downstream import pipeline_registry
+from scvi_downstream import pipeline_registry, tags
 from scvi_downstream.configuration import StudyConfigLoader
-from scvi_downstream.graph import TRIAL_TAG, CurrentStudy
+from scvi_downstream.graph import CurrentStudy
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def test_every_trial_of_the_sweep_is_a_namespace(monkeypatch: pytest.MonkeyPatch
     namespaces = {node.namespace for node in pipelines["sweep"].nodes if node.namespace}
     trials = {"scvi_latent5", "scvi_latent30"}
     assert namespaces == trials | {"scvi", "ldvae", "scanvi", "pca", "harmony"}
-    assert {node.namespace for node in pipelines["sweep"].nodes if TRIAL_TAG in node.tags} == trials
+    assert {node.namespace for node in pipelines["sweep"].nodes if tags.TRIAL in node.tags} == trials
     assert "scvi_latent5.scores" in pipelines["comparison"].inputs()
     assert trials <= {node.namespace for node in pipelines["__default__"].nodes}
 

@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
 _HINTS = {"protein_key": " as the input brings no proteins"}
 _CORRECTING = {"harmony": "Harmony", "scanorama": "Scanorama"}
-TRIAL_TAG = "trial"  # on nodes whose failure fails their trial only
 _OF_PRIMARY: tuple[Capability, ...] = ("normalized_expression", "differential_expression")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline
 
-from scvi_downstream.graph import TRIAL_TAG, StudyGraph
+from scvi_downstream import tags
+from scvi_downstream.graph import StudyGraph
 from scvi_downstream.namespaces import copied, joined, trial_of
 from scvi_downstream.pipelines import cross_validation, search, stability
 
@@ -30,8 +31,8 @@ def seeds(graph: StudyGraph, pipelines: Mapping[str, Pipeline]) -> Pipeline:
     for model, names in fits.items():
         template = stability.create_trial_pipeline(labels=graph.has_labels, genes=model not in mute)
         for name in names:
-            tags = [] if name == model else [TRIAL_TAG]
-            copies.append(copied(template, name, tags=tags, reference_clusters=f"{model}.seed_clusters"))
+            own = [] if name == model else [tags.TRIAL]
+            copies.append(copied(template, name, with_tags=own, reference_clusters=f"{model}.seed_clusters"))
     trials = [trial_of(graph, name) for names in graph.seeds.values() for name in names]
     return _needed(_TO_SCORES, pipelines, [*copies, *trials, gathered], gathered)
 

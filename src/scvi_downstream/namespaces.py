@@ -9,7 +9,8 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from scvi_downstream.graph import TRIAL_TAG, StudyGraph
+from scvi_downstream import tags
+from scvi_downstream.graph import StudyGraph
 from scvi_downstream.pipelines import clustering, embedding, evaluation, training
 
 _STUDY_PARAMETERS = (
@@ -48,7 +49,7 @@ def copied(
     template: Pipeline,
     namespace: str,
     *,
-    tags: Iterable[str] = (),
+    with_tags: Iterable[str] = (),
     initial_spec: str | None = None,
     **mapped: str,
 ) -> Pipeline:
@@ -60,7 +61,7 @@ def copied(
         Nodes without a namespace.
     namespace
         Model, trial or baseline.
-    tags
+    with_tags
         For all of its nodes.
     initial_spec
         Model whose options are those of the start.
@@ -82,7 +83,7 @@ def copied(
         namespace=namespace,
         inputs=inputs,
         parameters=parameters,
-        tags=set(tags),
+        tags=set(with_tags),
         prefix_datasets_with_namespace=True,
     )
 
@@ -132,7 +133,7 @@ def trial_of(graph: StudyGraph, name: str) -> Pipeline:
         ]
     )
     mapped = {"initial": f"{start}.fitted"} if start else {}
-    return copied(template, name, tags=[TRIAL_TAG], **mapped)
+    return copied(template, name, with_tags=[tags.TRIAL], **mapped)
 
 
 def on_primary(graph: StudyGraph, template: Pipeline, datasets: Iterable[str]) -> Pipeline:

@@ -41,7 +41,10 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", sorted({*documented("docs/user-guide.md"), *documented("README.md")}))
+PAGES = ("README.md", "docs/user-guide.md", "docs/choosing-a-model.md", "docs/serving.md")
+
+
+@pytest.mark.parametrize("command", sorted({command for page in PAGES for command in documented(page)}))
 def test_command_works_as_documented(command: str, study_run: Any, own_files: Path, kedro: Any) -> None:
     brought = {
         CELLS: own_files / "cells.h5ad",
@@ -71,4 +74,6 @@ def test_command_works_as_documented(command: str, study_run: Any, own_files: Pa
 
 def test_the_pages_hold_commands_to_run() -> None:
     assert len(documented("docs/user-guide.md")) >= 4
+    assert len(documented("docs/choosing-a-model.md")) == 5
+    assert len(documented("docs/serving.md")) == 1
     assert len(documented("README.md")) == 1

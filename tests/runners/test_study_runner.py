@@ -16,9 +16,9 @@ from kedro.framework.hooks.manager import _NullPluginManager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream import events
+from scvi_downstream import events, tags
 from scvi_downstream.datasets import CheckpointDataset, JsonDataset
-from scvi_downstream.graph import TRIAL_TAG, CurrentStudy
+from scvi_downstream.graph import CurrentStudy
 from scvi_downstream.runners import StudyRunner
 from scvi_downstream.runners.trials import TrialGroup, run_groups, run_nodes
 
@@ -183,7 +183,7 @@ def trials(**functions: Callable[..., Any]) -> Pipeline:
             [Node(function, "raw", "scores", name="score")],
             namespace=name,
             inputs={"raw": "raw"},
-            tags=[TRIAL_TAG],
+            tags=[tags.TRIAL],
         )
         for name, function in functions.items()
     ]

@@ -74,7 +74,7 @@ def _draw_excess(axes: Axes, rows: list[dict[str, Any]], within: str, left_out: 
     axes.plot(
         shares[~beyond], y[~beyond], "o", mfc="white", mec=_OBSERVED, ms=6, label="observed, as by chance"
     )
-    axes.plot([], [], color=MISSING, lw=7, label="expected, 95 %")
+    axes.plot([], [], color=MISSING, lw=7, solid_capstyle="butt", label="expected, 95 %")
     names = ["all cells", *(_short(row["cells"]) for row in rows[1:])]
     axes.set_yticks(y, [f"{name} ({row['n_cells']:,})" for name, row in zip(names, rows, strict=True)])
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="Neighbours of the same batch (share)")
@@ -84,8 +84,7 @@ def _draw_excess(axes: Axes, rows: list[dict[str, Any]], within: str, left_out: 
         axes.text(1.0, -0.5, f"{left_out} more batches not drawn", ha="right", va="bottom", fontsize=7)
     handles, labels = axes.get_legend_handles_labels()
     kept = [i for i, any_such in enumerate((beyond.any(), (~beyond).any(), True)) if any_such]
-    figure = axes.get_figure()
-    figure.legend(
+    axes.figure.legend(
         [handles[i] for i in kept],
         [labels[i] for i in kept],
         loc="outside lower left",
@@ -114,7 +113,7 @@ def _draw_mixing(axes: Axes, mixing: Mapping[str, Any]) -> None:
         ylim=(0, 1.25),
         yticks=[0, 0.25, 0.5, 0.75, 1],
         xlim=(-0.6, len(pairs) - 0.4),
-        ylabel="scib aggregate (higher is better)",
+        ylabel="scib aggregate\n(higher is better)",
     )
     axes.set_title("Before and after correction", fontsize=8.5)
     axes.legend(loc="upper left", ncols=2, fontsize=7.5, handletextpad=0.5)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from scvi_downstream import events
-from scvi_downstream.graph import TRIAL_TAG, CurrentStudy
+from scvi_downstream import events, tags
+from scvi_downstream.errors import InputError
+from scvi_downstream.graph import CurrentStudy
 from scvi_downstream.progress import Progress
 from scvi_downstream.runners.failed import failed_output
 from scvi_downstream.runners.plan import Plan, plan_run
@@ -31,8 +32,8 @@ class StudyRunner(SequentialRunner):
     """Runs nodes in order, but only those that have to run.
 
     A node is left out when its outputs are there, as it left them, and were made from the same inputs,
-    parameters and code. Nodes tagged as belonging to a trial run in worker processes, one trial each, as many as
-    there are cores; a trial that fails gets a record with its reason in the place of its scores.
+    parameters and code. Trials, and nodes tagged as units, run in worker processes, as many as there are cores; a
+    trial that fails gets a record with its reason in the place of its scores.
     """
 
     def __repr__(self) -> str:
@@ -54,12 +55,12 @@ class StudyRunner(SequentialRunner):
         plan = plan_run(pipeline, catalog, provenance, reuse=bool(parameters["incremental"]))
         _tell_of_reuse(pipeline, plan)
         run = _Run(catalog, hook_manager, run_id, provenance, plan)
-        trials = [node for node in pipeline.nodes if TRIAL_TAG in node.tags]
-        afterwards = _depending_on(pipeline, trials)
-        others = [node for node in pipeline.nodes if node not in trials]
+        units = [node for node in pipeline.nodes if _unit(node)]
+        afterwards = _depending_on(pipeline, units)
+        others = [node for node in pipeline.nodes if node not in units]
         run.in_order(node for node in others if node not in afterwards)
-        if any(node.name in plan.stale for node in trials):
-            run.side_by_side(trials, _used_by(afterwards), _workers(trials, parameters), parameters["models"])
+        if any(node.name in plan.stale for node in units):
+            run.side_by_side(units, _used_by(afterwards), _workers(units, parameters), parameters["models"])
         run.in_order(node for node in others if node in afterwards)
 
 
@@ -94,18 +95,18 @@ class _Run:
     def side_by_side(
         self, nodes: list[Node], used: set[str], workers: int, specs: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Run the stale trials among ``nodes``; one that fails is recorded as such."""
-        by_trial: dict[str, list[Node]] = {}
+        """Run the stale ones of ``nodes`` unit by unit; a trial that fails is recorded as such."""
+        by_unit: dict[str, list[Node]] = {}
         for node in nodes:
             if node.name in self._plan.stale:
-                by_trial.setdefault(str(node.namespace), []).append(node)
-        groups = [self._group(name, by_trial) for name in by_trial]
-        logger.info("%d trials, %d at a time", len(groups), workers)
-        for node in (node for found in by_trial.values() for node in found):
+                by_unit.setdefault(_unit(node), []).append(node)
+        groups = [self._group(name, by_unit) for name in by_unit]
+        logger.info("%d trainings in processes of their own, %d at a time", len(groups), workers)
+        for node in (node for found in by_unit.values() for node in found):
             self._forget(node)
-        progress = Progress("trials", len(groups))
+        progress = Progress("trainings", len(groups))
         for outcome in run_groups(groups, workers, self._run_id):
-            self._conclude(outcome, by_trial[outcome.name], used, specs)
+            self._conclude(outcome, by_unit[outcome.name], used, specs)
             progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
 
     def _conclude(
@@ -116,22 +117,26 @@ class _Run:
         specs: Mapping[str, Mapping[str, Any]],
     ) -> None:
         made = [name for node in nodes for name in node.outputs]
+        is_trial = tags.TRIAL in nodes[0].tags
         if outcome.reason is None:
             for node in nodes:
                 self._record(node)
             events.publish(events.DatasetsReady(tuple(made), len(nodes)))
-            events.publish(events.TrialEnded(outcome.name, "FINISHED"))
+            if is_trial:
+                events.publish(events.TrialEnded(outcome.name, "FINISHED"))
             return
+        if not is_trial:
+            raise InputError(outcome.reason)
         logger.warning("%s failed: %s", outcome.name, outcome.reason)
         for name in (name for name in made if name in used):
             self._catalog.save(name, failed_output(name, specs.get(outcome.name, {}), outcome.reason))
         events.publish(events.DatasetsReady((), len(nodes)))
         events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
 
-    def _group(self, name: str, by_trial: Mapping[str, list[Node]]) -> TrialGroup:
-        nodes = by_trial[name]
+    def _group(self, name: str, by_unit: Mapping[str, list[Node]]) -> TrialGroup:
+        nodes = by_unit[name]
         touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
-        makers = {out: trial for trial, found in by_trial.items() for node in found for out in node.outputs}
+        makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
         before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
         return TrialGroup(name, nodes, {key: self._catalog.get(key) for key in touched}, frozenset(before))
 
@@ -164,12 +169,19 @@ def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
     )
 
 
-def _depending_on(pipeline: Pipeline, trials: list[Node]) -> set[Node]:
-    """Nodes, not trials themselves, that need the output of a trial, also through others."""
-    made = {name for node in trials for name in node.outputs}
+def _unit(node: Node) -> str:
+    """What the node is run with in one process; empty: it runs in this one."""
+    if tags.TRIAL in node.tags:
+        return str(node.namespace)
+    return node.name if tags.UNIT in node.tags else ""
+
+
+def _depending_on(pipeline: Pipeline, units: list[Node]) -> set[Node]:
+    """Nodes, not units themselves, that need the output of a unit, also through others."""
+    made = {name for node in units for name in node.outputs}
     found: set[Node] = set()
     for node in pipeline.nodes:
-        if node not in trials and made & set(node.inputs):
+        if node not in units and made & set(node.inputs):
             found.add(node)
             made |= set(node.outputs)
     return found
@@ -179,11 +191,11 @@ def _used_by(nodes: Iterable[Node]) -> set[str]:
     return {name for node in nodes for name in node.inputs}
 
 
-def _workers(trials: list[Node], parameters: Mapping[str, Any]) -> int:
-    """As many as there are cores and trials, and as memory allows; one where trials would share a GPU."""
+def _workers(units: list[Node], parameters: Mapping[str, Any]) -> int:
+    """As many as there are cores and units, and as memory allows; one where they would share a GPU."""
     import psutil
 
-    most = len({node.namespace for node in trials})
+    most = len({_unit(node) for node in units})
     if parameters["workers"]:
         return min(int(parameters["workers"]), most)
     if parameters["accelerator"] != "cpu" and _has_accelerator(parameters["accelerator"]):

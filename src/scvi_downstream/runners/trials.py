@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -60,8 +61,10 @@ def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
         try:
             Task(node, catalog, is_async=False, hook_manager=_NullPluginManager(), run_id=run_id).execute()
         except Exception as error:
-            logger.debug("%s failed", node.name, exc_info=True)
-            return f"{node.name}: {plain_error(error) or f'{type(error).__name__}: {error}'}"
+            plain = plain_error(error)
+            if plain is None:
+                logger.error("%s failed", node.name, exc_info=True)
+            return f"{node.name}: {plain or f'{type(error).__name__}: {error}'}"
     return None
 
 
@@ -178,6 +181,8 @@ def _settings() -> tuple[str | None, dict[str, Any]]:
 def _begin_worker(settings: tuple[str | None, dict[str, Any]], told: Any) -> None:
     from kedro.framework.project import configure_logging, configure_project
 
+    # partial functions get their names back only after Kedro has looked at them
+    warnings.filterwarnings("ignore", message="The node producing outputs")
     package, logging_config = settings
     if package:
         configure_project(package)

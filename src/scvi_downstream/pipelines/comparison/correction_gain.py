@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -135,12 +135,20 @@ def mixing_gain(
     best = str(board.loc[corrected, criterion].astype(float).idxmax())
     if pd.isna(board.loc[best, _BATCH]):
         return None
-    batch = _score(board, best, _BATCH), _score(board, UNCORRECTED, _BATCH)
-    difference = _difference(board, _BATCH, best, UNCORRECTED, evidence)
-    bio = [_score(board, name, _BIO) if _BIO in board else float("nan") for name in (best, UNCORRECTED)]
-    if any(pd.isna(value) for value in bio):
-        return MixingGain(best, *batch, difference)
-    return MixingGain(best, *batch, difference, *bio, _difference(board, _BIO, best, UNCORRECTED, evidence))
+    gain = MixingGain(
+        model=best,
+        batch=_score(board, best, _BATCH),
+        batch_uncorrected=_score(board, UNCORRECTED, _BATCH),
+        batch_difference=_difference(board, _BATCH, best, UNCORRECTED, evidence),
+    )
+    if _BIO not in board or board.loc[[best, UNCORRECTED], _BIO].isna().any():
+        return gain
+    return replace(
+        gain,
+        bio=_score(board, best, _BIO),
+        bio_uncorrected=_score(board, UNCORRECTED, _BIO),
+        bio_difference=_difference(board, _BIO, best, UNCORRECTED, evidence),
+    )
 
 
 def plain(gain: LikelihoodGain | MixingGain | None) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream import tags
+
 from .nodes import (
     fit_without_batches,
     of_fold,
@@ -37,7 +39,13 @@ def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = Fa
         inputs["initial_spec"] = "params:initial_spec"
     folds = range(1, n_folds + 1)
     fits = [
-        Node(of_fold(fold), inputs, [f"cv_fold_{fold}", f"cv_training_{fold}"], name=f"fit_fold_{fold}")
+        Node(
+            of_fold(fold),
+            inputs,
+            [f"cv_fold_{fold}", f"cv_training_{fold}"],
+            name=f"fit_fold_{fold}",
+            tags=tags.UNIT,
+        )
         for fold in folds
     ]
     trainings = {f"training_{fold}": f"cv_training_{fold}" for fold in folds}
@@ -45,7 +53,8 @@ def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = Fa
     by_batch: dict[str, str] = {}
     if batches:
         by_batch = {"batch_cells": "cv_batches", "batch_trainings": "cv_batch_trainings"}
-        fits.append(Node(fit_without_batches, inputs, list(by_batch.values()), name="fit_without_batches"))
+        made = list(by_batch.values())
+        fits.append(Node(fit_without_batches, inputs, made, name="fit_without_batches", tags=tags.UNIT))
     summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts"}
     return Pipeline(
         [
