@@ -109,7 +109,9 @@ def register_pipelines() -> dict[str, Pipeline]:
             graph, imputation.create_pipeline(counterfactual=graph.counterfactual), ["fitted", "umap"]
         ),
         "evaluation": per_model(graph, evaluation_of) + per_baseline(graph, baseline_evaluation),
-        "comparison": comparison.create_pipeline(graph.compared, graph.likelihoods),
+        "comparison": comparison.create_pipeline(
+            graph.compared, graph.likelihoods, batches="batch_effects" in graph.analyses
+        ),
         "predictive_checks": on_primary(graph, predictive_checks.create_pipeline(), ["fitted"]),
         "annotation": _annotation(graph),
         "factors": _factors(graph),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scvi_downstream.errors import InputError
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.search_space import Range, changed, read_space
+from scvi_downstream.parameters import SearchOptions
 
 
 def base(family: str = "SCVI", **options: Any) -> dict[str, Any]:
@@ -60,6 +61,14 @@ def test_names_with_dots_and_nested_names_are_the_same() -> None:
     assert dotted == nested
     assert changed(base(), {"training.lr": 0.5})["training"]["lr"] == 0.5
     assert base()["training"]["lr"] == 1e-3
+
+
+def test_the_command_line_gives_lists_as_one_word() -> None:
+    assert read_space({"n_latent": "5;10"}, base()) == read_space({"n_latent": [5, 10]}, base())
+    assert SearchOptions.model_validate({"objectives": "elbo_validation;scib_total"}).objectives == (
+        "elbo_validation",
+        "scib_total",
+    )
 
 
 @pytest.mark.parametrize(

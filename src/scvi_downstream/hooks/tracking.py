@@ -37,6 +37,8 @@ _SUMMARIES = {
     "stability_summary": "stability",
     "seed_summary": "stability",
     "search_summary": "search",
+    "dimensions": "dimensions",
+    "correction": "correction",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import yaml
 
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.families import FAMILIES, parse_spec
@@ -166,6 +167,8 @@ def _domain(name: str, given: Any, base: Mapping[str, Any]) -> Choice | Range:
         for end in (found.low, found.high):
             _checked(name, end, base)
         return found
+    if isinstance(given, str) and ";" in given:
+        given = [yaml.safe_load(part) for part in given.split(";")]  # the command line has no lists
     if not isinstance(given, list | tuple):
         raise InputError(f"{where}: give a list of values or {{low: …, high: …}}, not {given!r}")
     if not given:

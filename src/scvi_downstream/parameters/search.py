@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from scvi_downstream.parameters.base import Options
 
@@ -30,6 +30,11 @@ class SearchOptions(Options):
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
     concurrent: PositiveInt | None = None
     ray_address: str | None = None
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _words_of_the_command_line(cls, given: Any) -> Any:
+        return given.split(";") if isinstance(given, str) else given
 
     @property
     def halves(self) -> bool:

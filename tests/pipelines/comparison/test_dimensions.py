@@ -131,9 +131,9 @@ def test_seeds_are_averaged_and_their_spread_counts() -> None:
     alike, apart = behind(0.0), behind(4.0)
     assert alike["value"] == pytest.approx(2, abs=0.1)
     assert apart["value"] == pytest.approx(2, abs=0.1)
-    # three seeds at -4, 0 and 4: variance (2 × 0.5² + 2 × 16) / 4, for two means of three
-    assert apart["standard_error"] == pytest.approx(np.sqrt(2 * (2 * 0.25 + 32) / 4 / 3), rel=0.02)
-    assert alike["standard_error"] < 0.5
+    # three seeds at -4, 0 and 4: variance (2 × 0.7² + 2 × 16) / 4, for two means of three
+    assert apart["standard_error"] == pytest.approx(np.sqrt(2 * (2 * 0.49 + 32) / 4 / 3), rel=0.02)
+    assert alike["standard_error"] < 0.6
 
 
 def test_equally_good_models_lead_to_the_smaller_one() -> None:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
+from .correction import judge_correction, plot_correction
+from .dimensions import plot_dimensions, recommend_dimensions
 from .nodes import build_leaderboard, choose_champion, plot_leaderboard, plot_pareto
 
 
-def create_pipeline(names: Sequence[str], with_likelihood: Sequence[str]) -> Pipeline:
-    """{name}.scores, .score_draws, .cell_likelihood ─► leaderboard ─► champion, figures.
+def create_pipeline(
+    names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True
+) -> Pipeline:
+    """{name}.scores, .score_draws, .cell_likelihood ─► leaderboard ─► dimensions, correction, champion, figures.
 
     Parameters
     ----------
@@ -16,12 +20,38 @@ def create_pipeline(names: Sequence[str], with_likelihood: Sequence[str]) -> Pip
         Models, trials and baselines.
     with_likelihood
         Those of them that have ``cell_likelihood``.
+    batches
+        Whether the cells come in batches, so that it can be asked whether these need correcting.
     """
     scores = {f"{name}__scores": f"{name}.scores" for name in names}
-    evidence = {f"{name}__score_draws": f"{name}.score_draws" for name in names}
-    evidence |= {f"{name}__cell_likelihood": f"{name}.cell_likelihood" for name in with_likelihood}
+    draws = {f"{name}__score_draws": f"{name}.score_draws" for name in names}
+    likelihoods = {f"{name}__cell_likelihood": f"{name}.cell_likelihood" for name in with_likelihood}
+    evidence = draws | likelihoods
+    of_board = {"leaderboard": "leaderboard", "models": "params:models"}
+    answers = {"dimensions": "dimensions"} | ({"correction": "correction"} if batches else {})
+    asked = [
+        Node(
+            recommend_dimensions,
+            {**of_board, "options": "params:comparison", **likelihoods},
+            "dimensions",
+            name="recommend_dimensions",
+        ),
+        Node(plot_dimensions, "dimensions", "dimensions_figure", name="plot_dimensions"),
+    ]
+    if batches:
+        of_cells = {"pca_neighbors": "pca.neighbors", "counts": "counts", "keys": "params:keys"}
+        asked += [
+            Node(
+                judge_correction,
+                {**of_board, **of_cells, "seed": "params:seed", **evidence},
+                "correction",
+                name="judge_correction",
+            ),
+            Node(plot_correction, "correction", "correction_figure", name="plot_correction"),
+        ]
     return Pipeline(
         [
+            *asked,
             Node(
                 build_leaderboard,
                 {"options": "params:comparison", "models": "params:models", **scores, **evidence},
@@ -30,7 +60,7 @@ def create_pipeline(names: Sequence[str], with_likelihood: Sequence[str]) -> Pip
             ),
             Node(
                 choose_champion,
-                {"leaderboard": "leaderboard", "options": "params:comparison", **evidence},
+                {"leaderboard": "leaderboard", "options": "params:comparison", **answers, **evidence},
                 "champion",
                 name="choose_champion",
             ),

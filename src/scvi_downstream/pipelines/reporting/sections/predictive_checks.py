@@ -8,11 +8,12 @@ PREDICTIVE_CHECKS = Section(
     "Predictive checks",
     "Does the primary model generate counts like those observed? Counts of held-out cells are generated again from the "
     "latent state that the model infers of each cell (the model), from states of other cells of the same batch and "
-    "library size (the model without the cell's state), and by a negative binomial and a Poisson without any state. The "
-    "last three know the same of a cell and compare on equal terms; the model has seen the very counts, so that it can "
-    "only look too good. A PIT histogram is flat where predictive intervals are right, a bowl where they are too "
-    "narrow, a hill where they are too wide. A generated overdispersion far above the observed one means gene "
-    "dispersions that have not settled: they start at random, and few cells or epochs leave them there.",
+    "library size (the model without the cell's state), and by a negative binomial and a Poisson without any state. "
+    "The last three know the same of a cell and compare on equal terms; the model has seen the very counts, so that it "
+    "can only look too good. A PIT histogram is flat where predictive intervals are right, a bowl where they are too "
+    "narrow, a hill where they are too wide. A generated overdispersion far above both the observed one and that of "
+    "the negative binomial can mean gene dispersions that have not settled: they start at random, and few cells or "
+    "epochs leave them there.",
     (
         Item(
             dataset="predictive_moments_figure",
