@@ -49,6 +49,7 @@ class TrackingHooks:
         self._tracker: StudyTracker | None = None
         self._catalog: DataCatalog | None = None
         self._champion: dict[str, Any] | None = None
+        self._crowned = False
         self._listening = ExitStack()
 
     @hook_impl
@@ -69,7 +70,7 @@ class TrackingHooks:
         from scvi_downstream.tracking import StudyTracker, tracking_uri
 
         study = self._parameters["study"]
-        self._champion = None
+        self._champion, self._crowned = None, False
         self._tracker = StudyTracker(
             tracking_uri(self._options.get("tracking_uri"), self._project),
             self._options.get("experiment") or study,
@@ -89,6 +90,8 @@ class TrackingHooks:
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Log curves, scores, figures and the report as they are made."""
         self._log(dataset_name, lambda: data)
+        if dataset_name == "champion":
+            self._crowned = True
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
@@ -111,8 +114,10 @@ class TrackingHooks:
         self._close("FAILED", str(error))
 
     def _register(self, model: str, reason: str) -> None:
-        if self._tracker is None:
-            return
+        if self._tracker is None or not (
+            self._crowned or self._tracker.lacks_champion(self._parameters["study"])
+        ):
+            return  # nothing has changed: another version would be the same
         board = self._load("leaderboard")
         scores = board.set_index("model") if "model" in board else board
         self._tracker.register_champion(

@@ -8,40 +8,26 @@ from scipy.sparse.csgraph import connected_components
 
 from scvi_downstream.metrics.weighted import ratio
 
-
-def pieces_of_labels(indices: np.ndarray, distances: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-    """Strongly connected pieces that each label's own neighbours graph falls into.
-
-    Parameters
-    ----------
-    indices, distances
-        ``(n_cells, k)`` nearest neighbours, each cell itself included.
-    labels
-        ``(n_cells,)``.
-
-    Returns
-    -------
-    For each label ``(2, n_own)``: positions of its cells, and the number of each one's piece.
-    """
-    n_cells, k = indices.shape
-    starts = np.arange(0, n_cells * k + 1, k)
-    graph = sparse.csr_matrix((distances.ravel(), indices.ravel(), starts), shape=(n_cells, n_cells))
-    pieces = []
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        pieces.append(np.stack([own, connected_components(graph[own][:, own], connection="strong")[1]]))
-    return pieces
+_REACH = 3
 
 
-def graph_connectivity(pieces: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+def graph_connectivity(indices: np.ndarray, labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:
     """Mean over labels of the largest piece's share, as :func:`scib_metrics.graph_connectivity`.
 
+    Each cell is tied to its nearest ``k`` among the cells that count, and a label falls into the strongly connected
+    pieces of its own cells. Cells that count several times are one of the ``k``: as several they would leave fewer
+    others, and graphs of resamples would fall apart more than those of samples.
+
     Parameters
     ----------
-    pieces
-        Of :func:`pieces_of_labels`.
+    indices
+        ``(n_cells, n_neighbors)`` nearest neighbours, each cell itself included; those from ``3 * k`` on are not used.
+    labels
+        ``(n_cells,)`` codes from 0.
     weights
         ``(n_draws, n_cells)``.
+    k
+        Neighbours in the graph, the cell itself included.
 
     Returns
     -------
@@ -51,11 +37,17 @@ def graph_connectivity(pieces: list[np.ndarray], weights: np.ndarray) -> np.ndar
     ----------
     Luecken et al. (2022), doi:10.1038/s41592-021-01336-8.
     """
-    shares = []
-    for own, piece in pieces:
-        members = sparse.csr_array(
-            (np.ones(len(own)), piece, np.arange(len(own) + 1)), shape=(len(own), int(piece.max()) + 1)
-        )
-        mine = weights[:, own]
-        shares.append(ratio(np.asarray(mine @ members).max(axis=1), mine.sum(axis=1)))
-    return np.mean(shares, axis=0)
+    near = indices[:, : _REACH * k]
+    alike = labels[near] == labels[:, None]
+    scores = []
+    for counts in weights:
+        drawn = counts > 0
+        there = drawn[near]
+        tied = there & alike & drawn[:, None] & (np.cumsum(there, axis=1) <= k)
+        starts = np.concatenate([[0], np.cumsum(tied.sum(axis=1))])
+        graph = sparse.csr_matrix((np.ones(starts[-1]), near[tied], starts), shape=(len(labels), len(labels)))
+        piece = connected_components(graph, connection="strong")[1]
+        largest = np.zeros(int(labels.max()) + 1)
+        np.maximum.at(largest, labels, np.bincount(piece, counts)[piece])
+        scores.append(ratio(largest, np.bincount(labels, counts)).mean())
+    return np.array(scores)

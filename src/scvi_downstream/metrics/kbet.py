@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
-
-from scvi_downstream.metrics.weighted import mean_over_groups
 
 _N_COMPONENTS = 100
 _FEWEST_CELLS = 10
 _FEWEST_NEIGHBORS, _MOST_NEIGHBORS = 10, 70
 _CONNECTED_SHARE = 0.75
-_SIGNIFICANCE = 0.05
+SIGNIFICANCE = 0.05
+_REACH = 2
+
+
+@dataclass(frozen=True)
+class Neighborhoods:
+    """What kBET tests inside one label.
+
+    Attributes
+    ----------
+    cells
+        ``(n_tested,)`` positions of the cells whose neighbourhoods are tested.
+    batches
+        ``(n_tested,)`` codes from 0.
+    nearest
+        ``(n_tested, n_near)`` positions in ``cells`` of the nearest, each cell itself first; ``None`` where the label
+        falls apart, so that no cell passes.
+    size
+        How many of the nearest are the neighbourhood.
+    """
+
+    cells: np.ndarray
+    batches: np.ndarray
+    nearest: np.ndarray | None
+    size: int
+
+    def accepted(self) -> np.ndarray:
+        """``(n_tested,)``: whether each neighbourhood passes."""
+        if self.nearest is None:
+            return np.zeros(len(self.cells), dtype=bool)
+        return accepted_neighborhoods(self.nearest[:, : self.size], self.batches)
 
 
 def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
@@ -37,17 +67,18 @@ def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndar
     Büttner et al. (2019), doi:10.1038/s41592-018-0254-1; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    groups = accepted_by_label(graph, batches, labels)
-    return float(mean_over_groups(groups, np.ones((1, graph.shape[0])))[0])
+    return acceptance(neighborhoods_by_label(graph, batches, labels))
 
 
-def accepted_by_label(
+def acceptance(groups: list[Neighborhoods]) -> float:
+    """Mean over labels of the share of neighbourhoods that pass; NaN without labels."""
+    return float(np.mean([group.accepted().mean() for group in groups])) if groups else float("nan")
+
+
+def neighborhoods_by_label(
     graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each label that can be tested, positions of the cells tested and whether each neighbourhood passes.
-
-    The parameters are those of :func:`kbet_on_graph`; in a label whose graph falls apart no cell passes.
-    """
+) -> list[Neighborhoods]:
+    """Neighbourhoods of each label that can be tested; the parameters are those of :func:`kbet_on_graph`."""
     groups = []
     n_components = _N_COMPONENTS
     for label in np.unique(labels):
@@ -55,26 +86,26 @@ def accepted_by_label(
         if len(own) >= _FEWEST_CELLS and len(np.unique(batches[own])) > 1:
             # scib-metrics carries the components of a small label on to all later labels; so do its scores
             n_components = min(n_components, len(own) - 1)
-            tested, accepted = _test_label(graph[own][:, own], batches[own], n_components)
-            groups.append((own[tested], accepted.astype(np.float64)))
+            groups.append(_neighborhoods(graph[own][:, own], own, batches[own], n_components))
     return groups
 
 
-def _test_label(
-    graph: sparse.csr_matrix, batches: np.ndarray, n_components: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _neighborhoods(
+    graph: sparse.csr_matrix, cells: np.ndarray, batches: np.ndarray, n_components: int
+) -> Neighborhoods:
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     n_neighbors = int(np.clip(np.floor(sizes.mean() / 4), _FEWEST_NEIGHBORS, _MOST_NEIGHBORS))
-    tested = np.arange(len(codes))
     n_parts, part = sparse.csgraph.connected_components(graph, connection="strong")
     if n_parts > 1:
         large = np.flatnonzero(np.bincount(part)[part] >= 3 * n_neighbors)
         if len(large) < _CONNECTED_SHARE * len(part):
-            return tested, np.zeros(len(tested), dtype=bool)
-        tested, graph, codes = large, graph[large][:, large], codes[large]
-    if len(np.unique(codes)) < 2:  # as scib-metrics: its test needs two batches
-        return tested, np.zeros(len(tested), dtype=bool)
-    return tested, accepted_neighborhoods(_diffusion_neighbors(graph, n_neighbors + 1, n_components), codes)
+            return Neighborhoods(cells, codes, None, n_neighbors + 1)
+        cells, graph = cells[large], graph[large][:, large]
+        codes = np.unique(codes[large], return_inverse=True)[1]
+    if codes.max() == 0:  # as scib-metrics: its test needs two batches
+        return Neighborhoods(cells, codes, None, n_neighbors + 1)
+    nearest = _diffusion_neighbors(graph, _REACH * (n_neighbors + 1), n_components)
+    return Neighborhoods(cells, codes, nearest, n_neighbors + 1)
 
 
 def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
@@ -101,7 +132,7 @@ def accepted_neighborhoods(neighbors: np.ndarray, batches: np.ndarray) -> np.nda
         -1, len(sizes)
     )
     statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
-    return chi2.sf(statistic, len(sizes) - 1) >= _SIGNIFICANCE
+    return chi2.sf(statistic, len(sizes) - 1) >= SIGNIFICANCE
 
 
 def _diffusion_neighbors(graph: sparse.csr_matrix, n_neighbors: int, n_components: int) -> np.ndarray:

@@ -94,6 +94,17 @@ def register_champion(
     return str(made.version)
 
 
+def lacks_champion(client: MlflowClient, name: str) -> bool:
+    """Whether no version of ``name`` has the alias ``champion``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return True
+    return False
+
+
 def load_champion(uri: str) -> Embedder:
     """Open a registered model without running anything that it holds.
 

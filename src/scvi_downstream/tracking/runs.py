@@ -173,6 +173,12 @@ class StudyTracker:
         for model in (None, *self._children):
             self._client.log_inputs(self._run(model), datasets=[DatasetInput(data, [])])
 
+    def lacks_champion(self, name: str) -> bool:
+        """Whether no champion of that name is registered."""
+        from scvi_downstream.tracking.registry import lacks_champion
+
+        return lacks_champion(self._client, name)
+
     def register_champion(
         self,
         name: str,
