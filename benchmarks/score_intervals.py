@@ -1,6 +1,6 @@
 """How often the 90 % intervals of the integration metrics hold the expected score, on samples of a known generator.
 
-Usage: python benchmarks/score_intervals.py [--samples 200] [--cells 600] [--draws 200]
+Usage: python benchmarks/score_intervals.py [--samples 200] [--cells 600] [--draws 200] [--shift 0.7] [--kmeans]
 
 Cells are drawn again and again from a mixture of Gaussians: cell types that overlap, batches that are shifted, a
 composition that differs between batches. The number of cells of a batch is fixed, which cell type each cell is of is
@@ -21,7 +21,7 @@ N_LABELS, N_BATCHES, N_DIMS = 5, 3, 8
 SHARES = np.array([[0.4, 0.3, 0.15, 0.1, 0.05], [0.2, 0.2, 0.3, 0.2, 0.1], [0.3, 0.4, 0.1, 0.2, 0.0]])
 
 
-def sample(n_cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+def sample(n_cells: int, seed: int, shift: float = 0.7) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Latent and unintegrated coordinates of new cells, and their labels and batches."""
     rng = np.random.default_rng(seed)
     planted = np.random.default_rng(1234)
@@ -34,20 +34,22 @@ def sample(n_cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, pd.DataFram
         {"label": pd.Categorical(label.astype(str)), "batch": pd.Categorical(batch.astype(str))}
     )
     return (
-        (cells + 0.7 * shifts[batch]).astype(np.float32),
+        (cells + shift * shifts[batch]).astype(np.float32),
         (cells + 1.5 * shifts[batch]).astype(np.float32),
         obs,
     )
 
 
-def score(n_cells: int, seed: int, n_draws: int) -> tuple[pd.Series, pd.DataFrame]:
+def score(
+    n_cells: int, seed: int, n_draws: int, shift: float, *, by_leiden: bool
+) -> tuple[pd.Series, pd.DataFrame]:
     """Scores of one sample and their resamples."""
     from scvi_downstream.neighbors import neighbors_graph
     from scvi_downstream.parameters import ComparisonOptions
     from scvi_downstream.scoring.integration import compute_metrics
     from scvi_downstream.scoring.profiles import profile_of
 
-    latent, before, obs = sample(n_cells, seed)
+    latent, before, obs = sample(n_cells, seed, shift)
     graph = neighbors_graph(obs.index, latent, n_neighbors=15, n_search=90, exact_up_to=50_000, seed=0)
     scores, draws = compute_metrics(
         latent,
@@ -55,7 +57,7 @@ def score(n_cells: int, seed: int, n_draws: int) -> tuple[pd.Series, pd.DataFram
         before,
         obs["label"],
         obs["batch"],
-        profile=profile_of(ComparisonOptions()),
+        profile=profile_of(ComparisonOptions(leiden_optimisation=by_leiden)),
         n_draws=n_draws,
         seed=seed,
     )
@@ -65,11 +67,11 @@ def score(n_cells: int, seed: int, n_draws: int) -> tuple[pd.Series, pd.DataFram
     return pd.Series(found), draws
 
 
-def coverage(n_samples: int, n_cells: int, n_draws: int) -> pd.DataFrame:
+def coverage(n_samples: int, n_cells: int, n_draws: int, shift: float, *, by_leiden: bool) -> pd.DataFrame:
     """One row a metric; see the module."""
     found, lows, highs, spreads = [], [], [], []
     for seed in range(n_samples):
-        scores, draws = score(n_cells, seed, n_draws)
+        scores, draws = score(n_cells, seed, n_draws, shift, by_leiden=by_leiden)
         found.append(scores)
         lows.append(draws.quantile(0.05))
         highs.append(draws.quantile(0.95))
@@ -94,6 +96,15 @@ if __name__ == "__main__":
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--cells", type=int, default=600)
     parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--shift", type=float, default=0.7, help="of the batches in the latent; 0: mixed")
+    parser.add_argument("--kmeans", action="store_true", help="NMI and ARI by k-means instead of Leiden")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(coverage(arguments.samples, arguments.cells, arguments.draws).round(4).to_string())
+    table = coverage(
+        arguments.samples,
+        arguments.cells,
+        arguments.draws,
+        arguments.shift,
+        by_leiden=not arguments.kmeans,
+    )
+    print(table.round(4).to_string())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -239,3 +239,4 @@ class CurrentStudy:
     parameters: Mapping[str, Any] | None = None
     project: Path = Path()
     requested: frozenset[str] = frozenset()
+    is_stored: Callable[[str], bool] | None = None

@@ -137,8 +137,12 @@ def register_pipelines() -> dict[str, Pipeline]:
     optional |= {"cross_validation": bool(graph.validated), "search": graph.searched}
     optional |= dict.fromkeys(_BY_NAME, False)
     default = {name for name in pipelines if optional.get(name, True)}
-    reported = joined(pipelines[name] for name in default | (CurrentStudy.requested & set(pipelines)))
-    pipelines["reporting"] = _reporting(graph, reported.all_outputs())
+    requested = CurrentStudy.requested & set(pipelines)
+    reported = joined(pipelines[name] for name in default | requested).all_outputs()
+    if CurrentStudy.is_stored is not None:
+        made = joined(pipelines[name] for name in requested).all_outputs()
+        reported = {name for name in reported if name in made or CurrentStudy.is_stored(name)}
+    pipelines["reporting"] = _reporting(graph, reported)
     everything = joined(pipelines[name] for name in [*sorted(default), "reporting"])
     return {"__default__": everything, **pipelines}
 
@@ -205,8 +209,16 @@ def _reporting(graph: StudyGraph, available: set[str]) -> Pipeline:
     tables |= {
         f"loadings_{name}": f"{name}.loadings" for name in graph.models if f"{name}.loadings" in available
     }
-    template = reporting.create_pipeline(_latents(graph) | tables, contents)
-    return on_primary(graph, template, ["umap", "umap_3d", "clusters", "neighbors", "training_summary"])
+    latents = {key: dataset for key, dataset in _latents(graph).items() if dataset in available}
+    of_primary = ["umap", "umap_3d", "clusters", "neighbors"]
+    whole = {f"{graph.primary}.{name}" for name in of_primary} <= available
+    undone = {
+        topic
+        for topic, dataset in reporting.EVIDENCE.items()
+        if CurrentStudy.is_stored and dataset.format(primary=graph.primary) not in available
+    }
+    template = reporting.create_pipeline(latents | tables if whole else None, contents, frozenset(undone))
+    return on_primary(graph, template, [*of_primary, "training_summary"])
 
 
 def _latents(graph: StudyGraph) -> dict[str, str]:

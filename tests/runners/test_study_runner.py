@@ -8,6 +8,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,20 @@ def test_a_part_run_alone_counts_for_the_whole(study: Study) -> None:
     study.values = {"params:factor": 4.0}
     assert study.run(arithmetic().filter(node_names=["scale"])) == ["scale"]
     assert study.run(arithmetic()) == []
+
+
+def test_what_a_partial_function_holds_counts_as_well(study: Study) -> None:
+    def power(exponent: int) -> Pipeline:
+        function = update_wrapper(partial(_power, exponent=exponent), _power)
+        return Pipeline([Node(function, "raw", "powered", name="raise_to")])
+
+    assert study.run(power(2)) == ["raise_to"]
+    assert study.run(power(2)) == []
+    assert study.run(power(3)) == ["raise_to"]
+
+
+def _power(value: float, exponent: int) -> float:
+    return value**exponent
 
 
 def test_all_runs_when_asked_for(study: Study) -> None:

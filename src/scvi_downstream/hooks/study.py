@@ -14,6 +14,7 @@ from scvi_downstream.configuration import requested_pipelines
 from scvi_downstream.datasets.user_paths import user_path
 from scvi_downstream.errors import InputError
 from scvi_downstream.graph import CurrentStudy, study_graph
+from scvi_downstream.stored import stored_datasets
 from scvi_downstream.study import typed_options
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class StudyHooks:
         CurrentStudy.parameters = context.config_loader["parameters"]
         CurrentStudy.project = Path(context.project_path)
         CurrentStudy.requested = requested_pipelines()
+        CurrentStudy.is_stored = None
+        if "reporting" in CurrentStudy.requested:  # of what there is
+            catalog = context.config_loader["catalog"]
+            CurrentStudy.is_stored = stored_datasets(catalog, CurrentStudy.project)
         pipelines.configure(f"{context._package_name}.pipeline_registry")
 
     @hook_impl

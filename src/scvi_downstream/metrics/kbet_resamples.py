@@ -42,7 +42,9 @@ def _acceptance(group: Neighborhoods, weights: np.ndarray) -> np.ndarray:
     if group.nearest is None:
         return np.zeros(len(weights))
     batch_of_nearest = group.batches[group.nearest]
-    members = [(group.batches == batch, batch_of_nearest == batch) for batch in range(group.batches.max() + 1)]
+    members = [
+        (group.batches == batch, batch_of_nearest == batch) for batch in range(group.batches.max() + 1)
+    ]
     freedom = len(members) - 1
     everyone = np.ones(len(group.cells))
     deviations, expected = _deviations(group, members, everyone)
@@ -74,4 +76,5 @@ def _deviations(
 
 def _statistic(deviations: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """χ² of each neighbourhood: ``(n_tested,)``."""
-    return ratio(np.square(deviations), np.broadcast_to(expected[:, None], deviations.shape)).sum(axis=0)
+    parts = ratio(np.square(deviations), np.broadcast_to(expected[:, None], deviations.shape))
+    return np.nansum(parts, axis=0)

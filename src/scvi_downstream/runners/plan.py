@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scvi_downstream.runners.fingerprints import code_fingerprint, digest, source_fingerprint, stored_path
@@ -65,7 +66,8 @@ def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *
 def _of_node(node: Node, inputs: Mapping[str, str | None]) -> str | None:
     if any(value is None for value in inputs.values()):
         return None
-    return digest(node.name, code_fingerprint(), [*node.inputs], dict(inputs))
+    bound = dict(node.func.keywords) if isinstance(node.func, partial) else {}
+    return digest(node.name, code_fingerprint(), bound, [*node.inputs], dict(inputs))
 
 
 def _of_output(fingerprint: str | None, name: str) -> str | None:

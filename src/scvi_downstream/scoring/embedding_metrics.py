@@ -15,14 +15,21 @@ from scvi_downstream.metrics.agreement import (
     normalised_mutual_information,
 )
 from scvi_downstream.metrics.bras import batch_mixing
-from scvi_downstream.metrics.connectivity import graph_connectivity, pieces_of_labels
-from scvi_downstream.metrics.kbet import accepted_by_label
+from scvi_downstream.metrics.connectivity import graph_connectivity
+from scvi_downstream.metrics.kbet import acceptance, neighborhoods_by_label
+from scvi_downstream.metrics.kbet_resamples import acceptance_in_resamples
 from scvi_downstream.metrics.lisi import effective_groups, effective_groups_influence, neighbor_weights
 from scvi_downstream.metrics.pcr import pcr_comparison
 from scvi_downstream.metrics.silhouette import Silhouettes, against_nearest, euclidean
 from scvi_downstream.metrics.weighted import mean_over_groups, weighted_median
 from scvi_downstream.neighbors import fuzzy_union
 
+from .clusters_of_resamples import (
+    Clusterings,
+    agreement_in_resamples,
+    kmeans_clusterings,
+    leiden_clusterings,
+)
 from .leiden_search import best_leiden
 
 if TYPE_CHECKING:
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 
 type Metric = Callable[[np.ndarray], np.ndarray]
 """From ``(n_draws, n_cells)`` weights to ``(n_draws,)`` scores; weights of one give the stock score."""
+type Metrics = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""From ``(n_draws, n_cells)`` weights to ``(n_draws,)`` scores by name; weights of one give the stock scores."""
 
 N_NEIGHBORS = 90
 _K_LEIDEN, _K_KBET = 15, 50
@@ -61,7 +70,7 @@ class Cells:
         return fuzzy_union(self.indices[:, :k], self.distances[:, :k])
 
 
-def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> dict[str, Metric]:
+def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """How well labels stay apart, on labelled cells only.
 
     Parameters
@@ -72,51 +81,85 @@ def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> dict[str, Met
         Of Leiden; none: k-means.
     """
     labels = cells.labels
-    name, clusters = (
-        ("leiden", best_leiden(cells.connectivities(_K_LEIDEN), labels, resolutions))
-        if resolutions
-        else ("kmeans", _kmeans(cells.latent, labels))
-    )
+    agreement = _leiden_agreement(cells, resolutions) if resolutions else _kmeans_agreement(cells)
     n_labels = int(labels.max()) + 1
     lisi = _lisi(cells, labels)
     separation = _mean_silhouette(cells, [np.arange(len(labels))])
-    pieces = pieces_of_labels(cells.indices[:, :_K_LEIDEN], cells.distances[:, :_K_LEIDEN], labels)
-    return {
-        f"{name}_nmi": lambda weights: normalised_mutual_information(contingency(labels, clusters, weights)),
-        f"{name}_ari": lambda weights: adjusted_rand_index(contingency(labels, clusters, weights)),
-        "silhouette_label": separation,
-        "clisi": lambda weights: np.clip((n_labels - lisi(weights)) / (n_labels - 1), 0, 1),
-        "graph_connectivity": lambda weights: graph_connectivity(pieces, weights),
+    return lambda weights: {
+        **agreement(weights),
+        "silhouette_label": separation(weights),
+        "clisi": np.clip((n_labels - lisi(weights)) / (n_labels - 1), 0, 1),
+        "graph_connectivity": graph_connectivity(cells.indices, labels, weights, _K_LEIDEN),
     }
 
 
-def label_and_batch_metrics(cells: Cells) -> dict[str, Metric]:
+def label_and_batch_metrics(cells: Cells) -> Metrics:
     """How batches compare inside labels, on labelled cells only; ``labels`` and ``batches`` are codes from 0."""
     labels, batches = cells.labels, cells.batches
     mixing = batch_mixing(cells.latent, labels, batches)
-    accepted = accepted_by_label(cells.connectivities(_K_KBET), batches, labels)
-    return {
-        "isolated_labels": _mean_silhouette(cells, _in_fewest_batches(labels, batches)),
-        "bras": mixing.bras,
-        "kbet": lambda weights: mean_over_groups(accepted, weights),
+    isolated = _mean_silhouette(cells, _in_fewest_batches(labels, batches))
+    tested = neighborhoods_by_label(cells.connectivities(_K_KBET), batches, labels)
+    kbet = _redone(
+        {"kbet": acceptance(tested)}, lambda weights: {"kbet": acceptance_in_resamples(tested, weights)}
+    )
+    return lambda weights: {
+        "isolated_labels": isolated(weights),
+        "bras": mixing.bras(weights),
+        **kbet(weights),
     }
 
 
-def batch_metrics(cells: Cells, before: np.ndarray) -> dict[str, Metric]:
+def batch_metrics(cells: Cells, before: np.ndarray) -> Metrics:
     """How well batches mix, on all cells; ``before`` is ``(n_cells, n_pcs)``, ``batches`` are codes from 0."""
     batches = cells.batches
     n_batches = int(batches.max()) + 1
     lisi = _lisi(cells, batches)
-    return {
-        "ilisi": lambda weights: np.clip((lisi(weights) - 1) / (n_batches - 1), 0, 1),
-        "pcr_comparison": lambda weights: pcr_comparison(before, cells.latent, batches, weights),
+    return lambda weights: {
+        "ilisi": np.clip((lisi(weights) - 1) / (n_batches - 1), 0, 1),
+        "pcr_comparison": pcr_comparison(before, cells.latent, batches, weights),
     }
 
 
-def _kmeans(latent: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _redone(stock: dict[str, float], redo: Metrics) -> Metrics:
+    """Scores done anew in each resample; the one that holds every cell once is the sample, which has the stock's."""
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        anew = (weights != 1).any(axis=1)
+        scores = {name: np.full(len(weights), value) for name, value in stock.items()}
+        if anew.any():
+            for name, values in redo(weights[anew]).items():
+                scores[name][anew] = values
+        return scores
+
+    return measure
+
+
+def _leiden_agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
+    graph = cells.connectivities(_K_LEIDEN)
+    best = best_leiden(graph, cells.labels, resolutions)
+    return _agreement(
+        "leiden", best.clusters, cells.labels, leiden_clusterings(graph, resolutions, best.position)
+    )
+
+
+def _kmeans_agreement(cells: Cells) -> Metrics:
     from scib_metrics.utils import KMeans
 
-    return np.asarray(KMeans(int(labels.max()) + 1).fit(latent).labels_)
+    n_clusters = int(cells.labels.max()) + 1
+    clusters = np.asarray(KMeans(n_clusters).fit(cells.latent).labels_)
+    return _agreement("kmeans", clusters, cells.labels, kmeans_clusterings(cells.latent, n_clusters))
+
+
+def _agreement(name: str, clusters: np.ndarray, labels: np.ndarray, clusterings: Clusterings) -> Metrics:
+    table = contingency(labels, clusters, np.ones((1, len(labels))))
+    stock = {
+        f"{name}_nmi": float(normalised_mutual_information(table)[0]),
+        f"{name}_ari": float(adjusted_rand_index(table)[0]),
+    }
+    return _redone(
+        stock,
+        lambda weights: dict(zip(stock, agreement_in_resamples(clusterings, labels, weights), strict=True)),
+    )
 
 
 def _lisi(cells: Cells, groups: np.ndarray) -> Metric:

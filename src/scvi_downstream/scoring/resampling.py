@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 _ENTRIES_AT_ONCE = 4_000_000
+_CELLS_CLUSTERED, _FEWEST_DRAWS = 600_000, 50
 
 
 def strata_of(*columns: np.ndarray) -> np.ndarray:
@@ -20,6 +21,22 @@ def strata_of(*columns: np.ndarray) -> np.ndarray:
     """
     frame = pd.DataFrame(dict(enumerate(columns)))
     return frame.groupby(list(frame.columns)).ngroup().to_numpy()
+
+
+def affordable_draws(wanted: int, n_cells: int) -> int:
+    """How many resamples are done of so many cells: fewer than wanted beyond 600,000 drawn in all, but at least 50.
+
+    Every resample is clustered, which takes about 10 µs a cell. Fewer resamples make intervals a little less exact,
+    where the larger number of cells makes them narrower.
+
+    Parameters
+    ----------
+    wanted
+        At most so many.
+    n_cells
+        In one resample.
+    """
+    return min(wanted, max(_FEWEST_DRAWS, _CELLS_CLUSTERED // n_cells))
 
 
 def draw_weights(batches: np.ndarray, strata: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:

@@ -89,7 +89,7 @@ def test_failed_and_stopped_trials_are_told() -> None:
         TrialRecord(16, {"n_latent": 5}, "stopped", {"elbo_validation": -900.0}, (-900.0,)).plain()
     )
     _, summary, _ = choose_trial(records, {"scvi": base()}, SEARCH)
-    assert "14 of 16 trials came to an end, 1 were stopped early, 1 failed" in summary["sentences"][0]
+    assert "14 of 16 trials came to an end, 1 was stopped early, 1 failed" in summary["sentences"][0]
     assert "scvi_search_015 failed: the loss becomes NaN." in summary["sentences"]
 
 

@@ -1,5 +1,5 @@
 """Everything joined: one AnnData and one page for people."""
 
-from .pipeline import create_pipeline
+from .pipeline import EVIDENCE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["EVIDENCE", "create_pipeline"]

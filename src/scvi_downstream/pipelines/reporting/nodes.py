@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -87,7 +89,10 @@ def join_analysed(
 
 
 def write_methods(
-    parameters: dict[str, Any], preparation_summary: dict[str, Any], training_summary: dict[str, Any]
+    parameters: dict[str, Any],
+    preparation_summary: dict[str, Any],
+    training_summary: dict[str, Any],
+    without: frozenset[str] = frozenset(),
 ) -> str:
     """The methods section of a paper, in Markdown with citation keys (``[@lopez2018]``), of exactly what ran.
 
@@ -99,36 +104,42 @@ def write_methods(
         Numbers of the counts and how variable genes were chosen.
     training_summary
         Numbers of the primary model's training.
+    without
+        Topics of what the study calls for and has not run yet.
     """
     study, keys = _typed(parameters)
     graph = study_graph(parameters)
     n_cells = int(preparation_summary.get("n_cells") or 0)
-    return methods.methods_text(
-        [
-            ("Counts", methods.describe_preparation(study, keys, preparation_summary)),
-            ("Models", methods.describe_models(keys, graph)),
-            ("Training", methods.describe_training(study, graph, training_summary)),
-            ("Embedding", methods.describe_embedding(study, n_cells)),
-            ("Clustering", methods.describe_clustering(study)),
-            ("Cell types", methods.describe_annotation(study, keys, graph)),
-            ("Reference mapping", methods.describe_reference_mapping(study, keys, graph)),
-            ("Differential expression", methods.describe_expression_tests(study, keys)),
-            ("Latent factors", methods.describe_factors(study, keys, graph)),
-            ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
-            ("Metadata", methods.describe_metadata(study, keys, graph)),
-            ("Samples", methods.describe_samples(study.samples, keys, graph)),
-            ("Proteins", methods.describe_proteins(study.proteins, keys, graph)),
-            ("Trajectories", methods.describe_trajectory(study, keys, graph)),
-            ("Imputation", methods.describe_imputation(study)),
-            ("Prediction", methods.describe_prediction(study, keys, graph)),
-            ("Comparison", methods.describe_comparison(study, keys, graph)),
-            ("Search", methods.describe_search(study, keys, graph)),
-            ("Predictive checks", methods.describe_predictive_checks(study, keys, graph)),
-            ("Cross-validation", methods.describe_cross_validation(study, keys, graph)),
-            ("Stability", methods.describe_stability(study, keys, graph)),
-            ("Software", methods.describe_software()),
-        ]
-    )
+    written = [
+        ("Counts", methods.describe_preparation(study, keys, preparation_summary)),
+        ("Models", methods.describe_models(keys, graph)),
+        ("Training", methods.describe_training(study, graph, training_summary)),
+        ("Embedding", methods.describe_embedding(study, n_cells)),
+        ("Clustering", methods.describe_clustering(study)),
+        ("Cell types", methods.describe_annotation(study, keys, graph)),
+        ("Reference mapping", methods.describe_reference_mapping(study, keys, graph)),
+        ("Differential expression", methods.describe_expression_tests(study, keys)),
+        ("Latent factors", methods.describe_factors(study, keys, graph)),
+        ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
+        ("Metadata", methods.describe_metadata(study, keys, graph)),
+        ("Samples", methods.describe_samples(study.samples, keys, graph)),
+        ("Proteins", methods.describe_proteins(study.proteins, keys, graph)),
+        ("Trajectories", methods.describe_trajectory(study, keys, graph)),
+        ("Imputation", methods.describe_imputation(study)),
+        ("Prediction", methods.describe_prediction(study, keys, graph)),
+        ("Comparison", methods.describe_comparison(study, keys, graph)),
+        ("Search", methods.describe_search(study, keys, graph)),
+        ("Predictive checks", methods.describe_predictive_checks(study, keys, graph)),
+        ("Cross-validation", methods.describe_cross_validation(study, keys, graph)),
+        ("Stability", methods.describe_stability(study, keys, graph)),
+        ("Software", methods.describe_software()),
+    ]
+    return methods.methods_text([(topic, text) for topic, text in written if topic not in without])
+
+
+def methods_without(topics: frozenset[str]) -> Callable[..., str]:
+    """:func:`write_methods` of a study of which a part has not run."""
+    return update_wrapper(partial(write_methods, without=topics), write_methods) if topics else write_methods
 
 
 def write_references(methods: str) -> str:

@@ -89,11 +89,9 @@ def _recommended(
     counts = [
         f"{sum(record.status == 'finished' for record in records)} of {len(records)} trials came to an end"
     ]
-    counts += [
-        f"{number} {text}"
-        for status, text in (("stopped", "were stopped early"), ("failed", "failed"))
-        if (number := sum(record.status == status for record in records))
-    ]
+    stopped, failed = (sum(record.status == status for record in records) for status in ("stopped", "failed"))
+    counts += [f"{stopped} {'was' if stopped == 1 else 'were'} stopped early"] * bool(stopped)
+    counts += [f"{failed} failed"] * bool(failed)
     if not taken.changes:
         return [
             f"No trial is better than {model} as it is configured, beyond noise or otherwise ({scores}); "
