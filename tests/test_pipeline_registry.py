@@ -42,6 +42,13 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
         "samples",
         "proteins",
         "prediction",
+        "predictive_checks",
+        "sweep",
+        "search",
+        "cross_validation",
+        "stability",
+        "export_hub",
+        "compare_runs",
         "reporting",
     }
 
@@ -143,5 +150,9 @@ def test_every_dataset_has_an_entry_in_the_catalogue(monkeypatch: pytest.MonkeyP
 def test_every_node_carries_the_name_of_its_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, pipeline in registered(monkeypatch).items():
         if name != "__default__":
-            also = {"preparation"} if name == "reference_mapping" else set()
-            assert all(({name} | also) & node.tags for node in pipeline.nodes), name
+            brings_along = name in {"sweep", "search", "stability", "cross_validation", "reference_mapping"}
+            own = {
+                node for node in pipeline.nodes if {name, "hub" if name == "export_hub" else name} & node.tags
+            }
+            assert brings_along or own == set(pipeline.nodes), name
+            assert all(node.tags for node in pipeline.nodes), name

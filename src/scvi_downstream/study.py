@@ -112,7 +112,7 @@ def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
 def _trials(name: str, given: Mapping[str, Any], study: StudyParameters) -> dict[str, Mapping[str, Any]]:
     """The model's variants by name, checked one option at a time so that a message names the list it is from."""
     lists = study.sweep.get(name, {})
-    trials = dict(crossed(name, given, lists)) if lists else {}
+    trials: dict[str, Mapping[str, Any]] = dict(crossed(name, given, lists)) if lists else {}
     for option, values in lists.items():
         for value in values:
             ((_, alone),) = crossed(name, given, {option: [value]})

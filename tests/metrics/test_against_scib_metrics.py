@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scvi_downstream.metrics.batch_silhouette import batch_asw
-from scvi_downstream.metrics.connectivity import graph_connectivity, pieces_of_labels
+from scvi_downstream.metrics.connectivity import graph_connectivity
 from scvi_downstream.metrics.kbet import acceptance_rate
 from scvi_downstream.metrics.lisi import ilisi
 from scvi_downstream.metrics.pcr import explained_by_batch
@@ -34,11 +34,9 @@ def test_same_numbers_on_the_same_embedding():
     assert acceptance_rate(indices[:, :50], batches) == pytest.approx(scib_metrics.kbet(near, batches)[0])
     graph = fuzzy_union(indices[:, :50], distances[:, :50])
     assert abs(graph - near.knn_graph_connectivities).max() == 0
-    pieces = pieces_of_labels(indices[:, :15], distances[:, :15], labels)
     nearest = NeighborsResults(indices=indices[:, :15], distances=distances[:, :15])
-    assert graph_connectivity(pieces, np.ones((1, 300)))[0] == scib_metrics.graph_connectivity(
-        nearest, labels
-    )
+    connected = graph_connectivity(indices, labels, np.ones((1, 300)), 15)[0]
+    assert connected == scib_metrics.graph_connectivity(nearest, labels)
     assert batch_asw(latent, labels, batches) == pytest.approx(
         scib_metrics.silhouette_batch(latent, labels, batches), abs=1e-5
     )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scvi_downstream.scoring import resampling
-from scvi_downstream.scoring.resampling import draw_weights, strata_of
+from scvi_downstream.scoring.resampling import affordable_draws, draw_weights, strata_of
 
 
 def drawn(batches: np.ndarray, strata: np.ndarray, n_draws: int, seed: int = 0) -> np.ndarray:
@@ -50,3 +50,12 @@ def test_a_draw_depends_on_its_number_and_the_seed_alone(monkeypatch: pytest.Mon
     assert (many != drawn(batches, strata, 12, seed=1)).any()
     assert drawn(batches, strata, 1).shape == (1, 40)
     assert list(draw_weights(batches, strata, 0, 0)) == []
+
+
+@given(st.integers(0, 1000), st.integers(1, 10**7))
+def test_many_cells_are_resampled_less_often_but_fifty_times(wanted: int, n_cells: int) -> None:
+    n_draws = affordable_draws(wanted, n_cells)
+    assert min(wanted, 50) <= n_draws <= wanted
+    assert n_draws >= affordable_draws(wanted, n_cells + 1000)
+    assert n_draws * n_cells <= 600_000 or n_draws in (50, wanted)
+    assert affordable_draws(200, 3000) == 200

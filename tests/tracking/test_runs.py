@@ -97,3 +97,49 @@ def test_an_environment_variable_comes_before_the_configuration(
 
 def test_flatten_joins_names_with_dots_and_drops_nothing_else() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": [2]}) == {"a.b.c": 1, "e": [2]}
+
+
+def test_curves_drawn_live_are_not_drawn_twice(uri: str, tmp_path: Path) -> None:
+    live = tracker(uri, "live", tmp_path)
+    live.start("run", ["scvi"], {})
+    for epoch in (1, 2):
+        live.log_epoch("scvi", epoch, {"elbo_validation": 700.0 - epoch, "kl_weight": float("nan")})
+    live.log_epoch("annotation", 1, {"elbo_validation": 1.0})  # has no run of its own
+    history = pd.DataFrame(
+        {"elbo_validation": [699.0, 698.0, 697.0]}, index=pd.Index([1, 2, 3], name="epoch")
+    )
+    live.log_curves("scvi", history)
+    live.finish("FINISHED")
+    from mlflow import MlflowClient
+
+    drawn = MlflowClient(tracking_uri=uri).get_metric_history(
+        runs(uri, "live")["scvi"].info.run_id, "curves/elbo_validation"
+    )
+    assert [(point.step, point.value) for point in drawn] == [(1, 699.0), (2, 698.0), (3, 697.0)]
+
+
+def test_a_trial_is_closed_with_its_own_end(uri: str, tmp_path: Path) -> None:
+    study = tracker(uri, "trials", tmp_path)
+    study.start("run", ["good", "bad"], {"kedro.env": "local"})
+    study.start_child("drawn")
+    study.finish_child("bad", "FAILED", "the loss became NaN")
+    study.finish_child("nobody", "FAILED")
+    study.finish("FINISHED")
+    closed = runs(uri, "trials")
+    assert {name: run.info.status for name, run in closed.items()} == {
+        "run": "FINISHED",
+        "good": "FINISHED",
+        "bad": "FAILED",
+        "drawn": "FINISHED",
+    }
+    assert closed["bad"].data.tags["error"] == "the loss became NaN"
+    assert closed["drawn"].data.tags["mlflow.parentRunId"] == closed["run"].info.run_id
+    assert closed["drawn"].data.tags["kedro.env"] == "local"
+
+
+def test_names_of_metrics_are_made_fit_for_the_store(uri: str, tmp_path: Path) -> None:
+    study = tracker(uri, "names", tmp_path)
+    study.start("run", [], {})
+    study.log_metrics(None, {"genes": {"CD14+ Monocyte": 0.5}})
+    study.finish("FINISHED")
+    assert runs(uri, "names")["run"].data.metrics == {"genes.CD14_ Monocyte": 0.5}

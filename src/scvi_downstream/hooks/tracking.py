@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,7 @@ class TrackingHooks:
             tracker.log_epoch(event.model, event.epoch, event.values)
         elif isinstance(event, events.DatasetsReady):
             for name in event.names:
-                self._log(name, lambda name=name: self._load(name))
+                self._log(name, partial(self._load, name))
         elif isinstance(event, events.TrialStarted):
             tracker.start_child(event.name)
             tracker.log_parameters(event.name, event.parameters)

@@ -75,7 +75,7 @@ def _of_output(fingerprint: str | None, name: str) -> str | None:
 
 
 def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
-    dataset = catalog.get(name)
+    dataset = catalog[name]
     if name == "parameters" or name.startswith("params:"):
         return digest(_without_how(name, catalog.load(name)))
     record = provenance.find(name, dataset)
@@ -89,7 +89,7 @@ def _without_how(name: str, value: Any) -> Any:
 
 
 def _is_current(name: str, fingerprint: str | None, catalog: DataCatalog, provenance: Provenance) -> bool:
-    dataset = catalog.get(name)
+    dataset = catalog[name]
     if stored_path(dataset) is None:
         return True  # made again only when someone needs it
     record = provenance.find(name, dataset)
@@ -98,4 +98,4 @@ def _is_current(name: str, fingerprint: str | None, catalog: DataCatalog, proven
 
 def _feeds_from_memory(maker: Node, user: Node, catalog: DataCatalog) -> bool:
     shared = set(maker.outputs) & set(user.inputs)
-    return any(stored_path(catalog.get(name)) is None for name in shared)
+    return any(stored_path(catalog[name]) is None for name in shared)

@@ -43,7 +43,7 @@ class StudyRunner(SequentialRunner):
     def _run(
         self,
         pipeline: Pipeline,
-        catalog: DataCatalog,
+        catalog: Any,  # Kedro's own runners name types that exclude each other
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
@@ -138,7 +138,7 @@ class _Run:
         touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
         makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
         before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
-        return TrialGroup(name, nodes, {key: self._catalog.get(key) for key in touched}, frozenset(before))
+        return TrialGroup(name, nodes, {key: self._catalog[key] for key in touched}, frozenset(before))
 
     def _forget(self, node: Node) -> None:
         for name in node.outputs:
@@ -148,7 +148,7 @@ class _Run:
         for name in node.outputs:
             fingerprint = self._plan.output(node, name)
             if fingerprint is not None:
-                self._provenance.write(name, self._catalog.get(name), node.name, fingerprint)
+                self._provenance.write(name, self._catalog[name], node.name, fingerprint)
 
 
 def _provenance_folder(parameters: Mapping[str, Any]) -> Path:

@@ -57,9 +57,10 @@ def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
     from kedro.runner.task import Task
 
     catalog = DataCatalog(dict(group.datasets))
+    no_hooks: Any = _NullPluginManager()
     for node in group.nodes:
         try:
-            Task(node, catalog, is_async=False, hook_manager=_NullPluginManager(), run_id=run_id).execute()
+            Task(node, catalog, is_async=False, hook_manager=no_hooks, run_id=run_id).execute()
         except Exception as error:
             plain = plain_error(error)
             if plain is None:

@@ -25,7 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 _MOST_METRICS_A_CALL = 1000
 _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
-_LIVE_EVERY_SECONDS = 2.0
+_LIVE_EVERY_SECONDS = 10.0
 _PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
 _DESCRIPTION_TAG = "mlflow.note.content"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.hooks import progress as hooks
 from scvi_downstream.errors import InputError
 from scvi_downstream.graph import CurrentStudy
 from scvi_downstream.hooks import ProgressHooks, StudyHooks
+from scvi_downstream.hooks import progress as hooks
 from scvi_downstream.study import complete_parameters
 
 STUDY = {"study": "mine", "input": "cells.h5ad", "primary": "scvi", "models": {"scvi": {"family": "SCVI"}}}
