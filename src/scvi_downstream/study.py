@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from scvi_downstream.datasets.proteins import has_proteins
 from scvi_downstream.errors import InputError, closest
 from scvi_downstream.models.families import explain, parse_spec, prediction_spec
+from scvi_downstream.models.searched import check_search
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.parameters import START_OPTIONS, Keys, Options, StudyParameters, TrainingOptions
 from scvi_downstream.proteins import PROTEIN_KEY
@@ -55,6 +56,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     _check_training_of_annotation(study)
     _check_models_of_prediction(study)
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
+    check_search(study.search, models, study.primary, keys)
     return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
 
 

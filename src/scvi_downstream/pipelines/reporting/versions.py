@@ -15,6 +15,8 @@ PACKAGES = (
     "anndata",
     "scib-metrics",
     "harmonypy",
+    "ray",
+    "optuna",
     "umap-learn",
     "pynndescent",
     "faiss-cpu",
