@@ -26,7 +26,7 @@ def strata_of(*columns: np.ndarray) -> np.ndarray:
 def affordable_draws(wanted: int, n_cells: int) -> int:
     """How many resamples are done of so many cells: fewer than wanted beyond 600,000 drawn in all, but at least 50.
 
-    Every resample is clustered, which takes about 10 µs a cell. Fewer resamples make intervals a little less exact,
+    Every resample is clustered, which takes about 5 µs a cell. Fewer resamples make intervals a little less exact,
     where the larger number of cells makes them narrower.
 
     Parameters
