@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contai
 
 
 def test_everything_is_made_from_scores_draws_and_cells():
-    pipeline = create_pipeline(["scvi", "pca"], ["scvi"])
+    pipeline = create_pipeline(["scvi", "pca"], ["scvi"], batches=False)
     assert pipeline.inputs() == {
         "scvi.scores",
         "scvi.score_draws",
@@ -34,3 +34,10 @@ def test_everything_is_made_from_scores_draws_and_cells():
     board, front = (made[name].load() for name in ("leaderboard_figure", "pareto_figure"))
     assert "★ scvi" in {text.get_text() for text in board.axes[0].texts}
     assert {text.get_text() for text in front.axes[0].texts} == {"scvi", "pca"}
+
+
+def test_batches_are_asked_about_where_there_are_some():
+    asked = create_pipeline(["scvi", "pca"], ["scvi"])
+    assert {"correction", "correction_figure"} <= asked.all_outputs()
+    assert {"pca.neighbors", "counts", "params:keys", "params:seed"} <= asked.inputs()
+    assert "correction" not in create_pipeline(["scvi", "pca"], ["scvi"], batches=False).all_outputs()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.pipelines.search.choice import choose, difference, pareto_front, tabulate_trials
-from scvi_downstream.pipelines.search.records import TrialRecord
 
 
 def trial(number: int, cells: np.ndarray, n_parameters: int = 1000, **scores: float) -> TrialRecord:

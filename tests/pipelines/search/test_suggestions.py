@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.models.search_space import Choice, Range, SearchSpace
-from scvi_downstream.pipelines.search.records import TrialRecord
 from scvi_downstream.pipelines.search.suggestions import BayesianSuggestions, RandomSuggestions, draw_trials
 
 SPACE = SearchSpace(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .records import TrialRecord
+from scvi_downstream.models.search_records import TrialRecord
 
 _INTERVAL = 0.95
 

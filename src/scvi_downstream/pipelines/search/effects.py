@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.statistics.association import associate
-
-from .records import TrialRecord
 
 MIN_TRIALS = 8
 _COLUMNS = ["option", "kind", "n", "rho", "eta2", "effect", "p", "p_adjusted"]

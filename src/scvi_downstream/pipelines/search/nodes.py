@@ -10,6 +10,7 @@ import pandas as pd
 
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.models.search_space import read_space
 from scvi_downstream.models.searched import check_objectives, searched_model
 from scvi_downstream.parameters import (
@@ -26,7 +27,6 @@ from scvi_downstream.plots.search_options import plot_search_options
 from .choice import choose, difference, tabulate_trials
 from .effects import option_effects
 from .entry import best_name, model_entry
-from .records import TrialRecord
 from .search import AS_CONFIGURED, search_models, trial_name
 from .sentences import describe_search
 from .trial import TrialTask

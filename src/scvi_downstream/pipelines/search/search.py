@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scvi_downstream import events
 from scvi_downstream.bridges.ray_cluster import ray_on
@@ -16,11 +17,11 @@ from scvi_downstream.errors import InputError
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import epochs_for
+from scvi_downstream.models.search_records import RecordFolder, TrialRecord
 from scvi_downstream.models.search_space import SearchSpace, read_space
 from scvi_downstream.parameters import SearchOptions
 from scvi_downstream.progress import Progress
 
-from .records import RecordFolder, TrialRecord
 from .suggestions import BayesianSuggestions, RandomSuggestions, Suggestions, draw_trials
 from .trial import CURVE, TrialTask, run_trial
 
@@ -236,7 +237,7 @@ def _identity(task: TrialTask, options: SearchOptions) -> list[Any]:
     return [
         *counts_identity(task.genes),
         np.ascontiguousarray(task.before).tobytes(),
-        task.genes.obs.to_csv().encode(),
+        pd.util.hash_pandas_object(task.genes.obs.astype(str)).to_numpy().tobytes(),
         keys,
         dict(task.base),
         task.seed,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.models.search_space import Choice, SearchSpace
 
 from .choice import Difference, Recommendation
-from .records import TrialRecord
 
 LABELS = {
     "elbo_validation": "ELBO of the validation cells",

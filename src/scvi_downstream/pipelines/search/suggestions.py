@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.models.search_space import Choice, Range, SearchSpace
-
-from .records import TrialRecord
 
 _ATTEMPTS = 200
 _RANDOM_FIRST = 10

@@ -18,6 +18,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.quiet import quiet
+from scvi_downstream.models.search_records import TrialRecord
 from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.models.split import Split, split_cells
@@ -28,8 +29,6 @@ from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood
 from scvi_downstream.scoring.profiles import profile_of
 from scvi_downstream.threads import one_thread
-
-from .records import TrialRecord
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -129,8 +129,8 @@ def _describe_intervals(n_bootstrap: int) -> str:
         return f"The 95 % {of_cells}."
     return (
         f"The 95 % intervals of integration metrics are percentiles of up to {n_bootstrap:,} bootstrap samples "
-        "[@efron1979] of the cells, the same for all embeddings, which stay as they are; in each the cells are clustered "
-        f"and tested by kBET anew, and the draws are centred at the score; {of_cells}."
+        "[@efron1979] of the cells, the same for all embeddings, which stay as they are; in each the cells are "
+        f"clustered and tested by kBET anew, and the draws are centred at the score; {of_cells}."
     )
 
 
