@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scvi_downstream.atomic import replacing
 
@@ -50,6 +52,15 @@ class CheckpointStore:
         checkpoint = self._file(identity)
         return checkpoint if checkpoint.is_file() else None
 
+    def write_record(self, record: dict[str, Any], identity: str) -> None:
+        """Put a finished piece of work, plain data, in the place of the last checkpoint."""
+        self.write(lambda path: _write_json(path, record), identity)
+
+    def find_record(self, identity: str) -> dict[str, Any] | None:
+        """The finished piece of work of this identity, if there is one."""
+        found = self.find(identity)
+        return None if found is None else json.loads(found.read_text())
+
     def clear(self) -> None:
         """Remove the checkpoint, and the folder when nothing else is in it."""
         if not self.path.is_dir():
@@ -62,3 +73,7 @@ class CheckpointStore:
 
     def _file(self, identity: str) -> Path:
         return self.path / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}{_SUFFIX}"
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    path.write_text(json.dumps(record))

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,12 +96,12 @@ def leave_batches_out(
             logger.warning("%s without batch '%s': %s", recipe.spec.name, name, reason)
             continue
         done = CheckpointStore(stores[name].path / "done")
-        record = _read(done, f"{identity} {name}")
+        record = done.find_record(f"{identity} {name}")
         if record is None:
             seen, held_out = _parts(column.to_numpy(), name, n_seen, recipe.seed)
             record = _leave_out(genes, seen, held_out, recipe, evaluation, stores[name])
             record["training"]["batch"] = name
-            _write(done, f"{identity} {name}", record)
+            done.write_record(record, f"{identity} {name}")
         tables.append(_table(record, genes, name))
         trainings.append(record["training"])
     for store in stores.values():
@@ -168,18 +167,6 @@ def _table(record: dict[str, Any], genes: AnnData, name: str) -> pd.DataFrame:
     return table
 
 
-def _read(store: CheckpointStore, identity: str) -> dict[str, Any] | None:
-    found = store.find(identity)
-    return None if found is None else json.loads(found.read_text())
-
-
-def _write(store: CheckpointStore, identity: str, record: dict[str, Any]) -> None:
-    def writer(path: Path) -> None:
-        path.write_text(json.dumps(record))
-
-    store.write(writer, identity)
-
-
 def _identity(genes: AnnData, n_seen: int, recipe: Recipe, evaluation: EvaluationOptions) -> str:
     """Of everything that decides the scores of a batch."""
     digest = hashlib.sha256()
@@ -187,7 +174,8 @@ def _identity(genes: AnnData, n_seen: int, recipe: Recipe, evaluation: Evaluatio
         digest.update(np.asarray(part, order="C").tobytes())
     keys = recipe.keys
     columns = [*keys.categorical.values(), *keys.continuous_covariates]
-    digest.update(genes.obs[list(dict.fromkeys(columns))].to_csv().encode())
+    of_cells = pd.util.hash_pandas_object(genes.obs[list(dict.fromkeys(columns))].astype(str))
+    digest.update(of_cells.to_numpy().tobytes())
     digest.update(json.dumps([n_seen, asdict(recipe), evaluation], default=_plain, sort_keys=True).encode())
     return digest.hexdigest()
 
