@@ -159,13 +159,20 @@ def test_tracking_has_a_parent_and_a_closed_child_a_model(study_run: Any) -> Non
     assert first.inputs.dataset_inputs[0].dataset.digest
 
 
-def test_champion_is_registered(study_run: Any, catalog: DataCatalog) -> None:
+def test_champion_is_registered_and_embeds_cells(
+    study_run: Any, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=study_run.tracking_uri)
-    version = client.get_model_version_by_alias("test", "champion")
-    assert catalog.load("champion")["reason"] in version.description
-    assert {file.path for file in client.list_artifacts(version.run_id, "champion")} == {"champion/model.pt"}
+    from scvi_downstream.tracking.registry import load_champion
+
+    version = MlflowClient(tracking_uri=study_run.tracking_uri).get_model_version_by_alias("test", "champion")
+    champion = catalog.load("champion")
+    assert champion["reason"] in version.description
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", study_run.tracking_uri)
+    latent = load_champion("models:/test@champion").embed(catalog.load("counts"))
+    expected = catalog.load(f"{champion['model']}.latent")
+    np.testing.assert_allclose(latent.loc[expected.index].to_numpy(), expected.to_numpy(), atol=1e-5)
 
 
 def test_a_second_run_is_a_new_parent(study_run: Any, run_part: Callable[..., Any]) -> None:

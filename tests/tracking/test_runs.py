@@ -140,6 +140,6 @@ def test_a_trial_is_closed_with_its_own_end(uri: str, tmp_path: Path) -> None:
 def test_names_of_metrics_are_made_fit_for_the_store(uri: str, tmp_path: Path) -> None:
     study = tracker(uri, "names", tmp_path)
     study.start("run", [], {})
-    study.log_metrics(None, {"genes": {"CD14+ Monocyte": 0.5}})
+    study.log_metrics(None, {"genes": {"CD14+ Monocyte": 0.5}, "a sentence of many words, " * 20: 1.0})
     study.finish("FINISHED")
     assert runs(uri, "names")["run"].data.metrics == {"genes.CD14_ Monocyte": 0.5}

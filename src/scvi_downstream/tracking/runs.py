@@ -25,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 _MOST_METRICS_A_CALL = 1000
 _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
+_LONGEST_NAME = 250
 _LIVE_EVERY_SECONDS = 10.0
 _PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
@@ -109,6 +110,8 @@ class StudyTracker:
         now = _milliseconds()
         numbers, words = [], []
         for name, value in flatten(metrics).items():
+            if len(name) > _LONGEST_NAME:
+                continue
             if isinstance(value, bool | str):
                 words.append(RunTag(name, str(value)[:_LONGEST_PARAM]))
             elif isinstance(value, int | float) and math.isfinite(value):
