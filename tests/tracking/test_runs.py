@@ -121,6 +121,7 @@ def test_curves_drawn_live_are_not_drawn_twice(uri: str, tmp_path: Path) -> None
 def test_a_trial_is_closed_with_its_own_end(uri: str, tmp_path: Path) -> None:
     study = tracker(uri, "trials", tmp_path)
     study.start("run", ["good", "bad"], {"kedro.env": "local"})
+    study.log_data("cells", "cells.h5ad", {"n_cells": 10, "data_fingerprint": "1f3a"})
     study.start_child("drawn")
     study.finish_child("bad", "FAILED", "the loss became NaN")
     study.finish_child("nobody", "FAILED")
@@ -135,6 +136,7 @@ def test_a_trial_is_closed_with_its_own_end(uri: str, tmp_path: Path) -> None:
     assert closed["bad"].data.tags["error"] == "the loss became NaN"
     assert closed["drawn"].data.tags["mlflow.parentRunId"] == closed["run"].info.run_id
     assert closed["drawn"].data.tags["kedro.env"] == "local"
+    assert {run.inputs.dataset_inputs[0].dataset.digest for run in closed.values()} == {"1f3a"}
 
 
 def test_names_of_metrics_are_made_fit_for_the_store(uri: str, tmp_path: Path) -> None:

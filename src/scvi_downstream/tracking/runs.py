@@ -17,6 +17,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mlflow.entities import DatasetInput
 
 # MLflow honours only this spelling; it must be set before the first import.
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -68,6 +69,7 @@ class StudyTracker:
         self._parent: str | None = None
         self._children: dict[str, str] = {}
         self._tags: dict[str, str] = {}
+        self._data: DatasetInput | None = None
         self._live: dict[str, list[Any]] = {}
         self._drawn: dict[str, int] = {}
         self._sent: dict[str, float] = {}
@@ -85,6 +87,8 @@ class StudyTracker:
         """Open the run of one more model or trial."""
         parent = self._run(None)
         self._children[model] = self._create(model, {**self._tags, _PARENT_TAG: parent, "model": model})
+        if self._data is not None:
+            self._client.log_inputs(self._children[model], datasets=[self._data])
 
     def finish_child(self, model: str, status: str, reason: str = "") -> None:
         """Close the run of a model or trial, with the reason where it failed."""
@@ -173,8 +177,9 @@ class StudyTracker:
             source=json.dumps({"uri": source}),
             profile=json.dumps(profile),
         )
+        self._data = DatasetInput(data, [])
         for model in (None, *self._children):
-            self._client.log_inputs(self._run(model), datasets=[DatasetInput(data, [])])
+            self._client.log_inputs(self._run(model), datasets=[self._data])
 
     def lacks_champion(self, name: str) -> bool:
         """Whether no champion of that name is registered."""
