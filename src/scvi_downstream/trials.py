@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from scvi_downstream.errors import InputError, closest
+from scvi_downstream.models.search_space import changed
 
 _LONGEST_NAME = 80
 
@@ -56,7 +57,7 @@ def crossed(
     for values in product(*lists.values()):
         changes = dict(zip(lists, values, strict=True))
         suffix = "_".join(_abbreviation(option, value) for option, value in changes.items())
-        yield f"{model}_{suffix}"[:_LONGEST_NAME], {**_changed(options, changes), "trial_of": model}
+        yield f"{model}_{suffix}"[:_LONGEST_NAME], {**changed(options, changes), "trial_of": model}
 
 
 def reseeded(
@@ -92,17 +93,6 @@ def _values(given: Any) -> Any:
     if isinstance(given, str):
         return [yaml.safe_load(part) for part in given.split(";")]
     return [given] if isinstance(given, bool | int | float) else given
-
-
-def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(options)
-    for option, value in changes.items():
-        group, _, name = option.rpartition(".")
-        if group:
-            changed[group] = {**(changed.get(group) or {}), name: value}
-        else:
-            changed[name] = value
-    return changed
 
 
 def _abbreviation(option: str, value: object) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from scvi_downstream.models.quiet import quiet
 
 if TYPE_CHECKING:
     from ray import tune
@@ -113,7 +113,7 @@ def run_trials(
     from ray import tune
 
     at_a_time = placement.concurrent or max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    with _quiet():
+    with quiet(_TALKATIVE, logging.CRITICAL):
         shared = tune.with_parameters(_train_one, train=train, task=task, value=halving and halving.value)
         tuner = tune.Tuner(
             tune.with_resources(shared, _resources(at_a_time, gpu=placement.gpu)),
@@ -272,18 +272,3 @@ def _reason(error: Exception | None) -> str:
     if cause is not None:
         return f"{type(cause).__name__}: {cause}".splitlines()[0]
     return f"its process died more than {_RESTARTS} times ({str(error).splitlines()[0] if error else 'no word of it'})"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

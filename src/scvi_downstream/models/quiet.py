@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 _TALKATIVE = ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "scvi")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence their loggers and warnings, and put everything back afterwards."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+def quiet(talkative: Collection[str] = _TALKATIVE, level: int = logging.ERROR) -> Iterator[None]:
+    """Silence loggers below a level, and all warnings, and put everything back afterwards."""
+    loggers = [logging.getLogger(name) for name in talkative]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)

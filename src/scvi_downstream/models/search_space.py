@@ -131,8 +131,9 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """Options of a model with some values changed; ``training.lr`` changes ``lr`` of its ``training``."""
     options = dict(base)
     for name, value in changes.items():
-        if name.startswith(TRAINING):
-            options["training"] = {**(options.get("training") or {}), name.removeprefix(TRAINING): value}
+        group, _, option = name.rpartition(".")
+        if group:
+            options[group] = {**(options.get(group) or {}), option: value}
         else:
             options[name] = value
     return options

@@ -74,9 +74,11 @@ def test_missing_tests_and_missing_calls_are_not_numbers(tests_of_one_effect):
 
 
 def test_no_comparisons_give_an_empty_table():
-    from scvi_downstream.pipelines.de import bayesian
+    from scvi_downstream import bayesian_expression
 
-    tables = [pd.DataFrame(columns=list(module.COLUMNS)) for module in (bayesian, wilcoxon, pseudobulk)]
+    tables = [
+        pd.DataFrame(columns=list(module.COLUMNS)) for module in (bayesian_expression, wilcoxon, pseudobulk)
+    ]
     joined = combine_results(*tables)
     assert joined.empty
     assert "wilcoxon_p" in joined

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scvi_downstream import bayesian_expression
 from scvi_downstream.group_comparisons import keep_large
 from scvi_downstream.normalization import log_normalize
 from scvi_downstream.parameters import DeOptions, Keys
-from scvi_downstream.pipelines.de import bayesian, pseudobulk, wilcoxon
+from scvi_downstream.pipelines.de import pseudobulk, wilcoxon
 from scvi_downstream.pipelines.de.concordance import concordance
 from scvi_downstream.pipelines.de.groups import find_comparisons, log_left_out
 from scvi_downstream.pipelines.de.markers import rank_markers
@@ -49,12 +50,12 @@ def rank_bayesian(
     seed: int,
     accelerator: str,
 ) -> pd.DataFrame:
-    """Bayesian differential expression of the modelled genes; see `bayesian.compare_bayesian`."""
+    """Bayesian differential expression of the modelled genes; see `bayesian_expression.compare_bayesian`."""
     comparisons, left_out = keep_large(
         find_comparisons(counts, clusters, keys, options), options.min_cells_per_group
     )
     log_left_out(left_out, options.min_cells_per_group)
-    return bayesian.compare_bayesian(
+    return bayesian_expression.compare_bayesian(
         fitted.attach(counts, accelerator=accelerator), comparisons, options, seed
     )
 
