@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.datasets import CheckpointDataset, CountsInputDataset, ScviModelDataset
-from scvi_downstream.parameters import EvaluationOptions, Keys, PreparationOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
+from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.training.nodes import train_model
 from scvi_downstream.scoring.likelihood import score_likelihood
 

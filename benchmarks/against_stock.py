@@ -34,8 +34,9 @@ def load(folder: Path, study: str) -> Any:
     """Counts, prepared as the project does; singlets where the study says so."""
     import anndata
 
-    from scvi_downstream.parameters import Keys, PreparationOptions
+    from scvi_downstream.cells.keys import Keys
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+    from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
     options = STUDIES[study]
     cells = anndata.read_h5ad(folder / f"{study}.h5ad")
@@ -67,8 +68,8 @@ def fit_project(counts: Any, keys: Any) -> tuple[Any, float]:
     """SCVI as the training pipeline fits it, on the same held-out cells."""
     import tempfile
 
-    from scvi_downstream.models import parse_spec
     from scvi_downstream.models.checkpoints import CheckpointStore
+    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.models.fitting import fit, reproducible
 
     spec = parse_spec(

@@ -24,7 +24,7 @@ SEEDS = (0, 1)
 
 
 def fitted(counts: Any, keys: Any, name: str, seed: int, folder: Path) -> tuple[Any, Any, float]:
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.embedding.nodes import compute_latent
     from scvi_downstream.pipelines.training.nodes import train_model
 
@@ -58,10 +58,11 @@ def agreement(first: Any, second: Any) -> float:
 
 
 def main() -> None:
-    from scvi_downstream.datasets import CountsInputDataset
-    from scvi_downstream.parameters import Keys, PreparationOptions
+    from scvi_downstream.cells.keys import Keys
+    from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
     from scvi_downstream.pipelines.factors.nodes import read_loadings
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+    from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))

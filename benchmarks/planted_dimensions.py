@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from simulation import Planted, simulate, simulate_from
 
-from scvi_downstream.models import parse_spec
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, reproducible
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.split import split_cells
-from scvi_downstream.parameters import ComparisonOptions, Keys
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.models.fitting import fit, reproducible, split_cells
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
-from scvi_downstream.simulation import Planted, simulate, simulate_from
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData

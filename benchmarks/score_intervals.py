@@ -44,10 +44,10 @@ def score(
     n_cells: int, seed: int, n_draws: int, shift: float, *, by_leiden: bool
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Scores of one sample and their resamples."""
-    from scvi_downstream.neighbors import neighbors_graph
-    from scvi_downstream.parameters import ComparisonOptions
-    from scvi_downstream.scoring.integration import compute_metrics
-    from scvi_downstream.scoring.profiles import profile_of
+    from scvi_downstream.graphs.neighbors import neighbors_graph
+    from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+    from scvi_downstream.scoring.criteria import profile_of
+    from scvi_downstream.scoring.embedding_metrics import compute_metrics
 
     latent, before, obs = sample(n_cells, seed, shift)
     graph = neighbors_graph(obs.index, latent, n_neighbors=15, n_search=90, exact_up_to=50_000, seed=0)

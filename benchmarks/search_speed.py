@@ -23,16 +23,14 @@ def task_of(arguments: argparse.Namespace) -> Any:
     import anndata
     import numpy as np
 
-    from scvi_downstream.models import parse_spec
-    from scvi_downstream.parameters import (
-        ComparisonOptions,
-        EmbeddingOptions,
-        EvaluationOptions,
-        Keys,
-        PreparationOptions,
-    )
+    from scvi_downstream.cells.keys import Keys
+    from scvi_downstream.models.families import parse_spec
+    from scvi_downstream.pipelines.comparison.options import ComparisonOptions
     from scvi_downstream.pipelines.embedding.nodes import compute_pca
+    from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+    from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+    from scvi_downstream.pipelines.preparation.options import PreparationOptions
     from scvi_downstream.pipelines.search.trial import TrialTask
 
     keys = Keys(batch_key=arguments.batch_key, label_key=arguments.label_key)
@@ -60,7 +58,7 @@ def task_of(arguments: argparse.Namespace) -> Any:
 
 def main() -> None:
     from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.parameters import SearchOptions
+    from scvi_downstream.pipelines.search.options import SearchOptions
     from scvi_downstream.pipelines.search.search import search_models
 
     parser = argparse.ArgumentParser(

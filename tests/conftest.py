@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from scvi_downstream.parameters import Keys, PreparationOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 # The first example of a test may import scikit-learn; the same examples every time.
 settings.register_profile("project", deadline=None, derandomize=True)
@@ -34,7 +35,7 @@ def keys() -> Keys:
 @pytest.fixture(scope="session")
 def pbmc_counts(keys: Keys) -> AnnData:
     """700 PBMCs × 765 genes as the preparation pipeline hands them on."""
-    from scvi_downstream.datasets import CountsInputDataset
+    from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 
     counts, _, _ = prepare_counts(
@@ -46,7 +47,7 @@ def pbmc_counts(keys: Keys) -> AnnData:
 @pytest.fixture(scope="session")
 def fitted_scvi(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
     """A scVI model fitted for a few epochs and saved by the dataset."""
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
     folder = tmp_path_factory.mktemp("fitted")

@@ -3,8 +3,8 @@ from itertools import pairwise
 import click
 import pytest
 
-from scvi_downstream.cli import _with_plain_errors, plain_error
-from scvi_downstream.errors import InputError
+from scvi_downstream.cli import _with_plain_errors
+from scvi_downstream.runtime.errors import InputError, plain_error
 
 
 def chain(*errors: Exception) -> Exception:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from kedro.pipeline import Pipeline
 
-from scvi_downstream import pipeline_registry, tags
-from scvi_downstream.configuration import StudyConfigLoader
-from scvi_downstream.graph import CurrentStudy
+from scvi_downstream import pipeline_registry
+from scvi_downstream.pipelines import tags
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
+from scvi_downstream.study.current import CurrentStudy
+from scvi_downstream.study.loader import StudyConfigLoader
 
 PROJECT = Path(__file__).resolve().parents[1]
 

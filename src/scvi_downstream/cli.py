@@ -10,9 +10,9 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from scvi_downstream.errors import plain_error
+from scvi_downstream.runtime.errors import plain_error
 
-RUNNER = "scvi_downstream.runners.StudyRunner"
+RUNNER = "scvi_downstream.engine.runner.StudyRunner"
 
 
 @click.group()

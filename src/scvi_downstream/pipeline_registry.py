@@ -8,10 +8,12 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
-from scvi_downstream import model_choice
-from scvi_downstream.configuration import load_parameters
-from scvi_downstream.graph import CurrentStudy, StudyGraph, study_graph
-from scvi_downstream.namespaces import (
+from scvi_downstream.pipelines import copies as model_choice
+from scvi_downstream.pipelines.annotation import pipeline as annotation
+from scvi_downstream.pipelines.batch_effects import pipeline as batch_effects
+from scvi_downstream.pipelines.compare_runs import pipeline as compare_runs
+from scvi_downstream.pipelines.comparison import pipeline as comparison
+from scvi_downstream.pipelines.copies import (
     baseline_embedding,
     baseline_evaluation,
     clustering_of,
@@ -25,26 +27,23 @@ from scvi_downstream.namespaces import (
     per_model,
     training_of,
 )
-from scvi_downstream.pipelines import (
-    annotation,
-    batch_effects,
-    compare_runs,
-    comparison,
-    de,
-    factors,
-    hub,
-    imputation,
-    metadata,
-    prediction,
-    predictive_checks,
-    preparation,
-    proteins,
-    reference_mapping,
-    reporting,
-    samples,
-    trajectory,
-)
-from scvi_downstream.pipelines.reporting.sections import report_contents
+from scvi_downstream.pipelines.de import pipeline as de
+from scvi_downstream.pipelines.factors import pipeline as factors
+from scvi_downstream.pipelines.hub import pipeline as hub
+from scvi_downstream.pipelines.imputation import pipeline as imputation
+from scvi_downstream.pipelines.metadata import pipeline as metadata
+from scvi_downstream.pipelines.prediction import pipeline as prediction
+from scvi_downstream.pipelines.predictive_checks import pipeline as predictive_checks
+from scvi_downstream.pipelines.preparation import pipeline as preparation
+from scvi_downstream.pipelines.proteins import pipeline as proteins
+from scvi_downstream.pipelines.reference_mapping import pipeline as reference_mapping
+from scvi_downstream.pipelines.reporting import pipeline as reporting
+from scvi_downstream.pipelines.reporting.contents import report_contents
+from scvi_downstream.pipelines.samples import pipeline as samples
+from scvi_downstream.pipelines.trajectory import pipeline as trajectory
+from scvi_downstream.study.current import CurrentStudy
+from scvi_downstream.study.graph import StudyGraph, study_graph
+from scvi_downstream.study.loader import load_parameters
 
 # Run where the study calls for them; see graph.py.
 _OPTIONAL = (

@@ -2,8 +2,10 @@
 
 import warnings
 
-from scvi_downstream.configuration import StudyConfigLoader
-from scvi_downstream.hooks import ProgressHooks, StudyHooks, TrackingHooks
+from scvi_downstream.hooks.progress import ProgressHooks
+from scvi_downstream.hooks.study import StudyHooks
+from scvi_downstream.hooks.tracking import TrackingHooks
+from scvi_downstream.study.loader import StudyConfigLoader
 
 # Kedro's own: a deprecated call, and its dislike of dots in names that namespaces themselves make.
 warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from scvi_downstream.bridges import monocle_r
 from scvi_downstream.bridges.monocle_r import order_with_monocle, why_monocle_is_missing
-from scvi_downstream.errors import InputError
+from scvi_downstream.runtime.errors import InputError
 
 needs_monocle = pytest.mark.skipif(bool(why_monocle_is_missing()), reason=f"{why_monocle_is_missing()}")
 

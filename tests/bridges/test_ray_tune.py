@@ -16,12 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from scvi_downstream.bridges.ray_cluster import ray_on
-from scvi_downstream.bridges.ray_tune import Halving, Placement, run_trials
-from scvi_downstream.errors import InputError
+from scvi_downstream.bridges.ray_tune import Halving, Placement, ray_on, run_trials
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.search_space import read_space
-from scvi_downstream.pipelines.search.suggestions import draw_trials
+from scvi_downstream.pipelines.search.search import draw_trials
+from scvi_downstream.runtime.errors import InputError
 
 pytestmark = pytest.mark.slow
 SPEC = parse_spec({"name": "scvi", "family": "SCVI", "training": {"max_epochs": 4}})

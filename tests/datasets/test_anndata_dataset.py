@@ -14,8 +14,8 @@ import pytest
 from kedro.io import DatasetError
 from scipy import sparse
 
-from scvi_downstream.datasets import AnnDataDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.anndata_dataset import AnnDataDataset
+from scvi_downstream.runtime.errors import InputError
 
 SUFFIXES = pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 
@@ -146,10 +146,10 @@ def test_full_disk_is_one_clear_error(
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(self, content)
 
-    from scvi_downstream.datasets import anndata_writing
+    from scvi_downstream.datasets import anndata_dataset
 
-    fails_last = type("FailsLast", (anndata_writing._FailsLast, Disk), {})
-    monkeypatch.setattr(anndata_writing, "_FailsLast", fails_last)
+    fails_last = type("FailsLast", (anndata_dataset._FailsLast, Disk), {})
+    monkeypatch.setattr(anndata_dataset, "_FailsLast", fails_last)
     with pytest.raises(DatasetError, match="the disk is full") as raised:
         dataset.save(adata)
     assert isinstance(raised.value.__cause__, InputError)

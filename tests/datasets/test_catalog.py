@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,9 @@ from matplotlib.figure import Figure
 from scipy import sparse
 
 from scvi_downstream import datasets
-from scvi_downstream.errors import InputError
-from scvi_downstream.expression import ExpressionStream
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.cells.expression import ExpressionStream
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.runtime.errors import InputError
 
 KINDS_THAT_KEDRO_VIZ_SHOWS = {"TablePreview", "ImagePreview", "PlotlyPreview", "JSONPreview"}
 
@@ -145,8 +146,8 @@ def test_importing_the_datasets_is_light() -> None:
 
 
 def test_every_dataset_is_exported() -> None:
-    files = [path.stem for path in Path(datasets.__file__).parent.glob("*_dataset.py")]
-    assert len(files) == len(datasets.__all__)
+    sources = "".join(path.read_text() for path in Path(datasets.__file__).parent.glob("*.py"))
+    assert set(datasets.__all__) == set(re.findall(r"^class ([A-Z]\w*Dataset)\b", sources, re.M))
     for name in datasets.__all__:
         parameters = inspect.signature(getattr(datasets, name).__init__).parameters
         assert "metadata" in parameters

@@ -13,8 +13,8 @@ import scipy.io
 from kedro.io import DatasetError
 from scipy import sparse
 
-from scvi_downstream.datasets import CountsInputDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
+from scvi_downstream.runtime.errors import InputError
 
 COUNTS = sparse.csr_matrix(np.arange(12, dtype=np.int64).reshape(3, 4))  # 3 cells, 4 features
 FEATURES = [

@@ -10,8 +10,8 @@ import pytest
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
-from scvi_downstream.datasets import FigureDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.figure_dataset import FigureDataset
+from scvi_downstream.runtime.errors import InputError
 
 
 def drawing() -> Figure:

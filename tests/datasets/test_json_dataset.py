@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets import JsonDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.text_files import JsonDataset
+from scvi_downstream.runtime.errors import InputError
 
 leaves = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

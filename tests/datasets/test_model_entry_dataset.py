@@ -9,8 +9,7 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 
-from scvi_downstream.datasets import ModelEntryDataset
-from scvi_downstream.datasets.model_entry_dataset import FILE_NAME
+from scvi_downstream.datasets.model_entry_dataset import FILE_NAME, ModelEntryDataset
 
 ENTRY = {"scvi_best": {"family": "SCVI", "n_latent": 20, "training": {"lr": 0.002}}}
 

@@ -15,11 +15,14 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.io import mmwrite
 
-from scvi_downstream.datasets import CountsInputDataset
-from scvi_downstream.datasets.anndata_writing import write_h5ad, write_zarr
-from scvi_downstream.datasets.mudata_input import read_mudata
-from scvi_downstream.datasets.proteins import has_proteins, protein_modality
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.anndata_dataset import write_h5ad, write_zarr
+from scvi_downstream.datasets.counts_input_dataset import (
+    CountsInputDataset,
+    has_proteins,
+    protein_modality,
+    read_mudata,
+)
+from scvi_downstream.runtime.errors import InputError
 
 RNA = np.array([[1, 0, 2], [0, 3, 0]], dtype=np.float32)
 PROTEINS = np.array([[5, 0], [7, 9]], dtype=np.float32)

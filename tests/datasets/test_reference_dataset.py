@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets import ReferenceDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.reference_dataset import ReferenceDataset
+from scvi_downstream.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

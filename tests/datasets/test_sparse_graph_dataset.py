@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from kedro.io import DatasetError
 from scipy import sparse
 
-from scvi_downstream.datasets import SparseGraphDataset
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.datasets.sparse_graph_dataset import SparseGraphDataset
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.runtime.errors import InputError
 
 names = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=12, unique=True

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets import TableDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.table_dataset import TableDataset
+from scvi_downstream.runtime.errors import InputError
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=6)
 floats = st.floats(width=64)

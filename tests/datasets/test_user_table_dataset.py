@@ -8,8 +8,8 @@ from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from scvi_downstream.datasets import UserTableDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.user_table_dataset import UserTableDataset
+from scvi_downstream.runtime.errors import InputError
 
 TABLE = pd.DataFrame({"sample": ["007", "008"], "age": [61, 55], "dose": [0.5, None], "sex": ["f", None]})
 

@@ -26,7 +26,7 @@ def documented(page: str) -> list[str]:
 @pytest.fixture(scope="module")
 def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 PBMCs with keys of their own, a table by donor and one of marker genes, as a user would bring them."""
-    from scvi_downstream.datasets import CountsInputDataset
+    from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
 
     cells = CountsInputDataset(source="pbmc68k").load()[:300].copy()
     cells.obs = cells.obs.rename(columns={"batch": "donor"})[["donor", "cell_type"]]

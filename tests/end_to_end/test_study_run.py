@@ -248,7 +248,7 @@ def test_a_failing_node_closes_its_runs_as_failed(
 ) -> None:
     from mlflow import MlflowClient
 
-    from scvi_downstream.errors import InputError
+    from scvi_downstream.runtime.errors import InputError
 
     with pytest.raises(InputError, match="no_such_column"):
         run_part({"embedding": {"color_by": ["no_such_column"]}}, node_names=["scvi.plot_embedding"])

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.graph import CurrentStudy
-from scvi_downstream.hooks import ProgressHooks, StudyHooks
 from scvi_downstream.hooks import progress as hooks
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.hooks.progress import ProgressHooks
+from scvi_downstream.hooks.study import StudyHooks
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.current import CurrentStudy
 
 STUDY = {"study": "mine", "input": "cells.h5ad", "primary": "scvi", "models": {"scvi": {"family": "SCVI"}}}
 

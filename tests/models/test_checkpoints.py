@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets import CheckpointDataset
+from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
 from scvi_downstream.models.checkpoints import CheckpointStore
 
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import FAMILIES, parse_spec
+from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.saved import MODEL_CLASSES, model_class_of
+from scvi_downstream.runtime.errors import InputError
 
 
 def test_every_family_can_be_read_back() -> None:

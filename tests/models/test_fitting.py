@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import parse_spec
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, epochs_for, fit, reproducible
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_downstream.parameters import Keys
+    from scvi_downstream.cells.keys import Keys
 
 
 def fit_briefly(

@@ -10,15 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import parse_spec
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import sample_column, with_crossed_samples
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
-from scvi_downstream.models.mrvi import nuisance_batch, read_out_forecast, sample_warnings
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.sample_counterfactuals import decode_as_sample, local_states, sample_names
-from scvi_downstream.parameters import EvaluationOptions, Keys
-from scvi_downstream.samples import sample_column, with_crossed_samples
+from scvi_downstream.models.mrvi import (
+    decode_as_sample,
+    local_states,
+    nuisance_batch,
+    read_out_forecast,
+    sample_names,
+    sample_warnings,
+)
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,7 +75,7 @@ def weights(result: Fit) -> np.ndarray:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> MRVI:
     """Saved, and attached to its counts again."""
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     folder = tmp_path_factory.mktemp("mrvi")
     dataset = ScviModelDataset(filepath=str(folder / "model"))
@@ -180,7 +187,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pyte
 def test_files_are_read_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     trained = fit_briefly(tmp_path / "checkpoint", max_epochs=2).model
     dataset = ScviModelDataset(filepath=str(tmp_path / "model"))
@@ -207,7 +214,7 @@ def test_files_are_read_without_pickle(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_is_saved_opens_in_scvi_tools(tmp_path: Path) -> None:
     from scvi.external import MRVI
 
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     trained = fit_briefly(tmp_path / "checkpoint", max_epochs=1).model
     ScviModelDataset(filepath=str(tmp_path / "model")).save(trained)
@@ -218,7 +225,7 @@ def test_what_is_saved_opens_in_scvi_tools(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_counts_without_the_crossed_column_say_so(model: MRVI, tmp_path: Path) -> None:
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     dataset = ScviModelDataset(filepath=str(tmp_path / "model"))
     dataset.save(model)
@@ -272,8 +279,7 @@ def test_the_likelihood_is_a_bound_without_the_penalty_of_shifts(model: MRVI) ->
     from torch.distributions import Normal
 
     from scvi_downstream.scoring.likelihood import score_likelihood
-    from scvi_downstream.scoring.mrvi_bound import mrvi_log_weights
-    from scvi_downstream.scoring.own_bounds import mean_log_weight
+    from scvi_downstream.scoring.marginal_likelihood import mean_log_weight, mrvi_log_weights
 
     cells = np.asarray(model.train_indices)[:100]
     bound = mean_log_weight(model, cells, 0, mrvi_log_weights)

@@ -18,10 +18,10 @@ import pytest
 from kedro.io import DatasetError
 from scipy import sparse
 
-from scvi_downstream.datasets import ScviModelDataset
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel, model_class_of
+from scvi_downstream.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

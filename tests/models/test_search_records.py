@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.search_records import RecordFolder, TrialRecord
+from scvi_downstream.models.search_space import RecordFolder, TrialRecord
 
 
 def test_records_come_back_as_they_were_but_for_failed_ones(tmp_path: Path) -> None:

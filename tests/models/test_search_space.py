@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.search_space import Range, changed, read_space
-from scvi_downstream.parameters import SearchOptions
+from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.runtime.errors import InputError
 
 
 def base(family: str = "SCVI", **options: Any) -> dict[str, Any]:

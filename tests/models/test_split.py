@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.split import batch_size_without_remainder_of_one, split_cells
+from scvi_downstream.models.fitting import batch_size_without_remainder_of_one, split_cells
+from scvi_downstream.runtime.errors import InputError
 
 
 @given(

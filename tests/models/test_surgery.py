@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.models.saved import SavedModel, model_class_of
 from scvi_downstream.models.surgery import n_new_weights, query_model
+from scvi_downstream.runtime.errors import InputError
 
 pytestmark = pytest.mark.slow
 

@@ -11,16 +11,17 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import SavedModel, parse_spec
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
-from scvi_downstream.models.quiet import quiet
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.models.totalvi import TotalviSpec
-from scvi_downstream.parameters import EvaluationOptions, Keys
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import score_likelihood
-from scvi_downstream.scoring.own_bounds import mean_log_weight
-from scvi_downstream.scoring.totalvi_bound import totalvi_log_weights
+from scvi_downstream.scoring.marginal_likelihood import mean_log_weight, totalvi_log_weights
 
 KEYS = Keys(batch_key="batch", protein_key="protein_expression")
 

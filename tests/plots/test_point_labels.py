@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from scvi_downstream.plots.point_labels import label_points
-from scvi_downstream.plots.style import new_figure
+from scvi_downstream.plots.style import label_points, new_figure
 
 
 @pytest.fixture

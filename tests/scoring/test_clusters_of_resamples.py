@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from scvi_downstream.metrics.agreement import adjusted_rand_index, contingency
-from scvi_downstream.neighbors import find_neighbors, fuzzy_union
-from scvi_downstream.scoring.clusters_of_resamples import (
+from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union
+from scvi_downstream.scoring.clusterings import (
     Clusterings,
+    adjusted_rand_index,
     agreement_in_resamples,
+    best_leiden,
+    contingency,
     kmeans_clusterings,
     leiden_clusterings,
 )
-from scvi_downstream.scoring.leiden_search import best_leiden
 
 RESOLUTIONS = (0.2, 0.6, 1.0, 1.4)
 

@@ -9,19 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.metrics.bras import bras
-from scvi_downstream.metrics.eligibility import stratified_sample
-from scvi_downstream.metrics.kbet import kbet_on_graph
-from scvi_downstream.neighbors import find_neighbors, neighbors_graph
-from scvi_downstream.parameters import UNKNOWN, ComparisonOptions, Keys
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import find_neighbors, neighbors_graph
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.evaluation.nodes import score_integration
+from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.scoring.embedding_metrics import (
+    BATCH_CORRECTION,
+    BIO_CONSERVATION,
     Cells,
+    aggregate,
     batch_metrics,
     label_and_batch_metrics,
     label_metrics,
 )
-from scvi_downstream.scoring.integration import BATCH_CORRECTION, BIO_CONSERVATION, aggregate
+from scvi_downstream.scoring.kbet import kbet_on_graph
+from scvi_downstream.scoring.resampling import stratified_sample
+from scvi_downstream.scoring.silhouette import bras
 
 KEYS = Keys(batch_key="batch", label_key="label")
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

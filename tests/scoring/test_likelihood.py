@@ -10,8 +10,8 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from scvi_downstream.models.saved import model_class_of
-from scvi_downstream.parameters import EvaluationOptions
 from scvi_downstream.pipelines.evaluation.nodes import evaluate_likelihood
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood, log_weights
 

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from scvi_downstream.parameters import ComparisonOptions
-from scvi_downstream.scoring.profiles import profile_of
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.scoring.criteria import profile_of
 
 
 def test_full_is_the_stock_and_fast_looks_at_less() -> None:

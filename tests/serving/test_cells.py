@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.serving.cells import cells_of_model
-from scvi_downstream.serving.requirements import ModelInput
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.serving.cells import ModelInput, cells_of_model
 
 GENES = pd.Index([f"G{i}" for i in range(20)], name="gene")
 

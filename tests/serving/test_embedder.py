@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import SavedModel
-from scvi_downstream.parameters import Keys
-from scvi_downstream.serving import Embedder
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.serving.embedder import Embedder
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +41,7 @@ def fitted(
     """Fit a family for an epoch and save it."""
 
     def fit(family: str, keys: Keys, **options: Any) -> SavedModel:
-        from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+        from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
         from scvi_downstream.pipelines.training.nodes import train_model
 
         folder = tmp_path_factory.mktemp(family)

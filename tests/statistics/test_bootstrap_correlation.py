@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scvi_downstream.statistics.bootstrap_correlation import (
+from scvi_downstream.statistics.correlation import (
     bootstrap_weights,
     correlation_with_interval,
     weighted_correlation,

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.statistics.expected_fdr import expected_fdr
+from scvi_downstream.statistics.bayesian_expression import expected_fdr
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

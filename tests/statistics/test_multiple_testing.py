@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 
 def test_equal_to_statsmodels_on_what_was_tested() -> None:

@@ -3,11 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.statistics.permutation import (
-    compare_with_null,
-    exchangeable_share,
-    permute_within,
-)
+from scvi_downstream.statistics.testing import compare_with_null, exchangeable_share, permute_within
 
 
 @settings(max_examples=30, deadline=None)

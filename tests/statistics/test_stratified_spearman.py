@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from scvi_downstream.statistics.stratified_spearman import sparse_ranks, stratified_spearman
+from scvi_downstream.statistics.correlation import sparse_ranks, stratified_spearman
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scvi_downstream.datasets import TrackedRunsDataset
-from scvi_downstream.errors import InputError
-from scvi_downstream.tracking import StudyTracker
+from scvi_downstream.datasets.tracked_runs_dataset import TrackedRunsDataset
+from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.tracking.reading import read_runs
+from scvi_downstream.tracking.runs import StudyTracker
 
 pytestmark = pytest.mark.slow
 SUMMARY = {"data_fingerprint": "abc", "n_cells": 700, "n_genes": 765}

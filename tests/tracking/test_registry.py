@@ -19,10 +19,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import SavedModel
-from scvi_downstream.tracking.registry import load_champion, register_champion
-from scvi_downstream.tracking.servable import requirements, write_servable
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.tracking.registry import load_champion, register_champion, requirements, write_servable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +36,7 @@ def store(
     tmp_path_factory: pytest.TempPathFactory, fitted_scvi: SavedModel, pbmc_counts: AnnData
 ) -> tuple[MlflowClient, str]:
     """A store with two versions: the first without an example of counts."""
-    from scvi_downstream.tracking import StudyTracker
+    from scvi_downstream.tracking.runs import StudyTracker
 
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.tracking import StudyTracker, flatten, tracking_uri
+from scvi_downstream.tracking.runs import StudyTracker, flatten, tracking_uri
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.progress import duration
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.progress import duration
 
 if TYPE_CHECKING:
     from anndata import AnnData

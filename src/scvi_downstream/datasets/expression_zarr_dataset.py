@@ -11,11 +11,9 @@ import numpy as np
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import reading
-from scvi_downstream.expression import ExpressionMatrix, ExpressionStream
+from scvi_downstream.cells.expression import ExpressionMatrix, ExpressionStream
+from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading
+from scvi_downstream.runtime.atomic import replacing
 
 _CHUNK_GENES = 256
 
@@ -33,14 +31,14 @@ class ExpressionZarrDataset(AbstractDataset):
     .. code-block:: yaml
 
         expression:
-          type: scvi_downstream.datasets.ExpressionZarrDataset
+          type: scvi_downstream.datasets.expression_zarr_dataset.ExpressionZarrDataset
           filepath: data/07_model_output/expression.zarr
 
     Using the Python API:
 
     >>> import numpy as np, pandas as pd
     >>> from scvi_downstream.datasets import ExpressionZarrDataset
-    >>> from scvi_downstream.expression import ExpressionStream
+    >>> from scvi_downstream.cells.expression import ExpressionStream
     >>> blocks = iter([np.ones((2, 3), "float32"), np.zeros((1, 3), "float32")])
     >>> dataset = ExpressionZarrDataset(filepath=tmp_path / "expression.zarr")
     >>> dataset.save(ExpressionStream(pd.Index(["c1", "c2", "c3"]), pd.Index(["A", "B", "C"]), blocks, 2, {}))

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview, PlotlyPreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import reading
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
+from scvi_downstream.runtime.atomic import replacing
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +40,7 @@ class FigureDataset(AbstractDataset):
     .. code-block:: yaml
 
         qc_figure:
-          type: scvi_downstream.datasets.FigureDataset
+          type: scvi_downstream.datasets.figure_dataset.FigureDataset
           filepath: data/08_reporting/qc.png
 
     Using the Python API:

@@ -10,15 +10,13 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.anndata_writing import write_h5ad
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import reading, require
-from scvi_downstream.errors import InputError
-from scvi_downstream.hub import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder
+from scvi_downstream.datasets.anndata_dataset import write_h5ad
+from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading, require
+from scvi_downstream.models.hub import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.runtime.atomic import replacing
+from scvi_downstream.runtime.errors import InputError
 
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 
@@ -35,7 +33,7 @@ class HubFolderDataset(AbstractDataset):
     .. code-block:: yaml
 
         hub:
-          type: scvi_downstream.datasets.HubFolderDataset
+          type: scvi_downstream.datasets.hub_folder_dataset.HubFolderDataset
           filepath: data/07_model_output/hub
 
     Using the Python API:

@@ -12,9 +12,8 @@ from kedro.io import AbstractDataset
 from kedro.utils import find_kedro_project
 from kedro_datasets._typing import JSONPreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import reading
+from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
+from scvi_downstream.runtime.atomic import replacing
 
 logger = logging.getLogger(__name__)
 HEADER = "# Written by a search, and written anew by the next one; to keep an entry, move it to a file of your own.\n"
@@ -35,7 +34,7 @@ class ModelEntryDataset(AbstractDataset):
     .. code-block:: yaml
 
         search_best:
-          type: scvi_downstream.datasets.ModelEntryDataset
+          type: scvi_downstream.datasets.model_entry_dataset.ModelEntryDataset
           filepath: data/08_reporting/pbmc68k/search_best.yml
           environment: conf/pbmc68k
 

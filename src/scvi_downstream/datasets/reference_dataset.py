@@ -10,14 +10,11 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import require
-from scvi_downstream.datasets.user_paths import user_path
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
+from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.models.plain_data import MODEL_FILE
-from scvi_downstream.models.reference import Reference
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import Reference, SavedModel
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +38,7 @@ class ReferenceDataset(AbstractDataset):
     .. code-block:: yaml
 
         reference:
-          type: scvi_downstream.datasets.ReferenceDataset
+          type: scvi_downstream.datasets.reference_dataset.ReferenceDataset
           model: data/06_models/atlas/scvi/fitted
 
     Using the Python API:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import require
+from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
+from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -34,7 +33,7 @@ class ScviModelDataset(AbstractDataset):
     .. code-block:: yaml
 
         fitted:
-          type: scvi_downstream.datasets.ScviModelDataset
+          type: scvi_downstream.datasets.scvi_model_dataset.ScviModelDataset
           filepath: data/06_models/scvi/fitted
 
     Using the Python API:
@@ -88,3 +87,63 @@ class ScviModelDataset(AbstractDataset):
             "setup": model.setup,
         }
         return JSONPreview(json.dumps(plain(about)))
+
+
+class CheckpointDataset(AbstractDataset):
+    """``CheckpointDataset`` loads a handle of a folder, whether or not there is a checkpoint in it.
+
+    Nodes write checkpoints while they run, before Kedro saves their outputs; so this is an input only.
+
+    Examples
+    --------
+    Using the YAML API:
+
+    .. code-block:: yaml
+
+        checkpoint:
+          type: scvi_downstream.datasets.scvi_model_dataset.CheckpointDataset
+          filepath: data/06_models/scvi/checkpoint
+
+    Using the Python API:
+
+    >>> from scvi_downstream.datasets import CheckpointDataset
+    >>> store = CheckpointDataset(filepath=tmp_path / "checkpoint").load()
+    >>> store.write(lambda path: path.write_text("epoch 7"), identity="counts 1f3a, seed 0")
+    >>> store.find("counts 1f3a, seed 0").read_text()
+    'epoch 7'
+    >>> store.find("counts 1f3a, seed 1") is None
+    True
+    """
+
+    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
+        """Point to a folder.
+
+        Parameters
+        ----------
+        filepath
+            Folder of the checkpoint; made when the first one is written.
+        metadata
+            Ignored by Kedro, used by plugins.
+        """
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+    def load(self) -> CheckpointStore:
+        """Give the handle; nothing is read."""
+        return CheckpointStore(self._filepath)
+
+    def save(self, data: Any) -> NoReturn:
+        """Refuse: nodes write checkpoints through the handle that ``load`` gives."""
+        raise DatasetError(
+            f"{self._filepath} cannot be a node's output; take it as an input and call its write()"
+        )
+
+    def fingerprint(self) -> str:
+        """The same whatever is in the folder: a checkpoint changes how long a node takes, not what it makes."""
+        return "checkpoint"
+
+    def _exists(self) -> bool:
+        return True

@@ -13,10 +13,9 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 from scipy import sparse
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.previews import NO_PREVIEW
-from scvi_downstream.datasets.reading import reading
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.runtime.atomic import replacing
 
 
 class SparseGraphDataset(AbstractDataset):
@@ -29,7 +28,7 @@ class SparseGraphDataset(AbstractDataset):
     .. code-block:: yaml
 
         neighbors:
-          type: scvi_downstream.datasets.SparseGraphDataset
+          type: scvi_downstream.datasets.sparse_graph_dataset.SparseGraphDataset
           filepath: data/07_model_output/neighbors.npz
 
     Using the Python API:
@@ -37,7 +36,7 @@ class SparseGraphDataset(AbstractDataset):
     >>> import numpy as np, pandas as pd
     >>> from scipy.sparse import identity
     >>> from scvi_downstream.datasets import SparseGraphDataset
-    >>> from scvi_downstream.neighbors import NeighborsGraph
+    >>> from scvi_downstream.graphs.neighbors import NeighborsGraph
     >>> itself = np.arange(3, dtype="int32")[:, None]
     >>> distances, links = itself.astype("float32"), identity(3, format="csr")
     >>> graph = NeighborsGraph(pd.Index(list("abc")), itself, distances, links, n_neighbors=1, exact=True)

@@ -12,10 +12,9 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
-from scvi_downstream.atomic import replacing
-from scvi_downstream.datasets.previews import NO_PREVIEW, table_preview
-from scvi_downstream.datasets.reading import reading
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.text_files import NO_PREVIEW, reading, table_preview
+from scvi_downstream.runtime.atomic import replacing
+from scvi_downstream.runtime.errors import InputError
 
 _FIELD = re.compile(r'("(?:[^"]|"")*"|[^,"\r\n]*)(?:,|\r?\n|$)')
 _CATEGORIES = "categories"
@@ -37,7 +36,7 @@ class TableDataset(AbstractDataset):
     .. code-block:: yaml
 
         latent:
-          type: scvi_downstream.datasets.TableDataset
+          type: scvi_downstream.datasets.table_dataset.TableDataset
           filepath: data/07_model_output/latent.parquet
 
     Using the Python API:

@@ -11,7 +11,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
-from scvi_downstream.datasets.previews import NO_PREVIEW
+from scvi_downstream.datasets.text_files import NO_PREVIEW
 
 
 class TrackedRunsDataset(AbstractDataset):
@@ -26,7 +26,7 @@ class TrackedRunsDataset(AbstractDataset):
     .. code-block:: yaml
 
         tracked_runs:
-          type: scvi_downstream.datasets.TrackedRunsDataset
+          type: scvi_downstream.datasets.tracked_runs_dataset.TrackedRunsDataset
           filepath: mlflow.db
           runs: [pbmc68k, kang]
           study: pbmc68k
@@ -88,8 +88,8 @@ class TrackedRunsDataset(AbstractDataset):
 
     def load(self) -> pd.DataFrame:
         """One row a model of each run; see :func:`scvi_downstream.tracking.reading.read_runs`."""
-        from scvi_downstream.tracking import tracking_uri
         from scvi_downstream.tracking.reading import read_runs
+        from scvi_downstream.tracking.runs import tracking_uri
 
         return read_runs(
             tracking_uri(self._tracking_uri, self._filepath.parent), self._runs, self._experiment

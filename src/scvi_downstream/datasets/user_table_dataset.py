@@ -8,12 +8,23 @@ from typing import Any, NoReturn
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import find_kedro_project
 from kedro_datasets._typing import TablePreview
 
-from scvi_downstream.datasets.previews import NO_PREVIEW, table_preview
-from scvi_downstream.datasets.reading import reading
-from scvi_downstream.datasets.user_paths import user_path
-from scvi_downstream.errors import InputError
+from scvi_downstream.datasets.text_files import NO_PREVIEW, reading, table_preview
+from scvi_downstream.runtime.errors import InputError
+
+
+def user_path(source: str) -> Path:
+    """A path from the current folder, or from the project's when it is not there; ``~`` is home."""
+    path = Path(source).expanduser()
+    if path.is_absolute() or path.exists():
+        return path.absolute()
+    project = find_kedro_project(Path.cwd())
+    if project is not None and (Path(project) / path).exists():
+        return Path(project) / path
+    return path.absolute()
+
 
 _TEXT = (".csv", ".tsv", ".txt")
 
@@ -31,7 +42,7 @@ class UserTableDataset(AbstractDataset):
     .. code-block:: yaml
 
         metadata:
-          type: scvi_downstream.datasets.UserTableDataset
+          type: scvi_downstream.datasets.user_table_dataset.UserTableDataset
           source: samples.tsv
 
     Using the Python API:

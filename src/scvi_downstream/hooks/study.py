@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import MemoryDataset
 
-from scvi_downstream.configuration import requested_pipelines
-from scvi_downstream.datasets.user_paths import user_path
-from scvi_downstream.errors import InputError
-from scvi_downstream.graph import CurrentStudy, study_graph
-from scvi_downstream.stored import stored_datasets
-from scvi_downstream.study import typed_options
+from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.completion import typed_options
+from scvi_downstream.study.current import CurrentStudy
+from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.loader import requested_pipelines
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
 
 logger = logging.getLogger(__name__)
+
+
+def stored_datasets(catalog: Mapping[str, Any], project: Path) -> Callable[[str], bool]:
+    """A function that says whether a dataset's file or folder exists.
+
+    Parameters
+    ----------
+    catalog
+        Entries and patterns of ``conf/*/catalog*.yml``.
+    project
+        Folder that relative paths start from.
+    """
+    from kedro.io import CatalogConfigResolver
+
+    resolver = CatalogConfigResolver(dict(catalog))
+
+    def is_stored(name: str) -> bool:
+        path = resolver.resolve_pattern(name).get("filepath")
+        return path is not None and (project / path).exists()
+
+    return is_stored
+
+
 _USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")
 

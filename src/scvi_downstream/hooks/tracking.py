@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from scvi_downstream import events
-from scvi_downstream.summary import stored_at
+from scvi_downstream.hooks.progress import stored_at
+from scvi_downstream.runtime import events
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline import Node, Pipeline
 
-    from scvi_downstream.tracking import StudyTracker
+    from scvi_downstream.tracking.runs import StudyTracker
 
 # Dataset of numbers → prefix of its metrics.
 _SUMMARIES = {
@@ -68,7 +68,7 @@ class TrackingHooks:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Open the parent run, and a child for every model that this run touches."""
-        from scvi_downstream.tracking import StudyTracker, tracking_uri
+        from scvi_downstream.tracking.runs import StudyTracker, tracking_uri
 
         study = self._parameters["study"]
         self._champion, self._crowned = None, False

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from scvi_downstream import events
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.progress import Progress
+from scvi_downstream.runtime import events
+from scvi_downstream.runtime.progress import Progress
 
 MONITOR = "elbo_validation"
 

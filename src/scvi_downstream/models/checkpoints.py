@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scvi_downstream.atomic import replacing
+from scvi_downstream.runtime.atomic import replacing
 
 _SUFFIX = ".ckpt"
 

@@ -7,15 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.models.drvi import DrviSpec
-from scvi_downstream.models.linear_scvi import LinearScviSpec
+from scvi_downstream.models.autoencoders import DrviSpec, LinearScviSpec, ScanviSpec, ScviSpec
 from scvi_downstream.models.mrvi import MrviSpec
-from scvi_downstream.models.scanvi import ScanviSpec
-from scvi_downstream.models.scvi import ScviSpec
-from scvi_downstream.models.specification import Capability, ModelSpec
+from scvi_downstream.models.specification import Capability, ModelSpec, TrainingOptions
 from scvi_downstream.models.totalvi import TotalviSpec
-from scvi_downstream.parameters import TrainingOptions
+from scvi_downstream.runtime.errors import InputError, closest
 
 FAMILIES: dict[str, type[ModelSpec]] = {
     "SCVI": ScviSpec,

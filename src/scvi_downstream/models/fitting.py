@@ -5,31 +5,189 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from io import StringIO
+from math import ceil, floor
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.cells.proteins import PROTEIN_KEY
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.resources import ResourceMeter
-from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.models.split import Split, batch_size_without_remainder_of_one, split_cells
-from scvi_downstream.models.threads import choose_torch_threads
-from scvi_downstream.parameters import UNKNOWN, TrainingOptions
-from scvi_downstream.progress import duration
-from scvi_downstream.proteins import PROTEIN_KEY
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.threads import choose_torch_threads, quiet
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 logger = logging.getLogger(__name__)
+
+
+_BYTES = 4
+_COPIES_OF_WEIGHTS = 5  # weights, gradients, two Adam moments, best epoch
+_DECODER_OUTPUTS = 8  # tensors of mini-batch × genes kept for the backward pass
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An upper bound of the time (all epochs) and the extra memory of a training."""
+
+    seconds: float
+    memory_mb: float
+    n_steps: int
+
+
+def forecast_training(
+    model: BaseModelClass, train: np.ndarray, *, batch_size: int, max_epochs: int, device: str
+) -> Forecast:
+    """Time a few optimisation steps on a copy of the module and scale them up.
+
+    Parameters
+    ----------
+    model
+        Untrained model with its data.
+    train
+        Positions of the training cells.
+    batch_size, max_epochs
+        Of the training.
+    device
+        torch device of the training.
+    """
+    import torch
+    from scvi.dataloaders import AnnDataLoader
+
+    steps_per_epoch = ceil(len(train) / batch_size)
+    weights = sum(parameter.numel() for parameter in model.module.parameters())
+    memory = _BYTES * (_COPIES_OF_WEIGHTS * weights + _DECODER_OUTPUTS * batch_size * model.adata.n_vars)
+    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        module = deepcopy(model.module).to(device).train()
+        optimizer = torch.optim.Adam(module.parameters())
+        loader = AnnDataLoader(model.adata_manager, indices=train[: batch_size * 4], batch_size=batch_size)
+        seconds = []
+        for batch in loader:
+            start = time.perf_counter()
+            tensors = {name: tensor.to(device) for name, tensor in batch.items()}
+            _, _, losses = module(tensors)
+            optimizer.zero_grad()
+            losses.loss.backward()
+            optimizer.step()
+            seconds.append(time.perf_counter() - start)
+    return Forecast(
+        seconds=float(np.median(seconds)) * steps_per_epoch * max_epochs,
+        memory_mb=memory / 2**20,
+        n_steps=steps_per_epoch * max_epochs,
+    )
+
+
+_EVERY_SECONDS = 0.05
+_MEBIBYTE = 2**20
+
+
+class ResourceMeter:
+    """Context manager that measures wall seconds and the peak resident memory of this process.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of the block.
+    peak_memory_mb
+        Highest resident set size seen, in MiB.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.peak_memory_mb = 0.0
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> ResourceMeter:
+        self._start = time.perf_counter()
+        self._sampler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._start
+        self._stop.set()
+        self._sampler.join()
+
+    def _sample(self) -> None:
+        while True:
+            self.peak_memory_mb = max(self.peak_memory_mb, self._process.memory_info().rss / _MEBIBYTE)
+            if self._stop.wait(_EVERY_SECONDS):
+                return
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the cells of each share, together all cells, without overlap."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_cells(n_cells: int, train_size: float, validation_size: float, seed: int) -> Split:
+    """Draw the shares as scvi-tools does for the same seed.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells.
+    train_size, validation_size
+        Shares; the rest is the test set.
+    seed
+        Of the permutation.
+
+    Raises
+    ------
+    InputError
+        When the training or the validation share holds no cell.
+    """
+    n_train = ceil(train_size * n_cells)
+    n_validation = min(floor(validation_size * n_cells), n_cells - n_train)
+    if n_train < 2 or n_validation < 1:
+        raise InputError(
+            f"{n_cells} cells leave {n_train} for training and {n_validation} for validation; "
+            "bring more cells or raise training.train_size and training.validation_size"
+        )
+    order = np.random.RandomState(seed).permutation(n_cells)
+    return Split(
+        train=order[n_validation : n_validation + n_train],
+        validation=order[:n_validation],
+        test=order[n_validation + n_train :],
+    )
+
+
+def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> int:
+    """The next smaller batch size that leaves no last mini-batch of one cell, which batch normalisation cannot take.
+
+    Parameters
+    ----------
+    batch_size
+        The wanted one.
+    sizes
+        Number of cells of every loader.
+    """
+    for candidate in range(min(batch_size, max(sizes)), 1, -1):
+        if all(size % candidate != 1 for size in sizes):
+            return candidate
+    return batch_size
+
+
 _FULL_EPOCHS_UP_TO = 20_000
 _FULL_EPOCHS = 400
 _ATTEMPTS = 3
@@ -85,7 +243,6 @@ def fit(
         When the loss becomes NaN or infinite, also at smaller learning rates.
     """
     from scvi_downstream.models.callbacks import DivergedError
-    from scvi_downstream.models.forecast import forecast_training
 
     options = spec.training
     if split is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.threads import choose_torch_threads
+from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.threads import choose_torch_threads, quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+
 
 _READ_OUT_BATCH = 128
 # Class name in the saved registry → module that holds the class; a new family is one entry.
@@ -167,3 +169,42 @@ def plain_data_only(prefix: str = "") -> Iterator[None]:
             yield
         finally:
             _base_model._load_saved_files = _archesmixin._load_saved_files = theirs
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A saved model and its cells.
+
+    Attributes
+    ----------
+    model
+        Of this project, or of scvi-tools alone.
+    counts
+        Raw counts that it was fitted on, with the obs columns that it was set up with.
+    name
+        For people: ``<study>/<model>`` of this project, else the folder's name.
+    """
+
+    model: SavedModel
+    counts: AnnData
+    name: str
+
+
+def why_no_unseen_batch(spec: ModelSpec, keys: Keys) -> str | None:
+    """Reason why a model has no likelihood of cells of an unseen batch, if there is one.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    keys
+        obs columns of the study.
+    """
+    if keys.batch_key is None:
+        return "there is no batch_key"
+    if "samples" in spec.needs:
+        return (
+            f"{spec.family} describes a cell by its sample, and cells of an unseen batch are of samples that it knows "
+            "nothing of"
+        )
+    return None

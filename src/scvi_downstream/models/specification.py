@@ -5,13 +5,46 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from scvi_downstream.parameters import UNKNOWN, Keys, Options, Seed, TrainingOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.runtime.options import UNKNOWN, Options, Seed, Share
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+
+
+class TrainingOptions(Options):
+    """How one model is fitted; the names are those of scvi-tools' ``train`` and training plan."""
+
+    max_epochs: PositiveInt | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    train_size: Share = 0.8
+    validation_size: Share = 0.1
+    early_stopping: bool = True
+    early_stopping_patience: PositiveInt = 30
+    early_stopping_min_delta: Annotated[float, Field(ge=0)] = 0.0
+    lr: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
+    eps: PositiveFloat = 0.01
+    optimizer: Literal["Adam", "AdamW"] = "Adam"
+    n_epochs_kl_warmup: PositiveInt | None = 100
+    reduce_lr_on_plateau: bool = False
+    lr_factor: Share = 0.6
+    lr_patience: PositiveInt = 30
+    lr_min: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip_val: PositiveFloat | None = None
+    checkpoint_every_seconds: PositiveFloat = 60.0
+
+    @model_validator(mode="after")
+    def _leave_cells_for_the_test_set(self) -> TrainingOptions:
+        if self.train_size + self.validation_size > 1:
+            raise ValueError(
+                f"train_size + validation_size is {self.train_size + self.validation_size}, above 1"
+            )
+        return self
+
 
 Capability = Literal[
     "normalized_expression",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.quiet import quiet
 from scvi_downstream.models.saved import SavedModel, model_class_of, plain_data_only
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveInt, model_validator
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.proteins import PROTEIN_KEY
 from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, setup_arguments
-from scvi_downstream.parameters import Keys
-from scvi_downstream.proteins import PROTEIN_KEY
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData

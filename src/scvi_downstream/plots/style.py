@@ -11,7 +11,10 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
 
 # Okabe & Ito (2008), without yellow (too pale for points) and with black last.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -150,3 +153,113 @@ def scatter_values(
 def bare_umap_axes(axes: Axes, title: str) -> None:
     """UMAP axes carry names but no ticks: their scale has no meaning."""
     axes.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade on a short axis, 1 and 3 or 1 alone on a longer one.
+
+    Parameters
+    ----------
+    axis
+        Logarithmic axis that already shows its data.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    steps = (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3 else (1,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+
+type Corners = tuple[float, float, float, float]
+# Where a name may stand, in points from its point: near places first.
+DIRECTIONS = ((0.9, 0.6), (-0.9, 0.6), (0.9, -0.6), (-0.9, -0.6), (0, 1.1), (0, -1.1), (1.2, 0), (-1.2, 0))
+OFFSETS = [(radius * x, radius * y) for radius in (6, 13, 22, 34, 48) for x, y in DIRECTIONS]
+
+
+def label_points(
+    axes: Axes, xy: np.ndarray, names: Sequence[str], *, avoid: np.ndarray, fontsize: float = 7
+) -> int:
+    """Write each name beside its point where it covers the fewest other points and no other name.
+
+    The first names are placed first; one that fits nowhere is left out.
+
+    Places are found in pixels, so the figure must have its final layout: call
+    ``figure.draw_without_rendering()`` before.
+
+    Parameters
+    ----------
+    axes
+        Axes that already show the points.
+    xy
+        ``(n_points, 2)`` data coordinates.
+    names
+        ``n_points`` texts.
+    avoid
+        ``(n_others, 2)`` data coordinates of points that names should not cover.
+
+    Returns
+    -------
+    Number of names written.
+    """
+    from matplotlib.patheffects import withStroke
+
+    frame = axes.get_window_extent()
+    scale = axes.figure.dpi / 72
+    places = np.asarray(xy, dtype=float).reshape(-1, 2)
+    others = axes.transData.transform(np.asarray(avoid, dtype=float).reshape(-1, 2))
+    taken: list[Corners] = []
+    for place, (x, y), name in zip(places, axes.transData.transform(places), names, strict=True):
+        text = axes.annotate(
+            name, tuple(place), xytext=(0, 0), textcoords="offset points",
+            fontsize=fontsize, ha="center", va="center",
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#777777", "shrinkA": 0, "shrinkB": 1},
+        )  # fmt: skip
+        text.set_in_layout(False)
+        box = text.get_window_extent()
+        half = (box.width / 2 + 1, box.height / 2)
+        middles = [(x + dx * scale + np.sign(dx) * half[0], y + dy * scale) for dx, dy in OFFSETS]
+        free = [
+            (_covered(corners, others), order, corners, middle)
+            for order, middle in enumerate(middles)
+            if _inside(corners := _corners(middle, half), frame)
+            and not any(_overlap(corners, each) for each in taken)
+        ]
+        if not free:
+            text.remove()
+            continue
+        _, _, corners, middle = min(free)
+        text.set_position(((middle[0] - x) / scale, (middle[1] - y) / scale))
+        taken.append(corners)
+    return len(taken)
+
+
+def _corners(middle: tuple[float, float], half: tuple[float, float]) -> Corners:
+    return (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
+
+
+def _covered(corners: Corners, points: np.ndarray) -> int:
+    inside = (points > corners[:2]) & (points < corners[2:])
+    return int(inside.all(axis=1).sum())
+
+
+def _inside(corners: Corners, frame: Bbox) -> bool:
+    return bool(
+        corners[0] >= frame.x0
+        and corners[2] <= frame.x1
+        and corners[1] >= frame.y0
+        and corners[3] <= frame.y1
+    )
+
+
+def _overlap(one: Corners, other: Corners) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

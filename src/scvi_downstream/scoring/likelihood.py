@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.parameters import EvaluationOptions
-
-from .marginal_likelihood import estimate_marginal_likelihood
-from .own_bounds import mean_log_weight, own_log_weights
-from .totalvi_bound import gene_log_likelihood
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.scoring.marginal_likelihood import (
+    estimate_marginal_likelihood,
+    gene_log_likelihood,
+    mean_log_weight,
+    own_log_weights,
+)
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -94,3 +94,125 @@ def _counts(drawn: np.ndarray, n_codes: int) -> np.ndarray:
     return (
         np.bincount(shifted.ravel(), minlength=len(drawn) * n_codes).reshape(-1, n_codes).astype(np.float64)
     )
+
+
+def stratified_sample(columns: list[pd.Series | None], n_cells: int, most: int, seed: int) -> np.ndarray:
+    """About ``most`` cells, the same share of every combination of categories and at least one of each.
+
+    Parameters
+    ----------
+    columns
+        Categoricals ``(n_cells,)``; ``None`` ones are ignored.
+    n_cells
+        Number of cells.
+    most
+        How many to keep.
+    seed
+        Of the sample.
+    """
+    if n_cells <= most:
+        return np.arange(n_cells)
+    frame = pd.DataFrame(
+        {i: column.astype(str).to_numpy() for i, column in enumerate(columns) if column is not None}
+    )
+    strata = (
+        frame.groupby(list(frame.columns)).ngroup().to_numpy()
+        if frame.shape[1]
+        else np.zeros(n_cells, dtype=int)
+    )
+    shuffled = np.random.default_rng(seed).permutation(n_cells)
+    rank = pd.Series(shuffled).groupby(strata[shuffled]).cumcount().to_numpy()
+    size = np.bincount(strata)[strata[shuffled]]
+    return np.sort(shuffled[rank < np.maximum(1, np.round(size * most / n_cells))])
+
+
+def why_no_labels(labels: pd.Series | None, labelled: np.ndarray) -> str | None:
+    """Reason why nothing can be scored against labels, if there is one."""
+    if labels is None:
+        return "no label_key"
+    if labels.iloc[labelled].nunique() < 2:
+        return f"{labels.iloc[labelled].nunique()} label in obs['{labels.name}'], at least 2 are needed"
+    return None
+
+
+def why_no_batches(batches: pd.Series | None, chosen: np.ndarray) -> str | None:
+    """Reason why batches cannot be compared, if there is one."""
+    if batches is None:
+        return "no batch_key"
+    if batches.iloc[chosen].nunique() < 2:
+        return f"one batch in obs['{batches.name}'], at least 2 are needed"
+    return None
+
+
+def why_not_nested(labels: pd.Series, batches: pd.Series, labelled: np.ndarray) -> str | None:
+    """Reason why batches cannot be compared inside labels, if there is one."""
+    pairs = pd.crosstab(labels.iloc[labelled].astype(str), batches.iloc[labelled].astype(str))
+    mixed = (pairs > 0).sum(axis=1) > 1
+    repeated = pairs.max(axis=1) > 1
+    return None if (mixed & repeated).any() else "no label is found in two batches"
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of the cells under each row of weights.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells,)``.
+    weights
+        ``(n_draws, n_cells)``, not negative.
+
+    Returns
+    -------
+    ``(n_draws,)``; NaN where all weights are 0.
+    """
+    return ratio(weights @ values, weights.sum(axis=1))
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Median of the cells, each repeated as often as its weight says: with weights of one, :func:`numpy.nanmedian`.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells,)``; NaN are left out.
+    weights
+        ``(n_draws, n_cells)`` whole numbers.
+
+    Returns
+    -------
+    ``(n_draws,)``; NaN where nothing is left.
+    """
+    order = np.argsort(values, kind="stable")
+    order = order[: len(order) - np.isnan(values).sum()]
+    if not len(order):
+        return np.full(len(weights), np.nan)
+    up_to = np.cumsum(weights[:, order], axis=1)
+    total = up_to[:, -1]
+    places = [(up_to <= np.floor(rank)[:, None]).sum(axis=1) for rank in ((total - 1) / 2, total / 2)]
+    lower, upper = (values[order[np.minimum(place, len(order) - 1)]] for place in places)
+    return np.where(total > 0, (lower + upper) / 2, np.nan)
+
+
+def mean_over_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]], weights: np.ndarray) -> np.ndarray:
+    """Mean over groups, all alike, of the groups' weighted means.
+
+    Parameters
+    ----------
+    groups
+        Positions of a group's cells and their values, both ``(n_own,)``.
+    weights
+        ``(n_draws, n_cells)``.
+
+    Returns
+    -------
+    ``(n_draws,)``; NaN without groups, and where a group has no weight.
+    """
+    if not groups:
+        return np.full(len(weights), np.nan)
+    return np.mean([weighted_mean(values, weights[:, cells]) for cells, values in groups], axis=0)
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Quotient, NaN where the divisor is 0."""
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below != 0)

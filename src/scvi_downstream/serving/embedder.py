@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.models.quiet import quiet
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.serving.cells import cells_of_model
-from scvi_downstream.serving.requirements import ModelInput, describe_input, latent_names
+from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.serving.cells import ModelInput, cells_of_model, describe_input, latent_names
 
 if TYPE_CHECKING:
     from anndata import AnnData

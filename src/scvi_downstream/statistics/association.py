@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 COLUMNS = {
     "dimension": object, "covariate": object, "kind": object, "unit": object, "n": np.int64, "test": object,

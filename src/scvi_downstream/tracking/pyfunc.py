@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.models.saved import model_class_of
-from scvi_downstream.serving import Embedder
-from scvi_downstream.serving.embedder import MAX_MISSING_GENES
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.serving.embedder import MAX_MISSING_GENES, Embedder
 
 if TYPE_CHECKING:
     from anndata import AnnData

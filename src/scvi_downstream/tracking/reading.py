@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
+from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.annotation.agreement import contingency, score_clusterings
+from scvi_downstream.pipelines.annotation.scores import contingency, score_clusterings
 
 
 def test_agreement_of_clusters_and_labels():

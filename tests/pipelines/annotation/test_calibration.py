@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.annotation.calibration import (
+from scvi_downstream.pipelines.annotation.scores import (
     calibrate,
     calibrate_mean,
     calibration_error,

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import AnnotationOptions, Keys, PreparationOptions, TrainingOptions
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.annotation.nodes import (
     agree_on_cell_types,
     hold_out_labels,
@@ -20,6 +21,8 @@ from scvi_downstream.pipelines.annotation.nodes import (
     transfer_with_neighbors,
     transfer_with_scanvi,
 )
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +42,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     import anndata
     from sklearn.cluster import KMeans
 
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.training.nodes import train_model
 

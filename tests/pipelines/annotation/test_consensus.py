@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import AnnotationOptions, Keys
-from scvi_downstream.pipelines.annotation.cluster_majority import label_frequencies
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.annotation.consensus import find_consensus
 from scvi_downstream.pipelines.annotation.label_split import labels_seen, split_labels
 from scvi_downstream.pipelines.annotation.nodes import agree_on_cell_types, compare_with_labels
-from scvi_downstream.pipelines.annotation.transfer import predict_with_clusters, predict_with_neighbors
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.annotation.transfer import (
+    label_frequencies,
+    predict_with_clusters,
+    predict_with_neighbors,
+)
+from scvi_downstream.runtime.errors import InputError
 
 TYPES = ("a", "b", "c")
 OPTIONS = AnnotationOptions()

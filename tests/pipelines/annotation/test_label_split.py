@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import AnnotationOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.annotation.label_split import (
     labels_of,
     labels_seen,
@@ -19,6 +18,8 @@ from scvi_downstream.pipelines.annotation.label_split import (
     types_of,
     why_not_transferable,
 )
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.runtime.errors import InputError
 
 
 def labels(sizes, n_unknown=0):

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import fisher_exact
 
-from scvi_downstream.pipelines.annotation.marker_overlap import COLUMNS, overlap
-from scvi_downstream.pipelines.annotation.marker_table import find_markers
+from scvi_downstream.pipelines.annotation.marker_table import OVERLAP_COLUMNS, find_markers, overlap
 
 
 @pytest.fixture
@@ -44,4 +43,4 @@ def test_without_markers_of_clusters_the_table_is_empty(counts) -> None:
     markers = pd.DataFrame({"grouping": ["labels"], "group": ["x"], "gene": ["g0"]})
     table = overlap(markers, listed(counts), counts)
     assert table.empty
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == OVERLAP_COLUMNS

@@ -8,11 +8,16 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.parameters import MarkerNamingOptions
-from scvi_downstream.pipelines.annotation.marker_scores import cluster_means, score_types
+from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.pipelines.annotation.marker_table import KnownMarkers, find_markers
-from scvi_downstream.pipelines.annotation.naming import cells_by_name, choose_names, summarize_names
+from scvi_downstream.pipelines.annotation.naming import (
+    cells_by_name,
+    choose_names,
+    cluster_means,
+    score_types,
+    summarize_names,
+)
+from scvi_downstream.pipelines.annotation.options import MarkerNamingOptions
 
 N_CELLS, N_GENES = 300, 400
 OPTIONS = MarkerNamingOptions(n_random_sets=1000)

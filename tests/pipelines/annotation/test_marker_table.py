@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.annotation.marker_table import find_markers
+from scvi_downstream.runtime.errors import InputError
 
 
 @pytest.fixture

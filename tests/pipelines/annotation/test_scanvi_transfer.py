@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import AnnotationOptions, Keys, TrainingOptions
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.annotation.label_split import split_labels
 from scvi_downstream.pipelines.annotation.nodes import transfer_with_neighbors, transfer_with_scanvi
-from scvi_downstream.pipelines.annotation.scanvi_transfer import (
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.annotation.transfer import (
     fit_scanvi,
     split_for_labels,
     trained_on_labels,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 BRIEF = AnnotationOptions(training={"max_epochs": 2})
 
@@ -136,7 +138,7 @@ def test_an_interrupted_training_is_not_taken_up_with_other_labels(
 def test_it_starts_from_an_scvi_and_anew_from_models_that_saw_labels(
     pbmc_counts: AnnData, fitted_scvi: SavedModel, keys: Keys, tmp_path: Path
 ) -> None:
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     labels = pbmc_counts.obs["cell_type"].where(np.arange(pbmc_counts.n_obs) % 2 == 0)
     training = TrainingOptions()

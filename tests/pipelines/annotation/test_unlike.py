@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.annotation.unlike import (
+from scvi_downstream.pipelines.annotation.transfer import (
     certainty_p_values,
     distance_p_values,
     unlike_labelled,

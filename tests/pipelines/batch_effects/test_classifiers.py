@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from scvi_downstream.metrics.auc import macro_auc
-from scvi_downstream.neighbors import find_neighbors
-from scvi_downstream.pipelines.batch_effects.design import codes
-from scvi_downstream.pipelines.batch_effects.logistic import (
+from scvi_downstream.graphs.neighbors import find_neighbors
+from scvi_downstream.pipelines.batch_effects.classifiers import (
     cross_validated_auc,
     fit,
+    neighbor_auc,
     precondition,
     stratified_folds,
 )
-from scvi_downstream.pipelines.batch_effects.neighbor_classifier import neighbor_auc
-from scvi_downstream.statistics.permutation import compare_with_null, permute_within
+from scvi_downstream.pipelines.batch_effects.design import codes
+from scvi_downstream.scoring.mixing import macro_auc
+from scvi_downstream.statistics.testing import compare_with_null, permute_within
 
 
 def p_values(points, design, n_permutations=39, seed=0):
@@ -59,7 +59,7 @@ def test_arrangements_taken_in_turns_give_the_same(simulate, monkeypatch):
     points, design = simulate(120, batch_shift=0.5)
     arranged = permute_within(codes(design.batches), np.zeros(120, dtype=int), 9, 0)
     at_once = cross_validated_auc(points, arranged, 3, seed=0, label="")
-    monkeypatch.setattr("scvi_downstream.pipelines.batch_effects.logistic._MOST_VALUES", 1000)
+    monkeypatch.setattr("scvi_downstream.pipelines.batch_effects.classifiers._MOST_VALUES", 1000)
     np.testing.assert_allclose(cross_validated_auc(points, arranged, 3, seed=0, label=""), at_once, atol=1e-4)
 
 

@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.batch_effects.gene_variance import COLUMNS, nested_f, rank_genes
-from scvi_downstream.pipelines.batch_effects.variance import factors, moments
+from scvi_downstream.pipelines.batch_effects.variance import (
+    GENE_COLUMNS,
+    factors,
+    moments,
+    nested_f,
+    rank_genes,
+)
 
 
 def rank(values, design, corrected=None):
@@ -50,7 +55,7 @@ def test_p_values_are_uniform_and_planted_genes_come_first(simulate):
     assert set(table["batch_unit"]) == {"cell"}
     first = rank_genes(sparse.csr_matrix(values), None, table.index, design)
     assert set(first["gene"].head(8)) == {f"g{i}" for i in range(8)}
-    assert list(first.columns) == list(COLUMNS)
+    assert list(first.columns) == list(GENE_COLUMNS)
     assert first["batch_variance"].is_monotonic_decreasing
 
 

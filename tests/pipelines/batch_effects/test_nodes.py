@@ -6,11 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import UNKNOWN, BatchEffectOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects import nodes
 from scvi_downstream.pipelines.batch_effects.design import choose_cells
+from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.pipelines.batch_effects.plots import (
+    plot_batch_effects,
+    plot_batch_genes,
+    plot_batch_variance,
+)
 from scvi_downstream.pipelines.batch_effects.structure import COLUMNS, affordable
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import UNKNOWN
 
 OPTIONS = BatchEffectOptions(n_permutations=39, max_cells=250)
 NOTHING = pd.DataFrame()
@@ -110,9 +117,9 @@ def test_one_batch_is_said_and_drawn_as_such(pbmc_counts, random):
     summary = nodes.summarize_batch_effects(*tables, {}, keys, OPTIONS)
     assert summary["sentences"][0].startswith("obs['one'] holds one batch")
     for figure in (
-        nodes.plot_batch_effects(tables[0], summary),
-        nodes.plot_batch_variance(tables[1], summary),
-        nodes.plot_batch_genes(tables[2], OPTIONS),
+        plot_batch_effects(tables[0], summary),
+        plot_batch_variance(tables[1], summary),
+        plot_batch_genes(tables[2], OPTIONS),
     ):
         assert figure.texts
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scvi_downstream.pipelines.batch_effects.design import codes
-from scvi_downstream.pipelines.batch_effects.separation import (
-    COLUMNS,
+from scvi_downstream.pipelines.batch_effects.structure import (
+    SEPARATION_COLUMNS,
     compare_separation,
     label_by_neighbors,
 )
@@ -15,7 +15,7 @@ BEFORE, AFTER = ("before", "pca"), ("after", "latent")
 
 def compare(before, after, design):
     table = compare_separation({BEFORE: before, AFTER: after}, design, seed=0)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(SEPARATION_COLUMNS)
     return table[table["stage"] == "after"].set_index("label")
 
 
@@ -81,4 +81,4 @@ def test_without_labels_the_table_is_empty(design_of):
             {BEFORE: points, AFTER: points}, design_of(np.arange(20) % 2, labels), seed=0
         )
         assert table.empty
-        assert list(table.columns) == list(COLUMNS)
+        assert list(table.columns) == list(SEPARATION_COLUMNS)

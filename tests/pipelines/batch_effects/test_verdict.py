@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import BatchEffectOptions, Keys
-from scvi_downstream.pipelines.batch_effects import gene_variance, separation, structure, variance
-from scvi_downstream.pipelines.batch_effects.judgement import fewest_permutations, judge
-from scvi_downstream.pipelines.batch_effects.sentences import separation_sentence
-from scvi_downstream.pipelines.batch_effects.verdict import summarize
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.batch_effects import structure, variance
+from scvi_downstream.pipelines.batch_effects import structure as separation
+from scvi_downstream.pipelines.batch_effects import variance as gene_variance
+from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.pipelines.batch_effects.report import separation_sentence, summarize
+from scvi_downstream.pipelines.batch_effects.structure import fewest_permutations, judge
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
 
@@ -68,14 +70,14 @@ def tables(rows, *, shared=0.0, vanishing=()):
     )
     genes = pd.DataFrame(
         {"gene": ["G1", "G2"], "batch_p_adjusted": [0.001, 0.7], "batch_unit": "cell"},
-    ).reindex(columns=list(gene_variance.COLUMNS))
+    ).reindex(columns=list(gene_variance.GENE_COLUMNS))
     labels = pd.DataFrame(
         [
             {"label": name, "stage": "after", "n_cells": 80, "recall": 0.4, "change": -0.5, "merges_into": "T",
              "vanishes": name in vanishing, "main_batch": "b1", "main_batch_share": 0.99}
             for name in ("B", "T")
         ]
-    ).reindex(columns=list(separation.COLUMNS))  # fmt: skip
+    ).reindex(columns=list(separation.SEPARATION_COLUMNS))  # fmt: skip
     return pd.DataFrame(rows), shares, genes, labels
 
 

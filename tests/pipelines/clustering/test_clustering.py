@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from scvi_downstream.communities import by_falling_size
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
-from scvi_downstream.parameters import UNKNOWN, ClusteringOptions, Keys
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.communities import by_falling_size
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.pipelines.clustering.nodes import (
     assemble_clusters,
     cluster_hierarchical,
@@ -19,7 +19,9 @@ from scvi_downstream.pipelines.clustering.nodes import (
     compare_clusterings,
     resample_leiden,
 )
-from scvi_downstream.pipelines.clustering.recommendation import recommend
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions
+from scvi_downstream.pipelines.clustering.report import recommend
+from scvi_downstream.runtime.options import UNKNOWN
 
 OPTIONS = ClusteringOptions()
 PLANTED = np.repeat(range(6), (150, 120, 100, 90, 80, 60))

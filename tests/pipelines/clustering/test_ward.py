@@ -9,7 +9,7 @@ from scipy.cluster import hierarchy
 from sklearn.metrics import adjusted_rand_score
 
 from scvi_downstream.pipelines.clustering import ward
-from scvi_downstream.pipelines.clustering.tree import crown, node_sizes, subtrees
+from scvi_downstream.pipelines.clustering.ward import crown, node_sizes, subtrees
 
 SCIPY = ["left", "right", "height", "size"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.compare_runs.comparability import comparable_groups
 from scvi_downstream.pipelines.compare_runs.nodes import compare_runs, plot_runs, summarize_runs
+from scvi_downstream.pipelines.compare_runs.table import comparable_groups
 
 
 def fit(run: str, model: str, **changes: Any) -> dict[str, Any]:

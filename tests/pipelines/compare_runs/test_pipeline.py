@@ -8,8 +8,8 @@ import yaml
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 
-from scvi_downstream.pipelines.compare_runs import create_pipeline
-from scvi_downstream.tracking import StudyTracker
+from scvi_downstream.pipelines.compare_runs.pipeline import create_pipeline
+from scvi_downstream.tracking.runs import StudyTracker
 
 PROJECT = Path(__file__).resolve().parents[3]
 

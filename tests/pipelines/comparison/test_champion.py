@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.comparison.champion import crown
 from scvi_downstream.pipelines.comparison.nodes import build_leaderboard, choose_champion
 from scvi_downstream.pipelines.comparison.noise import Evidence
+from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
+from scvi_downstream.runtime.errors import InputError
 
 SCVI = {"model": "scvi", "family": "SCVI", "scib_total": 0.70, "elbo_test": -700.0, "seconds": 40.0}
 LDVAE = {"model": "ldvae", "family": "LinearSCVI", "scib_total": 0.69, "elbo_test": -800.0, "seconds": 20.0}

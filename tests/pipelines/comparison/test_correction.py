@@ -11,12 +11,15 @@ import pytest
 from scipy import sparse
 from scipy.stats import binom
 
-from scvi_downstream.neighbors import NeighborsGraph, find_neighbors
-from scvi_downstream.parameters import Keys
-from scvi_downstream.pipelines.comparison.correction import judge_correction
-from scvi_downstream.pipelines.comparison.correction_gain import likelihood_gain
-from scvi_downstream.pipelines.comparison.correction_null import same_batch_excess
-from scvi_downstream.pipelines.comparison.correction_verdict import N_NEIGHBORS, Verdict, judge
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import NeighborsGraph, find_neighbors
+from scvi_downstream.pipelines.comparison.correction import judge_correction, likelihood_gain
+from scvi_downstream.pipelines.comparison.correction_test import (
+    N_NEIGHBORS,
+    Verdict,
+    judge,
+    same_batch_excess,
+)
 from scvi_downstream.pipelines.comparison.noise import Evidence
 
 LABELLED = Keys(batch_key="batch", label_key="cell_type")
@@ -56,9 +59,10 @@ def verdict_on(keys: Keys, seed: int, **planted: Any) -> Verdict:
 
 def on_counts(keys: Keys, *, effect: float, imbalance: float) -> dict[str, Any]:
     """The answer on PCA of simulated counts of five types that overlap."""
-    from scvi_downstream.normalization import log_normalize
-    from scvi_downstream.pipelines.embedding.pca import principal_components
-    from scvi_downstream.simulation import Planted, simulate
+    from simulation import Planted, simulate
+
+    from scvi_downstream.cells.expression import log_normalize
+    from scvi_downstream.pipelines.embedding.nodes import principal_components
 
     planted = Planted(
         n_cells=800, n_genes=200, n_types=5, n_batches=3, batch_effect=effect, imbalance=imbalance

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from scvi_downstream.parameters import ChampionRule, ComparisonOptions
-from scvi_downstream.pipelines.comparison.dimension_grids import find_grids
-from scvi_downstream.pipelines.comparison.dimension_likelihood import TRAINING_NOISE, held_out_likelihood
-from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
+from scvi_downstream.pipelines.comparison.dimensions import (
+    TRAINING_NOISE,
+    find_grids,
+    held_out_likelihood,
+    recommend_dimensions,
+)
+from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 
 N_CELLS = 200
 
@@ -199,12 +202,13 @@ def test_nothing_to_answer_says_why() -> None:
 
 @pytest.mark.slow
 def test_planted_dimensions_are_found(tmp_path: Path) -> None:
-    from scvi_downstream.models import parse_spec
+    from simulation import Planted, simulate
+
+    from scvi_downstream.cells.keys import Keys
     from scvi_downstream.models.checkpoints import CheckpointStore
+    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.models.fitting import fit, reproducible
-    from scvi_downstream.models.quiet import quiet
-    from scvi_downstream.parameters import Keys
-    from scvi_downstream.simulation import Planted, simulate
+    from scvi_downstream.runtime.threads import quiet
 
     counts = simulate(Planted(n_cells=700, n_genes=100, n_latent=3), seed=1)
     models, tables = {}, {}

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.parameters import ComparisonOptions
 from scvi_downstream.pipelines.comparison.nodes import build_leaderboard
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 
 SCVI = {"model": "scvi", "family": "SCVI", "scib_total": 0.70, "elbo_test": -700.0, "seconds": 40.0}
 LDVAE = {"model": "ldvae", "family": "LinearSCVI", "scib_total": 0.69, "elbo_test": -800.0, "seconds": 20.0}

@@ -5,8 +5,8 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from scvi_downstream.parameters import ComparisonOptions
-from scvi_downstream.pipelines.comparison import create_pipeline
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.comparison.pipeline import create_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain")  # as in settings.py
 

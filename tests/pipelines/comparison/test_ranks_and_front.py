@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
-from scvi_downstream.pipelines.comparison.pareto import pareto_front
-from scvi_downstream.pipelines.comparison.ranks import rank_models
+from scvi_downstream.pipelines.comparison.leaderboard import pareto_front, rank_models
 
 FEW_VALUES = st.sampled_from([0.0, 0.1, 0.5, 0.9, np.nan])
 

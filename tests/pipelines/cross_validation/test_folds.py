@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys, TrainingOptions
-from scvi_downstream.pipelines.cross_validation.folds import assign_folds, marginal_cells, split_seen
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.cross_validation.refit import assign_folds, marginal_cells, split_seen
+from scvi_downstream.runtime.errors import InputError
 
 
 @given(

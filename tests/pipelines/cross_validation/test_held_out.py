@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import parse_spec
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import CrossValidationOptions, EvaluationOptions, Keys
-from scvi_downstream.pipelines.cross_validation import leave_batch_out
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.pipelines.cross_validation import refit
 from scvi_downstream.pipelines.cross_validation.held_out import score_cells, score_cells_of_unknown_batch
 from scvi_downstream.pipelines.cross_validation.nodes import (
     fit_without_batches,
     of_fold,
     summarise_cross_validation,
 )
+from scvi_downstream.pipelines.cross_validation.options import CrossValidationOptions
 from scvi_downstream.pipelines.cross_validation.refit import Recipe, fit_on, held_out_cells
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -136,7 +138,7 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(
         )
 
     whole, _ = run("whole")
-    monkeypatch.setattr(leave_batch_out, "fit_on", counting)
+    monkeypatch.setattr(refit, "fit_on", counting)
     with pytest.raises(KeyboardInterrupt):
         run("interrupted")
     fitted.clear()
@@ -159,7 +161,7 @@ def test_scanvi_starts_from_a_model_of_the_same_cells_and_meets_new_labels_as_un
     assert set(held_out_cells(counts, seen, held_out, how).obs["cell_type"]) == {"unknown"}
     fitted = fit_on(counts, seen, how, CheckpointStore(tmp_path))
     assert "only here" not in set(fitted.model.predict())
-    table, training = leave_batch_out.leave_batches_out(counts, 20, 192, how, FEW, CheckpointStore(tmp_path))
+    table, training = refit.leave_batches_out(counts, 20, 192, how, FEW, CheckpointStore(tmp_path))
     assert np.isfinite(table["elbo"]).all()
     assert training["left_out"] == {}
 
@@ -200,7 +202,7 @@ def test_what_cannot_be_asked_is_refused_or_left_out_with_the_reason(
     store = CheckpointStore(tmp_path)
 
     def leave_out(how: Recipe, counts: AnnData = small_counts) -> dict[str, Any]:
-        return leave_batch_out.leave_batches_out(counts, 20, 192, how, FEW, store)[1]
+        return refit.leave_batches_out(counts, 20, 192, how, FEW, store)[1]
 
     of_samples = recipe("MRVI", KEYS.model_copy(update={"sample_key": "donor"}))
     with pytest.raises(InputError, match=r"models\.model cannot be cross-validated over batches, as MRVI"):
@@ -219,8 +221,6 @@ def test_what_cannot_be_asked_is_refused_or_left_out_with_the_reason(
 
 def test_no_more_batches_are_left_out_than_asked_for(small_counts: AnnData, tmp_path: Path) -> None:
     how = recipe(epochs=1, **SMALL)
-    table, record = leave_batch_out.leave_batches_out(
-        small_counts, 2, 192, how, FEW, CheckpointStore(tmp_path)
-    )
+    table, record = refit.leave_batches_out(small_counts, 2, 192, how, FEW, CheckpointStore(tmp_path))
     assert table["batch"].nunique() == len(record["trainings"]) == 2
     assert list(record["left_out"].values()) == ["not drawn", "not drawn"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scvi_downstream.pipelines.cross_validation.intervals import mean_of_independent, mean_over_folds
+from scvi_downstream.pipelines.cross_validation.overfitting import mean_of_independent, mean_over_folds
 
 
 def test_corrected_interval_is_that_of_nadeau_and_bengio() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from scvi_downstream.pipelines.cross_validation.mixture import batch_weights, log_mean, mixture_bound
+from scvi_downstream.pipelines.cross_validation.held_out import batch_weights, log_mean, mixture_bound
 
 BOUNDS = arrays(np.float64, (4, 3), elements=st.floats(-800, -1))
 

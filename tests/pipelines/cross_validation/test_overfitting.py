@@ -11,7 +11,7 @@ from scvi_downstream.pipelines.cross_validation.overfitting import (
     diagnose_curves,
     judge_gap,
 )
-from scvi_downstream.pipelines.cross_validation.sentences import describe_curves, describe_gap
+from scvi_downstream.pipelines.cross_validation.report import describe_curves, describe_gap
 
 SHARE = 0.25
 LEVEL = 600.0

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from scvi_downstream.models import parse_spec
-from scvi_downstream.parameters import CrossValidationOptions, EvaluationOptions, Keys
-from scvi_downstream.pipelines.cross_validation import create_model_pipeline
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.pipelines.cross_validation.options import CrossValidationOptions
+from scvi_downstream.pipelines.cross_validation.pipeline import create_model_pipeline
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.models import parse_spec
-from scvi_downstream.parameters import Keys
-from scvi_downstream.pipelines.cross_validation.summary import summarise
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.pipelines.cross_validation.report import summarise
 
 from .conftest import N_FOLDS, planted
 

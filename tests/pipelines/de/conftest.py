@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.parameters import Keys
+from scvi_downstream.cells.keys import Keys
 
 N_CELLS, N_GENES, N_PLANTED = 480, 120, 12
 

@@ -3,7 +3,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.bayesian_expression import (
+from scvi_downstream.pipelines.de.groups import find_comparisons
+from scvi_downstream.pipelines.de.nodes import rank_bayesian
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.statistics.bayesian_expression import (
     COLUMNS,
     _forecast,
     compare_bayesian,
@@ -11,10 +14,7 @@ from scvi_downstream.bayesian_expression import (
     expected_fdr,
     sampled_cells,
 )
-from scvi_downstream.group_comparisons import Comparison, keep_large
-from scvi_downstream.parameters import DeOptions
-from scvi_downstream.pipelines.de.groups import find_comparisons
-from scvi_downstream.pipelines.de.nodes import rank_bayesian
+from scvi_downstream.statistics.comparisons import Comparison, keep_large
 
 
 def _comparison(cells1, cells2, name="a vs b"):

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.parameters import DeOptions
 from scvi_downstream.pipelines.de import pseudobulk, wilcoxon
 from scvi_downstream.pipelines.de.nodes import combine_results, tabulate_concordance
+from scvi_downstream.pipelines.de.options import DeOptions
 
 N_GENES = 200
 
@@ -74,7 +74,7 @@ def test_missing_tests_and_missing_calls_are_not_numbers(tests_of_one_effect):
 
 
 def test_no_comparisons_give_an_empty_table():
-    from scvi_downstream import bayesian_expression
+    from scvi_downstream.statistics import bayesian_expression
 
     tables = [
         pd.DataFrame(columns=list(module.COLUMNS)) for module in (bayesian_expression, wilcoxon, pseudobulk)

@@ -3,10 +3,11 @@ import logging
 import numpy as np
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.group_comparisons import keep_large
-from scvi_downstream.parameters import DeOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.de.groups import find_comparisons, log_left_out
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.statistics.comparisons import keep_large
 
 
 def test_every_grouping_is_compared_and_unknown_cells_are_in_no_label_group(

@@ -1,9 +1,8 @@
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import DeOptions, MarkerOptions
-from scvi_downstream.pipelines.de.markers import COLUMNS
-from scvi_downstream.pipelines.de.nodes import select_markers
+from scvi_downstream.pipelines.de.nodes import MARKER_COLUMNS, select_markers
+from scvi_downstream.pipelines.de.options import DeOptions, MarkerOptions
 
 GOOD = {
     "grouping": "clusters", "comparison": "0 vs rest", "group1": "0", "group2": "rest", "gene": "good",
@@ -60,7 +59,7 @@ def test_groups_keep_their_order_and_their_number_of_markers():
         for i in range(4)
     ]
     markers = select_markers(_results(*rows), DeOptions(markers=MarkerOptions(max_per_group=3)))
-    assert list(markers.columns) == list(COLUMNS)
+    assert list(markers.columns) == list(MARKER_COLUMNS)
     assert markers["group"].drop_duplicates().tolist() == ["2", "10", "B"]
     assert (
         markers.groupby(["grouping", "group"])["gene"]

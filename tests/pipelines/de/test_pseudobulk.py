@@ -3,11 +3,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.group_comparisons import Comparison
-from scvi_downstream.parameters import DeOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.de.groups import find_comparisons
 from scvi_downstream.pipelines.de.nodes import rank_pseudobulk
+from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.pseudobulk import COLUMNS, compare_pseudobulk, fit_deseq2, pair_samples
+from scvi_downstream.statistics.comparisons import Comparison
 
 
 def _design(n_samples, *, paired):

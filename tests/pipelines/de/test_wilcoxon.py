@@ -3,12 +3,13 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scvi_downstream.group_comparisons import Comparison
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.parameters import DeOptions, Keys
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.de import wilcoxon
 from scvi_downstream.pipelines.de.groups import find_comparisons
 from scvi_downstream.pipelines.de.nodes import rank_wilcoxon
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.statistics.comparisons import Comparison
 
 
 @pytest.fixture(scope="module")

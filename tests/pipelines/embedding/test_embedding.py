@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import EmbeddingOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.nodes import (
     build_neighbors,
     compute_harmony,
@@ -18,6 +17,8 @@ from scvi_downstream.pipelines.embedding.nodes import (
     compute_umap,
     compute_umap_3d,
 )
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.runtime.errors import InputError
 
 OPTIONS = EmbeddingOptions(n_pcs=10, n_neighbors_metrics=30)
 

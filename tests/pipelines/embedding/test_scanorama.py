@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import EmbeddingOptions, Keys
-from scvi_downstream.pipelines.embedding import create_pipeline
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.nodes import compute_scanorama
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.embedding.pipeline import create_pipeline
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.evaluation import create_pipeline, create_trial_pipeline
 from scvi_downstream.pipelines.evaluation.nodes import (
     collect_baseline_scores,
     collect_scores,
     collect_trial_scores,
 )
+from scvi_downstream.pipelines.evaluation.pipeline import create_pipeline, create_trial_pipeline
 
 SUMMARY = {
     "model": "scvi",

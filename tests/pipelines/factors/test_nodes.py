@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scvi_downstream.parameters import FactorOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.factors.nodes import (
     associate_factors,
     associate_latent,
@@ -13,6 +13,7 @@ from scvi_downstream.pipelines.factors.nodes import (
     gather_factors,
     summarize_factors,
 )
+from scvi_downstream.pipelines.factors.options import FactorOptions
 
 OPTIONS = FactorOptions()
 CELL_CYCLE = ["S_score", "G2M_score"]
@@ -134,7 +135,7 @@ def test_all_loadings_are_listed_with_rank_and_symbol() -> None:
 def test_cell_cycle_is_found_on_real_cells_and_nothing_when_it_is_permuted(pbmc_counts: AnnData) -> None:
     from sklearn.decomposition import PCA
 
-    from scvi_downstream.normalization import log_normalize
+    from scvi_downstream.cells.expression import log_normalize
 
     values = PCA(10, random_state=0).fit_transform(log_normalize(pbmc_counts).toarray())
     latent = pd.DataFrame(values, pbmc_counts.obs_names).add_prefix("latent_")
@@ -158,7 +159,7 @@ def test_cell_cycle_is_found_on_real_cells_and_nothing_when_it_is_permuted(pbmc_
 
 @pytest.mark.slow
 def test_loadings_of_a_fitted_linear_model(pbmc_counts: AnnData, keys: Keys) -> None:
-    from scvi_downstream.models import parse_spec
+    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.pipelines.factors.nodes import read_loadings
 
     cells = pbmc_counts[:, pbmc_counts.var["highly_variable"]].copy()

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scvi_downstream.pipelines.factors.effects import LatentEffects, linear_effects
-from scvi_downstream.pipelines.factors.ordering import order_factors
+from scvi_downstream.pipelines.factors.effects import LatentEffects, linear_effects, order_factors
 
 N_CELLS, N_GENES, N_DIMENSIONS = 80, 30, 4
 

@@ -7,9 +7,8 @@ from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
 from scvi_downstream.models.saved import MODEL_CLASSES
-from scvi_downstream.parameters.hub import HubOptions
-from scvi_downstream.pipelines.hub.card import CardFacts, write_card
-from scvi_downstream.pipelines.hub.score_table import tabulate_card_scores
+from scvi_downstream.pipelines.hub.card import CardFacts, tabulate_card_scores, write_card
+from scvi_downstream.pipelines.hub.options import HubOptions
 
 SCORES = {
     "elbo_test": -300.25,

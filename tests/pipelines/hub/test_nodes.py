@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.datasets.hub_folder_dataset import HubFolderDataset, open_hub_folder
-from scvi_downstream.errors import InputError
-from scvi_downstream.hub import HubFolder
-from scvi_downstream.models import SavedModel
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.hub import HubOptions
-from scvi_downstream.pipelines.hub import create_pipeline
+from scvi_downstream.models.hub import HubFolder
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
-from scvi_downstream.serving import Embedder
+from scvi_downstream.pipelines.hub.options import HubOptions
+from scvi_downstream.pipelines.hub.pipeline import create_pipeline
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.serving.embedder import Embedder
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -110,7 +110,7 @@ def test_the_exported_model_still_takes_counts(
 def test_cells_are_mapped_onto_a_hub_folder_with_its_counts(
     exported: HubFolder, pbmc_counts: AnnData, tmp_path: Path
 ) -> None:
-    from scvi_downstream.datasets import ReferenceDataset
+    from scvi_downstream.datasets.reference_dataset import ReferenceDataset
 
     folder = str(exported.model.save_dir)
     pbmc_counts.write_h5ad(tmp_path / "counts.h5ad")
@@ -169,7 +169,7 @@ def test_families(
     pbmc_counts: AnnData,
     tmp_path: Path,
 ) -> None:
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
     spec = {"name": "model", "family": family, "n_latent": 4, "training": {"max_epochs": 1}, **options}

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import ImputationOptions, Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.imputation.nodes import decode_counterfactual, denoise_expression
+from scvi_downstream.pipelines.imputation.options import ImputationOptions
+from scvi_downstream.runtime.errors import InputError
 
 NO_MARKERS = pd.DataFrame({"group": [], "gene": []})
 

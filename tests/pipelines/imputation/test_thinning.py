@@ -7,11 +7,16 @@ import pytest
 from scipy import sparse
 from scipy.stats import pearsonr, poisson, spearmanr
 
-from scvi_downstream.parameters import ImputationOptions, ThinningOptions
-from scvi_downstream.pipelines.imputation.baselines import Baselines
 from scvi_downstream.pipelines.imputation.nodes import score_imputation
-from scvi_downstream.pipelines.imputation.scores import compare_methods, poisson_nll
-from scvi_downstream.pipelines.imputation.thinning import assign_roles, score_held_out_counts, thin
+from scvi_downstream.pipelines.imputation.options import ImputationOptions, ThinningOptions
+from scvi_downstream.pipelines.imputation.scoring import (
+    Baselines,
+    assign_roles,
+    compare_methods,
+    poisson_nll,
+    score_held_out_counts,
+    thin,
+)
 
 
 class StandInModel:

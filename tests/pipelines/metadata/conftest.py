@@ -8,7 +8,8 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 
 N_DONORS, CELLS_A_SAMPLE, N_GENES, N_PLANTED = 6, 60, 150, 10
 

@@ -2,10 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions, PreparationOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import nodes
 from scvi_downstream.pipelines.metadata.annotations import analysed, gather_columns, typed
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.runtime.errors import InputError
 
 OPTIONS = MetadataAnalysisOptions()
 

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import UNKNOWN, Keys, MetadataAnalysisOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import nodes
 from scvi_downstream.pipelines.metadata.composition import (
     COLUMNS,
@@ -12,7 +11,10 @@ from scvi_downstream.pipelines.metadata.composition import (
     log_odds,
     tabulate,
 )
-from scvi_downstream.pipelines.metadata.samples import SampleColumn, Samples
+from scvi_downstream.pipelines.metadata.designs import SampleColumn, Samples
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import UNKNOWN
 
 OPTIONS = MetadataAnalysisOptions(min_samples_per_group=3)
 

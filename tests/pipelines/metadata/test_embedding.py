@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.metadata.embedding import associate_columns
-from scvi_downstream.pipelines.metadata.samples import find_samples, sample_columns
+from scvi_downstream.pipelines.metadata.designs import find_samples, sample_columns
+from scvi_downstream.pipelines.metadata.nodes import associate_columns
 
 
 def test_p_values_are_adjusted_within_cells_samples_and_blocks(paired_counts, paired_keys, paired_options):

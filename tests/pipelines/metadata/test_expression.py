@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import expression, nodes
-from scvi_downstream.pipelines.metadata.samples import SampleColumn
+from scvi_downstream.pipelines.metadata.designs import SampleColumn
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 
 PLANTED = {f"g{i}" for i in range(10)}
 OF_SCORE = {f"g{i}" for i in range(140, 150)}

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions, PreparationOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import nodes
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"

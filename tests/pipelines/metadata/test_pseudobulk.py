@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.pipelines.metadata.pseudobulk import expressed_genes, log_cpm, sum_counts
-from scvi_downstream.pipelines.metadata.tmm import tmm_factors
+from scvi_downstream.statistics.pseudobulk import expressed_genes, log_cpm, sum_counts, tmm_factors
 
 
 def test_sums_are_those_of_pandas_and_small_samples_are_left_out():

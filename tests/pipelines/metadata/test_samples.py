@@ -1,10 +1,11 @@
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions
-from scvi_downstream.pipelines.metadata.notes import how_tested
-from scvi_downstream.pipelines.metadata.samples import find_samples, pairing_column, sample_columns
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.metadata.designs import find_samples, pairing_column, sample_columns
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.metadata.report import how_tested
+from scvi_downstream.runtime.errors import InputError
 
 
 def test_blocks_and_units(paired_counts, paired_keys, paired_options):

@@ -1,9 +1,10 @@
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys, PreparationOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import nodes
-from scvi_downstream.pipelines.metadata.summary import _overall
+from scvi_downstream.pipelines.metadata.report import _overall
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 
 def test_the_overall_contrast_does_not_depend_on_the_order_of_rows():

@@ -11,9 +11,9 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.comparison import Decoded
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
 
 N_DONORS, N_CELLS, N_GENES, N_RESPONDERS = 6, 30, 120, 12
 TYPES = ("A", "B")

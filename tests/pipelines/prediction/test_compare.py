@@ -10,14 +10,14 @@ import pytest
 from anndata import AnnData
 from scipy import stats
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.prediction import PredictionOptions
-from scvi_downstream.pipelines.prediction.compare import Tables, compare_groups
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.prediction.comparison import change_p_value
 from scvi_downstream.pipelines.prediction.design import hold_out
 from scvi_downstream.pipelines.prediction.groups import Decoder, block_names, find_groups
-from scvi_downstream.pipelines.prediction.measured_change import change_p_value
-from scvi_downstream.pipelines.prediction.sentences import summarize
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.report import summarize
+from scvi_downstream.pipelines.prediction.scores import Tables, compare_groups
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import KEYS, N_RESPONDERS, OPTIONS, Knowing, Truth, simulate
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.design import choose_conditions, hold_out
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type")
 OPTIONS = PredictionOptions()

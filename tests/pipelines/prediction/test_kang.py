@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import Keys, PreparationOptions, TrainingOptions
-from scvi_downstream.parameters.prediction import PredictionOptions
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.prediction.nodes import (
     compare_predictions,
     hold_out_cells,
     summarize_prediction,
     train_scvi,
 )
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
@@ -47,7 +49,7 @@ def predicted(
     counts: AnnData, keys: Keys, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Predicted expression, scores, differences and the summary."""
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     split, design = hold_out_cells(counts, keys, OPTIONS, 0)
     model, training = train_scvi(

@@ -9,24 +9,26 @@ import pytest
 import yaml
 from anndata import AnnData
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
-from scvi_downstream.parameters import TrainingOptions
-from scvi_downstream.parameters.prediction import PredictionOptions
-from scvi_downstream.pipelines.prediction import create_pipeline
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.prediction.nodes import (
     compare_predictions,
     hold_out_cells,
-    plot_prediction_changes,
-    plot_prediction_genes,
-    plot_prediction_scores,
     summarize_prediction,
     train_mrvi,
     train_scvi,
 )
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.pipeline import create_pipeline
+from scvi_downstream.pipelines.prediction.plots import (
+    plot_prediction_changes,
+    plot_prediction_genes,
+    plot_prediction_scores,
+)
+from scvi_downstream.pipelines.prediction.report import PREDICTION
 from scvi_downstream.pipelines.prediction.training import kept_cells
-from scvi_downstream.pipelines.reporting.sections.prediction import PREDICTION
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import KEYS, OPTIONS, Truth
 
@@ -85,7 +87,7 @@ def test_options_of_models() -> None:
 def test_a_study_with_nothing_to_predict_goes_on(
     responding: tuple[AnnData, Truth], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     counts = responding[0][responding[0].obs["condition"] == "ctrl"].copy()
     split, design = hold_out_cells(counts, KEYS, OPTIONS, 0)
@@ -125,7 +127,7 @@ def test_too_few_cells_are_found_before_training(responding: tuple[AnnData, Trut
 
 @pytest.mark.slow
 def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], tmp_path: Path) -> None:
-    from scvi_downstream.datasets import ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     counts, _ = responding
     brief = {"max_epochs": 25, "early_stopping": False, "batch_size": 64, "n_epochs_kl_warmup": 10}

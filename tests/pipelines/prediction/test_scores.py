@@ -17,7 +17,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
     predict,
     shares_of,
 )
-from scvi_downstream.pipelines.prediction.weights import Blocks, halved_weights, whole_weights
+from scvi_downstream.pipelines.prediction.design import Blocks, halved_weights, whole_weights
 
 N_GENES = 200
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.prediction.weights import (
+from scvi_downstream.pipelines.prediction.design import (
     Blocks,
     bootstrap_weights,
     difference_weights,

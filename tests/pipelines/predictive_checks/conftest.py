@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.predictive_checks.baselines import (
+from scvi_downstream.pipelines.predictive_checks.draws import (
     Rates,
     fit_dispersions,
     negative_binomial_draws,

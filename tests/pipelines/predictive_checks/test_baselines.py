@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, stats
 
-from scvi_downstream.pipelines.predictive_checks.baselines import (
+from scvi_downstream.pipelines.predictive_checks.draws import (
     fit_dispersions,
     fit_rates,
     negative_binomial_draws,

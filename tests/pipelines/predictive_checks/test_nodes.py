@@ -11,25 +11,25 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.quiet import quiet
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import model_class_of
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
-from scvi_downstream.pipelines.predictive_checks.cells import choose_cells
-from scvi_downstream.pipelines.predictive_checks.model_draws import (
+from scvi_downstream.pipelines.predictive_checks.draws import (
     StatePool,
+    choose_cells,
     other_cells,
     own_draws,
     pool_states,
     population_draws,
 )
 from scvi_downstream.pipelines.predictive_checks.nodes import check_predictions, summarize_predictions
+from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 OPTIONS = PredictiveCheckOptions(n_samples=30, correlation_genes=40)
 

@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.predictive_checks.checks import check_calibration, check_counts, check_table
-from scvi_downstream.pipelines.predictive_checks.gene_table import compare_genes
+from scvi_downstream.pipelines.predictive_checks.checks import (
+    check_calibration,
+    check_counts,
+    check_table,
+    compare_genes,
+)
 
 GENES = pd.Index([f"g{i}" for i in range(200)])
 

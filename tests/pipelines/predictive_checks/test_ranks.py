@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scvi_downstream.pipelines.predictive_checks.ranks import (
+from scvi_downstream.pipelines.predictive_checks.evidence import (
     Ranks,
     gene_strata,
     randomised_pit,

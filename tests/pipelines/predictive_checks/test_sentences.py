@@ -3,9 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
-from scvi_downstream.pipelines.predictive_checks.sentences import summarize_checks
-from scvi_downstream.pipelines.predictive_checks.verdict import COUNT_CHECKS, describe_missed
+from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
+from scvi_downstream.pipelines.predictive_checks.report import COUNT_CHECKS, describe_missed, summarize_checks
 
 OPTIONS = PredictiveCheckOptions()
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scvi_downstream.pipelines.predictive_checks.tails import quantiles, tail_probabilities
+from scvi_downstream.pipelines.predictive_checks.evidence import quantiles, tail_probabilities
 
 
 @given(st.floats(-3, 3), st.floats(-4, 6))

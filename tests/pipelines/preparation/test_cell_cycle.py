@@ -8,13 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.preparation.cell_cycle import (
-    G2M_GENES,
-    RENAMED,
-    S_GENES,
-    find_genes,
-    score_phases,
-)
+from scvi_downstream.pipelines.preparation.genes import G2M_GENES, RENAMED, S_GENES, find_genes, score_phases
 
 N_CELLS = 90
 PHASES = np.repeat(["G1", "S", "G2M"], N_CELLS // 3)

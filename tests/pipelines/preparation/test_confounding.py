@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys
-from scvi_downstream.pipelines.preparation.confounding import confounding_warnings, cramers_v
-from scvi_downstream.statistics.explained_share import explained_share
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.preparation.covariates import confounding_warnings, cramers_v
+from scvi_downstream.statistics.testing import explained_share
 
 RANDOM = np.random.default_rng(1)
 BATCH = pd.Series(np.repeat(["a", "b", "c", "d"], 50), dtype="category", name="batch")

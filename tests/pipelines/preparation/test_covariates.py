@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.covariates import covariates_of
 
 N_CELLS = 120

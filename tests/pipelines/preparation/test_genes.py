@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.preparation.genes import find_symbols, gene_labels, with_symbols
+from scvi_downstream.runtime.errors import InputError
 
 IDENTIFIERS = ["ENSG00000198888", "ENSG00000198763.3", "ENSMUSG00000064341"]
 

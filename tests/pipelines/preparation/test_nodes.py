@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import CellFilters, Keys, PreparationOptions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
+from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
 OPTIONS = PreparationOptions()

@@ -9,9 +9,9 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.proteins import prepare_proteins
+from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(protein_key="protein_expression")
 BATCHES = pd.Series(["a", "a", "a", "b", "b", "b"], dtype="category")

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import CellFilters
-from scvi_downstream.pipelines.preparation.quality import choose_cells_and_genes, measure_quality
+from scvi_downstream.pipelines.preparation.covariates import choose_cells_and_genes, measure_quality
+from scvi_downstream.pipelines.preparation.options import CellFilters
+from scvi_downstream.runtime.errors import InputError
 
 PREFIXES = ("MT-", "mt-")
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from scvi_downstream.pipelines.preparation import values as values_module
-from scvi_downstream.pipelines.preparation.layers import as_counts
-from scvi_downstream.pipelines.preparation.values import PROBLEMS, check_values, locate
+from scvi_downstream.pipelines.preparation import validation as values_module
+from scvi_downstream.pipelines.preparation.validation import PROBLEMS, as_counts, check_values, locate
 
 FORMATS = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": np.asarray}
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))

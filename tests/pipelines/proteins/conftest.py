@@ -12,12 +12,12 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.proteins import ProteinsOptions
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.pipelines.training.nodes import train_model
+from scvi_downstream.runtime.threads import quiet
 
 SPEC: dict[str, Any] = {
     "name": "totalvi",

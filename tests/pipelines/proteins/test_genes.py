@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.pipelines.proteins.genes import COLUMNS, correlate_with_genes, gene_of_protein
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.pipelines.proteins.markers import GENE_COLUMNS, correlate_with_genes, gene_of_protein
 
 from .conftest import KEYS, OPTIONS, simulate
 
@@ -60,4 +60,4 @@ def test_without_a_common_name_the_table_is_empty() -> None:
     counts.var_names = [f"g{i}" for i in range(counts.n_vars)]
     table = correlate_with_genes(counts, counts.obsm["protein_expression"], KEYS, OPTIONS, 0)
     assert table.empty
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(GENE_COLUMNS)

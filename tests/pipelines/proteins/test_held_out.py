@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.proteins import ProteinsOptions
-from scvi_downstream.pipelines.proteins.held_out import (
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.proteins.imputation import (
     BATCH_COLUMN,
     FEWEST_CELLS,
     choose_held_out,
     masked_counts,
 )
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 
 from .conftest import KEYS, simulate
 

@@ -10,10 +10,14 @@ import pytest
 from scipy import stats
 
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters.proteins import ProteinsOptions
-from scvi_downstream.pipelines.proteins.held_out import choose_held_out
-from scvi_downstream.pipelines.proteins.imputation import METHODS, neighbor_means, score_predictions
+from scvi_downstream.pipelines.proteins.imputation import (
+    METHODS,
+    choose_held_out,
+    neighbor_means,
+    score_predictions,
+)
 from scvi_downstream.pipelines.proteins.nodes import score_protein_imputation
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 
 from .conftest import KEYS, SPEC, principal_components, simulate
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scvi_downstream.cells.proteins import clr
 from scvi_downstream.pipelines.proteins.markers import find_groups, find_markers
-from scvi_downstream.proteins import clr
 
 from .conftest import KEYS, MARKERS_OF_A, MARKERS_OF_B, OPTIONS, Study, simulate
 

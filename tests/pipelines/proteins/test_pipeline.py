@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters.proteins import ProteinsOptions
-from scvi_downstream.pipelines.proteins import create_pipeline
 from scvi_downstream.pipelines.proteins.nodes import denoise_proteins, find_protein_markers, shown
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.pipelines.proteins.pipeline import create_pipeline
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import KEYS, OPTIONS, Study, simulate
 

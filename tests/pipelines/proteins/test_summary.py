@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.parameters.proteins import ProteinsOptions
-from scvi_downstream.pipelines.proteins.genes import COLUMNS as GENE_COLUMNS
 from scvi_downstream.pipelines.proteins.imputation import COLUMNS as SCORE_COLUMNS
 from scvi_downstream.pipelines.proteins.imputation import METHODS, score_predictions
 from scvi_downstream.pipelines.proteins.markers import COLUMNS as MARKER_COLUMNS
-from scvi_downstream.pipelines.proteins.summary import summarize
+from scvi_downstream.pipelines.proteins.markers import GENE_COLUMNS
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.pipelines.proteins.report import summarize
 
 from .conftest import KEYS, OPTIONS, simulate
 

@@ -36,7 +36,7 @@ def categories(*names: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def reference() -> Any:
-    from scvi_downstream.models.reference import Reference
+    from scvi_downstream.models.saved import Reference
 
     rng = np.random.default_rng(0)
     counts = anndata.AnnData(

@@ -2,17 +2,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.reference_mapping.deviation import (
-    log_normalize_counts,
-    shared_deviation,
-    thin,
-)
+from scvi_downstream.pipelines.reference_mapping.unlike import log_normalize_counts, shared_deviation, thin
 
 
 def test_log_normalisation_is_that_of_the_project() -> None:
     import anndata
 
-    from scvi_downstream.normalization import log_normalize
+    from scvi_downstream.cells.expression import log_normalize
 
     counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.7, (30, 12)).astype(np.float32))
     np.testing.assert_allclose(

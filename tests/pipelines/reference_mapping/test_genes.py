@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.pipelines.reference_mapping.genes import match_genes
+from scvi_downstream.pipelines.reference_mapping.query import match_genes
+from scvi_downstream.runtime.errors import InputError
 
 SYMBOLS = [f"GENE{i}" for i in range(20)]
 IDENTIFIERS = [f"ENSG{i:011d}" for i in range(20)]

@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.pipelines.reference_mapping.labels import (
+from scvi_downstream.pipelines.reference_mapping.query import (
     called_types,
     find_label_key,
     most_probable,
     reference_labels,
 )
+from scvi_downstream.runtime.errors import InputError
 
 
 def test_label_key_is_the_one_named_then_the_models_then_the_studys(reference) -> None:

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import (
-    EmbeddingOptions,
-    Keys,
-    PreparationOptions,
-    ReferenceMappingOptions,
-    TrainingOptions,
-)
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 
 pytestmark = pytest.mark.slow
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -44,7 +42,9 @@ def prepare(cells: Any) -> Any:
 
 def fitted(counts: Any, folder: Path, **options: Any) -> Any:
     """A reference of this project, fitted briefly."""
-    from scvi_downstream.datasets import AnnDataDataset, CheckpointDataset, ReferenceDataset, ScviModelDataset
+    from scvi_downstream.datasets.anndata_dataset import AnnDataDataset
+    from scvi_downstream.datasets.reference_dataset import ReferenceDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
     model_folder = folder / "06_models" / "plates" / "scvi" / "fitted"
@@ -57,7 +57,7 @@ def fitted(counts: Any, folder: Path, **options: Any) -> Any:
 
 def mapped(reference: Any, counts: Any, folder: Path) -> dict[str, Any]:
     """Everything that the pipeline makes, without Kedro."""
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.reference_mapping import nodes
 
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
@@ -76,7 +76,7 @@ def mapped(reference: Any, counts: Any, folder: Path) -> dict[str, Any]:
 def test_drop_seq_on_plates(cell_lines: Any, tmp_path: Path) -> None:
     import anndata
 
-    from scvi_downstream.datasets import AnnDataDataset
+    from scvi_downstream.datasets.anndata_dataset import AnnDataDataset
     from scvi_downstream.pipelines.reference_mapping import nodes
 
     is_query = (cell_lines.obs["batch"] == "sc_dropseq").to_numpy()

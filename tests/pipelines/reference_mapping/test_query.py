@@ -4,11 +4,10 @@ import anndata
 import numpy as np
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
-from scvi_downstream.pipelines.reference_mapping.genes import match_genes
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.reference_mapping.mapping import check_reference
-from scvi_downstream.pipelines.reference_mapping.query import Query, build_query
+from scvi_downstream.pipelines.reference_mapping.query import Query, build_query, match_genes
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import categories
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import ReferenceMappingOptions
-from scvi_downstream.pipelines.reference_mapping.summary import summarize, tabulate
+from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
+from scvi_downstream.pipelines.reference_mapping.report import summarize, tabulate
 
 FACTS = {
     "reference": "atlas/scvi",

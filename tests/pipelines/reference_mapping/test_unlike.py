@@ -3,12 +3,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scvi_downstream.pipelines.reference_mapping.unlike import (
-    MappedCells,
-    conformal_p,
-    find_unlike,
-    nearest,
-)
+from scvi_downstream.pipelines.reference_mapping.unlike import MappedCells, conformal_p, find_unlike, nearest
 
 TYPES, N_GENES = 4, 120
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from scipy import sparse
 
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.study.completion import complete_parameters
 
 N_CELLS = 60
 PROJECT = Path(__file__).resolve().parents[3]

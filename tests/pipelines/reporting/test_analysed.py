@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.reporting.nodes import join_analysed
+from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
 

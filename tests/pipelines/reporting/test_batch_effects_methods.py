@@ -1,7 +1,8 @@
-from scvi_downstream.graph import study_graph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting.methods import describe_batch_effects
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.batch_effects.report import describe_batch_effects
+from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.parameters import StudyParameters
 
 
 def describe(raw, **changes):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from scvi_downstream.pipelines.reporting import bibliography
+from scvi_downstream.report import bibliography
 
 
 def test_every_entry_is_complete():

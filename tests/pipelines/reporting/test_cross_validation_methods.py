@@ -1,7 +1,8 @@
-from scvi_downstream.graph import study_graph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting.methods.cross_validation import describe_cross_validation
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.cross_validation.report import describe_cross_validation
+from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.parameters import StudyParameters
 
 
 def describe(raw, **changes):

@@ -2,9 +2,9 @@ from importlib.metadata import version
 
 import pytest
 
-from scvi_downstream.pipelines.reporting import bibliography
 from scvi_downstream.pipelines.reporting.nodes import write_methods, write_references
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.report import bibliography
+from scvi_downstream.study.completion import complete_parameters
 
 FULL = {
     "input": "mine.h5ad",

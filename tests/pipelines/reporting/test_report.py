@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods, write_references
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.study.completion import complete_parameters
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

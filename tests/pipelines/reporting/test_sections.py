@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scvi_downstream.pipelines.reporting.sections import SECTIONS, expand, report_contents
+from scvi_downstream.pipelines.reporting.contents import SECTIONS, expand, report_contents
 
 PROJECT = Path(__file__).resolve().parents[3]
 ITEMS = [item for section in SECTIONS for item in section.items]

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import yaml
 
-from scvi_downstream.graph import study_graph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting import bibliography
-from scvi_downstream.pipelines.reporting.methods.stability import describe_stability
-from scvi_downstream.pipelines.reporting.sections.stability import STABILITY
-from scvi_downstream.study import complete_parameters
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.stability.report import STABILITY, describe_stability
+from scvi_downstream.report import bibliography
+from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.parameters import StudyParameters
 
 PROJECT = Path(__file__).resolve().parents[3]
 

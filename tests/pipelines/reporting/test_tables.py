@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.reporting.tables import (
+from scvi_downstream.report.tables import (
     cell,
     heading,
     interval_cells,

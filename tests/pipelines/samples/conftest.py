@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.samples import with_crossed_samples
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import with_crossed_samples
+from scvi_downstream.pipelines.samples.options import SamplesOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.external import MRVI
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 N_DONORS, N_CELLS, N_GENES, N_RESPONDING = 6, 25, 60, 8
 
@@ -63,7 +63,7 @@ def simulate(effect: float) -> AnnData:
 
 
 def fit_for_a_moment(counts: AnnData, keys: Keys, folder: Path, epochs: int) -> SavedModel:
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
     training = {

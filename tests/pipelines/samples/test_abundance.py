@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.parameters.samples import SamplesOptions
 from scvi_downstream.pipelines.samples.abundance import (
     SampleDensities,
     compare_abundance,
@@ -14,6 +12,8 @@ from scvi_downstream.pipelines.samples.abundance import (
     sample_densities,
 )
 from scvi_downstream.pipelines.samples.design import SampleDesign, sample_design
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.runtime.threads import quiet
 
 N_PAIRS, PER_SAMPLE = 6, 60
 OPTIONS = SamplesOptions()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.samples.contrasts import make_contrast, permutation_p, permutations_within
+from scvi_downstream.pipelines.samples.design import make_contrast, permutation_p, permutations_within
 
 
 def contrast(conditions: list[str], blocks: list[str] | None = None, most: int = 1000):

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.resources import ResourceMeter
-from scvi_downstream.parameters import Keys
-from scvi_downstream.pipelines.samples.contrasts import make_contrasts
-from scvi_downstream.pipelines.samples.design import sample_design
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.fitting import ResourceMeter, reproducible
+from scvi_downstream.pipelines.samples.design import make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.distances import (
     batch_size_for,
     effect_of_contrast,
@@ -19,6 +16,7 @@ from scvi_downstream.pipelines.samples.distances import (
     normalized_distances,
     sum_distances,
 )
+from scvi_downstream.runtime.threads import quiet
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +73,7 @@ def test_memory_does_not_grow_with_the_number_of_cells() -> None:
     from anndata import AnnData
     from scipy import sparse
 
-    from scvi_downstream.models import parse_spec
+    from scvi_downstream.models.families import parse_spec
 
     n_samples, growth = 200, []
     for n_cells in (600, 2_400):

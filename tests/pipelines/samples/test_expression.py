@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.pipelines.samples.contrasts import make_contrast, make_contrasts
-from scvi_downstream.pipelines.samples.design import sample_design
+from scvi_downstream.pipelines.samples.design import make_contrast, make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.expression import change_of_expression, pseudobulk_tests
+from scvi_downstream.runtime.threads import quiet
 
 CONDITIONS = ("ctrl", "stim") * 5
 BLOCKS = tuple(f"d{i // 2}" for i in range(10))

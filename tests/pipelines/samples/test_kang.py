@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.parameters import Keys, PreparationOptions
-from scvi_downstream.parameters.samples import SamplesOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.samples.nodes import compare_sample_expression, compare_samples
+from scvi_downstream.pipelines.samples.options import SamplesOptions
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
@@ -32,7 +33,7 @@ pytestmark = [
 def kang(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     import anndata
 
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.training.nodes import train_model
 

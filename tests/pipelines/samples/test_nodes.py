@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.datasets import TableDataset
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.datasets.table_dataset import TableDataset
 from scvi_downstream.pipelines.samples.nodes import (
     cluster_samples,
     compare_sample_abundance,
@@ -18,12 +17,15 @@ from scvi_downstream.pipelines.samples.nodes import (
     compare_samples,
     decode_as_samples,
     plot_sample_abundance,
-    plot_sample_distances,
-    plot_sample_expression,
-    plot_sample_map,
     read_latent_z,
     summarize_samples,
 )
+from scvi_downstream.pipelines.samples.plots import (
+    plot_sample_distances,
+    plot_sample_expression,
+    plot_sample_map,
+)
+from scvi_downstream.runtime.errors import InputError
 
 pytestmark = pytest.mark.slow
 RESPONDING = {f"gene{i}" for i in range(8)}

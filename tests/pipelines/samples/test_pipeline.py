@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.pipelines.samples import create_pipeline
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.pipelines.samples.pipeline import create_pipeline
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.pipelines.samples.contrasts import make_contrasts
-from scvi_downstream.pipelines.samples.design import SampleDesign
+from scvi_downstream.pipelines.samples.comparison import cluster_samples, separate_conditions, silhouette
+from scvi_downstream.pipelines.samples.design import SampleDesign, make_contrasts
 from scvi_downstream.pipelines.samples.distances import GroupSums, tabulate_distances
-from scvi_downstream.pipelines.samples.separation import cluster_samples, separate_conditions, silhouette
+from scvi_downstream.pipelines.samples.options import SamplesOptions
 
 OPTIONS = SamplesOptions()
 

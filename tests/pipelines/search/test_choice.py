@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from scvi_downstream.models.search_records import TrialRecord
+from scvi_downstream.models.search_space import TrialRecord
 from scvi_downstream.pipelines.search.choice import choose, difference, pareto_front, tabulate_trials
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.search_records import TrialRecord
-from scvi_downstream.models.searched import check_objectives, check_search, searched_model
-from scvi_downstream.parameters import Keys, SearchOptions
-from scvi_downstream.pipelines.search.entry import model_entry
+from scvi_downstream.models.search_space import TrialRecord, check_objectives, check_search, searched_model
+from scvi_downstream.pipelines.search.choice import model_entry
 from scvi_downstream.pipelines.search.nodes import choose_trial
+from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.runtime.errors import InputError
 
 SEARCH = SearchOptions(
     space={

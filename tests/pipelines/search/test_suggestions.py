@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scvi_downstream.models.search_records import TrialRecord
-from scvi_downstream.models.search_space import Choice, Range, SearchSpace
-from scvi_downstream.pipelines.search.suggestions import BayesianSuggestions, RandomSuggestions, draw_trials
+from scvi_downstream.models.search_space import Choice, Range, SearchSpace, TrialRecord
+from scvi_downstream.pipelines.search.search import BayesianSuggestions, RandomSuggestions, draw_trials
 
 SPACE = SearchSpace(
     {

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.split import split_cells
-from scvi_downstream.parameters import ComparisonOptions, EmbeddingOptions, EvaluationOptions, Keys, Objective
-from scvi_downstream.pipelines.search.entry import model_entry
+from scvi_downstream.models.fitting import split_cells
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.pipelines.search.choice import model_entry
+from scvi_downstream.pipelines.search.options import Objective
 from scvi_downstream.pipelines.search.trial import TrialTask, run_trial
 
 if TYPE_CHECKING:

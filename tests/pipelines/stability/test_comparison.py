@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import StabilityOptions
-from scvi_downstream.pipelines.stability.nodes import compare_seeds, plot_stability, summarize_stability
+from scvi_downstream.pipelines.stability.nodes import compare_seeds, summarize_stability
+from scvi_downstream.pipelines.stability.options import StabilityOptions
+from scvi_downstream.pipelines.stability.plots import plot_stability
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import MakeFits
 

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models import SavedModel
-from scvi_downstream.parameters import DeOptions, Keys, StabilityOptions
-from scvi_downstream.pipelines.stability import create_pipeline, create_trial_pipeline
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.stability.genes import top_genes
 from scvi_downstream.pipelines.stability.nodes import (
     cluster_again,
@@ -17,6 +16,9 @@ from scvi_downstream.pipelines.stability.nodes import (
     rank_genes_of_clusters,
     rank_genes_of_labels,
 )
+from scvi_downstream.pipelines.stability.options import StabilityOptions
+from scvi_downstream.pipelines.stability.pipeline import create_pipeline, create_trial_pipeline
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import nearest_graph
 
@@ -63,7 +65,7 @@ def test_templates_ask_for_what_the_model_and_the_study_have() -> None:
 @pytest.fixture(scope="module")
 def fits(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SavedModel]:
     """The model of the study and two fits with other seeds, all briefly."""
-    from scvi_downstream.datasets import CheckpointDataset, ScviModelDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
     folder: Path = tmp_path_factory.mktemp("seeds")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.stability.ranked_lists import jaccard, jaccard_by_chance, rank_biased_overlap
+from scvi_downstream.pipelines.stability.genes import jaccard, jaccard_by_chance, rank_biased_overlap
 
 ITEMS = st.lists(st.sampled_from([f"g{i}" for i in range(12)]), min_size=1, max_size=8, unique=True)
 P = st.floats(0.1, 0.95)

@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.stability.clusterings import recurrence
-from scvi_downstream.pipelines.stability.fits import SeedFit
-from scvi_downstream.pipelines.stability.geometry import linear_cka, nearest_cells, shared_neighbors
-from scvi_downstream.pipelines.stability.pairs import mean_over_pairs
-from scvi_downstream.pipelines.stability.spread import spread_of_scores
+from scvi_downstream.pipelines.stability.comparison import (
+    linear_cka,
+    mean_over_pairs,
+    nearest_cells,
+    recurrence,
+    shared_neighbors,
+)
+from scvi_downstream.pipelines.stability.fits import SeedFit, spread_of_scores
 
 NOTHING = pd.DataFrame()
 

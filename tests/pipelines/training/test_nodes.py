@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import Keys
 from scvi_downstream.pipelines.training.nodes import train_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.pipelines.trajectory.components import barely_connected, reach_from
-from scvi_downstream.pipelines.trajectory.paga import paga_edges
+from scvi_downstream.pipelines.trajectory.diffusion import paga_edges
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import Plant
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from scvi_downstream.pipelines.trajectory.consensus import consensus_pseudotime
+from scvi_downstream.pipelines.trajectory.orders import consensus_pseudotime
 
 
 def test_errors_that_methods_do_not_share_average_out() -> None:

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.pipelines.trajectory.components import reach_from
 from scvi_downstream.pipelines.trajectory.diffusion import (
     diffusion_coordinates,
     diffusion_pseudotime,
     root_dependence,
+    scanpy_graph,
 )
-from scvi_downstream.pipelines.trajectory.root import root_cell
-from scvi_downstream.pipelines.trajectory.scanpy_graph import scanpy_graph
+from scvi_downstream.pipelines.trajectory.start import root_cell
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import Kind, Plant, Planted
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.trajectory.edge_projection import project_onto_edges
+from scvi_downstream.pipelines.trajectory.principal_graph import project_onto_edges
 
 
 def test_places_on_a_corner() -> None:

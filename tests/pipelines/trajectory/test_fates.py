@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.pipelines.trajectory.components import reach_from
 from scvi_downstream.pipelines.trajectory.diffusion import diffusion_coordinates, diffusion_pseudotime
-from scvi_downstream.pipelines.trajectory.fate_drivers import fate_drivers
-from scvi_downstream.pipelines.trajectory.fates import absorb, compute_fates, directed_walk
-from scvi_downstream.pipelines.trajectory.macrostates import leading_schur, macrostates
-from scvi_downstream.pipelines.trajectory.root import root_cell
+from scvi_downstream.pipelines.trajectory.fates import absorb, compute_fates, directed_walk, fate_drivers
+from scvi_downstream.pipelines.trajectory.start import root_cell
+from scvi_downstream.pipelines.trajectory.terminal_states import leading_schur, macrostates
+from scvi_downstream.runtime.errors import InputError
 
 from .conftest import Kind, Plant, Planted
 
@@ -257,9 +256,11 @@ def test_terminal_states_of_worm_neurons_are_neurons(real_data: Path) -> None:
     import anndata
     from sklearn.cluster import KMeans
 
-    from scvi_downstream.parameters import EmbeddingOptions, Keys, PreparationOptions
+    from scvi_downstream.cells.keys import Keys
     from scvi_downstream.pipelines.embedding.nodes import compute_pca
+    from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+    from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
     counts, *_ = prepare_counts(
         anndata.read_h5ad(file), None, Keys(batch_key="batch", label_key="cell_type"), PreparationOptions()

@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.pipelines.trajectory.count_regression import (
+    fit_counts,
+    fit_nested,
+    natural_spline,
+    weighted_quantile,
+)
 from scvi_downstream.pipelines.trajectory.gene_trends import fit_lineage, fit_trends, trend_curves
-from scvi_downstream.pipelines.trajectory.negative_binomial import fit_counts
-from scvi_downstream.pipelines.trajectory.quasi_score import fit_nested
-from scvi_downstream.pipelines.trajectory.splines import natural_spline, weighted_quantile
+from scvi_downstream.runtime.errors import InputError
 
 N_CELLS = 400
 Planted = Any

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scvi_downstream.neighbors import find_neighbors
-from scvi_downstream.pipelines.trajectory.graph_faithfulness import torn_share
+from scvi_downstream.graphs.neighbors import find_neighbors
+from scvi_downstream.pipelines.trajectory.graph_pseudotime import torn_share
 from scvi_downstream.pipelines.trajectory.principal_graph import PrincipalGraph, learn_principal_graph
 
 

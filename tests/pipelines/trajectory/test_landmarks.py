@@ -3,9 +3,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.pipelines.trajectory.landmarks import chosen_clusters, communities_like
+from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.pipelines.trajectory.components import chosen_clusters, communities_like
+from scvi_downstream.runtime.errors import InputError
 
 
 def test_about_as_many_communities_as_wanted(planted) -> None:

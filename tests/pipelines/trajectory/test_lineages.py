@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.trajectory.lineages import (
     build_tree,
     choose_start_cluster,
     cluster_distances,
     edge_confidence,
 )
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from conftest import Plant

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import find_neighbors
+from scvi_downstream.graphs.neighbors import find_neighbors
 from scvi_downstream.pipelines.trajectory.lineages import build_tree
-from scvi_downstream.pipelines.trajectory.loops import describe_loops, find_loops
-from scvi_downstream.pipelines.trajectory.rings import open_rings
+from scvi_downstream.pipelines.trajectory.loops import describe_loops, find_loops, open_rings
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from conftest import Plant

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scvi_downstream.pipelines.trajectory.edge_projection import project_onto_edges
-from scvi_downstream.pipelines.trajectory.node_placement import extend_tips, place_nodes
+from scvi_downstream.pipelines.trajectory.principal_graph import extend_tips, place_nodes, project_onto_edges
 
 CHAIN = np.column_stack([np.arange(9), np.arange(1, 10)])
 

@@ -11,10 +11,19 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.stats import spearmanr
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.parameters import Keys, TrajectoryOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.pipelines.trajectory import nodes
+from scvi_downstream.pipelines.trajectory.agreement import compare_orders, compare_with_time
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.orders import (
+    connect_clusters,
+    fit_slingshot,
+    learn_graph,
+    order_by_diffusion,
+    take_landmarks,
+)
+from scvi_downstream.runtime.errors import InputError
 
 OPTIONS = TrajectoryOptions.model_validate(
     {"start_cluster": "start", "stability_replicates": 2, "slingshot": {"bootstraps": 10}}
@@ -45,17 +54,17 @@ class Study:
         self.clusters = pd.DataFrame({"leiden": planted.clusters.to_numpy()}, index=cells)
         keys = Keys(label_key="marked")
         self.start = nodes.choose_start(self.counts, self.neighbors, self.clusters, keys, options, 0)
-        self.landmarks = nodes.take_landmarks(self.clusters, options)
-        self.paga = nodes.connect_clusters(self.neighbors, self.landmarks)
+        self.landmarks = take_landmarks(self.clusters, options)
+        self.paga = connect_clusters(self.neighbors, self.landmarks)
         self.options = options
 
     def order(self) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], dict[str, Any]]:
         given = (self.landmarks, self.start, self.options, 0)
-        diffusion, diffusion_facts = nodes.order_by_diffusion(self.neighbors, *given)
-        slingshot, self.curves, lineages = nodes.fit_slingshot(
+        diffusion, diffusion_facts = order_by_diffusion(self.neighbors, *given)
+        slingshot, self.curves, lineages = fit_slingshot(
             self.latent, self.neighbors, self.landmarks, self.paga, self.start, self.options, 0
         )
-        graph, self.nodes, self.edges, graph_facts = nodes.learn_graph(self.latent, self.neighbors, *given)
+        graph, self.nodes, self.edges, graph_facts = learn_graph(self.latent, self.neighbors, *given)
         return nodes.join_orders(diffusion, slingshot, graph), diffusion_facts, lineages, graph_facts
 
 
@@ -130,7 +139,7 @@ def test_known_time_is_the_start_and_is_compared_with(planted) -> None:
     orders = pd.DataFrame(
         {"pseudotime": truth.time, "dpt_pseudotime": -truth.time}, index=study.counts.obs_names
     )
-    table = nodes.compare_with_time(study.counts, KEYS, study.options, 0, scvi=orders, pca=orders)
+    table = compare_with_time(study.counts, KEYS, study.options, 0, scvi=orders, pca=orders)
     assert table.loc[0, "spearman"] == pytest.approx(1)
     assert set(table["representation"]) == {"scvi", "pca", "all representations"}
-    assert nodes.compare_orders(scvi=orders, pca=orders)["spearman"].abs().min() == pytest.approx(1)
+    assert compare_orders(scvi=orders, pca=orders)["spearman"].abs().min() == pytest.approx(1)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
-from scvi_downstream.pipelines.trajectory.paga import cluster_positions, paga_edges
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.pipelines.trajectory.diffusion import cluster_positions, paga_edges
 
 from .conftest import Plant, Planted
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.pipelines.trajectory.edge_projection import project_onto_edges
 from scvi_downstream.pipelines.trajectory.principal_graph import (
     MIN_CELLS,
     learn_principal_graph,
     nodes_for,
+    project_onto_edges,
     prune,
 )
+from scvi_downstream.runtime.errors import InputError
 
 TIPS = {"linear": 2, "bifurcating": 3, "three_way": 4}
 

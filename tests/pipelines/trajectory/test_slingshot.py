@@ -10,11 +10,17 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.trajectory.lineages import choose_start_cluster
-from scvi_downstream.pipelines.trajectory.shrinkage import nested_groups, share_of_average
-from scvi_downstream.pipelines.trajectory.slingshot import Slingshot, reweigh, slingshot, slingshot_table
-from scvi_downstream.pipelines.trajectory.slingshot_consensus import slingshot_consensus
+from scvi_downstream.pipelines.trajectory.orders import slingshot_consensus
+from scvi_downstream.pipelines.trajectory.slingshot import (
+    Slingshot,
+    nested_groups,
+    reweigh,
+    share_of_average,
+    slingshot,
+    slingshot_table,
+)
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from conftest import Plant, ReferenceComponents

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.trajectory.stability import Ordering, ordering_stability
+from scvi_downstream.runtime.errors import InputError
 
 
 def _tree(latent: np.ndarray, root: int, n_clusters: int = 8) -> Ordering:

@@ -9,11 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
-from scvi_downstream.pipelines.trajectory.known_time import known_time
-from scvi_downstream.pipelines.trajectory.root import root_cell
-from scvi_downstream.pipelines.trajectory.start import Start, choose_start, describe_start
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.pipelines.trajectory.start import (
+    Start,
+    choose_start,
+    describe_start,
+    known_time,
+    root_cell,
+)
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from scvi_downstream.pipelines.trajectory.time_confounding import (
+from scvi_downstream.pipelines.trajectory.agreement import (
     confounding_sentences,
     time_agreement,
     time_explained_by_batch,
 )
-from scvi_downstream.statistics.stratified_spearman import stratified_spearman
+from scvi_downstream.statistics.correlation import stratified_spearman
 
 N_CELLS = 400
 CELLS = pd.Index([f"cell_{i}" for i in range(N_CELLS)])

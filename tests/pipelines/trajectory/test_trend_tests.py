@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scvi_downstream.errors import InputError
 from scvi_downstream.pipelines.trajectory.gene_trends import fit_trends
 from scvi_downstream.pipelines.trajectory.trend_tests import (
     check_calibration,
     compare_lineages,
     find_dynamic_genes,
 )
+from scvi_downstream.runtime.errors import InputError
 
 N_CELLS, N_GENES = 500, 600
 GENES = pd.Index([f"g{i}" for i in range(N_GENES)])

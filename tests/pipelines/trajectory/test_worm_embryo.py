@@ -9,18 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.parameters import (
-    EmbeddingOptions,
-    Keys,
-    PreparationOptions,
-    TrainingOptions,
-    TrajectoryOptions,
-)
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
+from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.trajectory import nodes
-from scvi_downstream.pipelines.trajectory.known_time import known_time
-from scvi_downstream.pipelines.trajectory.time_confounding import confounding_sentences
+from scvi_downstream.pipelines.trajectory.agreement import compare_with_time, confounding_sentences
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.orders import (
+    connect_clusters,
+    fit_slingshot,
+    learn_graph,
+    order_by_diffusion,
+    take_landmarks,
+)
+from scvi_downstream.pipelines.trajectory.start import known_time
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,18 +54,18 @@ def orders_of(counts: AnnData, latent: pd.DataFrame) -> pd.DataFrame:
     found = by_falling_size(communities(weighted_graph(neighbors.connectivities), 0.25, 0))
     clusters = pd.DataFrame({"leiden": found}, index=latent.index)
     start = nodes.choose_start(counts, neighbors, clusters, KEYS, OPTIONS, 0)
-    landmarks = nodes.take_landmarks(clusters, OPTIONS)
+    landmarks = take_landmarks(clusters, OPTIONS)
     given = (start, OPTIONS, 0)
-    diffusion, _ = nodes.order_by_diffusion(neighbors, landmarks, *given)
-    paga = nodes.connect_clusters(neighbors, landmarks)
-    slingshot, _, _ = nodes.fit_slingshot(latent, neighbors, landmarks, paga, *given)
-    graph, _, _, _ = nodes.learn_graph(latent, neighbors, landmarks, *given)
+    diffusion, _ = order_by_diffusion(neighbors, landmarks, *given)
+    paga = connect_clusters(neighbors, landmarks)
+    slingshot, _, _ = fit_slingshot(latent, neighbors, landmarks, paga, *given)
+    graph, _, _, _ = learn_graph(latent, neighbors, landmarks, *given)
     return nodes.join_orders(diffusion, slingshot, graph)
 
 
 @pytest.mark.slow
 def test_pseudotime_follows_measured_time(worm: AnnData, tmp_path: Path) -> None:
-    from scvi_downstream.datasets import CheckpointDataset
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
     from scvi_downstream.pipelines.embedding.nodes import compute_pca
     from scvi_downstream.pipelines.training.nodes import train_model
 
@@ -71,7 +76,7 @@ def test_pseudotime_follows_measured_time(worm: AnnData, tmp_path: Path) -> None
     latent = pd.DataFrame(model.get_latent_representation(), index=cells).add_prefix("latent_")
     pca, _ = compute_pca(worm, EmbeddingOptions(), 0)
     orders = {"scvi": orders_of(worm, latent), "pca": orders_of(worm, pca)}
-    table = nodes.compare_with_time(worm, KEYS, OPTIONS, 0, **orders)
+    table = compare_with_time(worm, KEYS, OPTIONS, 0, **orders)
     of = table.set_index(["representation", "method"])["spearman"]
     assert of.max() >= 0.85
     assert of["scvi", "slingshot_pseudotime"] >= 0.7

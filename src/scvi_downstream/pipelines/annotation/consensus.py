@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.parameters import UNKNOWN, AnnotationOptions
-
-from .calibration import FEWEST_TO_CALIBRATE, calibrate, calibrate_mean, halves_of
-from .label_split import GIVEN, HELD_OUT
-from .scores import BY_TYPE_COLUMNS, CALIBRATION_COLUMNS, CONFUSION_COLUMNS, score_methods
-from .unlike import unlike_labelled
+from scvi_downstream.pipelines.annotation.label_split import GIVEN, HELD_OUT
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.annotation.scores import (
+    BY_TYPE_COLUMNS,
+    CALIBRATION_COLUMNS,
+    CONFUSION_COLUMNS,
+    FEWEST_TO_CALIBRATE,
+    calibrate,
+    calibrate_mean,
+    halves_of,
+    score_methods,
+)
+from scvi_downstream.pipelines.annotation.transfer import unlike_labelled
+from scvi_downstream.runtime.options import UNKNOWN
 
 CONSENSUS = "consensus"
 SUSPECT_FROM = 0.9

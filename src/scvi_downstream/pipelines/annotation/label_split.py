@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import UNKNOWN, AnnotationOptions, Keys
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -6,32 +6,44 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import AnnotationOptions, Keys, TrainingOptions
-from scvi_downstream.plots.calibration import plot_calibration
-from scvi_downstream.plots.cell_types import plot_cell_types
-from scvi_downstream.plots.cluster_names import plot_cluster_names
-from scvi_downstream.plots.confusion import plot_confusion
-from scvi_downstream.plots.label_contingency import plot_label_contingency
-
-from .agreement import contingency, score_clusterings
-from .consensus import cell_type_table, find_consensus
-from .findings import summarize_transfer, without_transfer
-from .label_split import labels_of, require_same_cells, split_labels, why_not_transferable
-from .marker_overlap import overlap
-from .marker_scores import score_types
-from .marker_table import find_markers
-from .naming import cells_by_name, choose_names, summarize_names
-from .scanvi_transfer import trained_on_labels, tuned_spec
-from .transfer import (
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.annotation.consensus import cell_type_table, find_consensus
+from scvi_downstream.pipelines.annotation.label_split import (
+    labels_of,
+    require_same_cells,
+    split_labels,
+    why_not_transferable,
+)
+from scvi_downstream.pipelines.annotation.marker_table import find_markers, overlap
+from scvi_downstream.pipelines.annotation.naming import (
+    cells_by_name,
+    choose_names,
+    score_types,
+    summarize_names,
+)
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.annotation.plots import (
+    plot_calibration,
+    plot_cell_types,
+    plot_cluster_names,
+    plot_confusion,
+    plot_label_contingency,
+)
+from scvi_downstream.pipelines.annotation.report import summarize_transfer, without_transfer
+from scvi_downstream.pipelines.annotation.scores import contingency, score_clusterings
+from scvi_downstream.pipelines.annotation.transfer import (
     clustering_of,
     latent_without_held_out,
     predict_with_clusters,
     predict_with_neighbors,
     predict_with_scanvi,
+    trained_on_labels,
+    tuned_spec,
+    unlike_p_values,
 )
-from .unlike import unlike_p_values
 
 if TYPE_CHECKING:
     from anndata import AnnData

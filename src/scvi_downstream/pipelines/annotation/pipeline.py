@@ -2,20 +2,22 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.annotation.nodes import (
     agree_on_cell_types,
     compare_with_labels,
     hold_out_labels,
     match_markers,
     name_clusters,
+    transfer_with_clusters,
+    transfer_with_neighbors,
+    transfer_with_scanvi,
+)
+from scvi_downstream.pipelines.annotation.plots import (
     plot_calibration,
     plot_cell_types,
     plot_cluster_names,
     plot_confusion,
     plot_label_contingency,
-    transfer_with_clusters,
-    transfer_with_neighbors,
-    transfer_with_scanvi,
 )
 
 

@@ -8,22 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.parameters import BatchEffectOptions, Keys
-from scvi_downstream.plots.batch_effects import plot_batch_effects
-from scvi_downstream.plots.batch_genes import plot_batch_genes
-from scvi_downstream.plots.batch_variance import plot_batch_variance
-
-from . import gene_variance, structure, variance
-from .corrected import decode_corrected, leading_components, why_not_corrected
-from .design import Design, choose_cells
-from .separation import compare_separation
-from .verdict import summarize
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.batch_effects import structure, variance
+from scvi_downstream.pipelines.batch_effects import variance as gene_variance
+from scvi_downstream.pipelines.batch_effects.design import (
+    Design,
+    choose_cells,
+    decode_corrected,
+    leading_components,
+    why_not_corrected,
+)
+from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.pipelines.batch_effects.plots import (
+    plot_batch_effects,
+    plot_batch_genes,
+    plot_batch_variance,
+)
+from scvi_downstream.pipelines.batch_effects.report import summarize
+from scvi_downstream.pipelines.batch_effects.structure import compare_separation
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = SavedModel = Any
 

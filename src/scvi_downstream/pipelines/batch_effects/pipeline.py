@@ -2,16 +2,18 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.batch_effects.nodes import (
     compare_label_separation,
     correct_expression,
     measure_batch_structure,
     partition_gene_variance,
     partition_variance,
+    summarize_batch_effects,
+)
+from scvi_downstream.pipelines.batch_effects.plots import (
     plot_batch_effects,
     plot_batch_genes,
     plot_batch_variance,
-    summarize_batch_effects,
 )
 
 

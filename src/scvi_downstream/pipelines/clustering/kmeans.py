@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.progress import track
+from scvi_downstream.runtime.progress import track
 
 MOST_CELLS_FITTED = 10_000
 MOST_CELLS_MEASURED = 3_000

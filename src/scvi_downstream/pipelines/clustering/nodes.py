@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.neighbors import NeighborsGraph
-from scvi_downstream.parameters import ClusteringOptions, Keys
-from scvi_downstream.plots.clustering import plot_clustering
-from scvi_downstream.plots.clusters import plot_clusters
-from scvi_downstream.plots.dendrogram import draw_dendrogram
-
-from .agreement import agreement
-from .kmeans import choose_k, describe_choice, partition
-from .leiden import column_of, stability
-from .recommendation import recommend
-from .tree import crown
-from .ward import ward_tree
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.pipelines.clustering.kmeans import choose_k, describe_choice, partition
+from scvi_downstream.pipelines.clustering.leiden import agreement, column_of, stability
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions
+from scvi_downstream.pipelines.clustering.plots import draw_dendrogram, plot_clustering, plot_clusters
+from scvi_downstream.pipelines.clustering.report import recommend
+from scvi_downstream.pipelines.clustering.ward import crown, ward_tree
 
 if TYPE_CHECKING:
     from anndata import AnnData

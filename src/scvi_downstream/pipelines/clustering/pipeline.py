@@ -2,17 +2,16 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.clustering.nodes import (
     assemble_clusters,
     cluster_hierarchical,
     cluster_kmeans,
     cluster_leiden,
     compare_clusterings,
-    plot_clustering,
-    plot_clusters,
     plot_dendrogram,
     resample_leiden,
 )
+from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters
 
 
 def create_pipeline() -> Pipeline:

@@ -1,5 +1,1 @@
 """Runs of a study, or of several, on one board."""
-
-from .pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -7,11 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.plots.run_comparison import plot_run_comparison
-
-from .comparability import comparable_groups
-from .sentences import best_models, describe_runs
-from .table import tabulate_runs
+from scvi_downstream.pipelines.compare_runs.plots import plot_run_comparison
+from scvi_downstream.pipelines.compare_runs.report import best_models, describe_runs
+from scvi_downstream.pipelines.compare_runs.table import comparable_groups, tabulate_runs
 
 __all__ = ["compare_runs", "plot_runs", "summarize_runs"]
 logger = logging.getLogger(__name__)

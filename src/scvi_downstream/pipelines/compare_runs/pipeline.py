@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import compare_runs, plot_runs, summarize_runs
+from scvi_downstream.pipelines.compare_runs.nodes import compare_runs, plot_runs, summarize_runs
 
 
 def create_pipeline() -> Pipeline:

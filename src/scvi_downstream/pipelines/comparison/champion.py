@@ -8,7 +8,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.criteria import (
+from scvi_downstream.pipelines.comparison.noise import (
+    Contest,
+    Evidence,
+    decides,
+    deciding_criterion,
+    hold,
+    selection_optimism,
+)
+from scvi_downstream.pipelines.comparison.options import ChampionRule
+from scvi_downstream.pipelines.comparison.report import (
+    explain_choice,
+    name_other_choices,
+    no_choice,
+    state_rule,
+    warn_of_selection,
+)
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
     BIO_CONSERVATION,
@@ -17,12 +34,6 @@ from scvi_downstream.criteria import (
     LIKELIHOOD,
     direction,
 )
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import ChampionRule
-
-from .contest import Contest, decides, deciding_criterion, hold
-from .noise import Evidence, selection_optimism
-from .sentences import explain_choice, name_other_choices, no_choice, state_rule, warn_of_selection
 
 _FURTHER_NAMES = ("n_latent", "mean_rank")
 _OTHER_CRITERIA = (("scib_total", "scib_bio_conservation"), ("elbo_test",), ("marginal_ll_test",))

@@ -8,23 +8,120 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.criteria import (
+from scvi_downstream.pipelines.comparison.noise import (
+    Evidence,
+    deciding_criterion,
+    hold,
+    likelihood_intervals,
+    paired_difference,
+    score_intervals,
+)
+from scvi_downstream.pipelines.comparison.options import ChampionRule
+from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
     BIO_CONSERVATION,
     CLUSTERS,
     COSTS,
     LIKELIHOOD,
+    QUALITIES,
+    RANKED,
     direction,
 )
-from scvi_downstream.parameters import ChampionRule
 
-from .contest import deciding_criterion, hold
-from .intervals import likelihood_intervals, score_intervals
-from .noise import Evidence, paired_difference
-from .pareto import pareto_front
-from .ranks import rank_models
-from .swept import differing_options
+
+def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Rows that no other row dominates: none is as good and as cheap, and better in one of the two.
+
+    Parameters
+    ----------
+    quality
+        ``(n_rows,)``, more is better.
+    cost
+        ``(n_rows,)``, less is better.
+
+    Returns
+    -------
+    ``(n_rows,)`` of booleans; a row with NaN in either is never on the front. Equal rows are on it together.
+    """
+    quality, cost = np.asarray(quality, dtype=float), np.asarray(cost, dtype=float)
+    known = np.isfinite(quality) & np.isfinite(cost)
+    front = np.zeros(len(quality), dtype=bool)
+    as_good = quality[known][:, None] >= quality[known][None, :]
+    as_cheap = cost[known][:, None] <= cost[known][None, :]
+    dominates = as_good & as_cheap & ~(as_good.T & as_cheap.T)
+    front[known] = ~dominates.any(axis=0)
+    return front
+
+
+def rank_models(board: pd.DataFrame) -> pd.DataFrame:
+    """1 for the best by each criterion; equal values share their mean rank, as in Friedman's test.
+
+    Parameters
+    ----------
+    board
+        One row a model or baseline.
+
+    Returns
+    -------
+    ``rank_<criterion>`` for each criterion that the board holds, NaN where a row lacks it, and ``mean_rank`` over
+    bio conservation, batch correction and held-out likelihoods. A row without one of these that others have gets no
+    mean: ranks by different criteria among different rows cannot be compared.
+
+    References
+    ----------
+    Friedman (1937), doi:10.1080/01621459.1937.10503522.
+    """
+    ranks = pd.DataFrame(
+        {
+            f"rank_{criterion}": (board[criterion] * -direction(criterion)).rank(method="average")
+            for criterion in RANKED
+            if criterion in board and board[criterion].notna().any()
+        },
+        index=board.index,
+    )
+    qualities = [name for name in (f"rank_{criterion}" for criterion in QUALITIES) if name in ranks]
+    if qualities:
+        ranks["mean_rank"] = ranks[qualities].mean(axis="columns", skipna=False)
+    return ranks
+
+
+_IDENTITY = ("name", "family", "init_from", "trial_of")
+
+
+def differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One column for each option that two models of one family set differently.
+
+    Parameters
+    ----------
+    names
+        Rows of the leaderboard.
+    models
+        Complete options by model; those of ``training`` become ``training.<option>``.
+
+    Returns
+    -------
+    One row a name; missing where a family does not have the option, or the row is no model.
+    """
+    options = {name: _flat(models[name]) for name in names if name in models}
+    values: dict[tuple[str, str], set[str]] = {}
+    for name, given in options.items():
+        for option, value in given.items():
+            values.setdefault((str(models[name].get("family")), option), set()).add(repr(value))
+    swept = dict.fromkeys(option for (_, option), seen in values.items() if len(seen) > 1)
+    return pd.DataFrame(
+        {option: [options.get(name, {}).get(option) for name in names] for option in swept}, index=names
+    )
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and words; lists and mappings are written as text."""
+    flat = {
+        **{name: value for name, value in options.items() if name not in (*_IDENTITY, "training")},
+        **{f"training.{name}": value for name, value in (options.get("training") or {}).items()},
+    }
+    return {name: str(value) if isinstance(value, list | dict) else value for name, value in flat.items()}
+
 
 _ORDER = ("family", *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS)
 _LAST = ("left_out", "failed")

@@ -8,13 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.parameters import ComparisonOptions
-from scvi_downstream.plots.leaderboard import plot_leaderboard
-from scvi_downstream.plots.pareto import plot_pareto
-
-from .champion import crown
-from .leaderboard import complete_board, tabulate_scores
-from .noise import Evidence
+from scvi_downstream.pipelines.comparison.champion import crown
+from scvi_downstream.pipelines.comparison.leaderboard import complete_board, tabulate_scores
+from scvi_downstream.pipelines.comparison.noise import Evidence
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.comparison.plots import plot_leaderboard, plot_pareto
 
 __all__ = ["build_leaderboard", "choose_champion", "plot_leaderboard", "plot_pareto"]
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from .correction import judge_correction, plot_correction
-from .dimensions import plot_dimensions, recommend_dimensions
-from .nodes import build_leaderboard, choose_champion, plot_leaderboard, plot_pareto
+from scvi_downstream.pipelines.comparison.correction import judge_correction
+from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
+from scvi_downstream.pipelines.comparison.nodes import build_leaderboard, choose_champion
+from scvi_downstream.pipelines.comparison.plots import plot_leaderboard, plot_pareto
+from scvi_downstream.pipelines.comparison.plots_answers import plot_correction, plot_dimensions
 
 
 def create_pipeline(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.models import parse_spec
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.parameters import Accelerator, CrossValidationOptions, EvaluationOptions, Keys
-from scvi_downstream.plots.cross_validation import plot_cross_validation
-from scvi_downstream.plots.cross_validation_curves import plot_fold_curves
-
-from .leave_batch_out import leave_batches_out
-from .leave_fold_out import leave_fold_out
-from .refit import Recipe
-from .summary import summarise
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.pipelines.cross_validation.options import CrossValidationOptions
+from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
+from scvi_downstream.pipelines.cross_validation.refit import Recipe, leave_batches_out, leave_fold_out
+from scvi_downstream.pipelines.cross_validation.report import summarise
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime.options import Accelerator
 
 if TYPE_CHECKING:
     from anndata import AnnData

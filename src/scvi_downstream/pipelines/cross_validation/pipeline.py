@@ -2,15 +2,13 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream import tags
-
-from .nodes import (
+from scvi_downstream.pipelines import tags
+from scvi_downstream.pipelines.cross_validation.nodes import (
     fit_without_batches,
     of_fold,
-    plot_cross_validation,
-    plot_fold_curves,
     summarise_cross_validation,
 )
+from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
 
 
 def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipeline:

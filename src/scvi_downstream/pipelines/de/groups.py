@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.conditions import reference_condition
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.group_comparisons import Comparison, known_categories, one_vs_rest
-from scvi_downstream.parameters import DeOptions, Keys
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import reference_condition
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.statistics.comparisons import Comparison, known_categories, one_vs_rest
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -2,18 +2,15 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.de.nodes import (
     combine_results,
-    plot_concordance,
-    plot_dotplot,
-    plot_heatmap,
-    plot_volcano,
     rank_bayesian,
     rank_pseudobulk,
     rank_wilcoxon,
     select_markers,
     tabulate_concordance,
 )
+from scvi_downstream.pipelines.de.plots import plot_concordance, plot_dotplot, plot_heatmap, plot_volcano
 
 
 def create_pipeline() -> Pipeline:

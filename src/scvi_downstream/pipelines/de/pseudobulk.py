@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.group_comparisons import Comparison
-from scvi_downstream.parameters import DeOptions
-from scvi_downstream.progress import Progress, duration
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.runtime.progress import Progress, duration
+from scvi_downstream.statistics.comparisons import Comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.group_comparisons import Comparison
-from scvi_downstream.progress import Progress
+from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.statistics.comparisons import Comparison
 
 COLUMNS = ("grouping", "comparison", "gene", "lfc", "score", "p_value", "p_adjusted")
 VALUES_PER_CHUNK = 20_000_000

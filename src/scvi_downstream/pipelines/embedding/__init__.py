@@ -1,5 +1,1 @@
 """Latent space, neighbours graph and UMAPs."""
-
-from .pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

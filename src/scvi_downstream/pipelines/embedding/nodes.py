@@ -3,42 +3,151 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.resources import ResourceMeter
-from scvi_downstream.neighbors import NeighborsGraph, neighbors_graph
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.parameters import Accelerator, EmbeddingOptions, Keys
-from scvi_downstream.plots.embedding import plot_embedding
-from scvi_downstream.plots.umap_3d import plot_umap_3d
-from scvi_downstream.umap_layout import layout
-
-from .harmony import correct_batches
-from .pca import principal_components
-from .scanorama import stitch_batches
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.layout import layout
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.models.fitting import ResourceMeter
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import Accelerator
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 
 logger = logging.getLogger(__name__)
 
-__all__ = [
-    "build_neighbors",
-    "compute_harmony",
-    "compute_latent",
-    "compute_pca",
-    "compute_scanorama",
-    "compute_umap",
-    "compute_umap_3d",
-    "plot_embedding",
-    "plot_umap_3d",
-]
+
+def principal_components(expression: sparse.csr_matrix, n_components: int, seed: int) -> np.ndarray:
+    """Scores on the leading principal components; genes are centred, not scaled, and the matrix stays sparse.
+
+    Parameters
+    ----------
+    expression
+        ``(n_cells, n_genes)`` log-normalised expression.
+    n_components
+        Cut to what the data allow: below the number of cells and of genes that vary.
+    seed
+        Of the starting vector of the solver.
+
+    Returns
+    -------
+    ``(n_cells, n_components)`` float32, by falling variance.
+
+    Raises
+    ------
+    InputError
+        When fewer than two genes vary.
+
+    References
+    ----------
+    Lehoucq, Sorensen & Yang (1998), ARPACK Users' Guide, doi:10.1137/1.9780898719628.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    expression = expression.astype(np.float64)
+    varying = np.flatnonzero(mean_variance_axis(expression, axis=0)[1] > 0)
+    possible = min(n_components, len(varying) - 1, expression.shape[0] - 1)
+    if possible < 1:
+        raise InputError(
+            f"{len(varying)} of the {expression.shape[1]} highly variable genes vary between cells, "
+            "so there is no PCA; raise preparation.n_top_genes or check the counts"
+        )
+    pca = PCA(possible, svd_solver="arpack", random_state=seed)
+    return pca.fit_transform(expression[:, varying]).astype(np.float32)
+
+
+def correct_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
+    """Batch-corrected principal components.
+
+    Parameters
+    ----------
+    scores
+        ``(n_cells, n_components)`` principal component scores.
+    batches
+        `n_cells` rows, one column per batch variable, no missing values.
+    seed
+        Of the initial clusters and the order of updates.
+
+    Returns
+    -------
+    ``(n_cells, n_components)`` float32.
+
+    References
+    ----------
+    Korsunsky et al. (2019), doi:10.1038/s41592-019-0619-0.
+    """
+    import harmonypy
+
+    # harmonypy sets its own handler and level at import, so it would print on every run
+    harmony_logger = logging.getLogger("harmonypy")
+    harmony_logger.handlers.clear()
+    harmony_logger.setLevel(logging.WARNING)
+    corrected = harmonypy.run_harmony(
+        scores.astype(np.float64), batches, list(batches.columns), random_state=seed, verbose=False
+    )
+    return np.ascontiguousarray(corrected.Z_corr, dtype=np.float32)
+
+
+_N_NEIGHBORS = 20
+
+
+def stitch_batches(
+    expression: sparse.csr_matrix, batches: np.ndarray, n_components: int, seed: int
+) -> np.ndarray:
+    """Scanorama's embedding of all batches.
+
+    Parameters
+    ----------
+    expression
+        ``(n_cells, n_genes)`` log-normalised expression.
+    batches
+        ``(n_cells,)`` names, at least two different ones.
+    n_components
+        Dimensions of the embedding; cut to what the data allow.
+    seed
+        Of the randomised singular vectors and the neighbour trees.
+
+    Returns
+    -------
+    ``(n_cells, n_components)`` float32.
+
+    References
+    ----------
+    Hie, Bryson & Berger (2019), doi:10.1038/s41587-019-0113-3.
+    """
+    import scanorama
+
+    genes = [f"{gene:09d}" for gene in range(expression.shape[1])]  # it sorts genes by name
+    cells = [np.flatnonzero(batches == batch) for batch in np.unique(batches)]
+    n_components = min(n_components, min(expression.shape) - 1)
+    # it seeds the generators of the whole process
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        parts, _ = scanorama.integrate(
+            [sparse.csr_matrix(expression[own], dtype=np.float64) for own in cells],
+            [genes] * len(cells),
+            dimred=n_components,
+            knn=min(_N_NEIGHBORS, *(len(own) for own in cells)),
+            seed=seed,
+            verbose=False,
+        )
+    finally:
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
+    embedding = np.empty((expression.shape[0], parts[0].shape[1]), dtype=np.float32)
+    embedding[np.concatenate(cells)] = np.concatenate(parts)
+    return embedding
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:

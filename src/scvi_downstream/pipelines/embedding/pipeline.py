@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.embedding.nodes import (
     build_neighbors,
     compute_harmony,
     compute_latent,
@@ -10,9 +10,9 @@ from .nodes import (
     compute_scanorama,
     compute_umap,
     compute_umap_3d,
-    plot_embedding,
-    plot_umap_3d,
 )
+from scvi_downstream.pipelines.embedding.plots import plot_embedding
+from scvi_downstream.plots.umap import plot_umap_3d
 
 _LATENT = {
     "model": lambda: Node(

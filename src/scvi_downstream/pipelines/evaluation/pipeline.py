@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.evaluation.nodes import (
     collect_baseline_scores,
     collect_scores,
     collect_trial_scores,

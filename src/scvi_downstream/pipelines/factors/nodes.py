@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.categories import as_categories
-from scvi_downstream.models import SavedModel
-from scvi_downstream.normalization import log_normalize
-from scvi_downstream.parameters import Accelerator, FactorOptions, Keys
-from scvi_downstream.plots.associations import plot_associations
-from scvi_downstream.plots.loadings import plot_loadings
-from scvi_downstream.samples import split_by_condition
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import as_categories, split_by_condition
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.factors.effects import latent_effects, order_factors
+from scvi_downstream.pipelines.factors.options import FactorOptions
+from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
+from scvi_downstream.pipelines.factors.report import describe_associations, strongest
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.association import associate
-
-from .effects import latent_effects
-from .ordering import order_factors
-from .sentences import describe_associations, strongest
 
 if TYPE_CHECKING:
     from anndata import AnnData

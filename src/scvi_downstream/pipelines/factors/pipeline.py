@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.factors.nodes import (
     associate_factors,
     associate_latent,
     gather_associations,
     gather_factors,
-    plot_associations,
-    plot_loadings,
     read_loadings,
     summarize_factors,
 )
+from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
 
 
 def create_model_pipeline(*, loadings: bool) -> Pipeline:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import build_hub_export
+from scvi_downstream.pipelines.hub.nodes import build_hub_export
 
 
 def create_pipeline(*, compared: bool = True) -> Pipeline:

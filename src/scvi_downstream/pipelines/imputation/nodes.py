@@ -2,31 +2,172 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from scvi_downstream.expression import ExpressionStream
-from scvi_downstream.models import SavedModel
-from scvi_downstream.parameters import ImputationOptions, Keys
-from scvi_downstream.plots.imputation import plot_imputation
-from scvi_downstream.plots.imputation_scores import plot_imputation_scores
-
-from .denoising import check_batches, choose_genes, stream_expression
-from .thinning import score_held_out_counts
+from scvi_downstream.cells.expression import ExpressionStream
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.imputation.options import ImputationOptions
+from scvi_downstream.pipelines.imputation.scoring import score_held_out_counts
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.progress import track
 
 if TYPE_CHECKING:
     from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
-__all__ = [
-    "decode_counterfactual",
-    "denoise_expression",
-    "plot_imputation",
-    "plot_imputation_scores",
-    "score_imputation",
-]
+
+_FEWEST_CELLS_AT_ONCE = 128
+
+
+def choose_genes(
+    modelled: pd.Index, counts: AnnData, markers: pd.DataFrame, options: ImputationOptions
+) -> pd.Index:
+    """The genes to decode, in the order of the model.
+
+    Parameters
+    ----------
+    modelled
+        Genes of the model.
+    counts
+        All genes of the study, to tell an absent gene from one that is not highly variable.
+    markers
+        Table with a column ``gene``.
+    options
+        ``genes``: all, markers or a list.
+
+    Raises
+    ------
+    InputError
+        When a listed gene is not modelled, or when no marker is.
+    """
+    if options.genes == "all":
+        return modelled
+    if options.genes == "markers":
+        chosen = modelled[modelled.isin(markers["gene"])]
+        if chosen.empty:
+            raise InputError(
+                f"imputation.genes is 'markers', but none of the {len(markers)} rows of markers is a "
+                "modelled gene; set it to 'all' or to a list of genes"
+            )
+        return chosen
+    for gene in options.genes:
+        if gene in modelled:
+            continue
+        if gene in counts.var_names:
+            raise InputError(
+                f"imputation.genes: '{gene}' is in the counts but not highly variable, so the model has no "
+                "value for it; raise preparation.n_top_genes or leave it out"
+            )
+        raise InputError(f"imputation.genes: '{gene}' is not in the counts{closest(gene, modelled)}")
+    return modelled[modelled.isin(options.genes)]
+
+
+def check_batches(wanted: Sequence[str], counts: AnnData, batch_key: str | None) -> list[str]:
+    """The batches of ``transform_batch``, each of which the model must know.
+
+    Raises
+    ------
+    InputError
+        Without a batch_key, without a wanted batch, or when one does not exist.
+    """
+    if batch_key is None:
+        raise InputError(
+            "imputation.transform_batch needs batch_key: the model knows no batches to decode as"
+        )
+    if not wanted:
+        raise InputError(
+            "imputation.transform_batch is empty; name at least one batch to decode every cell as"
+        )
+    known = [str(batch) for batch in counts.obs[batch_key].cat.categories]
+    for batch in wanted:
+        if batch not in known:
+            raise InputError(
+                f"imputation.transform_batch: '{batch}' is not in obs['{batch_key}']{closest(batch, known)}"
+            )
+    return list(wanted)
+
+
+def stream_expression(
+    model: BaseModelClass,
+    genes: pd.Index,
+    options: ImputationOptions,
+    *,
+    batches: list[str] | None,
+    seed: int,
+    label: str,
+) -> ExpressionStream:
+    """Decode all cells in blocks; nothing is computed before the first block is asked for.
+
+    Block ``b`` is ``model.get_normalized_expression`` of its cells after seeding with ``seed + b``. With
+    ``n_samples`` posterior samples a block holds that many times fewer cells, so that memory depends neither
+    on the number of cells nor on the samples.
+
+    Parameters
+    ----------
+    model
+        scvi-tools model with its AnnData of ``n_cells`` cells.
+    genes
+        ``n_genes`` genes to decode, in the order of the model.
+    options
+        Posterior samples, library size and cells per block.
+    batches
+        Batches to decode every cell as (averaged), or ``None`` for each cell's own.
+    seed
+        Of the posterior samples.
+    label
+        What the progress line says.
+
+    Returns
+    -------
+    Stream of ``(n_block, n_genes)`` float32: counts per ``library_size``, or expected counts
+    when it is ``latent``.
+
+    References
+    ----------
+    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    """
+    cells = pd.Index(model.adata.obs_names, name="cell")
+    per_block = min(options.chunk_cells, max(_FEWEST_CELLS_AT_ONCE, options.chunk_cells // options.n_samples))
+    everything = len(genes) == model.adata.n_vars
+
+    def decode(block: int, start: int) -> np.ndarray:
+        with reproducible(seed + block):
+            values = model.get_normalized_expression(
+                indices=np.arange(start, min(start + per_block, len(cells))),
+                gene_list=None if everything else list(genes),
+                transform_batch=batches,
+                library_size=options.library_size,
+                n_samples=options.n_samples,
+                return_mean=True,
+                return_numpy=True,
+            )
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+    def blocks() -> Iterator[np.ndarray]:
+        starts = range(0, len(cells), per_block)
+        yield from track((decode(block, start) for block, start in enumerate(starts)), label, len(starts))
+
+    attributes: dict[str, Any] = {
+        "library_size": options.library_size,
+        "n_samples": options.n_samples,
+        "transform_batch": batches or [],
+        "seed": seed,
+    }
+    return ExpressionStream(
+        cells=cells,
+        genes=pd.Index(genes, name="gene"),
+        blocks=blocks(),
+        chunk_cells=per_block,
+        attributes=attributes,
+    )
 
 
 def denoise_expression(

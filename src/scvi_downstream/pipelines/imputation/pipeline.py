@@ -2,13 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.imputation.nodes import (
     decode_counterfactual,
     denoise_expression,
-    plot_imputation,
-    plot_imputation_scores,
     score_imputation,
 )
+from scvi_downstream.pipelines.imputation.plots import plot_imputation, plot_imputation_scores
 
 
 def create_pipeline(*, counterfactual: bool = False) -> Pipeline:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.categories import as_categories
-from scvi_downstream.cell_metadata import align_metadata
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import UNKNOWN, Keys, MetadataAnalysisOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import align_metadata, as_categories
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.options import UNKNOWN
 
 N_SHOWN = 3
 MOST_CODES = 10

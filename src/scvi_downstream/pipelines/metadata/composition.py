@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import UNKNOWN, Keys, MetadataAnalysisOptions
-from scvi_downstream.pipelines.metadata.designs import Contrast, Design, contrast_tests, make_design
-from scvi_downstream.pipelines.metadata.samples import SampleColumn, Samples
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.metadata.designs import (
+    Contrast,
+    Design,
+    SampleColumn,
+    Samples,
+    contrast_tests,
+    make_design,
+)
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.moderated import fit_linear, moderate
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -5,40 +5,70 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from scvi_downstream.cell_metadata import unmatched_sentence
-from scvi_downstream.parameters import Keys, MetadataAnalysisOptions, PreparationOptions
-from scvi_downstream.pipelines.metadata import cell_expression, composition, expression
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import unmatched_sentence
+from scvi_downstream.pipelines.metadata import composition, expression
+from scvi_downstream.pipelines.metadata import expression as cell_expression
 from scvi_downstream.pipelines.metadata.annotations import analysed, describe_columns, gather_columns
-from scvi_downstream.pipelines.metadata.embedding import associate_columns
-from scvi_downstream.pipelines.metadata.notes import how_tested, units_of
-from scvi_downstream.pipelines.metadata.samples import find_samples, sample_columns
-from scvi_downstream.pipelines.metadata.summary import summarize
-from scvi_downstream.plots.composition import draw_composition
-from scvi_downstream.plots.metadata import plot_metadata
-from scvi_downstream.plots.metadata_associations import plot_metadata_associations
-from scvi_downstream.plots.metadata_genes import plot_metadata_genes
+from scvi_downstream.pipelines.metadata.designs import SampleColumn, Samples, find_samples, sample_columns
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.metadata.plots import (
+    draw_composition,
+)
+from scvi_downstream.pipelines.metadata.report import how_tested, summarize, units_of
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.statistics.association import associate
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
+else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Figure = Any
 
-__all__ = [
-    "associate_annotations",
-    "compare_composition",
-    "compare_expression",
-    "join_annotations",
-    "plot_composition",
-    "plot_metadata",
-    "plot_metadata_associations",
-    "plot_metadata_genes",
-    "summarize_metadata",
-    "tabulate_composition",
-]
 logger = logging.getLogger(__name__)
+
+
+def associate_columns(
+    latent: pd.DataFrame,
+    annotations: pd.DataFrame,
+    samples: Samples | None,
+    columns: dict[str, SampleColumn],
+) -> pd.DataFrame:
+    """Every latent dimension against every annotation, on the units of which the annotation is constant.
+
+    Parameters
+    ----------
+    latent
+        Cells × dimensions.
+    annotations
+        The same cells × annotations.
+    samples
+        The replicates, or ``None``.
+    columns
+        Annotations that are constant within samples; those that are constant within blocks are tested on blocks.
+
+    Returns
+    -------
+    As of :func:`~scvi_downstream.statistics.association.associate`, ``unit`` being cell, sample or block;
+    ``p_adjusted`` is over the tests of one unit.
+    """
+    by_block = [name for name, column in columns.items() if column.unit == "block"]
+    others = [name for name in annotations if name not in by_block]
+    tables = [associate(latent, annotations[others], _of_cell(samples))]
+    if by_block:
+        on_blocks = associate(latent, annotations[by_block], columns[by_block[0]].unit_of_cell.rename(None))
+        tables.append(on_blocks.assign(unit="block"))
+    table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
+    order = {str(name): position for position, name in enumerate(annotations)}
+    table = table.iloc[np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")]
+    return table.reset_index(drop=True)
+
+
+def _of_cell(samples: Samples | None) -> pd.Series | None:
+    return None if samples is None else samples.of_cell.rename(samples.name)
 
 
 def join_annotations(

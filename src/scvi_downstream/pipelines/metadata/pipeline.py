@@ -2,17 +2,19 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.metadata.nodes import (
     associate_annotations,
     compare_composition,
     compare_expression,
     join_annotations,
     plot_composition,
+    summarize_metadata,
+    tabulate_composition,
+)
+from scvi_downstream.pipelines.metadata.plots import (
     plot_metadata,
     plot_metadata_associations,
     plot_metadata_genes,
-    summarize_metadata,
-    tabulate_composition,
 )
 
 

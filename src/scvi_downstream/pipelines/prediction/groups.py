@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.parameters import UNKNOWN
-from scvi_downstream.parameters.prediction import PredictionOptions
 from scvi_downstream.pipelines.prediction.comparison import (
     Decoded,
     Group,
@@ -26,9 +24,12 @@ from scvi_downstream.pipelines.prediction.design import (
     INPUT,
     REFERENCE,
     TRAINING,
+    Blocks,
     NothingToPredictError,
+    pair_weights,
 )
-from scvi_downstream.pipelines.prediction.weights import Blocks, pair_weights
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData

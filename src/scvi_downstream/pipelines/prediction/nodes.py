@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
-from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.parameters import Accelerator, Keys, TrainingOptions
-from scvi_downstream.parameters.prediction import PredictionOptions
-from scvi_downstream.pipelines.prediction.compare import compare_groups, no_tables
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.prediction.design import TRAINING, NothingToPredictError, hold_out
 from scvi_downstream.pipelines.prediction.groups import Decoder, block_names, find_groups, require_groups
-from scvi_downstream.pipelines.prediction.sentences import summarize
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.plots import (
+    plot_prediction_changes,
+    plot_prediction_genes,
+    plot_prediction_scores,
+)
+from scvi_downstream.pipelines.prediction.report import summarize
+from scvi_downstream.pipelines.prediction.scores import compare_groups, no_tables
 from scvi_downstream.pipelines.prediction.training import (
     MRVI_KEYS,
     SCVI_KEYS,
@@ -26,9 +31,7 @@ from scvi_downstream.pipelines.prediction.training import (
     kept_cells,
     untrained,
 )
-from scvi_downstream.plots.prediction_changes import plot_prediction_changes
-from scvi_downstream.plots.prediction_genes import plot_prediction_genes
-from scvi_downstream.plots.prediction_scores import plot_prediction_scores
+from scvi_downstream.runtime.options import Accelerator
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -2,15 +2,17 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.prediction.nodes import (
     compare_predictions,
     hold_out_cells,
-    plot_prediction_changes,
-    plot_prediction_genes,
-    plot_prediction_scores,
     summarize_prediction,
     train_mrvi,
     train_scvi,
+)
+from scvi_downstream.pipelines.prediction.plots import (
+    plot_prediction_changes,
+    plot_prediction_genes,
+    plot_prediction_scores,
 )
 
 _TABLES = [

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.sample_counterfactuals import decode_as_sample
-from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.parameters import Keys, TrainingOptions
+from scvi_downstream.models.mrvi import decode_as_sample
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.prediction.comparison import Decoded
 from scvi_downstream.pipelines.prediction.design import UNSEEN
-from scvi_downstream.progress import track
+from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,22 +8,46 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.parameters import Accelerator, Keys
-from scvi_downstream.parameters.predictive_checks import PredictiveCheckOptions
-from scvi_downstream.plots.predictive_calibration import plot_predictive_calibration
-from scvi_downstream.plots.predictive_correlation import plot_predictive_correlation
-from scvi_downstream.plots.predictive_moments import plot_predictive_moments
-
-from .baselines import MOST_CELLS, fit_dispersions, fit_rates, negative_binomial_draws, poisson_draws
-from .cells import CheckedCells, choose_cells, sampled_cells
-from .checks import check_calibration, check_counts, check_table
-from .drawn_tables import calibration_table, cell_table, correlation_table
-from .evidence import Evidence, GeneReference, gather, gene_reference
-from .gene_table import compare_genes
-from .model_draws import Draw, own_draws, pool_states, population_draws
-from .sentences import summarize_checks
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.predictive_checks.checks import (
+    calibration_table,
+    cell_table,
+    check_calibration,
+    check_counts,
+    check_table,
+    compare_genes,
+    correlation_table,
+)
+from scvi_downstream.pipelines.predictive_checks.draws import (
+    MOST_CELLS,
+    CheckedCells,
+    Draw,
+    choose_cells,
+    fit_dispersions,
+    fit_rates,
+    negative_binomial_draws,
+    own_draws,
+    poisson_draws,
+    pool_states,
+    population_draws,
+    sampled_cells,
+)
+from scvi_downstream.pipelines.predictive_checks.evidence import (
+    Evidence,
+    GeneReference,
+    gather,
+    gene_reference,
+)
+from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
+from scvi_downstream.pipelines.predictive_checks.plots import (
+    plot_predictive_calibration,
+    plot_predictive_correlation,
+    plot_predictive_moments,
+)
+from scvi_downstream.pipelines.predictive_checks.report import summarize_checks
+from scvi_downstream.runtime.options import Accelerator
 
 if TYPE_CHECKING:
     from anndata import AnnData

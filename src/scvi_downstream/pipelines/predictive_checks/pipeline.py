@@ -2,12 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
-    check_predictions,
+from scvi_downstream.pipelines.predictive_checks.nodes import check_predictions, summarize_predictions
+from scvi_downstream.pipelines.predictive_checks.plots import (
     plot_predictive_calibration,
     plot_predictive_correlation,
     plot_predictive_moments,
-    summarize_predictions,
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.progress import track
+from scvi_downstream.runtime.progress import track
 
 logger = logging.getLogger(__name__)
 SPANS = (0.3, 0.5, 0.8)

@@ -7,9 +7,11 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.categories import as_categories, with_unknown
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import UNKNOWN, Keys, PreparationOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import as_categories, with_unknown
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.options import UNKNOWN
 
 SHAREABLE = ({"batch_key", "sample_key"}, {"sample_key", "categorical_covariates"})
 """Keys that may name one column: a donor can be batch and replicate, or replicate and covariate."""

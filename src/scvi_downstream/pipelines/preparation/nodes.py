@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -9,36 +11,130 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cell_metadata import join_metadata
-from scvi_downstream.parameters import Keys, PreparationOptions
-from scvi_downstream.plots.highly_variable import plot_highly_variable
-from scvi_downstream.plots.quality import plot_quality
-from scvi_downstream.proteins import PROTEIN_KEY
-from scvi_downstream.samples import with_crossed_samples
-
-from .cell_cycle import score_phases
-from .confounding import confounding_warnings
-from .covariates import covariates_of
-from .genes import gene_labels, with_symbols
-from .highly_variable import find_highly_variable
-from .keys import key_warnings, require_keys, typed_keys, with_typed_keys
-from .layers import as_counts, matrix_of
-from .proteins import prepare_proteins
-from .quality import choose_cells_and_genes, count_warnings, measure_quality, take
-from .storable import storable
-from .summary import log_summary, summarize
-from .validation import require_counts, require_size, require_unique
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
+from scvi_downstream.cells.proteins import PROTEIN_KEY
+from scvi_downstream.pipelines.preparation.covariates import (
+    choose_cells_and_genes,
+    confounding_warnings,
+    count_warnings,
+    covariates_of,
+    measure_quality,
+    take,
+)
+from scvi_downstream.pipelines.preparation.genes import gene_labels, score_phases, with_symbols
+from scvi_downstream.pipelines.preparation.highly_variable import find_highly_variable
+from scvi_downstream.pipelines.preparation.keys import key_warnings, require_keys, typed_keys, with_typed_keys
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.pipelines.preparation.proteins import prepare_proteins
+from scvi_downstream.pipelines.preparation.validation import (
+    as_counts,
+    matrix_of,
+    require_counts,
+    require_size,
+    require_unique,
+    storable,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = [
-    "gather_covariates",
-    "plot_highly_variable",
-    "plot_quality",
-    "prepare_counts",
-    "score_cell_cycle",
-]
+logger = logging.getLogger(__name__)
+
+
+CHUNK_VALUES = 2**22
+
+
+def fingerprint(counts: sparse.csr_matrix, cells: pd.Index, genes: pd.Index) -> str:
+    """SHA-256 of shape, names and counts; the same whatever format the counts came in.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)`` canonical CSR.
+    cells, genes
+        Names of rows and columns.
+    """
+    digest = hashlib.sha256(repr(tuple(int(n) for n in counts.shape)).encode())
+    for names in (cells, genes):
+        digest.update("\n".join(map(str, names)).encode() + b"\0")
+    for values, dtype in ((counts.indptr, "<i8"), (counts.indices, "<i8"), (counts.data, "<f4")):
+        for start in range(0, len(values), CHUNK_VALUES):
+            digest.update(np.ascontiguousarray(values[start : start + CHUNK_VALUES], dtype=dtype).tobytes())
+    return digest.hexdigest()
+
+
+def group_sizes(obs: pd.DataFrame, column: str | None) -> dict[str, int]:
+    """Cells per category, in the order of the categories; empty without a column."""
+    if not column:
+        return {}
+    return {str(name): int(size) for name, size in obs[column].value_counts(sort=False).items()}
+
+
+def summarize(
+    counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame, quality: pd.DataFrame, keys: Keys
+) -> dict[str, Any]:
+    """Numbers on the prepared counts.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)``.
+    obs, var
+        Cells with their keys, genes with ``highly_variable``.
+    quality
+        Metrics of the same cells.
+    keys
+        What the user set.
+    """
+    n_cells, n_genes = counts.shape
+    percent = quality["mitochondrial_percent"]
+    return {
+        "n_cells": n_cells,
+        "n_genes": n_genes,
+        "n_highly_variable": int(var["highly_variable"].sum()),
+        "sparsity": 1 - counts.nnz / (n_cells * n_genes),
+        "median_counts_per_cell": float(quality["n_counts"].median()),
+        "median_genes_per_cell": float(quality["n_genes"].median()),
+        "median_mitochondrial_percent": None if percent.isna().all() else float(percent.median()),
+        "keys": {
+            name: value if isinstance(value, str) else list(value)
+            for name, value in keys.model_dump().items()
+            if value
+        },
+        "batches": group_sizes(obs, keys.batch_key),
+        "labels": group_sizes(obs, keys.label_key),
+        "conditions": group_sizes(obs, keys.condition_key),
+        "samples": group_sizes(obs, keys.sample_key),
+        "data_fingerprint": fingerprint(counts, obs.index, var.index),
+    }
+
+
+def log_summary(summary: dict[str, Any]) -> None:
+    """Say in a few lines what is kept, what left and what to be careful about."""
+    dropped = {name.replace("_", " "): number for name, number in summary["dropped"].items() if number}
+    left_out = ", ".join(f"{number:,} {name}" for name, number in dropped.items()) or "nothing"
+    logger.info(
+        "%s cells and %s genes kept; left out: %s",
+        f"{summary['n_cells']:,}",
+        f"{summary['n_genes']:,}",
+        left_out,
+    )
+    for name, removal in summary["filters"].items():
+        logger.info("filter %s=%g alone removes %s", name, removal["threshold"], f"{removal['removed']:,}")
+    if summary["metadata"]:
+        joined = summary["metadata"]
+        logger.info(
+            "metadata joined on '%s': %s cells matched, %s not; %s rows without a cell",
+            joined["key"],
+            f"{joined['n_cells_matched']:,}",
+            f"{joined['n_cells_unmatched']:,}",
+            f"{joined['n_rows_without_cells']:,}",
+        )
+    logger.info("highly variable genes: %s", summary["hvg_method"])
+    for sentence in summary["warnings"]:
+        logger.warning(sentence)
+
 
 CELL_NAMES_REMEDY = "give every cell its own name, for example with AnnData.obs_names_make_unique()"
 GENE_NAMES_REMEDY = "use gene identifiers as names, or AnnData.var_names_make_unique()"

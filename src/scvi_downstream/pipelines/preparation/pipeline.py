@@ -2,7 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import gather_covariates, plot_highly_variable, plot_quality, prepare_counts, score_cell_cycle
+from scvi_downstream.pipelines.preparation.nodes import gather_covariates, prepare_counts, score_cell_cycle
+from scvi_downstream.pipelines.preparation.plots import plot_highly_variable, plot_quality
 
 
 def create_pipeline() -> Pipeline:

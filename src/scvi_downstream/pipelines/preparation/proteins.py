@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.parameters import Keys
-from scvi_downstream.proteins import PROTEIN_KEY, measured_by_batch
-
-from .validation import require_unique
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.pipelines.preparation.validation import require_unique
+from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.progress import Progress
-from scvi_downstream.proteins import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from scvi.model import TOTALVI

@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.models import parse_spec
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.proteins import PROTEIN_KEY
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import require_capability
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.proteins import ProteinsOptions
-from scvi_downstream.plots.protein_distributions import plot_protein_distributions
-from scvi_downstream.plots.protein_imputation import plot_protein_imputation
-from scvi_downstream.plots.protein_markers import plot_protein_markers
-from scvi_downstream.plots.protein_umap import plot_protein_umap
-from scvi_downstream.proteins import PROTEIN_KEY
-
-from . import genes, imputation, markers
-from .decoding import decode_all
-from .summary import summarize
+from scvi_downstream.models.families import parse_spec, require_capability
+from scvi_downstream.pipelines.proteins import imputation, markers
+from scvi_downstream.pipelines.proteins import markers as genes
+from scvi_downstream.pipelines.proteins.decoding import decode_all
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.pipelines.proteins.plots import (
+    plot_protein_distributions,
+    plot_protein_imputation,
+    plot_protein_markers,
+    plot_protein_umap,
+)
+from scvi_downstream.pipelines.proteins.report import summarize
+from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = SavedModel = Figure = Any
 

@@ -2,17 +2,17 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.proteins.nodes import (
     correlate_proteins_with_genes,
     denoise_proteins,
     draw_protein_distributions,
     draw_protein_markers,
     draw_protein_umap,
     find_protein_markers,
-    plot_protein_imputation,
     score_protein_imputation,
     summarize_proteins,
 )
+from scvi_downstream.pipelines.proteins.plots import plot_protein_imputation
 
 _OPTIONS = ["params:keys", "params:proteins"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]

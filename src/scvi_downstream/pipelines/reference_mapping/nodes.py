@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.models import SavedModel
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.layout import layout
+from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.reference import Reference
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.parameters import EmbeddingOptions, Keys, ReferenceMappingOptions, TrainingOptions
-from scvi_downstream.plots.mapping import draw_mapping
-from scvi_downstream.umap_layout import layout
-
-from .genes import match_genes
-from .labels import find_label_key, reference_labels
-from .mapping import REFERENCE, check_reference, joint_latent, operate, part_of
-from .query import Query, build_query
-from .summary import describe_reference, summarize, tabulate
-from .transfer import describe_cells
+from scvi_downstream.models.saved import Reference, SavedModel
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.reference_mapping.mapping import (
+    REFERENCE,
+    check_reference,
+    describe_cells,
+    joint_latent,
+    operate,
+    part_of,
+)
+from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
+from scvi_downstream.pipelines.reference_mapping.plots import draw_mapping
+from scvi_downstream.pipelines.reference_mapping.query import (
+    Query,
+    build_query,
+    find_label_key,
+    match_genes,
+    reference_labels,
+)
+from scvi_downstream.pipelines.reference_mapping.report import describe_reference, summarize, tabulate
 
 if TYPE_CHECKING:
     from anndata import AnnData

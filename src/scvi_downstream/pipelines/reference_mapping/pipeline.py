@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.reference_mapping.nodes import (
     embed_jointly,
     join_mapped,
     map_onto_reference,

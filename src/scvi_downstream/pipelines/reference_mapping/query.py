@@ -10,15 +10,122 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.categories import as_categories, text_of
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.models.reference import Reference
-from scvi_downstream.parameters import Keys
-
-from .genes import GeneMatch
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import as_categories, text_of, with_unknown
+from scvi_downstream.graphs.label_transfer import transfer_labels
+from scvi_downstream.models.saved import Reference
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+NAMES = "names"
+_AS_GOOD = 0.9
+_VERSION = r"^(ENS[A-Z]*G\d+)\.\d+$"
+
+
+@dataclass(frozen=True)
+class GeneMatch:
+    """Genes of a model found in other counts.
+
+    Attributes
+    ----------
+    positions
+        ``(n_genes,)`` position in the query of each gene of the model; -1: not there.
+    query_naming, reference_naming
+        ``names``, or the var column whose values agree.
+    """
+
+    positions: np.ndarray
+    query_naming: str
+    reference_naming: str
+
+    @property
+    def present(self) -> np.ndarray:
+        """``(n_genes,)`` whether the query has the gene."""
+        return self.positions >= 0
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know when other names than the genes' own were compared."""
+        sides = [
+            f"{side}'s var column '{naming}'"
+            for side, naming in (("query", self.query_naming), ("reference", self.reference_naming))
+            if naming != NAMES
+        ]
+        return f"genes were matched by the {' and the '.join(sides)}" if sides else None
+
+
+def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float) -> GeneMatch:
+    """Find the reference's genes in the query by the names, or by the var columns, that agree most.
+
+    Parameters
+    ----------
+    query
+        var of the query, indexed by gene name.
+    reference
+        var of the modelled genes in the order of the model, indexed by gene name.
+    min_shared
+        Least share of the reference's genes.
+
+    Returns
+    -------
+    Positions in the query. A name that stands for several genes matches none; versions of Ensembl
+    identifiers do not matter.
+
+    Raises
+    ------
+    InputError
+        Fewer genes agree, whatever names are compared.
+    """
+    matches = [
+        GeneMatch(_positions(theirs, ours), query_naming, reference_naming)
+        for reference_naming, theirs in _namings(reference).items()
+        for query_naming, ours in _namings(query).items()
+    ]
+    best = max(matches, key=lambda match: int(match.present.sum()))
+    if matches[0].present.sum() >= _AS_GOOD * best.present.sum():
+        best = matches[0]  # the genes' own names on both sides
+    n_shared, n_genes = int(best.present.sum()), len(reference)
+    if n_shared == 0 or n_shared < min_shared * n_genes:
+        columns = [name for name in _namings(query) if name != NAMES]
+        tried = f", and no var column ({', '.join(columns)}) agrees better" if columns else ""
+        compared = f" ({best.note})" if best.note else tried
+        raise InputError(
+            f"the query holds {n_shared:,} of the {n_genes:,} genes of the reference "
+            f"({100 * n_shared / n_genes:.3g} %), and reference_mapping.min_shared_genes asks for "
+            f"{100 * min_shared:.3g} %: the reference names genes like '{reference.index[0]}', the query like "
+            f"'{query.index[0]}'{compared}; name the query's genes as the reference does, or put those names "
+            "into a var column"
+        )
+    return best
+
+
+def _namings(var: pd.DataFrame) -> dict[str, pd.Index]:
+    """The names of the genes and every var column of texts that are mostly distinct."""
+    namings = {NAMES: _plain(pd.Series(var.index, dtype=object))}
+    for column, values in var.items():
+        texts = values.astype(object)
+        known = texts.dropna()
+        is_text = bool(len(known)) and known.map(lambda value: isinstance(value, str)).all()
+        if is_text and known.nunique() > len(var) / 2:
+            namings[str(column)] = _plain(texts)
+    return namings
+
+
+def _plain(names: pd.Series) -> pd.Index:
+    return pd.Index(names.fillna("").astype(str).str.replace(_VERSION, r"\1", regex=True), dtype=object)
+
+
+def _positions(theirs: pd.Index, ours: pd.Index) -> np.ndarray:
+    """Position among ``ours`` of each of ``theirs``, -1 where either name is empty or ambiguous."""
+    usable = np.flatnonzero(~ours.duplicated(keep=False) & (ours != ""))
+    found = ours[usable].get_indexer(theirs.where(~theirs.duplicated(keep=False), None))
+    return np.where(found >= 0, usable[found] if len(usable) else -1, -1)
+
 
 _SHOWN = 5
 
@@ -210,3 +317,87 @@ def _no_labels(
         )
     categories = fields["labels"]["state_registry"]["categorical_mapping"].tolist()
     return {key: np.full(n_cells, setup.get("unlabeled_category", categories[0]), dtype=object)}
+
+
+FROM_SCANVI = "scanvi"
+
+
+def find_label_key(reference: Reference, wanted: str | None) -> str | None:
+    """The obs column of the reference that holds its labels: the one named, its model's, or its study's.
+
+    Raises
+    ------
+    InputError
+        The column named is not in the reference's obs.
+    """
+    obs = reference.counts.obs
+    if wanted is not None:
+        if wanted not in obs:
+            raise InputError(
+                f"reference_mapping.label_key '{wanted}' is not in the obs of the reference "
+                f"{reference.name}{closest(wanted, obs.columns)}"
+            )
+        return wanted
+    study = reference.counts.uns.get("scvi_downstream", {}).get("keys", {}).get("label_key")
+    return next((str(key) for key in (reference.model.setup.get("labels_key"), study) if key in obs), None)
+
+
+def reference_labels(reference: Reference, label_key: str | None) -> pd.Categorical | None:
+    """Types of the reference's cells, missing where there is no label; ``None`` without any.
+
+    Parameters
+    ----------
+    reference
+        The model and its counts.
+    label_key
+        Of :func:`find_label_key`.
+    """
+    if label_key is None:
+        return None
+    unlabeled = reference.model.setup.get("unlabeled_category")
+    names = (*PreparationOptions().unknown_labels, *([str(unlabeled)] if unlabeled is not None else []))
+    labels = with_unknown(as_categories(reference.counts.obs[label_key]), names)
+    known = labels.set_categories([name for name in labels.categories if name != UNKNOWN])
+    return known if len(known.categories) else None
+
+
+def nearest_labels(
+    reference: pd.DataFrame, labels: pd.Categorical, query: pd.DataFrame, n_neighbors: int
+) -> pd.DataFrame:
+    """The most probable label of each query cell among its nearest labelled reference cells.
+
+    Parameters
+    ----------
+    reference, query
+        Latent coordinates of the cells.
+    labels
+        Of the reference.
+    n_neighbors
+        Reference cells that vote, the nearer the more.
+
+    Returns
+    -------
+    Rows of ``query``: ``nearest_type`` and ``probability``.
+    """
+    probabilities, _ = transfer_labels(reference, labels, query, n_neighbors)
+    return most_probable(probabilities, "nearest_type", "probability")
+
+
+def most_probable(probabilities: pd.DataFrame, label: str, probability: str) -> pd.DataFrame:
+    """The label of the largest probability in each row, and that probability."""
+    names = pd.Index(probabilities.columns.astype(str))
+    best = probabilities.to_numpy().argmax(axis=1)
+    return pd.DataFrame(
+        {
+            label: pd.Categorical.from_codes(best, categories=names),
+            probability: probabilities.to_numpy().max(axis=1),
+        },
+        index=probabilities.index,
+    )
+
+
+def called_types(nearest_type: pd.Categorical, uncertain: np.ndarray) -> pd.Categorical:
+    """Types, those of uncertain cells ``unknown``."""
+    types = nearest_type.add_categories([UNKNOWN])
+    types[uncertain] = UNKNOWN
+    return types.remove_unused_categories()

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph, nearest_distances
+from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
 from scvi_downstream.plots.style import category_colors
+from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -11,14 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.pipelines.reporting.sections import Entry, Section, expand
-from scvi_downstream.pipelines.reporting.tables import (
-    TableView,
-    summaries_table,
-    summary_table,
-    table_view,
-    with_bounds,
-)
+from scvi_downstream.pipelines.reporting.contents import expand
+from scvi_downstream.report.contents import Entry, Section
+from scvi_downstream.report.tables import TableView, summaries_table, summary_table, table_view, with_bounds
 
 _PIXELS_PER_INCH = 96
 _DEFAULT_DPI = 120

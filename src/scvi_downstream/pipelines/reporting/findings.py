@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.graph import StudyGraph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting.tables import number
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.report.tables import number
+from scvi_downstream.study.graph import StudyGraph
+from scvi_downstream.study.parameters import StudyParameters
 
 _GROUPINGS = {
     "clusters": "each cluster against the rest",

@@ -8,14 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.graph import study_graph
-from scvi_downstream.neighbors import NeighborsGraph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting import analysed, bibliography, methods, report
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.pipelines.annotation.report import describe_annotation
+from scvi_downstream.pipelines.batch_effects.report import describe_batch_effects
+from scvi_downstream.pipelines.clustering.report import describe_clustering
+from scvi_downstream.pipelines.comparison.report import describe_comparison
+from scvi_downstream.pipelines.cross_validation.report import describe_cross_validation
+from scvi_downstream.pipelines.de.report import describe_expression_tests
+from scvi_downstream.pipelines.embedding.report import describe_embedding
+from scvi_downstream.pipelines.factors.report import describe_factors
+from scvi_downstream.pipelines.imputation.report import describe_imputation
+from scvi_downstream.pipelines.metadata.report import describe_metadata
+from scvi_downstream.pipelines.prediction.report import describe_prediction
+from scvi_downstream.pipelines.predictive_checks.report import describe_predictive_checks
+from scvi_downstream.pipelines.preparation.report import describe_preparation
+from scvi_downstream.pipelines.proteins.report import describe_proteins
+from scvi_downstream.pipelines.reference_mapping.report import describe_reference_mapping
+from scvi_downstream.pipelines.reporting import analysed, report
+from scvi_downstream.pipelines.samples.report import describe_samples
+from scvi_downstream.pipelines.search.report import describe_search
+from scvi_downstream.pipelines.stability.report import describe_stability
+from scvi_downstream.pipelines.training.report import describe_models, describe_training
+from scvi_downstream.pipelines.trajectory.report import describe_trajectory
+from scvi_downstream.report import bibliography
+from scvi_downstream.report.versions import named
+from scvi_downstream.report.words import methods_text
+from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.parameters import StudyParameters
 
 if TYPE_CHECKING:
     from anndata import AnnData
-else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
+else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
 
@@ -111,30 +135,30 @@ def write_methods(
     graph = study_graph(parameters)
     n_cells = int(preparation_summary.get("n_cells") or 0)
     written = [
-        ("Counts", methods.describe_preparation(study, keys, preparation_summary)),
-        ("Models", methods.describe_models(keys, graph)),
-        ("Training", methods.describe_training(study, graph, training_summary)),
-        ("Embedding", methods.describe_embedding(study, n_cells)),
-        ("Clustering", methods.describe_clustering(study)),
-        ("Cell types", methods.describe_annotation(study, keys, graph)),
-        ("Reference mapping", methods.describe_reference_mapping(study, keys, graph)),
-        ("Differential expression", methods.describe_expression_tests(study, keys)),
-        ("Latent factors", methods.describe_factors(study, keys, graph)),
-        ("Batch effects", methods.describe_batch_effects(study, keys, graph)),
-        ("Metadata", methods.describe_metadata(study, keys, graph)),
-        ("Samples", methods.describe_samples(study.samples, keys, graph)),
-        ("Proteins", methods.describe_proteins(study.proteins, keys, graph)),
-        ("Trajectories", methods.describe_trajectory(study, keys, graph)),
-        ("Imputation", methods.describe_imputation(study)),
-        ("Prediction", methods.describe_prediction(study, keys, graph)),
-        ("Comparison", methods.describe_comparison(study, keys, graph)),
-        ("Search", methods.describe_search(study, keys, graph)),
-        ("Predictive checks", methods.describe_predictive_checks(study, keys, graph)),
-        ("Cross-validation", methods.describe_cross_validation(study, keys, graph)),
-        ("Stability", methods.describe_stability(study, keys, graph)),
-        ("Software", methods.describe_software()),
+        ("Counts", describe_preparation(study, keys, preparation_summary)),
+        ("Models", describe_models(keys, graph)),
+        ("Training", describe_training(study, graph, training_summary)),
+        ("Embedding", describe_embedding(study, n_cells)),
+        ("Clustering", describe_clustering(study)),
+        ("Cell types", describe_annotation(study, keys, graph)),
+        ("Reference mapping", describe_reference_mapping(study, keys, graph)),
+        ("Differential expression", describe_expression_tests(study, keys)),
+        ("Latent factors", describe_factors(study, keys, graph)),
+        ("Batch effects", describe_batch_effects(study, keys, graph)),
+        ("Metadata", describe_metadata(study, keys, graph)),
+        ("Samples", describe_samples(study.samples, keys, graph)),
+        ("Proteins", describe_proteins(study.proteins, keys, graph)),
+        ("Trajectories", describe_trajectory(study, keys, graph)),
+        ("Imputation", describe_imputation(study)),
+        ("Prediction", describe_prediction(study, keys, graph)),
+        ("Comparison", describe_comparison(study, keys, graph)),
+        ("Search", describe_search(study, keys, graph)),
+        ("Predictive checks", describe_predictive_checks(study, keys, graph)),
+        ("Cross-validation", describe_cross_validation(study, keys, graph)),
+        ("Stability", describe_stability(study, keys, graph)),
+        ("Software", describe_software()),
     ]
-    return methods.methods_text([(topic, text) for topic, text in written if topic not in without])
+    return methods_text([(topic, text) for topic, text in written if topic not in without])
 
 
 def methods_without(topics: frozenset[str]) -> Callable[..., str]:
@@ -184,3 +208,11 @@ def _typed(parameters: dict[str, Any]) -> tuple[StudyParameters, Keys]:
     return StudyParameters.model_validate(
         {name: value for name, value in parameters.items() if name != "keys"}
     ), keys
+
+
+def describe_software() -> str:
+    """What ran it and kept the record."""
+    return (
+        f"All steps were run as one pipeline with {named('scvi-downstream')} on {named('kedro', 'Kedro')} "
+        f"[@kedro], and tracked with {named('mlflow', 'MLflow')} [@zaharia2018]."
+    )

@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import join_analysed, methods_without, render_report, write_references
+from scvi_downstream.pipelines.reporting.nodes import (
+    join_analysed,
+    methods_without,
+    render_report,
+    write_references,
+)
 
 # Topic of the methods text → what it describes has been run when this is there.
 EVIDENCE = {

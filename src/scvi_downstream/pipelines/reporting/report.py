@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markupsafe import escape
 
-from scvi_downstream.graph import StudyGraph
-from scvi_downstream.parameters import Keys, StudyParameters
-from scvi_downstream.pipelines.reporting import bibliography, versions
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.reporting.blocks import Material, section_view
+from scvi_downstream.pipelines.reporting.contents import SECTIONS
 from scvi_downstream.pipelines.reporting.findings import findings, left_out, sentence
-from scvi_downstream.pipelines.reporting.sections import SECTIONS
-from scvi_downstream.pipelines.reporting.tables import number
+from scvi_downstream.report import bibliography, versions
+from scvi_downstream.report.tables import number
+from scvi_downstream.study.graph import StudyGraph
+from scvi_downstream.study.parameters import StudyParameters
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.models.sample_counterfactuals import local_states
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.progress import Progress
-
-from .contrasts import Contrast, make_contrast, permutation_p
-from .design import SampleDesign, adjusted_over_groups
-from .distances import LARGEST_BATCH
+from scvi_downstream.models.mrvi import local_states
+from scvi_downstream.pipelines.samples.design import (
+    Contrast,
+    SampleDesign,
+    adjusted_over_groups,
+    make_contrast,
+    permutation_p,
+)
+from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from scvi.external import MRVI

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.models.sample_counterfactuals import LocalStates, local_states
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.progress import duration
-
-from .contrasts import Contrast, permutation_p
-from .design import SampleDesign
+from scvi_downstream.models.mrvi import LocalStates, local_states
+from scvi_downstream.pipelines.samples.design import Contrast, SampleDesign, permutation_p
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.runtime.progress import duration
 
 if TYPE_CHECKING:
     import torch

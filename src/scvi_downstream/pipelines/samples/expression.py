@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.models.sample_counterfactuals import decode, gene_positions, local_states
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.progress import Progress
+from scvi_downstream.models.mrvi import decode, gene_positions, local_states
+from scvi_downstream.pipelines.samples.design import Contrast, SampleDesign, make_contrasts
+from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
-
-from .contrasts import Contrast, make_contrasts
-from .design import SampleDesign
-from .distances import LARGEST_BATCH
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     import torch

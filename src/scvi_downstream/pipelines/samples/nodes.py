@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import require_capability
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.parameters import Keys
-from scvi_downstream.parameters.samples import SamplesOptions
-from scvi_downstream.plots.sample_abundance import plot_sample_abundance as draw_sample_abundance
-from scvi_downstream.plots.sample_distances import plot_sample_distances
-from scvi_downstream.plots.sample_expression import plot_sample_expression
-from scvi_downstream.plots.sample_map import plot_sample_map
-
-from . import abundance, expression, separation
-from .comparison import measure_distances
-from .design import ALL_CELLS, sample_design
-from .summary import summarize
+from scvi_downstream.pipelines.samples import abundance, comparison, expression
+from scvi_downstream.pipelines.samples.comparison import measure_distances
+from scvi_downstream.pipelines.samples.design import ALL_CELLS, sample_design
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.pipelines.samples.plots import plot_sample_abundance as draw_sample_abundance
+from scvi_downstream.pipelines.samples.plots import (
+    plot_sample_distances,
+    plot_sample_expression,
+    plot_sample_map,
+)
+from scvi_downstream.pipelines.samples.report import summarize
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-    from scvi_downstream.models import SavedModel
+    from scvi_downstream.models.saved import SavedModel
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Figure = SavedModel = Any
 
@@ -120,7 +121,7 @@ def cluster_samples(
     options: SamplesOptions,
 ) -> pd.DataFrame:
     """Hierarchical clusters of samples in each group; see :func:`.separation.cluster_samples`."""
-    return separation.cluster_samples(
+    return comparison.cluster_samples(
         sample_distances, sample_design(counts, clusters, keys, options), options
     )
 

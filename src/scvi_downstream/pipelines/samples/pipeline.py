@@ -2,18 +2,20 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.samples.nodes import (
     cluster_samples,
     compare_sample_abundance,
     compare_sample_expression,
     compare_samples,
     decode_as_samples,
     plot_sample_abundance,
+    read_latent_z,
+    summarize_samples,
+)
+from scvi_downstream.pipelines.samples.plots import (
     plot_sample_distances,
     plot_sample_expression,
     plot_sample_map,
-    read_latent_z,
-    summarize_samples,
 )
 
 _READ = ["fitted", "counts", "clusters"]

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.models.search_records import TrialRecord
+from scvi_downstream.models.families import FAMILIES, parse_spec
+from scvi_downstream.models.search_space import TRAINING, TrialRecord, changed
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.statistics.association import associate
 
 _INTERVAL = 0.95
 
@@ -186,3 +189,78 @@ def tabulate_trials(
     table = pd.DataFrame(rows).set_index("trial")
     last = [name for name in ("reason",) if name in table]
     return table[[*(name for name in table if name not in last), *last]]
+
+
+MIN_TRIALS = 8
+_COLUMNS = ["option", "kind", "n", "rho", "eta2", "effect", "p", "p_adjusted"]
+
+
+def option_effects(
+    records: Sequence[TrialRecord], current: Mapping[str, Any], objective: str
+) -> list[dict[str, Any]]:
+    """Association of every varied option with an objective, the strongest first.
+
+    Each option alone: Spearman's correlation for numbers, Kruskal–Wallis for words. It is no effect of the option
+    where another one was varied along, and finished trials are a selection where bad ones are stopped.
+
+    Parameters
+    ----------
+    records
+        Finished trials; with fewer than 8 nothing is tested.
+    current
+        The varied options' values in the model as it is configured.
+    objective
+        Name of a score.
+
+    Returns
+    -------
+    ``option``, ``kind``, ``n`` trials, ``rho`` (numbers) or ``eta2`` (words), ``effect`` (their size), ``p``,
+    ``p_adjusted`` (Benjamini–Hochberg over options).
+    """
+    if len(records) < MIN_TRIALS:
+        return []
+    scores = pd.DataFrame({objective: [record.scores[objective] for record in records]})
+    drawn = pd.DataFrame(
+        {name: [record.changes.get(name, value) for record in records] for name, value in current.items()}
+    )
+    table = associate(scores.astype(float), drawn).rename(columns={"covariate": "option"})
+    return table.sort_values("p", kind="stable")[_COLUMNS].to_dict("records")
+
+
+_NAMES = ("name", "family", "training", "trial_of", "init_from")
+
+
+def model_entry(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``{scvi_best: {family: SCVI, n_latent: 20, training: {lr: 0.002}}}``.
+
+    Parameters
+    ----------
+    base
+        Complete options of the model that was varied.
+    changes
+        Option → value.
+
+    Returns
+    -------
+    What differs from the defaults and what was varied, so that the entry gives the same model in any study.
+    """
+    spec = parse_spec(changed(base, changes)).model_dump(mode="json")
+    defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NAMES))
+    own = {
+        name: value
+        for name, value in spec.items()
+        if name not in _NAMES and (name in changes or value != defaults[name])
+    }
+    usual = TrainingOptions().model_dump(mode="json")
+    training = {
+        name: value
+        for name, value in spec["training"].items()
+        if f"{TRAINING}{name}" in changes or value != usual[name]
+    }
+    entry = {"family": spec["family"], **own} | ({"training": training} if training else {})
+    return {best_name(str(base["name"])): entry}
+
+
+def best_name(model: str) -> str:
+    """Name of the model that a search of ``model`` found."""
+    return f"{model}_best"

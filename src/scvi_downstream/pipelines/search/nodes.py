@@ -8,28 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.search_records import TrialRecord
-from scvi_downstream.models.search_space import read_space
-from scvi_downstream.models.searched import check_objectives, searched_model
-from scvi_downstream.parameters import (
-    Accelerator,
-    ComparisonOptions,
-    EmbeddingOptions,
-    EvaluationOptions,
-    Keys,
-    SearchOptions,
+from scvi_downstream.models.search_space import TrialRecord, check_objectives, read_space, searched_model
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.pipelines.search.choice import (
+    best_name,
+    choose,
+    difference,
+    model_entry,
+    option_effects,
+    tabulate_trials,
 )
-from scvi_downstream.plots.search import plot_search
-from scvi_downstream.plots.search_options import plot_search_options
-
-from .choice import choose, difference, tabulate_trials
-from .effects import option_effects
-from .entry import best_name, model_entry
-from .search import AS_CONFIGURED, search_models, trial_name
-from .sentences import describe_search
-from .trial import TrialTask
+from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.pipelines.search.plots import plot_search, plot_search_options
+from scvi_downstream.pipelines.search.report import tell_search
+from scvi_downstream.pipelines.search.search import AS_CONFIGURED, search_models, trial_name
+from scvi_downstream.pipelines.search.trial import TrialTask
+from scvi_downstream.runtime.options import Accelerator
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -157,9 +156,7 @@ def choose_trial(
         "test_elbo_gain_high": on_test and on_test.high,
         "option_effects": effects,
         "seconds_of_trials": float(sum(record.scores.get("seconds", 0.0) for record in records)),
-        "sentences": describe_search(
-            model, records, names, space, search.objectives, choice, on_test, effects
-        ),
+        "sentences": tell_search(model, records, names, space, search.objectives, choice, on_test, effects),
     }
     table = tabulate_trials(records, names, current, search.objectives, choice)
     return table, summary, model_entry(base, taken.changes)

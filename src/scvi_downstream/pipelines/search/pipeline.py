@@ -2,7 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import choose_trial, plot_search, plot_search_options, run_search
+from scvi_downstream.pipelines.search.nodes import choose_trial, run_search
+from scvi_downstream.pipelines.search.plots import plot_search, plot_search_options
 
 
 def create_pipeline() -> Pipeline:

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream import events
-from scvi_downstream.errors import InputError
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, fit, reproducible
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.search_records import TrialRecord
-from scvi_downstream.models.search_space import changed
+from scvi_downstream.models.fitting import Fit, Split, fit, reproducible, split_cells
+from scvi_downstream.models.search_space import TrialRecord, changed
 from scvi_downstream.models.specification import ModelSpec
-from scvi_downstream.models.split import Split, split_cells
-from scvi_downstream.neighbors import neighbors_graph
-from scvi_downstream.parameters import ComparisonOptions, EmbeddingOptions, EvaluationOptions, Keys
-from scvi_downstream.scoring.integration import compute_metrics
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime import events
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import one_thread, quiet
+from scvi_downstream.scoring.criteria import profile_of
+from scvi_downstream.scoring.embedding_metrics import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood
-from scvi_downstream.scoring.profiles import profile_of
-from scvi_downstream.threads import one_thread
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError
+from scvi_downstream.runtime.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +83,125 @@ def _fit(name: str, part: Mapping[str, Any]) -> SeedFit:
         clusters=clusters.loc[part["latent"].index],
         markers=pd.DataFrame() if markers is None else markers,
     )
+
+
+class Row(NamedTuple):
+    """How far two fits agree.
+
+    Attributes
+    ----------
+    measure
+        ``leiden_ari``, ``leiden_nmi``, ``cluster_jaccard``, ``neighbor_overlap``, ``cka``, ``gene_jaccard`` or
+        ``gene_rbo``.
+    fit_a, fit_b
+        Names of the fits; the same where a fit is compared with a repetition of what follows it: Leiden with other
+        seeds, or other posterior draws.
+    group
+        Cluster, or group of cells; empty where there is none.
+    value
+        0 (or what chance gives) to 1.
+    chance
+        What two unrelated fits would give; NaN where it is 0 or not known.
+    """
+
+    measure: str
+    fit_a: str
+    fit_b: str
+    group: str
+    value: float
+    chance: float = float("nan")
+
+
+COLUMNS = (
+    "metric", "n", "mean", "sd", "sd_low", "sd_high", "low", "high", "min", "max", "cv",
+    "cell_sd", "seed_noise", "least_difference",
+)  # fmt: skip
+# Sizes and settings are the same for all seeds, or say nothing of the model.
+_NOT_SCORES = (
+    "seed", "batch_size", "n_latent", "n_layers", "n_hidden", "n_genes", "n_cells", "n_parameters", "n_train",
+    "n_validation", "n_test", "marginal_ll_samples", "marginal_ll_cells", "peak_memory_mb", "max_epochs", "lr",
+)  # fmt: skip
+
+
+def spread_of_scores(fits: list[SeedFit]) -> pd.DataFrame:
+    """Mean and spread of every score over seeds.
+
+    Parameters
+    ----------
+    fits
+        At least two.
+
+    Returns
+    -------
+    One row a metric that all fits have. ``sd`` is the standard deviation over ``n`` seeds, ``sd_low`` and
+    ``sd_high`` its 95 % interval (a normal distribution over seeds taken); ``low`` and ``high`` the 95 % interval of
+    the mean; ``cv`` the coefficient of variation. ``cell_sd`` is the standard error over cells of one fit's score
+    (bootstrap, or of the mean over test cells; NaN where not known), and ``seed_noise`` says whether the seed moves
+    the score ``less`` or ``more`` than the choice of cells (``sd_high`` below or ``sd_low`` above ``cell_sd``) or
+    ``alike``. Two models fitted once each must differ by ``least_difference`` before the seeds alone are an unlikely
+    reason (95 %): t × √2 × ``sd``, the reproducibility limit of ISO 5725.
+    """
+    shared = [
+        name
+        for name, value in fits[0].scores.items()
+        if _is_score(name, value) and all(_is_score(name, fit.scores.get(name)) for fit in fits)
+    ]
+    rows = [
+        _row(name, np.array([float(fit.scores[name]) for fit in fits]), _cell_sd(name, fits))
+        for name in shared
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _is_score(name: str, value: object) -> bool:
+    return (
+        name not in _NOT_SCORES
+        and not name.endswith("_se")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and bool(np.isfinite(value))
+    )
+
+
+def _row(name: str, values: np.ndarray, cell_sd: float) -> dict[str, object]:
+    from scipy import stats
+
+    n, mean, sd = len(values), float(values.mean()), float(values.std(ddof=1))
+    t = stats.t.ppf(0.975, n - 1)
+    sd_low, sd_high = sd * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    reach = t * sd / np.sqrt(n)
+    return {
+        "metric": name,
+        "n": n,
+        "mean": mean,
+        "sd": sd,
+        "sd_low": sd_low,
+        "sd_high": sd_high,
+        "low": mean - reach,
+        "high": mean + reach,
+        "min": values.min(),
+        "max": values.max(),
+        "cv": sd / abs(mean) if mean else float("nan"),
+        "cell_sd": cell_sd,
+        "seed_noise": _verdict(sd_low, sd_high, cell_sd),
+        "least_difference": t * np.sqrt(2) * sd,
+    }
+
+
+def _verdict(sd_low: float, sd_high: float, cell_sd: float) -> str:
+    if not np.isfinite(cell_sd):
+        return ""
+    if sd_high < cell_sd:
+        return "less"
+    return "more" if sd_low > cell_sd else "alike"
+
+
+def _cell_sd(name: str, fits: list[SeedFit]) -> float:
+    """Mean over fits of the score's standard error over cells."""
+    known = [
+        fit.score_draws[name].std(ddof=1)
+        for fit in fits
+        if name in fit.score_draws and len(fit.score_draws) > 1
+    ]
+    known = known or [fit.scores[f"{name}_se"] for fit in fits if fit.scores.get(f"{name}_se") is not None]
+    return float(np.mean(known)) if known else float("nan")

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.errors import InputError
-from scvi_downstream.group_comparisons import keep_large, one_vs_rest
-from scvi_downstream.models import SavedModel
-from scvi_downstream.neighbors import NeighborsGraph
-from scvi_downstream.parameters import Accelerator, DeOptions, Keys, StabilityOptions
-from scvi_downstream.plots.stability import plot_stability
-
-from .comparison import AGREEMENT_COLUMNS, agreement_of_fits, summary_of_fits
-from .fits import gather_fits
-from .genes import GENE_COLUMNS, consensus_genes, top_genes
-from .spread import COLUMNS as SCORE_COLUMNS
-from .spread import spread_of_scores
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.pipelines.stability.comparison import (
+    AGREEMENT_COLUMNS,
+    agreement_of_fits,
+    summary_of_fits,
+)
+from scvi_downstream.pipelines.stability.fits import COLUMNS as SCORE_COLUMNS
+from scvi_downstream.pipelines.stability.fits import gather_fits, spread_of_scores
+from scvi_downstream.pipelines.stability.genes import GENE_COLUMNS, consensus_genes, top_genes
+from scvi_downstream.pipelines.stability.options import StabilityOptions
+from scvi_downstream.pipelines.stability.plots import plot_stability
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.statistics.comparisons import keep_large, one_vs_rest
 
 if TYPE_CHECKING:
     from anndata import AnnData

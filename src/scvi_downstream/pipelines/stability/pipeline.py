@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.stability.nodes import (
     cluster_again,
     compare_seeds,
-    plot_stability,
     rank_genes_of_clusters,
     rank_genes_of_labels,
     summarize_stability,
 )
+from scvi_downstream.pipelines.stability.plots import plot_stability
 
 _OF_FIT = ("scores", "score_draws", "latent", "seed_clusters")
 

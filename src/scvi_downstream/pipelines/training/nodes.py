@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.models import SavedModel, parse_spec
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, reproducible
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.models.split import split_cells
-from scvi_downstream.parameters import Keys
-from scvi_downstream.plots.training import draw_training_curves
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.models.fitting import fit, reproducible, split_cells
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.training.plots import draw_training_curves
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import plot_history, train_model
+from scvi_downstream.pipelines.training.nodes import plot_history, train_model
 
 
 def create_pipeline(*, initialised: bool = False) -> Pipeline:

@@ -9,8 +9,9 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.runtime.errors import InputError, closest
 
 FRAGMENT_SHARE = 0.01
 """A connected part with a smaller share of the cells is taken for outliers, not for a population."""
@@ -159,3 +160,93 @@ def _linked_to(cluster: str, edges: pd.DataFrame) -> set[str]:
     graph = sparse.coo_matrix((np.ones(len(edges)), pair), shape=(len(names), len(names)))
     _, codes = csgraph.connected_components(graph, directed=False)
     return set(names[codes == codes[names.get_loc(cluster)]])
+
+
+def group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) -> np.ndarray:
+    """Groups of neighbouring cells: each cell goes with the seed cell that is nearest over the graph.
+
+    Parameters
+    ----------
+    transitions
+        ``(n_cells, n_cells)`` weights of a connected graph.
+    n_groups
+        Number of seed cells, drawn at random.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    ``(n_cells,)`` group of each cell.
+    """
+    n_cells = transitions.shape[0]
+    seeds = np.sort(np.random.default_rng(seed).choice(n_cells, n_groups, replace=False))
+    lengths = transitions.maximum(transitions.T).tocsr()
+    lengths.data = 1 - np.log(np.clip(lengths.data, 1e-12, 1))
+    *_, nearest = csgraph.dijkstra(
+        lengths, directed=False, indices=seeds, min_only=True, return_predecessors=True
+    )
+    return np.searchsorted(seeds, nearest)
+
+
+def lump(transitions: sparse.csr_matrix, groups: np.ndarray) -> sparse.csr_matrix:
+    """The walk between groups, from a random cell of each."""
+    n_cells, n_groups = len(groups), int(groups.max()) + 1
+    membership = sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), groups)), (n_cells, n_groups))
+    sizes = np.bincount(groups, minlength=n_groups)
+    return sparse.csr_matrix(sparse.diags(1 / sizes) @ (membership.T @ transitions @ membership))
+
+
+def group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Means of the cells' values by group."""
+    return np.bincount(groups, weights=values) / np.bincount(groups)
+
+
+RESOLUTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+
+
+def chosen_clusters(clusters: pd.DataFrame, column: str) -> pd.Series:
+    """One column of the clusters table.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    """
+    if column not in clusters:
+        raise InputError(
+            f"trajectory.clustering '{column}' is not a clustering{closest(column, map(str, clusters.columns))}"
+        )
+    return clusters[column].rename("landmark")
+
+
+def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> pd.Series:
+    """Leiden communities of a graph, as nearly as many as wanted: the coarser of two that are equally near.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    n_clusters
+        Number of communities that is wanted.
+    seed
+        Of Leiden.
+
+    Returns
+    -------
+    ``(n_cells,)`` categories ``"0"`` (the largest), ``"1"``, …
+    """
+    graph = weighted_graph(neighbors.connectivities)
+    nearest: np.ndarray | None = None
+    for resolution in RESOLUTIONS:
+        found = communities(graph, resolution, seed)
+        if nearest is None or _miss(found, n_clusters) < _miss(nearest, n_clusters):
+            nearest = found
+        if len(np.unique(found)) >= n_clusters:
+            break
+    return pd.Series(
+        by_falling_size(np.asarray(nearest)), index=neighbors.cells.rename("cell"), name="landmark"
+    )
+
+
+def _miss(membership: np.ndarray, wanted: int) -> int:
+    return abs(len(np.unique(membership)) - wanted)

@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.quiet import quiet
-from scvi_downstream.neighbors import NeighborsGraph
+from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
-from .scanpy_graph import scanpy_graph
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> AnnData:
+    """Cells without genes, and the graph among them in ``obsp``.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    cells
+        ``(n_cells,)`` mask of the cells to keep; all of them when left out.
+
+    Returns
+    -------
+    ``n_kept`` × 0, with ``connectivities`` and ``distances`` (each cell's ``n_neighbors - 1`` nearest other cells) in
+    float64: scanpy computes in the type that it is given.
+    """
+    from anndata import AnnData
+
+    n_cells = len(neighbors.cells)
+    distances = nearest_distances(neighbors).astype(np.float64)
+    connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
+    kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
+    graph = AnnData(
+        X=sparse.csr_matrix((len(kept), 0), dtype=np.float32),
+        obs=pd.DataFrame(index=neighbors.cells[kept].astype(str)),
+    )
+    graph.obsp["connectivities"] = connectivities[kept][:, kept]
+    graph.obsp["distances"] = distances[kept][:, kept]
+    graph.uns["neighbors"] = {
+        "connectivities_key": "connectivities",
+        "distances_key": "distances",
+        "params": {"n_neighbors": neighbors.n_neighbors, "method": "umap", "metric": "euclidean"},
+    }
+    return graph
+
 
 MIN_CELLS = 10
 N_OTHER_ROOTS = 10
@@ -132,3 +173,78 @@ def root_dependence(coordinates: pd.DataFrame, root: int, start_cells: np.ndarra
     own = np.linalg.norm(inside - points[root], axis=1)
     rho = [spearmanr(own, np.linalg.norm(inside - points[other], axis=1)).statistic for other in others]
     return {"n_other_roots": len(others), "lowest": float(np.min(rho)), "median": float(np.median(rho))}
+
+
+def paga_edges(neighbors: NeighborsGraph, clusters: pd.Series) -> pd.DataFrame:
+    """Connectivities of all pairs of clusters that share an edge of the graph.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    clusters
+        ``(n_cells,)`` clusters in the same order; cells without one are left out.
+
+    Returns
+    -------
+    ``cluster_1``, ``cluster_2`` (each pair once, in the order of the categories), ``connectivity`` in (0, 1] (edges
+    between the clusters as a share of those expected if they were drawn at random) and ``in_tree``: whether the edge
+    belongs to the spanning tree of the strongest ones; strongest first.
+
+    References
+    ----------
+    Wolf et al. (2019), doi:10.1186/s13059-019-1663-x.
+    """
+    groups = as_categories(clusters)
+    names = groups.categories
+    if len(names) < 2:
+        return _table(names, np.array([], int), np.array([], int), np.array([]), np.array([], bool))
+    import scanpy as sc
+
+    graph = scanpy_graph(neighbors, ~groups.isna())
+    graph.obs["cluster"] = groups[~groups.isna()]
+    with quiet():
+        sc.tl.paga(graph, groups="cluster")
+    connectivities = graph.uns["paga"]["connectivities"].toarray()
+    tree = graph.uns["paga"]["connectivities_tree"].toarray()
+    first, second = np.triu_indices(len(names), 1)
+    strength = np.maximum(connectivities, connectivities.T)[first, second]
+    in_tree = (np.maximum(tree, tree.T) > 0)[first, second]
+    kept = strength > 0
+    return _table(names, first[kept], second[kept], strength[kept], in_tree[kept])
+
+
+def _table(
+    names: pd.Index, first: np.ndarray, second: np.ndarray, strength: np.ndarray, in_tree: np.ndarray
+) -> pd.DataFrame:
+    texts = names.astype(str).to_numpy(dtype=object)
+    table = pd.DataFrame(
+        {
+            "cluster_1": texts[first],
+            "cluster_2": texts[second],
+            "connectivity": strength.astype(np.float64),
+            "in_tree": in_tree.astype(bool),
+        }
+    )
+    return table.sort_values("connectivity", ascending=False, kind="stable", ignore_index=True)
+
+
+def cluster_positions(layout: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
+    """Medians of the clusters' cells on a layout such as UMAP, to draw PAGA's nodes at.
+
+    Parameters
+    ----------
+    layout
+        ``n_cells`` × coordinates.
+    clusters
+        Clusters of the same cells.
+
+    Returns
+    -------
+    Cluster (index ``cluster``) × the layout's columns, and ``n_cells``.
+    """
+    groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
+    grouped = layout.groupby(groups, observed=True)
+    table = grouped.median().assign(n_cells=grouped.size())
+    table.index = pd.Index(table.index.astype(str), name="cluster")
+    return table

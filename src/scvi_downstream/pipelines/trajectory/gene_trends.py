@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-
-from .quasi_score import NestedFit, fit_nested
-from .splines import NaturalSpline, natural_spline
+from scvi_downstream.pipelines.trajectory.count_regression import (
+    NaturalSpline,
+    NestedFit,
+    fit_nested,
+    natural_spline,
+)
+from scvi_downstream.runtime.errors import InputError
 
 COUNTS_PER = 10_000
 MIN_CELLS = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.errors import InputError, closest
-from scvi_downstream.progress import track
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.progress import track
 
 RELATIVE_FLOOR = 1e-6
 """Smallest eigenvalue of a covariance, relative to the mean variance of the data."""

@@ -8,14 +8,24 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.bridges.monocle_r import order_with_monocle
-from scvi_downstream.neighbors import NeighborsGraph
-from scvi_downstream.parameters import Keys, TrajectoryOptions
-from scvi_downstream.threads import one_thread
-
-from . import start as starts
-from .comparison import ORDERS, compare_orders, compare_with_time
-from .consensus import consensus_pseudotime
-from .drawing import (
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.pipelines.trajectory import start as starts
+from scvi_downstream.pipelines.trajectory.agreement import ORDERS, compare_orders, compare_with_time
+from scvi_downstream.pipelines.trajectory.components import chosen_clusters
+from scvi_downstream.pipelines.trajectory.fates import compute_fates, fate_drivers
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.orders import (
+    cluster_landmarks,
+    connect_clusters,
+    consensus_pseudotime,
+    fit_slingshot,
+    learn_graph,
+    order_by_diffusion,
+    start_positions,
+    take_landmarks,
+)
+from scvi_downstream.pipelines.trajectory.plots_3d import (
     plot_agreement,
     plot_fates,
     plot_gene_trends,
@@ -24,23 +34,11 @@ from .drawing import (
     plot_trajectory_3d,
     plot_trend_heatmap,
 )
-from .fate_drivers import fate_drivers
-from .fates import compute_fates
-from .known_time import known_time
-from .landmarks import chosen_clusters
-from .orders import (
-    cluster_landmarks,
-    connect_clusters,
-    fit_slingshot,
-    learn_graph,
-    order_by_diffusion,
-    start_positions,
-    take_landmarks,
-)
-from .resampling import HALVES, take_half
-from .sentences import summarize
-from .stability import ordering_stability
-from .trends import trends_of
+from scvi_downstream.pipelines.trajectory.report import summarize
+from scvi_downstream.pipelines.trajectory.stability import HALVES, ordering_stability, take_half
+from scvi_downstream.pipelines.trajectory.start import known_time
+from scvi_downstream.pipelines.trajectory.trends import trends_of
+from scvi_downstream.runtime.threads import one_thread
 
 if TYPE_CHECKING:
     from anndata import AnnData

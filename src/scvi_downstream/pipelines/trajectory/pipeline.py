@@ -4,20 +4,26 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
+from scvi_downstream.pipelines.trajectory.agreement import compare_orders, compare_with_time
+from scvi_downstream.pipelines.trajectory.nodes import (
     choose_start,
-    cluster_landmarks,
-    compare_orders,
-    compare_with_time,
-    connect_clusters,
-    fit_slingshot,
     fit_trends,
     join_orders,
     join_trajectory,
-    learn_graph,
     map_fates,
-    order_by_diffusion,
     order_with_monocle_r,
+    resample_orders,
+    summarize_trajectory,
+)
+from scvi_downstream.pipelines.trajectory.orders import (
+    cluster_landmarks,
+    connect_clusters,
+    fit_slingshot,
+    learn_graph,
+    order_by_diffusion,
+    take_landmarks,
+)
+from scvi_downstream.pipelines.trajectory.plots_3d import (
     plot_agreement,
     plot_fates,
     plot_gene_trends,
@@ -25,9 +31,6 @@ from .nodes import (
     plot_trajectory,
     plot_trajectory_3d,
     plot_trend_heatmap,
-    resample_orders,
-    summarize_trajectory,
-    take_landmarks,
 )
 
 OF_REPRESENTATION = (

@@ -10,12 +10,130 @@ from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.models.quiet import quiet
-
-from .node_placement import extend_tips, place_nodes
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
 logger = logging.getLogger(__name__)
+
+
+POINTS_AT_ONCE = 2000
+
+
+def project_onto_edges(
+    nodes: np.ndarray, edges: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest edge of each point, and where on it: 0 at its first node, 1 at its second.
+
+    Parameters
+    ----------
+    nodes
+        ``(n_nodes, n_dims)``.
+    edges
+        ``(n_edges, 2)`` positions of nodes, at least one edge.
+    points
+        ``(n_points, n_dims)``.
+
+    Returns
+    -------
+    Both ``(n_points,)``; of edges that are equally near, the first.
+    """
+    middle = nodes.mean(axis=0)  # squares are expanded below, which is exact only near the origin
+    origins = nodes[edges[:, 0]] - middle
+    directions = nodes[edges[:, 1]] - nodes[edges[:, 0]]
+    squares = np.maximum(np.einsum("ed,ed->e", directions, directions), np.finfo(np.float64).tiny)
+    offsets = np.einsum("ed,ed->e", origins, directions)
+    edge, along = np.empty(len(points), dtype=np.intp), np.empty(len(points))
+    for begin in range(0, len(points), POINTS_AT_ONCE):
+        some = points[begin : begin + POINTS_AT_ONCE] - middle
+        towards = some @ directions.T - offsets
+        place = np.clip(towards / squares, 0, 1)
+        # |x - o - t d|² without the (points × edges × dims) array
+        to_origin = (some**2).sum(axis=1)[:, None] - 2 * some @ origins.T + (origins**2).sum(axis=1)
+        distance = to_origin - 2 * place * towards + place**2 * squares
+        chosen = distance.argmin(axis=1)
+        edge[begin : begin + len(some)] = chosen
+        along[begin : begin + len(some)] = place[np.arange(len(some)), chosen]
+    return edge, along
+
+
+STEPS = 30
+MIN_CELLS_BEYOND = 5
+REACHED_SHARE = 0.95
+
+
+def place_nodes(
+    nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray, *, scale: float, pull: float
+) -> np.ndarray:
+    """Nodes of SimplePPT for given edges.
+
+    Learning edges takes a coarse scale, at which tips shrink towards the middle: each node is a mean over cells far
+    around it. With the edges given, a finer one moves nodes outwards and cannot make new branches.
+
+    Parameters
+    ----------
+    nodes
+        ``(n_nodes, n_dims)`` to begin with.
+    edges
+        ``(n_edges, 2)``.
+    cells
+        ``(n_cells, n_dims)``.
+    scale
+        Distance at which a node's share of a cell falls by a factor of e.
+    pull
+        Weight of an edge, in cells.
+
+    References
+    ----------
+    Mao et al. (2015), doi:10.1137/1.9781611974010.89, equations for the nodes and the shares.
+    """
+    laplacian = np.zeros((len(nodes), len(nodes)))
+    np.add.at(laplacian, (edges[:, 0], edges[:, 1]), -pull)
+    laplacian += laplacian.T
+    np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
+    for _ in range(STEPS):
+        distances = cdist(cells, nodes)
+        shares = np.exp((distances.min(axis=1, keepdims=True) - distances) / scale)
+        shares /= shares.sum(axis=1, keepdims=True)
+        nodes = np.linalg.solve(laplacian + np.diag(shares.sum(axis=0)), shares.T @ cells)
+    return nodes
+
+
+def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give tips beyond which cells lie one more node, so that these cells are in order and not all at the tip.
+
+    The node is in the direction of their mean, as far as 95 % of them reach.
+
+    Parameters
+    ----------
+    nodes
+        ``(n_nodes, n_dims)``.
+    edges
+        ``(n_edges, 2)``.
+    cells
+        ``(n_cells, n_dims)``.
+
+    Returns
+    -------
+    All nodes, the new ones last, and all edges.
+    """
+    edge, along = project_onto_edges(nodes, edges, cells)
+    at_node = np.where(along <= 0, edges[edge, 0], np.where(along >= 1, edges[edge, 1], -1))
+    added: list[np.ndarray] = []
+    links: list[tuple[int, int]] = []
+    for tip in np.flatnonzero(np.bincount(edges.ravel(), minlength=len(nodes)) == 1):
+        beyond = cells[at_node == tip] - nodes[tip]
+        mean = beyond.mean(axis=0) if len(beyond) >= MIN_CELLS_BEYOND else np.zeros(cells.shape[1])
+        length = np.linalg.norm(mean)
+        if length == 0:
+            continue
+        reach = np.quantile(beyond @ (mean / length), REACHED_SHARE)
+        links.append((int(tip), len(nodes) + len(added)))
+        added.append(nodes[tip] + mean / length * reach)
+    if not added:
+        return nodes, edges
+    return np.vstack([nodes, *added]), np.vstack([edges, np.array(links, dtype=np.intp)])
+
+
 MIN_CELLS = 30
 NODES_LIMIT = 100
 MOST_CELLS = 10_000

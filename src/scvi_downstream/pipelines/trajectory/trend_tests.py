@@ -16,12 +16,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.statistics.multiple_testing import benjamini_hochberg
-
-from .gene_trends import COUNTS_PER, MIN_CELLS, PRIOR_COUNT, LineageTrends, fit_lineage, log_curves
-from .quasi_score import fit_nested
-from .splines import natural_spline
+from scvi_downstream.pipelines.trajectory.count_regression import fit_nested, natural_spline
+from scvi_downstream.pipelines.trajectory.gene_trends import (
+    COUNTS_PER,
+    MIN_CELLS,
+    PRIOR_COUNT,
+    LineageTrends,
+    fit_lineage,
+    log_curves,
+)
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 N_PLACES = 100
 MONOTONE = 0.75

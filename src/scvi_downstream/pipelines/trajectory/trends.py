@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.errors import InputError
-from scvi_downstream.parameters import Keys, TrajectoryOptions
-from scvi_downstream.progress import track
-
-from .gene_trends import LineageTrends, fit_lineage, trend_curves
-from .trend_tests import check_calibration, compare_lineages, find_dynamic_genes
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.trajectory.gene_trends import LineageTrends, fit_lineage, trend_curves
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.trend_tests import (
+    check_calibration,
+    compare_lineages,
+    find_dynamic_genes,
+)
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.progress import track
 
 if TYPE_CHECKING:
     from anndata import AnnData

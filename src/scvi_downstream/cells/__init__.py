@@ -1,0 +1,1 @@
+"""What is known of cells: obs columns, samples, expression, proteins."""

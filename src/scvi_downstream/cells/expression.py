@@ -1,0 +1,145 @@
+"""Denoised expression: a stream of blocks as it is decoded, a lazy handle as it is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.runtime.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from zarr import Group
+
+
+@dataclass(frozen=True)
+class ExpressionStream:
+    """Expression of ``n_cells`` cells, decoded only while it is written.
+
+    Attributes
+    ----------
+    cells, genes
+        Names of the ``n_cells`` rows and ``n_genes`` columns.
+    blocks
+        Consecutive ``(n_block, n_genes)`` float32 blocks of rows; they can be read once.
+    chunk_cells
+        Rows of one block, the last one excepted.
+    attributes
+        How the values were made (library size, posterior samples, …): numbers, text and lists of them.
+    """
+
+    cells: pd.Index
+    genes: pd.Index
+    blocks: Iterator[np.ndarray]
+    chunk_cells: int
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ExpressionMatrix:
+    """Expression in a zarr store; nothing is read before it is asked for.
+
+    Attributes
+    ----------
+    path
+        Folder of the store: arrays ``values`` (cells by genes), ``cells`` and ``genes``.
+    """
+
+    path: Path
+
+    @property
+    def cells(self) -> pd.Index:
+        """Names of the ``n_cells`` rows."""
+        return pd.Index(self._group()["cells"][:].tolist(), name="cell")
+
+    @property
+    def genes(self) -> pd.Index:
+        """Names of the ``n_genes`` columns."""
+        return pd.Index(self._group()["genes"][:].tolist(), name="gene")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_cells, n_genes)``."""
+        return self._group()["values"].shape
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """How the values were made."""
+        return dict(self._group().attrs)
+
+    def read(self, genes: Iterable[str] | None = None, cells: Iterable[str] | None = None) -> pd.DataFrame:
+        """Values of the chosen genes and cells.
+
+        Parameters
+        ----------
+        genes, cells
+            Names, in the order wanted; all of them when left out.
+
+        Returns
+        -------
+        Cells by genes, float32.
+
+        Raises
+        ------
+        InputError
+            When a name is not in the store; the message suggests the closest.
+        """
+        columns, rows = self.genes, self.cells
+        at_columns = _positions(columns, genes, f"{self.path}: gene")
+        at_rows = _positions(rows, cells, f"{self.path}: cell")
+        values = self._group()["values"]
+        if not len(at_columns) or not len(at_rows):
+            chosen = np.empty((len(at_rows), len(at_columns)), dtype=np.float32)
+        else:
+            # An orthogonal selection reads each chunk once, and only those that are needed.
+            whole = cells is None
+            chosen = values.oindex[
+                slice(None) if whole else at_rows, slice(None) if genes is None else at_columns
+            ]
+        return pd.DataFrame(chosen, index=rows[at_rows], columns=columns[at_columns])
+
+    def _group(self) -> Group:
+        import zarr
+
+        return zarr.open_group(self.path, mode="r")
+
+
+def _positions(names: pd.Index, wanted: Iterable[str] | None, what: str) -> np.ndarray:
+    if wanted is None:
+        return np.arange(len(names))
+    chosen = list(wanted)
+    positions = names.get_indexer(chosen)
+    missing = [name for name, position in zip(chosen, positions, strict=True) if position < 0]
+    if missing:
+        raise InputError(f"{what} '{missing[0]}' is not there{closest(missing[0], names)}")
+    return positions
+
+
+TARGET_SUM = 1e4
+
+
+def log_normalize(counts: AnnData, genes: np.ndarray | slice = slice(None)) -> sparse.csr_matrix:
+    """``log(1 + 10,000 x / total)`` of chosen genes; totals are over all genes, ``counts`` stays as it is.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, ``n_cells`` × all genes.
+    genes
+        Positions of the genes wanted, in the order wanted.
+
+    Returns
+    -------
+    ``(n_cells, n_chosen)`` CSR float32.
+    """
+    totals = np.asarray(counts.X.sum(axis=1)).ravel()
+    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
+    chosen = sparse.csr_matrix(counts.X[:, genes], dtype=np.float32, copy=True)
+    chosen.data = np.log1p(chosen.data * np.repeat(factors, np.diff(chosen.indptr))).astype(np.float32)
+    return chosen

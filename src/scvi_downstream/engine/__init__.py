@@ -1,0 +1,1 @@
+"""How `kedro run` runs: only what is missing or has changed, trials side by side."""

@@ -1,0 +1,211 @@
+"""Kedro runner of a study: skips what is up to date, runs trials side by side, and lives with trials that fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.runner import SequentialRunner
+from kedro.runner.task import Task
+
+from scvi_downstream.engine.incremental import Plan, Provenance, plan_run
+from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups, usable_cores
+from scvi_downstream.pipelines import tags
+from scvi_downstream.runtime import events
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.study.current import CurrentStudy
+
+if TYPE_CHECKING:
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Node, Pipeline
+    from pluggy import PluginManager
+
+logger = logging.getLogger(__name__)
+
+
+_GB_PER_WORKER = 2.0
+
+
+class StudyRunner(SequentialRunner):
+    """Runs nodes in order, but only those that have to run.
+
+    A node is left out when its outputs are there, as it left them, and were made from the same inputs,
+    parameters and code. Trials, and nodes tagged as units, run in worker processes, as many as there are cores; a
+    trial that fails gets a record with its reason in the place of its scores.
+    """
+
+    def __repr__(self) -> str:
+        # Kedro-Viz shows the state of steps only for runners that call themselves by this name
+        return f"<{type(self).__name__}, a kedro.runner.sequential_runner.SequentialRunner object>"
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: Any,  # Kedro's own runners name types that exclude each other
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        parameters = CurrentStudy.parameters
+        if parameters is None:
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+        provenance = Provenance(_provenance_folder(parameters))
+        plan = plan_run(pipeline, catalog, provenance, reuse=bool(parameters["incremental"]))
+        _tell_of_reuse(pipeline, plan)
+        run = _Run(catalog, hook_manager, run_id, provenance, plan)
+        units = [node for node in pipeline.nodes if _unit(node)]
+        afterwards = _depending_on(pipeline, units)
+        others = [node for node in pipeline.nodes if node not in units]
+        run.in_order(node for node in others if node not in afterwards)
+        if any(node.name in plan.stale for node in units):
+            run.side_by_side(units, _used_by(afterwards), _workers(units, parameters), parameters["models"])
+        run.in_order(node for node in others if node in afterwards)
+
+
+class _Run:
+    """What all nodes of one run share."""
+
+    def __init__(
+        self,
+        catalog: DataCatalog,
+        hook_manager: PluginManager | None,
+        run_id: str | None,
+        provenance: Provenance,
+        plan: Plan,
+    ) -> None:
+        self._catalog = catalog
+        self._hook_manager = hook_manager
+        self._run_id = run_id
+        self._provenance = provenance
+        self._plan = plan
+
+    def in_order(self, nodes: Iterable[Node]) -> None:
+        """Run the stale ones of ``nodes``, one after the other."""
+        for node in nodes:
+            if node.name not in self._plan.stale:
+                continue
+            self._forget(node)
+            Task(
+                node, self._catalog, is_async=False, hook_manager=self._hook_manager, run_id=self._run_id
+            ).execute()
+            self._record(node)
+
+    def side_by_side(
+        self, nodes: list[Node], used: set[str], workers: int, specs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Run the stale ones of ``nodes`` unit by unit; a trial that fails is recorded as such."""
+        by_unit: dict[str, list[Node]] = {}
+        for node in nodes:
+            if node.name in self._plan.stale:
+                by_unit.setdefault(_unit(node), []).append(node)
+        groups = [self._group(name, by_unit) for name in by_unit]
+        logger.info("%d trainings in processes of their own, %d at a time", len(groups), workers)
+        for node in (node for found in by_unit.values() for node in found):
+            self._forget(node)
+        progress = Progress("trainings", len(groups))
+        for outcome in run_groups(groups, workers, self._run_id):
+            self._conclude(outcome, by_unit[outcome.name], used, specs)
+            progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
+
+    def _conclude(
+        self,
+        outcome: Outcome,
+        nodes: list[Node],
+        used: set[str],
+        specs: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        made = [name for node in nodes for name in node.outputs]
+        is_trial = tags.TRIAL in nodes[0].tags
+        if outcome.reason is None:
+            for node in nodes:
+                self._record(node)
+            events.publish(events.DatasetsReady(tuple(made), len(nodes)))
+            if is_trial:
+                events.publish(events.TrialEnded(outcome.name, "FINISHED"))
+            return
+        if not is_trial:
+            raise InputError(outcome.reason)
+        logger.warning("%s failed: %s", outcome.name, outcome.reason)
+        for name in (name for name in made if name in used):
+            self._catalog.save(name, failed_output(name, specs.get(outcome.name, {}), outcome.reason))
+        events.publish(events.DatasetsReady((), len(nodes)))
+        events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
+
+    def _group(self, name: str, by_unit: Mapping[str, list[Node]]) -> TrialGroup:
+        nodes = by_unit[name]
+        touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
+        makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
+        before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
+        return TrialGroup(name, nodes, {key: self._catalog[key] for key in touched}, frozenset(before))
+
+    def _forget(self, node: Node) -> None:
+        for name in node.outputs:
+            self._provenance.forget(name)
+
+    def _record(self, node: Node) -> None:
+        for name in node.outputs:
+            fingerprint = self._plan.output(node, name)
+            if fingerprint is not None:
+                self._provenance.write(name, self._catalog[name], node.name, fingerprint)
+
+
+def _provenance_folder(parameters: Mapping[str, Any]) -> Path:
+    return (CurrentStudy.project / parameters["data_root"] / "06_models" / parameters["study"]) / "provenance"
+
+
+def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
+    current = [node for node in pipeline.nodes if node.name not in plan.stale]
+    if not current:
+        return
+    logger.info(
+        "%d of %d steps are up to date and are not run again (--params incremental=false runs all)",
+        len(current),
+        len(pipeline.nodes),
+    )
+    events.publish(
+        events.DatasetsReady(tuple(name for node in current for name in node.outputs), len(current))
+    )
+
+
+def _unit(node: Node) -> str:
+    """What the node is run with in one process; empty: it runs in this one."""
+    if tags.TRIAL in node.tags:
+        return str(node.namespace)
+    return node.name if tags.UNIT in node.tags else ""
+
+
+def _depending_on(pipeline: Pipeline, units: list[Node]) -> set[Node]:
+    """Nodes, not units themselves, that need the output of a unit, also through others."""
+    made = {name for node in units for name in node.outputs}
+    found: set[Node] = set()
+    for node in pipeline.nodes:
+        if node not in units and made & set(node.inputs):
+            found.add(node)
+            made |= set(node.outputs)
+    return found
+
+
+def _used_by(nodes: Iterable[Node]) -> set[str]:
+    return {name for node in nodes for name in node.inputs}
+
+
+def _workers(units: list[Node], parameters: Mapping[str, Any]) -> int:
+    """As many as there are cores and units, and as memory allows; one where they would share a GPU."""
+    import psutil
+
+    most = len({_unit(node) for node in units})
+    if parameters["workers"]:
+        return min(int(parameters["workers"]), most)
+    if parameters["accelerator"] != "cpu" and _has_accelerator(parameters["accelerator"]):
+        return 1
+    by_memory = int(psutil.virtual_memory().total / 2**30 / _GB_PER_WORKER)
+    return max(1, min(usable_cores(), most, by_memory))
+
+
+def _has_accelerator(accelerator: str) -> bool:
+    import torch
+
+    return accelerator in ("gpu", "mps") or torch.cuda.is_available() or torch.backends.mps.is_available()

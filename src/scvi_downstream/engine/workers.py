@@ -1,0 +1,242 @@
+"""Groups of nodes, one a trial, run in worker processes; a group that fails says why and stops no other."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.runtime import events
+from scvi_downstream.runtime.errors import plain_error
+
+if TYPE_CHECKING:
+    from kedro.io import AbstractDataset
+    from kedro.pipeline import Node
+
+logger = logging.getLogger(__name__)
+
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_LOOK_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class TrialGroup:
+    """Nodes of one trial in the order to run them, the datasets that they touch, the trials that come before."""
+
+    name: str
+    nodes: Sequence[Node]
+    datasets: Mapping[str, AbstractDataset]
+    after: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial that is over; ``reason`` says why it failed."""
+
+    name: str
+    reason: str | None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
+    """Run the nodes of a group in this process; returns why it failed, if it did."""
+    from kedro.framework.hooks.manager import _NullPluginManager
+    from kedro.io import DataCatalog
+    from kedro.runner.task import Task
+
+    catalog = DataCatalog(dict(group.datasets))
+    no_hooks: Any = _NullPluginManager()
+    for node in group.nodes:
+        try:
+            Task(node, catalog, is_async=False, hook_manager=no_hooks, run_id=run_id).execute()
+        except Exception as error:
+            plain = plain_error(error)
+            if plain is None:
+                logger.error("%s failed", node.name, exc_info=True)
+            return f"{node.name}: {plain or f'{type(error).__name__}: {error}'}"
+    return None
+
+
+def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -> Iterator[Outcome]:
+    """Run every group, as many at a time as there are workers, and yield each as it ends.
+
+    A group whose process dies is tried once more by itself, before it counts as failed.
+
+    Parameters
+    ----------
+    groups
+        Trials, in the order to begin them.
+    workers
+        Processes; each uses its share of the cores. With one, trials run in this process.
+    run_id
+        Of the Kedro run.
+    """
+    if workers == 1:
+        yield from _one_by_one(groups, run_id)
+        return
+    died: list[TrialGroup] = []
+    for group, reason in _in_processes(groups, workers, run_id):
+        if reason is _DIED:
+            died.append(group)
+        else:
+            yield Outcome(group.name, reason)
+    for group in died:
+        for again, reason in _in_processes([group], 1, run_id):
+            yield Outcome(
+                again.name, "its process died twice; is there enough memory?" if reason is _DIED else reason
+            )
+
+
+_DIED = "the process died"
+
+
+def _one_by_one(groups: Sequence[TrialGroup], run_id: str | None) -> Iterator[Outcome]:
+    failed: set[str] = set()
+    for group in groups:
+        before = sorted(group.after & failed)
+        reason = f"it starts from {before[0]}, which failed" if before else run_nodes(group, run_id)
+        if reason:
+            failed.add(group.name)
+        yield Outcome(group.name, reason)
+
+
+def _in_processes(
+    groups: Sequence[TrialGroup], workers: int, run_id: str | None
+) -> Iterator[tuple[TrialGroup, str | None]]:
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    waiting = list(groups)
+    running: dict[Future, TrialGroup] = {}
+    failed: set[str] = set()
+    over: set[str] = set()
+    names = {group.name for group in groups}
+    with _threads_each(max(1, usable_cores() // workers)):
+        pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(_settings(), told))
+        try:
+            while waiting or running:
+                for group in [group for group in waiting if group.after & names <= over]:
+                    waiting.remove(group)
+                    if before := sorted(group.after & failed):
+                        over.add(group.name)
+                        failed.add(group.name)
+                        yield group, f"it starts from {before[0]}, which failed"
+                        continue
+                    running[_submit(pool, group, run_id)] = group
+                done, _ = wait(running, timeout=_LOOK_EVERY_SECONDS, return_when=FIRST_COMPLETED)
+                _pass_on(told)
+                for future in done:
+                    group = running.pop(future)
+                    reason = _reason(future)
+                    over.add(group.name)
+                    if reason:
+                        failed.add(group.name)
+                    yield group, reason
+        finally:
+            pool.shutdown(wait=not waiting and not running, cancel_futures=True)
+            for process in (pool._processes or {}).values():
+                process.terminate()
+
+
+def _submit(pool: ProcessPoolExecutor, group: TrialGroup, run_id: str | None) -> Future:
+    try:
+        return pool.submit(run_nodes, group, run_id)
+    except BrokenProcessPool as error:
+        broken: Future = Future()
+        broken.set_exception(error)
+        return broken
+
+
+def _reason(future: Future) -> str | None:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return _DIED
+
+
+def _pass_on(told: Any) -> None:
+    while True:
+        try:
+            events.publish(told.get_nowait())
+        except Empty:
+            return
+
+
+def _settings() -> tuple[str | None, dict[str, Any]]:
+    from kedro.framework.project import LOGGING, PACKAGE_NAME
+
+    return PACKAGE_NAME, dict(LOGGING.data)
+
+
+def _begin_worker(settings: tuple[str | None, dict[str, Any]], told: Any) -> None:
+    from kedro.framework.project import configure_logging, configure_project
+
+    # partial functions get their names back only after Kedro has looked at them
+    warnings.filterwarnings("ignore", message="The node producing outputs")
+    package, logging_config = settings
+    if package:
+        configure_project(package)
+    if logging_config:
+        configure_logging(logging_config)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    events.listen(told.put)
+
+
+def _end_with_parent() -> None:
+    """A worker whose run was killed must not go on training."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _threads_each(number: int) -> Iterator[None]:
+    """Processes that start inside use ``number`` threads each."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_DESCRIBING = ("family", "trial_of", "seed", "n_latent", "n_layers", "n_hidden")
+
+
+def failed_output(dataset: str, spec: Mapping[str, Any], reason: str) -> dict[str, Any] | pd.DataFrame:
+    """A record with the reason for ``<trial>.scores``; an empty table for every other dataset.
+
+    Parameters
+    ----------
+    dataset
+        Name in the catalogue, with the trial's.
+    spec
+        Options of the trial.
+    reason
+        Why there are no results.
+    """
+    trial, _, kind = dataset.rpartition(".")
+    if kind != "scores":
+        return pd.DataFrame()
+    described = {name: spec[name] for name in _DESCRIBING if spec.get(name) is not None}
+    return {"model": trial, **described, "failed": reason}

@@ -1,0 +1,228 @@
+"""The one kNN graph of an embedding that UMAP, clustering and metrics share."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+ROWS_AT_ONCE = 4096
+SPARE_CANDIDATES = 10
+
+
+@dataclass(frozen=True)
+class NeighborsGraph:
+    """kNN search result and its fuzzy union.
+
+    Attributes
+    ----------
+    cells
+        Names of the ``n_cells`` cells.
+    indices
+        ``(n_cells, k)`` int32; each cell's nearest neighbours, itself first.
+    distances
+        ``(n_cells, k)`` float32 Euclidean distances, in ascending order.
+    connectivities
+        ``(n_cells, n_cells)`` CSR, symmetric, in [0, 1]: UMAP's fuzzy union of the first ``n_neighbors``.
+    n_neighbors
+        Number of neighbours in ``connectivities``, the cell itself included.
+    exact
+        Whether the search was exhaustive.
+    """
+
+    cells: pd.Index
+    indices: np.ndarray
+    distances: np.ndarray
+    connectivities: sparse.csr_matrix
+    n_neighbors: int
+    exact: bool
+
+
+def nearest_distances(neighbors: NeighborsGraph) -> sparse.csr_matrix:
+    """``(n_cells, n_cells)`` float32 distances to each cell's ``n_neighbors - 1`` nearest others, as in scanpy."""
+    n_cells, k = len(neighbors.cells), neighbors.n_neighbors - 1
+    rows = np.repeat(np.arange(n_cells), k)
+    nearest = (neighbors.distances[:, 1 : k + 1].ravel(), (rows, neighbors.indices[:, 1 : k + 1].ravel()))
+    return sparse.csr_matrix(nearest, shape=(n_cells, n_cells), dtype=np.float32)
+
+
+def find_neighbors(latent: np.ndarray, k: int, *, exact: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest neighbours in Euclidean distance, each cell first in its own row.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)`` coordinates.
+    k
+        Number of neighbours, the cell itself included; at most ``n_cells``.
+    exact
+        Exhaustive search with FAISS, or nearest-neighbour descent.
+    seed
+        Of the approximate search.
+
+    Returns
+    -------
+    Indices int32 and distances float32, both ``(n_cells, k)``.
+
+    References
+    ----------
+    Douze et al. (2024), arXiv:2401.08281; Dong, Moses & Li (2011), doi:10.1145/1963405.1963487.
+    """
+    points = np.ascontiguousarray(latent, dtype=np.float32)
+    if not np.isfinite(points).all():
+        raise InputError(
+            "the embedding holds NaN or infinite values, so neighbours cannot be found; "
+            "the model did not converge"
+        )
+    k = min(k, len(points))
+    candidates = _search_exactly(points, k) if exact else _descend(points, k, seed)
+    return _rank_with_self_first(points, candidates, k)
+
+
+def _descend(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    from pynndescent import NNDescent
+
+    logger.info("Searching %d neighbours of %d cells by nearest-neighbour descent", k, len(points))
+    return NNDescent(points, n_neighbors=k, random_state=seed, low_memory=True).neighbor_graph[0]
+
+
+def _search_exactly(points: np.ndarray, k: int) -> np.ndarray:
+    """Candidates that hold the ``k`` nearest neighbours of every cell.
+
+    FAISS expands |x - y|² to |x|² - 2xy + |y|², which is fast, but in float32 wrong where cells lie far
+    from the origin. The error is bounded by ``n_dims * eps * (|x| + max |y|)²``: rows whose k-th distance
+    is not clear of the last candidate by that much are searched again by direct differences, three times
+    slower.
+    """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of each library that it tries
+    import faiss
+
+    n_cells, n_dims = points.shape
+    centred = points - points.mean(axis=0)
+    n_candidates = min(k + SPARE_CANDIDATES, n_cells)
+    index = faiss.IndexFlatL2(n_dims)
+    index.add(centred)
+    norms = np.linalg.norm(centred, axis=1)
+    bounds = n_dims * np.finfo(np.float32).eps * (norms + norms.max()) ** 2
+    indices = np.empty((n_cells, n_candidates), dtype=np.int64)
+    progress = Progress(f"Searching {k} neighbours of {n_cells} cells", n_cells)
+    for start in range(0, n_cells, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        approximate, indices[rows] = index.search(centred[rows], n_candidates)
+        progress.advance(len(approximate))
+        if n_candidates == n_cells:
+            continue
+        kth = np.partition(_squared_distances(centred, indices[rows], start), k - 1, axis=1)[:, k - 1]
+        unsure = np.flatnonzero(kth > approximate[:, -1] - bounds[rows])
+        if len(unsure):
+            indices[start + unsure] = _search_by_differences(index, centred[start + unsure], n_candidates)
+    return indices
+
+
+def _search_by_differences(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
+    import faiss
+
+    expanding_from = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
+    try:
+        return index.search(queries, k)[1]
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = expanding_from
+
+
+def _squared_distances(points: np.ndarray, indices: np.ndarray, first_row: int) -> np.ndarray:
+    own = points[first_row : first_row + len(indices), None]
+    return np.square(own - points[indices]).sum(axis=2, dtype=np.float32)
+
+
+def _rank_with_self_first(
+    points: np.ndarray, candidates: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` nearest candidates, ties by index; a cell with many duplicates may not be among its own."""
+    indices = np.empty((len(points), k), dtype=np.int32)
+    distances = np.empty((len(points), k), dtype=np.float32)
+    for start in range(0, len(points), ROWS_AT_ONCE):
+        found = np.sort(candidates[start : start + ROWS_AT_ONCE], axis=1)
+        own = np.arange(start, start + len(found))[:, None]
+        squared = _squared_distances(points, found, start)
+        squared[found < 0] = np.inf  # the descent found fewer than k
+        without_self = ~(found == own).any(axis=1)
+        farthest = squared[without_self].argmax(axis=1)
+        found[without_self, farthest] = own[without_self, 0]
+        squared[found == own] = -1
+        order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+        rows = slice(start, start + len(found))
+        indices[rows] = np.take_along_axis(found, order, axis=1)
+        distances[rows] = np.sqrt(np.maximum(np.take_along_axis(squared, order, axis=1), 0))
+    return indices, distances
+
+
+def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:
+    """UMAP's symmetric connectivities of a kNN search.
+
+    Parameters
+    ----------
+    indices, distances
+        ``(n_cells, n_neighbors)``, each cell first in its own row.
+
+    Returns
+    -------
+    ``(n_cells, n_cells)`` CSR in [0, 1].
+
+    References
+    ----------
+    McInnes, Healy & Melville (2018), arXiv:1802.03426.
+    """
+    from umap.umap_ import fuzzy_simplicial_set
+
+    n_cells, n_neighbors = indices.shape
+    connectivities, *_ = fuzzy_simplicial_set(
+        sparse.coo_matrix((n_cells, 1)),
+        n_neighbors,
+        random_state=np.random.RandomState(0),
+        metric="euclidean",
+        knn_indices=indices,
+        knn_dists=distances,
+    )
+    return connectivities.tocsr()
+
+
+def neighbors_graph(
+    cells: pd.Index, latent: np.ndarray, *, n_neighbors: int, n_search: int, exact_up_to: int, seed: int
+) -> NeighborsGraph:
+    """Search once for ``n_search`` neighbours and build the graph on the first ``n_neighbors``.
+
+    Parameters
+    ----------
+    cells
+        Names of the ``n_cells`` cells.
+    latent
+        ``(n_cells, n_dims)`` coordinates.
+    n_neighbors, n_search
+        Neighbours of the graph and of the search, the cell itself included; both are cut to ``n_cells``.
+    exact_up_to
+        Number of cells up to which the search is exhaustive.
+    seed
+        Of the approximate search.
+    """
+    exact = len(cells) <= exact_up_to
+    indices, distances = find_neighbors(latent, max(n_search, n_neighbors), exact=exact, seed=seed)
+    used = min(n_neighbors, indices.shape[1])
+    return NeighborsGraph(
+        cells=cells,
+        indices=indices,
+        distances=distances,
+        connectivities=fuzzy_union(indices[:, :used], distances[:, :used]),
+        n_neighbors=used,
+        exact=exact,
+    )

@@ -1,1 +1,0 @@
-"""Numbers that say how well batches mix and cell types stay apart."""

@@ -1,0 +1,146 @@
+"""scVI: Lopez et al. (2018), doi:10.1038/s41592-018-0229-2."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import PositiveInt
+
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.specification import (
+    UNLABELED_CATEGORY,
+    AutoencoderSpec,
+    Capability,
+    Need,
+    setup_arguments,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.external import DRVI
+    from scvi.model import SCANVI, SCVI, LinearSCVI
+
+logger = logging.getLogger(__name__)
+
+
+class ScviSpec(AutoencoderSpec):
+    """Hyperparameters of :class:`scvi.model.SCVI`."""
+
+    family: Literal["SCVI"] = "SCVI"
+    gene_likelihood: Literal["zinb", "nb", "poisson"] = "zinb"
+    latent_distribution: Literal["normal", "ln"] = "normal"
+    use_observed_lib_size: bool = True
+    encode_covariates: bool = False
+    deeply_inject_covariates: bool = True
+    use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
+    use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
+
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {"normalized_expression", "differential_expression", "marginal_likelihood"}
+    )
+    obsm_key: ClassVar[str] = "X_scVI"
+
+    def build(self, genes: AnnData, keys: Keys) -> SCVI:
+        """Register ``genes`` and make the untrained model."""
+        from scvi.model import SCVI
+
+        SCVI.setup_anndata(genes, **setup_arguments(keys, labels=self.dispersion == "gene-label"))
+        return SCVI(genes, **self.hyperparameters)
+
+
+class DrviSpec(AutoencoderSpec):
+    """Hyperparameters of :class:`scvi.external.DRVI`, with one split a latent dimension."""
+
+    family: Literal["DRVI"] = "DRVI"
+    n_latent: PositiveInt = 32
+    gene_likelihood: Literal["pnb", "nb", "zinb", "poisson"] = "pnb"
+    split_aggregation: Literal["logsumexp", "mean"] = "logsumexp"
+    decoder_reuse_weights: Literal["everywhere", "last", "hidden", "nowhere", "hidden_except_first"] = (
+        "everywhere"
+    )
+    use_observed_lib_size: bool = True
+    encode_covariates: bool = False
+    deeply_inject_covariates: bool = False
+
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
+    )
+    obsm_key: ClassVar[str] = "X_DRVI"
+
+    def build(self, genes: AnnData, keys: Keys) -> DRVI:
+        """Register ``genes`` and make the untrained model."""
+        from scvi.external import DRVI
+
+        DRVI.setup_anndata(genes, **setup_arguments(keys, labels=self.dispersion == "gene-label"))
+        return DRVI(genes, **self.hyperparameters)
+
+
+class LinearScviSpec(AutoencoderSpec):
+    """Hyperparameters of :class:`scvi.model.LinearSCVI`."""
+
+    family: Literal["LinearSCVI"] = "LinearSCVI"
+    gene_likelihood: Literal["zinb", "nb", "poisson"] = "nb"
+    latent_distribution: Literal["normal", "ln"] = "normal"
+    use_observed_lib_size: bool = False
+
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
+    )
+    obsm_key: ClassVar[str] = "X_LDVAE"
+
+    def build(self, genes: AnnData, keys: Keys) -> LinearSCVI:
+        """Register ``genes`` and make the untrained model."""
+        from scvi.model import LinearSCVI
+
+        arguments = setup_arguments(keys, labels=self.dispersion == "gene-label")
+        covariates = [
+            arguments.pop(key) for key in ("categorical_covariate_keys", "continuous_covariate_keys")
+        ]
+        if any(covariates):
+            logger.warning(
+                "%s: LinearSCVI models the batch only; it leaves out the covariates %s", self.name, covariates
+            )
+        LinearSCVI.setup_anndata(genes, **arguments)
+        return LinearSCVI(genes, **self.hyperparameters)
+
+
+class ScanviSpec(AutoencoderSpec):
+    """Hyperparameters of :class:`scvi.model.SCANVI`."""
+
+    family: Literal["SCANVI"] = "SCANVI"
+    gene_likelihood: Literal["zinb", "nb", "poisson"] = "zinb"
+    use_observed_lib_size: bool = True
+    linear_classifier: bool = False
+    encode_covariates: bool = False
+    deeply_inject_covariates: bool = True
+    use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
+    use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {"normalized_expression", "differential_expression", "marginal_likelihood", "prediction"}
+    )
+    obsm_key: ClassVar[str] = "X_scANVI"
+    initialisable_from: ClassVar[frozenset[str]] = frozenset({"SCVI"})
+
+    def build(self, genes: AnnData, keys: Keys) -> SCANVI:
+        """Register ``genes`` and make the untrained model."""
+        from scvi.model import SCANVI
+
+        SCANVI.setup_anndata(
+            genes, unlabeled_category=UNLABELED_CATEGORY, **setup_arguments(keys, labels=True)
+        )
+        return SCANVI(genes, **self.hyperparameters)
+
+    def build_from(self, genes: AnnData, keys: Keys, initial: SCVI) -> SCANVI:
+        """Make the untrained model with the encoder and decoder of a fitted scVI model."""
+        from scvi.model import SCANVI
+
+        return SCANVI.from_scvi_model(
+            initial,
+            unlabeled_category=UNLABELED_CATEGORY,
+            labels_key=keys.label_key,
+            adata=genes,
+            linear_classifier=self.linear_classifier,
+        )

@@ -1,0 +1,390 @@
+"""Known and predicted cell types on the UMAP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.plots.style import (
+    DIVERGING,
+    MISSING,
+    OKABE_ITO,
+    bare_umap_axes,
+    category_colors,
+    empty_figure,
+    new_figure,
+    point_size,
+    scatter_categories,
+    scatter_values,
+)
+from scvi_downstream.runtime.options import UNKNOWN
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Axes = AxesImage = Figure = Any
+
+
+HELD_OUT, GIVEN = "held_out", "given"
+MOST_TYPES = 40
+WRONG = "held out, wrong"
+_VERDICTS = {
+    WRONG: OKABE_ITO[3],
+    "held out, not called": OKABE_ITO[1],
+    "held out, right": OKABE_ITO[0],
+    "label given": "#DDDDDD",
+    "no label": MISSING,
+}
+
+
+def plot_cell_types(
+    umap: pd.DataFrame,
+    counts: AnnData,
+    cell_types: pd.DataFrame,
+    annotation_scores: dict[str, Any],
+    keys: Keys,
+) -> Figure:
+    """Labels, consensus, its probability, and where held-out labels were found again.
+
+    Parameters
+    ----------
+    umap
+        `n_cells` × ``UMAP1``, ``UMAP2``.
+    counts
+        obs holds the labels of the same cells.
+    cell_types
+        Table of the consensus.
+    annotation_scores
+        Scores of the consensus on held-out cells.
+    keys
+        ``label_key``.
+    """
+    if "cell_type_agreement" not in cell_types:
+        return empty_figure(annotation_scores["sentences"][0])
+    table = cell_types.loc[umap.index]
+    labels = counts.obs.loc[umap.index, keys.label_key]
+    names = [str(name) for name in labels.astype("category").cat.remove_unused_categories().cat.categories]
+    colors = category_colors([name for name in names if name != UNKNOWN] + [UNKNOWN])
+    labelled = int((labels.astype(str) != UNKNOWN).sum())
+    called = int((table["cell_type_predicted"].astype(str) != UNKNOWN).sum())
+    figure = new_figure(12, 8.4)
+    (known, predicted), (sure, found) = figure.subplots(2, 2)
+    xy = umap.to_numpy()
+    scatter_categories(known, xy, _largest(labels), colors=colors | {_OTHERS: MISSING})
+    scatter_categories(
+        predicted, xy, _largest(table["cell_type_predicted"]), colors=colors | {_OTHERS: MISSING}
+    )
+    scatter_values(sure, xy, table["cell_type_probability"].to_numpy(), "probability")
+    scatter_categories(found, xy, _verdicts(table, labels), colors=_VERDICTS)
+    _draw_again(found, xy, table, labels)
+    bare_umap_axes(known, f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label")
+    bare_umap_axes(predicted, f"Consensus: {called:,} of {len(labels):,} cells are called")
+    bare_umap_axes(sure, "Probability of the best type")
+    bare_umap_axes(found, _title(annotation_scores))
+    return figure
+
+
+_OTHERS = "other types"
+
+
+def _largest(values: pd.Series) -> pd.Series:
+    """At most 40 types, the smaller ones under one name."""
+    texts = values.astype(str)
+    sizes = texts.value_counts()
+    if len(sizes) <= MOST_TYPES:
+        return values
+    return texts.where(texts.isin([*sizes.index[: MOST_TYPES - 1], UNKNOWN]), _OTHERS)
+
+
+def _verdicts(table: pd.DataFrame, labels: pd.Series) -> pd.Series:
+    role = table["cell_type_role"].astype(str)
+    predicted = table["cell_type_predicted"].astype(str)
+    outcome = np.where(
+        predicted == UNKNOWN,
+        "held out, not called",
+        np.where(predicted == labels.astype(str), "held out, right", WRONG),
+    )
+    rest = np.where(role == GIVEN, "label given", "no label")
+    verdicts = np.where(role == HELD_OUT, outcome, rest)
+    return pd.Series(pd.Categorical(verdicts, categories=list(_VERDICTS)), index=table.index)
+
+
+def _draw_again(axes: Axes, xy: np.ndarray, table: pd.DataFrame, labels: pd.Series) -> None:
+    """Held-out cells on top, the wrong ones last: there may be few of them among many."""
+    verdicts = _verdicts(table, labels).to_numpy()
+    for verdict in (name for name in reversed(_VERDICTS) if name.startswith("held out")):
+        x, y = xy[verdicts == verdict].T
+        axes.scatter(x, y, s=2 * point_size(len(xy)), c=_VERDICTS[verdict], linewidths=0, rasterized=True)
+
+
+def _title(scores: dict[str, Any]) -> str:
+    if "consensus" not in scores:
+        return "No label was held out"
+    return f"{scores['n_held_out']:,} held-out cells: {scores['consensus']['accuracy']:.1%} right when all are called"
+
+
+MOST_NUMBERS = 400
+LARGEST_COLORED = 8.0
+
+
+def plot_cluster_names(
+    marker_scores: pd.DataFrame, cluster_names: pd.DataFrame, naming_summary: Mapping[str, Any]
+) -> Figure:
+    """Heat map of clusters × types: how far markers exceed random genes; the chosen name is framed.
+
+    Parameters
+    ----------
+    marker_scores
+        ``cluster``, ``type``, ``z``, ``fdr``.
+    cluster_names
+        ``cluster``, ``name``, ``best_type``, ``n_cells``.
+    naming_summary
+        ``n_named``, ``n_clusters``.
+    """
+    from matplotlib.patches import Rectangle
+
+    scores = marker_scores.assign(cluster=marker_scores["cluster"].astype(str))
+    names = cluster_names.assign(cluster=cluster_names["cluster"].astype(str))
+    clusters, types = names["cluster"].tolist(), list(dict.fromkeys(scores["type"]))
+    table = scores.pivot_table(index="cluster", columns="type", values="z").loc[clusters, types]
+    z = table.to_numpy()
+    figure = new_figure(3.4 + 0.55 * len(types), 1.9 + 0.32 * len(clusters))
+    axes = figure.subplots()
+    limit = float(np.clip(np.abs(z).max(), 1, LARGEST_COLORED))
+    image = axes.imshow(z, aspect="auto", cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+    if z.size <= MOST_NUMBERS:
+        for (row, column), value in np.ndenumerate(z):
+            color = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
+    for row, (name, best) in enumerate(zip(names["name"], names["best_type"], strict=True)):
+        if name != UNKNOWN:
+            axes.add_patch(
+                Rectangle(
+                    (types.index(best) - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.8, edgecolor="black"
+                )
+            )
+    axes.set_xticks(range(len(types)), types, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(clusters)), clusters)
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(range(len(clusters)), [str(name) for name in names["name"]])
+    beside.tick_params(length=0)
+    beside.spines["right"].set_visible(False)
+    axes.set(
+        xlabel="type in the marker table",
+        ylabel="cluster",
+        title=f"{naming_summary['n_named']} of {naming_summary['n_clusters']} clusters named (framed)",
+    )
+    figure.colorbar(
+        image,
+        ax=axes,
+        label="markers against random genes\n(standard deviations)",
+        extend="both" if np.abs(z).max() > limit else "neither",
+        shrink=0.8,
+        pad=0.02,
+    )
+    return figure
+
+
+METHOD_TITLES = {
+    "consensus": "Consensus",
+    "scanvi": "scANVI",
+    "knn": "Nearest neighbours",
+    "clusters": "Cluster majority",
+}
+COLORMAP = "Blues"
+MOST_WRITTEN = 12
+MOST_PANELS_OF = 25
+
+
+def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[str, Any]) -> Figure:
+    """Share of each true type that was predicted as each type, one panel a method, every cell called.
+
+    Parameters
+    ----------
+    annotation_confusion
+        ``method, true, predicted, n``.
+    annotation_scores
+        Scores by method.
+    """
+    if annotation_confusion.empty:
+        return empty_figure(annotation_scores["sentences"][0])
+    pairs = annotation_confusion
+    types = sorted(set(pairs["true"]) | set(pairs["predicted"]))
+    methods = [name for name in METHOD_TITLES if name in set(pairs["method"])]
+    if len(types) > MOST_PANELS_OF:
+        methods = methods[:1]
+    side = max(2.6, 0.36 * len(types) if len(types) <= MOST_WRITTEN else 0.2 * len(types))
+    n_columns = 2 if len(methods) == len(METHOD_TITLES) else len(methods)
+    n_rows = ceil(len(methods) / n_columns)
+    label_width = 0.075 * max(len(name) for name in types)
+    figure = new_figure(n_columns * side + label_width + 1.6, n_rows * (side + 0.7) + label_width + 0.5)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    for axes, method in zip(grid.ravel(), methods, strict=True):
+        image = _draw(axes, pairs[pairs["method"] == method], types)
+        score = annotation_scores[method]
+        right = f"{score['accuracy']:.1%} right, macro F1 {score['macro_f1']:.2f}"
+        axes.set_title(f"{METHOD_TITLES[method]}\n{right}", fontsize=9)
+    figure.supxlabel("Predicted type", fontsize=9)
+    figure.supylabel("True type", fontsize=9)
+    figure.colorbar(image, ax=grid, label="share of the true type (%)", shrink=0.6, pad=0.02)
+    return figure
+
+
+def _draw(axes: Axes, pairs: pd.DataFrame, types: list[str]) -> AxesImage:
+    counted = pairs.pivot(index="true", columns="predicted", values="n").reindex(index=types, columns=types)
+    totals = counted.sum(axis=1).to_numpy()[:, None]
+    shares = 100 * counted.fillna(0).to_numpy() / np.where(totals > 0, totals, np.nan)
+    image = axes.imshow(shares, cmap=COLORMAP, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
+    size = 8 if len(types) <= MOST_WRITTEN else 6
+    axes.set_xticks(range(len(types)), types, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(types)), types, fontsize=size)
+    axes.tick_params(length=0)
+    if len(types) <= MOST_WRITTEN:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                color = "white" if share > 55 else "black"
+                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    return image
+
+
+_COLORS = {"raw": "#888888", "calibrated": OKABE_ITO[0]}
+_MARKERS = {"raw": "s", "calibrated": "o"}
+
+
+def plot_calibration(annotation_calibration: pd.DataFrame, annotation_scores: dict[str, Any]) -> Figure:
+    """Accuracy against probability of held-out cells, before and after calibration, one column a method.
+
+    Parameters
+    ----------
+    annotation_calibration
+        ``method, probabilities (raw or calibrated), low, high, confidence, accuracy, accuracy_low,
+        accuracy_high, n``.
+    annotation_scores
+        Scores by method.
+    """
+    table = annotation_calibration
+    if table.empty:
+        return empty_figure(annotation_scores["sentences"][0])
+    methods = [name for name in METHOD_TITLES if name in set(table["method"])]
+    figure = new_figure(2.9 * len(methods) + 0.4, 4.5)
+    upper, lower = figure.subplots(
+        2, len(methods), squeeze=False, height_ratios=(3, 1), sharex=True, sharey="row"
+    )
+    for curve, cells, method in zip(upper, lower, methods, strict=True):
+        own = table[table["method"] == method]
+        _draw_curve(curve, own)
+        _draw_cells(cells, own)
+        curve.set_title(_calibration_title(method, annotation_scores[method]), fontsize=9)
+        cells.set_xlabel("probability of the best type")
+    upper[0].set_ylabel("share of cells that are right\n(bars: 95 % interval)")
+    lower[0].set_ylabel("cells (%)")
+    upper[0].legend(loc="upper left", handletextpad=0.3)
+    return figure
+
+
+def _calibration_title(method: str, score: dict[str, float]) -> str:
+    after = f"{score['ece']:.3f} ({score['ece_low']:.3f} to {score['ece_high']:.3f})"
+    errors = f"ECE {after}" if "temperature" not in score else f"ECE {score['ece_raw']:.3f} → {after}"
+    return f"{METHOD_TITLES[method]}\n{errors}"
+
+
+def _draw_curve(axes: Axes, table: pd.DataFrame) -> None:
+    axes.plot([0, 1], [0, 1], color="#666666", lw=0.8, ls=":")
+    for stage, own in table.groupby("probabilities", sort=False):
+        area = 12 + 60 * own["n"] / own["n"].sum()
+        color = _COLORS[str(stage)]
+        axes.plot(own["confidence"], own["accuracy"], color=color, lw=0.8, alpha=0.6)
+        axes.scatter(
+            own["confidence"], own["accuracy"], s=area, marker=_MARKERS[str(stage)], color=color, label=stage
+        )
+        if stage == table["probabilities"].iloc[-1]:
+            reach = [own["accuracy"] - own["accuracy_low"], own["accuracy_high"] - own["accuracy"]]
+            axes.errorbar(
+                own["confidence"], own["accuracy"], yerr=np.maximum(reach, 0), fmt="none", color=color, lw=0.8
+            )
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
+    axes.grid(color="#EEEEEE")
+    axes.set_axisbelow(True)
+
+
+def _draw_cells(axes: Axes, table: pd.DataFrame) -> None:
+    """Where the probabilities lie, as used: calibrated ones where there are any."""
+    stage = table["probabilities"].iloc[-1]
+    own = table[table["probabilities"] == stage]
+    axes.bar(
+        own["low"],
+        100 * own["n"] / own["n"].sum(),
+        width=own["high"] - own["low"],
+        align="edge",
+        color=_COLORS[stage],
+        edgecolor="white",
+    )
+
+
+MOST_WRITTEN_IN_CONTINGENCY = 20
+MOST_LABELS = 60
+
+
+def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.DataFrame) -> Figure:
+    """Share of each cluster's labelled cells by label; labels in the order of the clusters that they fill.
+
+    Parameters
+    ----------
+    label_contingency
+        ``clustering, cluster, label, n, share_of_cluster``.
+    label_agreement
+        Agreement by ``clustering``.
+    """
+    if label_contingency.empty:
+        return empty_figure("No cell has a label to compare the clusters with.")
+    name = str(label_contingency["clustering"].iloc[0])
+    clusters = list(dict.fromkeys(label_contingency["cluster"]))
+    shares = label_contingency.pivot(index="cluster", columns="label", values="share_of_cluster")
+    sizes = label_contingency.groupby("cluster")["n"].sum()
+    shares = 100 * shares.reindex(clusters).fillna(0)
+    kept = label_contingency.groupby("label")["n"].sum().nlargest(MOST_LABELS).index
+    shares = shares[kept]
+    shares = shares[sorted(kept, key=lambda label: (int(np.argmax(shares[label].to_numpy())), label))]
+    width = 0.42 * shares.shape[1] + 2.6
+    height = 0.3 * len(clusters) + 0.075 * max(len(str(label)) for label in kept) + 1.2
+    figure = new_figure(max(width, 5.5), max(height, 2.8))
+    axes = figure.subplots()
+    image = axes.imshow(
+        shares.to_numpy(), cmap=COLORMAP, vmin=0, vmax=100, aspect="auto", interpolation="nearest"
+    )
+    axes.set_xticks(range(shares.shape[1]), shares.columns, rotation=90, fontsize=8)
+    axes.set_yticks(
+        range(len(clusters)), [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters], fontsize=8
+    )
+    axes.tick_params(length=0)
+    if max(shares.shape) <= MOST_WRITTEN_IN_CONTINGENCY:
+        for (row, column), share in np.ndenumerate(shares.to_numpy()):
+            if share >= 0.5:
+                color = "white" if share > 55 else "black"
+                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    axes.set(
+        xlabel="label",
+        ylabel=f"{name} cluster (labelled cells)",
+        title=_contingency_title(name, label_agreement),
+    )
+    figure.colorbar(image, ax=axes, label="share of the cluster (%)", shrink=0.8, pad=0.02)
+    return figure
+
+
+def _contingency_title(name: str, agreement: pd.DataFrame) -> str:
+    own = agreement[agreement["clustering"] == name]
+    if own.empty:
+        return f"{name} and labels"
+    row = own.iloc[0]
+    return (
+        f"{name} and labels: ARI {row['ari']:.2f}, NMI {row['nmi']:.2f}\n"
+        f"homogeneity {row['homogeneity']:.2f}, completeness {row['completeness']:.2f}"
+    )

@@ -1,0 +1,140 @@
+"""Which Leiden resolution to work with, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scvi_downstream.pipelines.clustering.leiden import column_of
+from scvi_downstream.report.contents import OUTPUT, Item, Section
+from scvi_downstream.report.versions import named
+from scvi_downstream.report.words import listed
+from scvi_downstream.study.parameters import StudyParameters
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The recommended resolution.
+
+    Attributes
+    ----------
+    resolution, column
+        Of the Leiden table.
+    n_clusters
+        Clusters of all cells.
+    mean_stability
+        Mean adjusted Rand index between halves of the cells.
+    stable
+        Whether that reaches the threshold with at least two clusters.
+    reason
+        One plain sentence.
+    """
+
+    resolution: float
+    column: str
+    n_clusters: int
+    mean_stability: float
+    stable: bool
+    reason: str
+
+
+def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: float) -> Recommendation:
+    """The finest stable resolution; else the most stable with two clusters or more; else the finest.
+
+    Parameters
+    ----------
+    leiden
+        Clusters of all cells, one column a resolution.
+    stability
+        One row a resolution and replicate, column ``ari``.
+    min_stability
+        Mean adjusted Rand index from which a resolution counts as stable.
+    """
+    mean = stability.groupby("resolution")["ari"].mean().sort_index()
+    n_clusters = pd.Series({resolution: leiden[column_of(resolution)].nunique() for resolution in mean.index})
+    split = mean[n_clusters >= 2]
+    stable = split[split >= min_stability]
+    if len(stable):
+        chosen = float(stable.index[-1])
+        reason = (
+            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest on which "
+            f"random halves of the cells agree: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
+        )
+    elif len(split):
+        chosen = float(split.idxmax())
+        reason = (
+            f"No clustering is stable: the best, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
+            f"reaches a mean ARI of {mean[chosen]:.2f} between random halves of the cells, "
+            f"below {min_stability:g}; its borders are arbitrary."
+        )
+    else:
+        chosen = float(mean.index[-1])
+        reason = (
+            f"No clustering is stable: no resolution up to {chosen:g} finds two clusters, "
+            "the cells form one group."
+        )
+    return Recommendation(
+        resolution=chosen,
+        column=column_of(chosen),
+        n_clusters=int(n_clusters[chosen]),
+        mean_stability=float(mean[chosen]),
+        stable=bool(len(stable)),
+        reason=reason,
+    )
+
+
+CLUSTERS = Section(
+    "Clusters",
+    "Leiden communities of the neighbours graph, k-means and Ward's method on the latent of the primary "
+    "model.",
+    (
+        Item(dataset="{primary}.clusters_figure", caption="Clusters on the UMAP of {primary}."),
+        Item(
+            dataset="{primary}.clustering_figure",
+            caption="How stable the clusterings are when cells are left out, and how far they agree.",
+        ),
+        Item(dataset="{primary}.dendrogram_figure", caption="Ward's dendrogram."),
+        Item(
+            dataset="{primary}.clustering_summary",
+            caption="The recommended clustering, and why.",
+            file=OUTPUT + "{model}/clustering_summary.json",
+            folded=True,
+        ),
+        Item(
+            dataset="{primary}.leiden_stability",
+            caption="Stability of each Leiden resolution.",
+            file=OUTPUT + "{model}/leiden_stability.csv",
+            folded=True,
+        ),
+        Item(
+            dataset="{primary}.cluster_agreement",
+            caption="Agreement of the clusterings with one another and with what is known.",
+            file=OUTPUT + "{model}/cluster_agreement.csv",
+            folded=True,
+        ),
+    ),
+)
+
+
+def describe_clustering(study: StudyParameters) -> str:
+    """Leiden, k-means and Ward, and how the resolution was recommended."""
+    options = study.clustering
+    resolutions = listed([f"{resolution:g}" for resolution in options.leiden_resolutions])
+    k = f"k = {options.kmeans_k}" if options.kmeans_k else (
+        f"the k up to {options.kmeans_max_k} with the highest mean silhouette [@rousseeuw1987]"
+    )  # fmt: skip
+    cut = (
+        f"{options.hierarchical_k} clusters"
+        if options.hierarchical_k
+        else "as many clusters as the recommended Leiden clustering"
+    )
+    return (
+        f"The graph was partitioned by the Leiden algorithm [@traag2019] ({named('igraph')}) at "
+        f"resolution {resolutions}. The cells were divided at random into halves {options.stability_replicates} "
+        "times, both halves clustered on their own and compared by the adjusted Rand index [@hubert1985], the clusters "
+        "of one carried over to the other by the edges between them; the finest resolution with a mean of at least "
+        f"{options.min_stability:g} was preferred. On the latent variables, k-means used {k} "
+        f"({named('scikit-learn')} [@pedregosa2011]), and Ward's hierarchical clustering [@ward1963] was cut "
+        f"into {cut}."
+    )

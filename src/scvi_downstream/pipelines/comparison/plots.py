@@ -1,0 +1,380 @@
+"""The leaderboard as a table of dots and bars, after the results table of scIB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from textwrap import shorten, wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.plots.style import OKABE_ITO, empty_figure, label_points, new_figure, plain_log_ticks
+from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    Axes = Figure = Any
+
+
+_CMAP = "YlGnBu"
+_TALLEST = 0.46
+
+
+def with_interval(board: pd.DataFrame, column: str, rows: np.ndarray) -> pd.DataFrame:
+    """``value``, ``low`` and ``high`` of one column by the heights of its rows; NaN where not known."""
+    parts = {"value": column, "low": f"{column}_low", "high": f"{column}_high"}
+    values = {part: board[name].to_numpy(dtype=float) for part, name in parts.items() if name in board}
+    return pd.DataFrame(values, index=rows).reindex(columns=list(parts))
+
+
+def draw_dots(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
+    """One coloured dot a row with its number inside."""
+    middle = left + width / 2
+    for y, value, share in _rows(axes, middle, column):
+        face, ink = _shade(share)
+        size = 560 * min(row / _TALLEST, 1) ** 2
+        axes.scatter(middle, y, s=size, color=face, edgecolors="#999999", linewidths=0.4)
+        axes.text(middle, y, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+
+
+def draw_shares(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
+    """A number with half of its 95 % interval, above a bar from 0 to 1 that bears the interval as a line."""
+    for y, value, share in _rows(axes, left + width / 2, column):
+        low, high = column.loc[y, ["low", "high"]].clip(0, 1)
+        text = f"{value:.2f}" + (f" ± {(high - low) / 2:.2f}" if np.isfinite(high - low) else "")
+        axes.text(left + 0.06, y + 0.2 * row, text, ha="left", va="center", fontsize=8)
+        height = y - 0.22 * row
+        axes.barh(height, width - 0.12, 0.3 * row, left=left + 0.06, color="#F2F2F2")
+        axes.barh(height, (width - 0.12) * value, 0.3 * row, left=left + 0.06, color=_shade(share)[0])
+        if np.isfinite(high - low):
+            ends = [left + 0.06 + (width - 0.12) * end for end in (low, high)]
+            axes.plot(ends, [height, height], color="#D55E00", lw=2, solid_capstyle="butt", gid="interval")
+
+
+def draw_costs(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
+    """Grey bars up to the largest value."""
+    reach = column["value"].max()
+    for y, value, _ in _rows(axes, left + width / 2, column):
+        length = (width - 0.12) * value / reach if reach > 0 else 0.0
+        axes.barh(y, width - 0.12, 0.65 * row, left=left + 0.06, color="#F2F2F2")
+        axes.barh(y, length, 0.65 * row, left=left + 0.06, color="#BBBBBB")
+        text = f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+        axes.text(left + 0.12, y, text, ha="left", va="center", fontsize=8)
+
+
+def draw_likelihoods(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
+    """Coloured cells with the number and half of its interval."""
+    from matplotlib.patches import Rectangle
+
+    for y, value, share in _rows(axes, left + width / 2, column):
+        face, ink = _shade(share)
+        axes.add_patch(
+            Rectangle((left + 0.04, y - 0.39 * row), width - 0.08, 0.78 * row, facecolor=face, linewidth=0)
+        )
+        low, high = column.loc[y, ["low", "high"]]
+        text = f"{value:,.1f}".replace("-", "−")
+        text += f" ± {(high - low) / 2:,.1f}" if np.isfinite(high - low) else ""
+        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, color=ink)
+
+
+def draw_differences(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
+    """Numbers with half of their interval, pale where the interval holds zero."""
+    for y, value, _ in _rows(axes, left + width / 2, column):
+        low, high = column.loc[y, ["low", "high"]]
+        digits = 3 if column["value"].abs().max() < 2 else 1
+        text = f"{value:,.{digits}f}".replace("-", "−")
+        text += f" ± {(high - low) / 2:,.{digits}f}" if high > low else ""
+        color = "#888888" if low <= 0 <= high else "black"
+        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, color=color)
+
+
+def _rows(axes: Axes, middle: float, column: pd.DataFrame) -> list[tuple[float, float, float]]:
+    """Height, value and share of the way from the worst to the best; a dash is written for what is missing."""
+    values = column["value"]
+    spread = values.max() - values.min()
+    shares = (values - values.min()) / spread if spread > 0 else values * 0 + 0.5
+    for y in values.index[values.isna()]:
+        axes.text(middle, y, "–", ha="center", va="center", fontsize=9, color="#888888")
+    return [(y, values[y], shares[y]) for y in values.index[values.notna()]]
+
+
+def _shade(share: float) -> tuple[Any, str]:
+    import matplotlib as mpl
+
+    return mpl.colormaps[_CMAP](0.08 + 0.8 * share), "white" if share > 0.55 else "black"
+
+
+_TITLES = {
+    "scib_isolated_labels": "Isolated\nlabels",
+    "scib_leiden_nmi": "Leiden\nNMI",
+    "scib_leiden_ari": "Leiden\nARI",
+    "scib_kmeans_nmi": "k-means\nNMI",
+    "scib_kmeans_ari": "k-means\nARI",
+    "scib_silhouette_label": "Silhouette\nlabel",
+    "scib_clisi": "cLISI",
+    "scib_bras": "BRAS",
+    "scib_ilisi": "iLISI",
+    "scib_kbet": "kBET",
+    "scib_graph_connectivity": "Graph\nconnect.",
+    "scib_pcr_comparison": "PCR\ncomp.",
+    "scib_bio_conservation": "Bio\nconservation",
+    "scib_batch_correction": "Batch\ncorrection",
+    "scib_total": "Total",
+    "elbo_test": "ELBO\n(nats/cell)",
+    "marginal_ll_test": "log p(x)\n(nats/cell)",
+    "behind_best": "on the\nsame cells",
+    "seconds": "Training\n(s)",
+    "peak_memory_mb": "Peak memory\n(MB)",
+}
+_MOST_ROWS = 40
+_ROW, _DENSE_ROW, _DENSE_FROM = 0.46, 0.34, 15
+_HEAD = 1.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns under one heading, drawn alike."""
+
+    title: str
+    columns: tuple[str, ...]
+    width: float
+    draw: Callable[[Axes, float, float, pd.DataFrame, float], None]
+
+
+def plot_leaderboard(leaderboard: pd.DataFrame, champion: dict[str, Any]) -> Figure:
+    """Metrics as dots, aggregates and costs as bars, held-out likelihood (nats per cell) as coloured cells.
+
+    Parameters
+    ----------
+    leaderboard
+        One row a model, trial or baseline, the best first; of more than 40 the first are drawn, and the champion.
+        ``<metric>_low`` and ``<metric>_high`` become whiskers, ``failed`` is written across its row, and where ``kind``
+        is ``baseline`` the name is slanted.
+    champion
+        ``model`` is marked with a star; ``reason`` is written below.
+    """
+    board = leaderboard.set_index("model") if "model" in leaderboard else leaderboard
+    shown = _first_rows(board, champion)
+    row = _ROW if len(shown) < _DENSE_FROM else _DENSE_ROW
+    groups = _groups(shown)
+    label_width = 0.55 + 0.11 * max(len(str(name)) for name in shown.index)
+    width = max(label_width + sum(group.width * len(group.columns) + 0.3 for group in groups), 6.0)
+    notes = _notes(board, len(shown), champion, int(width / 0.07))
+    foot = 0.35 + 0.17 * len(notes)
+    height = len(shown) * row + _HEAD + foot
+    figure, axes = _blank_axes(width, height)
+    top = height - _HEAD
+    rows = top - row * (np.arange(len(shown)) + 0.5)
+    axes.plot([0, width], [top, top], color="black", lw=1)
+    _write_names(axes, shown, rows, champion)
+    for y in rows:
+        axes.plot([0, width], [y - row / 2, y - row / 2], color="#DDDDDD", lw=0.7)
+    reasons = shown["failed"] if "failed" in shown else pd.Series(np.nan, index=shown.index)
+    failed = reasons.notna().to_numpy()
+    left = label_width
+    for group in groups:
+        _draw_group(axes, group, shown[~failed], rows[~failed], (left, top, row))
+        left += group.width * len(group.columns) + 0.3
+    for y, reason in zip(rows[failed], reasons[failed], strict=True):
+        text = shorten(f"failed: {reason}", max(int((width - label_width) / 0.075), 12), placeholder=" …")
+        axes.text(label_width, y, text, va="center", fontsize=8, color="#A33C00")
+    for position, note in enumerate(notes):
+        axes.text(0.02, foot - 0.22 - 0.17 * position, note, va="center", fontsize=8, color="#333333")
+    return figure
+
+
+def _first_rows(board: pd.DataFrame, champion: dict[str, Any]) -> pd.DataFrame:
+    if len(board) <= _MOST_ROWS:
+        return board
+    first = np.arange(len(board)) < _MOST_ROWS
+    return board[first | (board.index == champion.get("model"))]
+
+
+def _blank_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in inches over the whole of it."""
+    figure = new_figure(width + 0.3, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0.15 / (width + 0.3), 0, width / (width + 0.3), 1))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _write_names(axes: Axes, board: pd.DataFrame, rows: np.ndarray, champion: dict[str, Any]) -> None:
+    kinds = board["kind"] if "kind" in board else pd.Series("model", index=board.index)
+    for y, name, kind in zip(rows, board.index, kinds, strict=True):
+        best = name == champion.get("model")
+        axes.text(
+            0.02,
+            y,
+            f"★ {name}" if best else str(name),
+            va="center",
+            fontsize=10,
+            weight="bold" if best else "normal",
+            style="italic" if kind == "baseline" else "normal",
+        )
+
+
+def _draw_group(
+    axes: Axes, group: Group, board: pd.DataFrame, rows: np.ndarray, place: tuple[float, float, float]
+) -> None:
+    left, top, row = place
+    span = group.width * len(group.columns)
+    heading, line = top + _HEAD - 0.18, top + _HEAD - 0.34
+    axes.text(left + span / 2, heading, group.title, ha="center", va="center", fontsize=9.5, weight="bold")
+    axes.plot([left + 0.06, left + span - 0.06], [line, line], color="#666666", lw=0.8)
+    for position, column in enumerate(group.columns):
+        start = left + position * group.width
+        axes.text(start + group.width / 2, top + 0.07, _TITLES[column], ha="center", va="bottom", fontsize=8)
+        group.draw(axes, start, group.width, with_interval(board, column, rows), row)
+
+
+def _groups(board: pd.DataFrame) -> list[Group]:
+    """Those that the board has columns for."""
+    metrics = [column for column in _TITLES if column.startswith("scib_")]
+    likelihood_width = 1.25 if "elbo_test_low" in board else 0.85
+    groups = (
+        Group("Bio conservation", tuple(metrics[:7]), 0.66, draw_dots),
+        Group("Batch correction", tuple(metrics[7:12]), 0.66, draw_dots),
+        Group("scIB scores", tuple(metrics[12:]), 0.95, draw_shares),
+        Group("Test cells", ("elbo_test", "marginal_ll_test"), likelihood_width, draw_likelihoods),
+        Group("Behind the best", ("behind_best",), 1.4, draw_differences),
+        Group("Cost", ("seconds", "peak_memory_mb"), 0.95, draw_costs),
+    )
+    there = (
+        Group(group.title, tuple(name for name in group.columns if name in board), group.width, group.draw)
+        for group in groups
+    )
+    return [group for group in there if group.columns]
+
+
+def _notes(board: pd.DataFrame, shown: int, champion: dict[str, Any], characters: int) -> list[str]:
+    star = "★ " if champion.get("model") else ""
+    notes = [f"{star}{champion['reason']}"] if champion.get("reason") else []
+    if "left_out" in board:
+        notes += [f"Left out: {reason}" for reason in board["left_out"].dropna().unique()]
+    if shown < len(board):
+        notes.append(f"The first {shown} of {len(board)} rows; all are in the table.")
+    key = "Colours run from the worst to the best of each column; no value: –."
+    if any(str(column).endswith("_low") for column in board):
+        key += " Lines on the bars and ± are 95 % intervals over cells."
+    if "kind" in board and board["kind"].eq("baseline").any():
+        key += " Baselines are in italics."
+    return [line for note in [*notes, key] for line in wrap(note, characters)]
+
+
+_BLUE, _ORANGE, _RED = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[3]
+_MARKERS: dict[str, dict[str, Any]] = {
+    "model": {"marker": "o", "s": 42, "color": _BLUE},
+    "trial": {"marker": "o", "s": 22, "facecolor": "white", "edgecolor": _BLUE, "linewidths": 1.2},
+    "baseline": {"marker": "s", "s": 32, "color": "#777777"},
+    "trained on the labels": {"marker": "D", "s": 30, "facecolor": "white", "edgecolor": "#777777", "linewidths": 1.2},
+}  # fmt: skip
+_SIZE, _LARGE, _MANY = (7.2, 4.6), (9.2, 6.0), 10
+_MOST_NAMES = 16
+_NAMES = {
+    "scib_total": "scIB total",
+    "scib_bio_conservation": "Bio conservation",
+    "scib_batch_correction": "Batch correction",
+    "elbo_test": "ELBO of test cells",
+    "elbo_validation": "ELBO of validation cells",
+    "marginal_ll_test": "log p(x) of test cells",
+}
+
+
+def plot_pareto(leaderboard: pd.DataFrame, champion: dict[str, Any]) -> Figure:
+    """The criterion that chose the champion against seconds of training, with the front drawn.
+
+    Parameters
+    ----------
+    leaderboard
+        One row a model, trial or baseline, with ``seconds``, ``pareto``, ``kind`` and, for intervals, ``behind_best``.
+    champion
+        ``criterion`` is the quality; ``model`` gets a star.
+    """
+    board = leaderboard.set_index("model") if "model" in leaderboard else leaderboard
+    criterion = champion.get("criterion")
+    if criterion is None or not {criterion, "seconds", "pareto"} <= set(board):
+        return empty_figure("There is no criterion to draw against the training time.")
+    points = board[board[criterion].notna() & board["seconds"].gt(0)]
+    points = points.assign(marked=_marks(points, criterion))
+    figure = new_figure(*(_SIZE if len(points) <= _MANY else _LARGE))
+    axes = figure.add_subplot()
+    _draw_intervals(axes, points, criterion)
+    _draw_front(axes, points[points["pareto"].astype(bool)], criterion)
+    for mark, style in _MARKERS.items():
+        rows = points[points["marked"] == mark]
+        if len(rows):
+            axes.scatter(rows["seconds"], rows[criterion], label=mark, zorder=3, **style)
+    best = points[points.index == champion.get("model")]
+    if len(best):
+        axes.scatter(
+            best["seconds"], best[criterion], marker="*", s=240, color=_RED, edgecolors="white", linewidths=0.6,
+            zorder=4, label="champion",
+        )  # fmt: skip
+    _describe_axes(axes, criterion, points)
+    figure.draw_without_rendering()
+    _name_points(axes, points, criterion, champion.get("model"))
+    return figure
+
+
+def _marks(points: pd.DataFrame, criterion: str) -> pd.Series:
+    kinds = points["kind"] if "kind" in points else pd.Series("model", index=points.index)
+    if criterion in JUDGED_BY_LABELS and "family" in points:
+        kinds = kinds.mask(points["family"].isin(SAW_LABELS), "trained on the labels")
+    return kinds
+
+
+def _draw_intervals(axes: Axes, points: pd.DataFrame, criterion: str) -> None:
+    """Of the paired differences to the best: what all models share on the same cells tells none from another."""
+    if "behind_best" not in points:
+        return
+    sign = direction(criterion)
+    upper = points[criterion] + sign * (points["behind_best"] - points["behind_best_low"])
+    lower = points[criterion] - sign * (points["behind_best_high"] - points["behind_best"])
+    axes.vlines(points["seconds"], lower, upper, color="#AAAAAA", lw=1.2, zorder=1)
+
+
+def _draw_front(axes: Axes, front: pd.DataFrame, criterion: str) -> None:
+    """Steps: what quality can be had for at most so many seconds."""
+    front = front.sort_values("seconds", kind="stable")
+    axes.plot(
+        front["seconds"], front[criterion], drawstyle="steps-post", color=_ORANGE, lw=1.6, zorder=2,
+        label="Pareto front",
+    )  # fmt: skip
+
+
+def _describe_axes(axes: Axes, criterion: str, points: pd.DataFrame) -> None:
+    name = _NAMES.get(criterion, criterion.replace("_", " "))
+    in_unit = f" ({unit(criterion).strip()})" if unit(criterion) else ""
+    better = "more is better" if direction(criterion) > 0 else "less is better"
+    intervals = (
+        "; lines: 95 % interval of the paired difference to the best" if "behind_best" in points else ""
+    )
+    axes.set(
+        xscale="log",
+        xlabel="Training time (s)",
+        ylabel=f"{name}{in_unit}, {better}",
+        title=f"Quality against cost{intervals}",
+    )
+    axes.margins(x=0.12, y=0.1)
+    if direction(criterion) < 0:
+        axes.invert_yaxis()
+    plain_log_ticks(axes.xaxis)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.4)
+
+
+def _name_points(axes: Axes, points: pd.DataFrame, criterion: str, best: str | None) -> None:
+    """The champion is named first, then the front, models and baselines, and trials while there is room."""
+    front, trial = points["pareto"].astype(bool), points["marked"] == "trial"
+    urgency = np.select([points.index == best, front, ~trial], [0, 1, 2], 3)
+    order = points.assign(urgency=urgency, worse=-direction(criterion) * points[criterion]).sort_values(
+        ["urgency", "worse"], kind="stable"
+    )
+    places = order[["seconds", criterion]].to_numpy(dtype=float)
+    names = [str(name) for name in order.index]
+    label_points(axes, places[:_MOST_NAMES], names[:_MOST_NAMES], avoid=places, fontsize=7.5)

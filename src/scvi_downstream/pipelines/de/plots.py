@@ -1,0 +1,387 @@
+"""Effect against certainty for the comparisons that matter most."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.plots.style import (
+    DIVERGING,
+    MISSING,
+    OKABE_ITO,
+    SEQUENTIAL,
+    category_colors,
+    empty_figure,
+    label_points,
+    new_figure,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+MAX_PANELS = 12
+PANELS_PER_ROW = 4
+NAMES_PER_PANEL = 8
+MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
+PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}
+HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
+
+
+def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
+    """Volcano panels: median log2 fold change against −log10 of the posterior probability of no change.
+
+    Conditions and chosen pairs come first, then clusters and labels; within each the comparisons with the
+    most calls.
+
+    Parameters
+    ----------
+    de_results
+        The tests joined, one row a gene and comparison.
+    options
+        Number of posterior samples, which bounds the probabilities that can be told apart, and the FDR.
+    """
+    if de_results.empty:
+        return empty_figure("No differential expression: no two groups have cells enough to be compared.")
+    chosen = _choose(de_results)
+    columns = min(PANELS_PER_ROW, len(chosen))
+    rows = ceil(len(chosen) / columns)
+    figure = new_figure(max(3.1 * columns, 4.5), 2.9 * rows + 0.4)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(chosen) :]:
+        axes.remove()
+    drawn = [_panel(axes, table, options) for axes, table in zip(panels, chosen, strict=False)]
+    highest = max(1.5, *(points["y"].max() for points in drawn))
+    for axes in panels[: len(chosen)]:
+        axes.set_ylim(-0.03 * highest, 1.2 * highest)
+    figure.supxlabel("log2 fold change (posterior median)", fontsize=9)
+    figure.supylabel("−log10 (1 − probability of differential expression)", fontsize=9)
+    handles = [
+        panels[0].scatter([], [], s=18, color=color, label=label)
+        for color, label in (
+            (HIGHER, f"higher (expected FDR ≤ {options.fdr:g})"),
+            (LOWER, "lower"),
+            (MISSING, "not called"),
+        )
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.draw_without_rendering()
+    for axes, points in zip(panels, drawn, strict=False):
+        named = points[points["seen"] & points["is_de"]].nlargest(NAMES_PER_PANEL, "strength")
+        called = points.loc[points["is_de"], ["x", "y"]].to_numpy()
+        label_points(axes, named[["x", "y"]].to_numpy(), named["gene"].tolist(), avoid=called)
+    return figure
+
+
+def _choose(de_results: pd.DataFrame) -> list[pd.DataFrame]:
+    tables = [table for _, table in de_results.groupby(["grouping", "comparison"], sort=False, observed=True)]
+    tables.sort(key=lambda table: (PRIORITY[table["grouping"].iloc[0]], -table["is_de"].sum()))
+    return tables[:MAX_PANELS]
+
+
+def _panel(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
+    """Draw one comparison and return its points, with what decides which of them are named."""
+    resolution = 0.5 / options.n_samples
+    points = pd.DataFrame(
+        {
+            "gene": table["gene"],
+            "x": table["lfc_median"],
+            "y": -np.log10(np.maximum(1 - table["proba_de"], resolution)),
+            "is_de": table["is_de"].astype(bool),
+        }
+    )
+    for called, size in ((False, 4), (True, 9)):
+        part = points[points["is_de"] == called]
+        colors = np.where(part["x"] > 0, HIGHER, LOWER) if called else MISSING
+        axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
+    axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
+    reach = max(points["x"].abs().max() * 1.15, 1)
+    axes.set_xlim(-reach, reach)
+    name = str(table["comparison"].iloc[0])
+    short = name if len(name) <= 34 else name[:33] + "…"
+    axes.set_title(f"{short}\n{int(points['is_de'].sum())} of {len(points)} genes called", fontsize=8)
+    return points.assign(
+        seen=table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED,
+        strength=points["y"] + points["x"].abs() / reach,
+    )
+
+
+MEASURES = {
+    "spearman_lfc": "Spearman of\nfold changes",
+    "top_overlap": "overlap of\ntop genes",
+    "jaccard": "Jaccard\nof calls",
+    "confirmed": "Bayesian calls\nconfirmed",
+}
+COLORS = {"wilcoxon": OKABE_ITO[1], "pseudobulk": OKABE_ITO[0]}
+NAMES = {"wilcoxon": "Wilcoxon", "pseudobulk": "pseudobulk"}
+MAX_COMPARISONS = 40
+
+
+def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> Figure:
+    """Fold changes of the tests against each other, and their agreement in each comparison.
+
+    Parameters
+    ----------
+    de_results
+        The tests joined, one row a gene and comparison.
+    de_concordance
+        One row a comparison.
+    """
+    tests = [test for test in COLORS if not de_results.empty and de_results[f"{test}_p"].notna().any()]
+    if not tests:
+        return empty_figure("No concordance: only the Bayesian test was run.")
+    shown = de_concordance.head(MAX_COMPARISONS)
+    figure = new_figure(11.5, max(0.17 * len(shown) + 1.3, 2.9 * len(tests) + 0.4))
+    halves = figure.add_gridspec(1, 2, width_ratios=[3.4, 8])
+    left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
+    for axes, test in zip(left.subplots(len(tests), 1, squeeze=False).ravel(), tests, strict=True):
+        _fold_changes(axes, de_results, test)
+    panels = right.subplots(1, len(MEASURES), sharey=True)
+    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+        _measure(axes, shown, measure, title, tests)
+    panels[0].set_yticks(range(len(shown)), [_short(row) for row in shown.itertuples()], fontsize=7)
+    panels[0].set_ylim(len(shown) - 0.4, -0.6)
+    handles = [
+        panels[0].scatter([], [], s=24, color=COLORS[test], label=f"with {NAMES[test]}") for test in tests
+    ]
+    right.legend(handles=handles, loc="outside lower center", ncols=len(tests))
+    return figure
+
+
+def _short(row: object) -> str:
+    name = str(row.comparison)  # type: ignore[attr-defined]
+    return name if len(name) <= 32 else name[:31] + "…"
+
+
+def _fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
+    # The ratio of a mean to nothing is no fold change: genes unseen in one of the groups are left out.
+    seen = (de_results["fraction1"] > 0) & (de_results["fraction2"] > 0)
+    both = de_results[seen & de_results[f"{test}_p"].notna()]
+    x, y = both["lfc_median"].to_numpy(), both[f"{test}_lfc"].to_numpy()
+    reach = max(np.quantile(np.abs(np.concatenate([x, y])), 0.999), 1) if len(x) else 1.0
+    hexagons = axes.hexbin(
+        np.clip(x, -reach, reach),
+        np.clip(y, -reach, reach),
+        gridsize=45,
+        bins="log",
+        cmap=SEQUENTIAL,
+        mincnt=1,
+        extent=(-reach, reach, -reach, reach),
+        linewidths=0.1,
+    )
+    axes.plot([-reach, reach], [-reach, reach], color="#999999", linewidth=0.6)
+    correlation = pd.Series(x).corr(pd.Series(y), method="spearman")
+    axes.set(xlabel="log2 fold change, Bayesian", ylabel=f"log2 fold change, {NAMES[test]}", box_aspect=1)
+    axes.set_title(f"genes seen in both groups,\nall comparisons: Spearman {correlation:.2f}", fontsize=8)
+    axes.figure.colorbar(hexagons, ax=axes, label="genes", shrink=0.7)
+
+
+def _measure(axes: Axes, table: pd.DataFrame, measure: str, title: str, tests: list[str]) -> None:
+    rows = np.arange(len(table))
+    for offset, test in zip(
+        np.linspace(-0.13, 0.13, len(tests)) if len(tests) > 1 else [0], tests, strict=True
+    ):
+        axes.scatter(table[f"{measure}_{test}"], rows + offset, s=16, color=COLORS[test], linewidths=0)
+    lowest = min(
+        0, np.nanmin(table[[f"{measure}_{test}" for test in tests]].to_numpy(dtype=float), initial=0)
+    )
+    axes.set(xlim=(lowest - 0.04, 1.04), title=title)
+    axes.title.set_fontsize(8)
+    axes.grid(axis="y", color="#EEEEEE", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+MAX_GENES = 48
+MAX_GENES_PER_CLUSTER = 5
+DOT_AREA = 110
+
+
+def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
+    """Clusters × their best markers: dot size is the share of cells with a count, colour the mean expression.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of all genes.
+    clusters
+        Cells × clusterings, of which ``leiden`` is drawn.
+    markers
+        Markers by grouping, group and rank.
+    """
+    genes = top_markers(markers, MAX_GENES, MAX_GENES_PER_CLUSTER)
+    if genes.empty:
+        return empty_figure("No dot plot: no gene passes the marker filters in any cluster.")
+    groups = clusters["leiden"].astype("category").cat.remove_unused_categories()
+    names = [str(name) for name in groups.cat.categories]
+    expression = log_normalize(counts, counts.var_names.get_indexer(genes["gene"]))
+    member = np.eye(len(names))[:, groups.cat.codes.to_numpy()]
+    member /= member.sum(axis=1, keepdims=True)
+    fraction = member @ (expression > 0).astype(np.float64)
+    mean = member @ expression
+    spread = np.ptp(mean, axis=0)
+    scaled = (mean - mean.min(axis=0)) / np.where(spread > 0, spread, 1)
+
+    figure = new_figure(0.24 * len(genes) + 2.6, max(0.27 * len(names) + 1.6, 3.2))
+    axes = figure.add_subplot()
+    x, y = np.meshgrid(np.arange(len(genes)), np.arange(len(names)))
+    dots = axes.scatter(
+        x,
+        y,
+        s=fraction * DOT_AREA,
+        c=scaled,
+        cmap=f"{SEQUENTIAL}_r",
+        vmin=0,
+        vmax=1,
+        linewidths=0.3,
+        edgecolors="#555555",
+    )
+    axes.set_xticks(range(len(genes)), genes["gene"], rotation=90, fontsize=7)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(
+        xlim=(-0.7, len(genes) - 0.3),
+        ylim=(len(names) - 0.4, -0.6),
+        ylabel="Leiden cluster",
+        xlabel="marker genes, by the cluster above",
+    )
+    _bracket(axes, genes["group"].tolist())
+    sizes = (0.25, 0.5, 0.75, 1.0)
+    handles = [
+        axes.scatter([], [], s=share * DOT_AREA, color="#888888", label=f"{share:.0%}") for share in sizes
+    ]
+    axes.legend(
+        handles=handles,
+        title="cells with\na count",
+        loc="upper left",
+        bbox_to_anchor=(1, 1.02),
+        labelspacing=0.9,
+    )
+    inches = 0.24 * len(genes)
+    bar = axes.inset_axes((1 + 0.2 / inches, 0, 0.12 / inches, 0.42))
+    figure.colorbar(dots, cax=bar, label="mean log expression,\nscaled per gene")
+    return figure
+
+
+def top_markers(markers: pd.DataFrame, max_genes: int, max_per_cluster: int) -> pd.DataFrame:
+    """The best markers of each cluster, each gene once, ``max_genes`` at most in all.
+
+    Parameters
+    ----------
+    markers
+        Markers by grouping, group and rank.
+
+    Returns
+    -------
+    Rows of ``markers`` in the order of clusters and ranks.
+    """
+    of_clusters = markers[markers["grouping"] == "clusters"]
+    if of_clusters.empty:
+        return of_clusters
+    once = of_clusters.sort_values("rank", kind="stable").drop_duplicates("gene").sort_index()
+    n_groups = once["group"].nunique()
+    each = int(np.clip(max_genes // n_groups, 1, max_per_cluster))
+    return once.groupby("group", sort=False).head(each).reset_index(drop=True)
+
+
+def _bracket(axes: Axes, groups: list[str]) -> None:
+    """A line and a name above the genes of each cluster."""
+    top = axes.get_xaxis_transform()
+    for group in dict.fromkeys(groups):
+        places = [i for i, other in enumerate(groups) if other == group]
+        axes.plot(
+            [places[0] - 0.35, places[-1] + 0.35],
+            [1.02, 1.02],
+            transform=top,
+            color="#333333",
+            linewidth=1,
+            clip_on=False,
+        )
+        axes.text(
+            (places[0] + places[-1]) / 2, 1.035, group, transform=top, ha="center", va="bottom", fontsize=8
+        )
+
+
+MAX_HEATMAP_GENES = 60
+MAX_HEATMAP_GENES_PER_CLUSTER = 6
+MAX_CELLS = 1500
+LIMIT = 2.5
+NARROW = 0.03
+
+
+def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
+    """Markers × cells, cells by cluster: log expression as z-scores over the cells of the study.
+
+    Clusters are drawn from in proportion to their size, but each shows 20 cells where it has them.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of all genes.
+    clusters
+        Cells × clusterings, of which ``leiden`` is drawn.
+    markers
+        Markers by grouping, group and rank.
+    """
+    genes = top_markers(markers, MAX_HEATMAP_GENES, MAX_HEATMAP_GENES_PER_CLUSTER)
+    if genes.empty:
+        return empty_figure("No heat map: no gene passes the marker filters in any cluster.")
+    groups = clusters["leiden"].astype("category").cat.remove_unused_categories()
+    expression = log_normalize(counts, counts.var_names.get_indexer(genes["gene"]))
+    mean = np.asarray(expression.mean(axis=0)).ravel()
+    squared = expression.multiply(expression).mean(axis=0)
+    std = np.sqrt(np.maximum(np.asarray(squared).ravel() - mean**2, 0))
+    cells = _choose_cells(groups.cat.codes.to_numpy())
+    z_scores = (expression[cells].toarray() - mean) / np.where(std > 0, std, 1)
+    codes = groups.cat.codes.to_numpy()[cells]
+
+    figure = new_figure(9, 0.135 * len(genes) + 1.6)
+    figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
+    bar, axes = figure.subplots(2, 1, height_ratios=[0.16, 0.135 * len(genes)], sharex=True)
+    names = [str(name) for name in groups.cat.categories]
+    _color_bar(bar, codes, names)
+    image = axes.imshow(
+        z_scores.T, aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="nearest"
+    )
+    axes.set_yticks(range(len(genes)), genes["gene"], fontsize=6)
+    axes.set(xticks=[], xlabel=f"{len(cells):,} of {len(groups):,} cells, by Leiden cluster")
+    for edge in np.flatnonzero(np.diff(codes)) + 0.5:
+        axes.axvline(edge, color="white", linewidth=0.6)
+    for edge in np.flatnonzero(genes["group"].to_numpy()[1:] != genes["group"].to_numpy()[:-1]) + 0.5:
+        axes.axhline(edge, color="white", linewidth=0.6)
+    figure.colorbar(image, ax=axes, label="log expression, z-score", shrink=0.6, pad=0.01, extend="both")
+    return figure
+
+
+def _choose_cells(codes: np.ndarray) -> np.ndarray:
+    """Positions of at most about ``MAX_CELLS`` cells, sorted by cluster, the same at every call."""
+    rng = np.random.default_rng(0)
+    share = min(1.0, MAX_CELLS / len(codes))
+    chosen = []
+    for code in np.unique(codes):
+        inside = np.flatnonzero(codes == code)
+        wanted = min(len(inside), max(round(share * len(inside)), 20))
+        chosen.append(np.sort(rng.choice(inside, wanted, replace=False)))
+    return np.concatenate(chosen)
+
+
+def _color_bar(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
+    """The clusters' colours above the cells, each with its name."""
+    from matplotlib.colors import ListedColormap
+
+    colors = ListedColormap(list(category_colors(names).values()))
+    axes.imshow(
+        codes[None], aspect="auto", cmap=colors, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest"
+    )
+    axes.set_axis_off()
+    for position, code in enumerate(np.unique(codes)):
+        inside = np.flatnonzero(codes == code)
+        # Names of neighbouring narrow clusters would touch, so every other one stands higher.
+        height = -1.5 if len(inside) < NARROW * len(codes) and position % 2 else -0.7
+        axes.text(inside.mean(), height, names[code], ha="center", va="bottom", fontsize=8)

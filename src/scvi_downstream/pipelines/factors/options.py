@@ -1,0 +1,17 @@
+"""Options of the analyses of the primary model, and of the report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from scvi_downstream.runtime.options import Options, Share
+
+
+class FactorOptions(Options):
+    """Loadings of the latent dimensions and their association with covariates."""
+
+    top_genes: PositiveInt = 10
+    fdr: Share = 0.05
+    min_effect: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -1,0 +1,25 @@
+"""Options of the export for scvi-hub."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from scvi_downstream.runtime.options import Options
+
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+
+
+class HubOptions(Options):
+    """Which model is exported, what leaves with it, and what its card says of rights and origin."""
+
+    model: str | None = None
+    minified: bool = True
+    obs_columns: tuple[str, ...] | None = None
+    description: str | None = None
+    license: str | None = None
+    citation: tuple[str, ...] = ()
+    tissues: tuple[str, ...] = ()
+    training_data_url: Url | None = None
+    training_code_url: Url | None = None

@@ -1,0 +1,244 @@
+"""Denoised proteins by group of cells."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.plots.style import (
+    OKABE_ITO,
+    SEQUENTIAL,
+    bare_umap_axes,
+    draw_order,
+    empty_figure,
+    new_figure,
+    point_size,
+    scatter_values,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_LARGEST = 160.0
+
+
+def plot_protein_markers(
+    groups: pd.Series, denoised: pd.DataFrame, foreground: pd.DataFrame, names: list[str]
+) -> Figure:
+    """Dots: colour is the group's mean denoised protein, area the mean probability of the foreground.
+
+    Parameters
+    ----------
+    groups
+        Group of each of the ``n_cells`` cells.
+    denoised, foreground
+        ``n_cells`` × ``n_proteins``.
+    names
+        Proteins to draw.
+    """
+    labels = groups.astype("category").cat.remove_unused_categories()
+    if not names or len(labels.cat.categories) == 0:
+        return empty_figure("there are no proteins to draw")
+    labels = labels.astype(str)
+    logged = np.log1p(denoised.loc[groups.index, names])
+    means = logged.groupby(labels.to_numpy()).mean()
+    shares = foreground.loc[groups.index, names].groupby(labels.to_numpy()).mean()
+    lowest, highest = means.min(), means.max()
+    scaled = (means - lowest) / (highest - lowest).where(highest > lowest, 1.0)
+    width = max(len(names) * 0.42, 2.0)
+    margin = 0.09 * max(len(name) for name in means.index)
+    figure = new_figure(width + margin + 2.6, max(0.32 * len(means) + 2.2, 4.4))
+    axes = figure.subplots()
+    x, y = np.meshgrid(np.arange(len(names)), np.arange(len(means)))
+    dots = axes.scatter(
+        x.ravel(), y.ravel(), s=_LARGEST * shares.to_numpy().ravel(), c=scaled.to_numpy().ravel(),
+        cmap=SEQUENTIAL, vmin=0, vmax=1, edgecolors="#666666", linewidths=0.4,
+    )  # fmt: skip
+    axes.set_xticks(np.arange(len(names)), names, rotation=90)
+    axes.set_yticks(np.arange(len(means)), means.index)
+    axes.set(xlim=(-0.6, len(names) - 0.4), ylim=(len(means) - 0.4, -0.6), title="Denoised proteins by group")
+    axes.set_ylabel(str(groups.name) if groups.name else "group")
+    figure.colorbar(
+        dots,
+        ax=axes,
+        label="mean log1p denoised,\nlowest to highest group",
+        shrink=0.9,
+    )
+    handles = [
+        axes.scatter([], [], s=_LARGEST * share, c="#888888", label=f"{share:.0%}".replace("%", " %"))
+        for share in (0.1, 0.5, 1.0)
+    ]
+    figure.legend(
+        handles=handles, title="mean probability\nof foreground", loc="outside lower center", ncols=3
+    )
+    return figure
+
+
+_COLUMNS = 4
+_MOST = 12
+_BINS = 40
+
+
+def plot_protein_distributions(
+    proteins: pd.DataFrame, denoised: pd.DataFrame, foreground: pd.DataFrame, names: list[str]
+) -> Figure:
+    """Histograms of log1p of the counts, parted by whether they are of the foreground, and of the denoised values.
+
+    Parameters
+    ----------
+    proteins, denoised, foreground
+        ``n_cells`` × ``n_proteins``; cells with no count of any protein are left out.
+    names
+        Proteins to draw; the first twelve are.
+    """
+    measured = proteins.to_numpy().sum(axis=1) > 0
+    names = names[:_MOST]
+    if not names or not measured.any():
+        return empty_figure("there are no proteins to draw")
+    columns, rows = min(_COLUMNS, len(names)), ceil(len(names) / _COLUMNS)
+    figure = new_figure(max(2.7 * columns, 5.5), 2.1 * rows + 0.7)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        counted = np.log1p(proteins[name].to_numpy(dtype=np.float64)[measured])
+        without = np.log1p(denoised.loc[proteins.index, name].to_numpy(dtype=np.float64)[measured])
+        is_foreground = foreground.loc[proteins.index, name].to_numpy()[measured] > 0.5
+        bins = np.linspace(0, max(counted.max(), without.max(), 1e-6), _BINS + 1)
+        axes.hist(
+            [counted[~is_foreground], counted[is_foreground]], bins, stacked=True, color=["#BBBBBB", OKABE_ITO[0]],
+            label=["counted, background", "counted, foreground (probability above 0.5)"],
+        )  # fmt: skip
+        axes.hist(without, bins, histtype="step", color=OKABE_ITO[3], linewidth=1.4, label="denoised")
+        # most cells have none left, which would flatten the rest
+        axes.set_ylim(0, 1.1 * max(np.histogram(counted, bins)[0].max(), 1))
+        axes.set(title=name, xlabel="log1p of counts", ylabel="cells")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 2 else 1)
+    return figure
+
+
+_METHODS = {
+    "totalvi": ("totalVI", OKABE_ITO[0], "o"),
+    "knn_latent": ("neighbours in its latent", OKABE_ITO[2], "s"),
+    "knn_pca": ("neighbours in PCA of RNA", OKABE_ITO[1], "D"),
+}
+_MOST_PROTEINS = 40
+
+
+def plot_protein_imputation(
+    protein_imputation: pd.DataFrame, protein_imputed: pd.DataFrame, protein_summary: dict[str, Any]
+) -> Figure:
+    """One row a held-out batch: correlations by protein with intervals, and the imputed against measured values.
+
+    Parameters
+    ----------
+    protein_imputation
+        Scores by held-out batch, protein and method.
+    protein_imputed
+        Measured and imputed log1p counts by cell.
+    protein_summary
+        Says why there are none.
+    """
+    if protein_imputation.empty:
+        return empty_figure(
+            f"The imputation of proteins was not scored:\n{protein_summary['imputation_reason']}"
+        )
+    batches = list(dict.fromkeys(protein_imputation["held_out"]))
+    most = max(min(protein_imputation.groupby("held_out")["protein"].nunique().max(), _MOST_PROTEINS), 4)
+    figure = new_figure(11.5, (0.26 * most + 1.6) * len(batches) + 0.6)
+    grid = figure.subplots(len(batches), 2, squeeze=False, width_ratios=(1.5, 1))
+    for row, batch in zip(grid, batches, strict=True):
+        scores = protein_imputation[protein_imputation["held_out"] == batch]
+        values = protein_imputed[protein_imputed["held_out"] == batch]
+        kind = "" if scores["kind"].iloc[0] == "batch" else f", {scores['kind'].iloc[0]}"
+        _draw_scores(
+            row[0], scores, f"Proteins of '{batch}'{kind} hidden ({scores['n_cells'].iloc[0]:,} cells)"
+        )
+        _draw_values(row[1], values, scores)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
+    return figure
+
+
+def _draw_scores(axes: Axes, scores: pd.DataFrame, title: str) -> None:
+    own = scores[scores["method"] == "totalvi"].sort_values("pearson", ascending=False, kind="stable")
+    proteins = own["protein"].head(_MOST_PROTEINS).tolist()
+    for i, (method, (label, color, marker)) in enumerate(_METHODS.items()):
+        rows = scores[scores["method"] == method].set_index("protein").loc[proteins]
+        y = np.arange(len(proteins)) + (i - 1) * 0.24
+        axes.hlines(y, rows["pearson_lower"], rows["pearson_upper"], color=color, linewidth=1)
+        axes.scatter(rows["pearson"], y, s=18, c=color, marker=marker, label=label, zorder=3)
+    axes.axvline(0, color="#888888", linewidth=0.8, linestyle="--", label="the protein's mean")
+    axes.set_yticks(np.arange(len(proteins)), proteins)
+    axes.set(
+        ylim=(len(proteins) - 0.5, -0.5), title=title,
+        xlabel="Pearson's r with measured log1p counts (95 % interval over cells)",
+    )  # fmt: skip
+
+
+def _draw_values(axes: Axes, values: pd.DataFrame, scores: pd.DataFrame) -> None:
+    order = draw_order(len(values))
+    _, color, _ = _METHODS["totalvi"]
+    axes.scatter(
+        values["measured"].to_numpy()[order], values["totalvi"].to_numpy()[order],
+        s=point_size(len(values)), c=color, alpha=0.35, linewidths=0, rasterized=True,
+    )  # fmt: skip
+    top = float(values[["measured", "totalvi"]].to_numpy().max())
+    axes.plot([0, top], [0, top], color="#888888", linewidth=0.8, linestyle="--")
+    median = scores.loc[scores["method"] == "totalvi", "pearson"].median()
+    axes.set(
+        title=f"All proteins; median r {median:.2f} within a protein",
+        xlabel="measured, log1p counts", ylabel="totalVI, log1p expected counts\n(on the scale of the other batches)",
+    )  # fmt: skip
+
+
+_PAIRS_A_ROW = 3
+
+
+def plot_protein_umap(
+    umap: pd.DataFrame, proteins: pd.DataFrame, denoised: pd.DataFrame, names: list[str]
+) -> Figure:
+    """Two panels a protein: log1p of the counts, and of the denoised value without background.
+
+    Parameters
+    ----------
+    umap
+        ``n_cells`` × 2.
+    proteins, denoised
+        ``n_cells`` × ``n_proteins``; a cell with no count of any protein was not measured and is grey.
+    names
+        Proteins to draw; the first twelve are.
+    """
+    names = names[:_MOST]
+    if not names:
+        return empty_figure("there are no proteins to draw")
+    columns = 2 * min(_PAIRS_A_ROW, len(names))
+    rows = ceil(len(names) / _PAIRS_A_ROW)
+    figure = new_figure(3.0 * columns, 2.6 * rows + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08})
+    xy = umap.loc[proteins.index].to_numpy()
+    measured = proteins.to_numpy().sum(axis=1) > 0
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for i, name in enumerate(names):
+        row, pair = divmod(i, _PAIRS_A_ROW)
+        for axes, values, title in (
+            (grid[row, 2 * pair], proteins[name], f"{name}: counted"),
+            (grid[row, 2 * pair + 1], denoised.loc[proteins.index, name], f"{name}: denoised"),
+        ):
+            axes.set_axis_on()
+            logged = np.log1p(values.to_numpy(dtype=np.float64))
+            drawn = measured if title.endswith("counted") else np.ones_like(measured)
+            if not drawn.all():
+                axes.scatter(*xy[~drawn].T, s=2, c="#DDDDDD", linewidths=0, rasterized=True)
+            scatter_values(axes, xy[drawn], logged[drawn], "log1p")
+            bare_umap_axes(axes, title)
+    if not measured.all():
+        figure.supxlabel("grey: proteins not measured", fontsize=9, color="#555555")
+    return figure

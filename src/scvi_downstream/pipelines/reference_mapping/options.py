@@ -1,0 +1,20 @@
+"""Options of the analyses of the primary model, and of the report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from scvi_downstream.runtime.options import Options, Share
+
+
+class ReferenceMappingOptions(Options):
+    """Mapping of the study's cells onto a reference model by scArches surgery."""
+
+    label_key: str | None = None
+    min_shared_genes: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_epochs: PositiveInt | None = None
+    n_neighbors: PositiveInt = 15
+    min_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    unlike_fdr: Share = 0.05

@@ -1,0 +1,56 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scvi_downstream.plots.style import OKABE_ITO, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_PANELS = (
+    ("elbo", "negative ELBO (nats per cell)"),
+    ("reconstruction_loss", "reconstruction loss (nats per cell)"),
+    ("kl_local", "KL of the latent (nats per cell)"),
+)
+
+
+def draw_training_curves(history: pd.DataFrame, training_summary: dict[str, Any]) -> Figure:
+    """Negative ELBO, reconstruction loss and KL by epoch, training beside validation.
+
+    Parameters
+    ----------
+    history
+        One row an epoch, columns ``elbo_train``, ``elbo_validation``, ….
+    training_summary
+        Holds ``model``, ``family`` and ``best_epoch``.
+    """
+    figure = new_figure(11, 3.2)
+    for axes, (curve, label) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+        for part, color in zip(("train", "validation"), OKABE_ITO, strict=False):
+            name = f"{curve}_{part}"
+            if name in history:
+                axes.plot(
+                    history.index,
+                    history[name],
+                    color=color,
+                    label="training" if part == "train" else part,
+                    lw=1.3,
+                )
+        axes.axvline(training_summary["best_epoch"], color="#666666", ls=":", lw=1, label="kept epoch")
+        settled = history.loc[
+            history.index >= max(2, len(history) // 20), [c for c in history if c.startswith(curve + "_")]
+        ]
+        if settled.size and curve != "kl_local":
+            low, high = float(settled.min().min()), float(settled.max().max())
+            axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        axes.set(xlabel="epoch", ylabel=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(
+        f"{training_summary['model']} ({training_summary['family']}): training curves", fontsize=11
+    )
+    return figure

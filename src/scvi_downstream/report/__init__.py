@@ -1,0 +1,1 @@
+"""What sections of the report are made of: figures, tables, references, words."""

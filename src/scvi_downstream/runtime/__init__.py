@@ -1,0 +1,1 @@
+"""What everything stands on: errors, options, atomic files, events, progress, threads."""

@@ -1,0 +1,35 @@
+"""What all options share, and the study's obs columns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+UNKNOWN = "unknown"
+
+
+class Options(BaseModel):
+    """Base of all options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_from_the_command_line(cls, given: Any) -> Any:
+        """``--params`` has no lists: one word is a list of one, ``age;sex`` of two."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value.split(";") if isinstance(value, str) and cls._is_list_of_text(name) else value
+            for name, value in given.items()
+        }
+
+    @classmethod
+    def _is_list_of_text(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        return field is not None and field.annotation in (tuple[str, ...], tuple[str, ...] | None)

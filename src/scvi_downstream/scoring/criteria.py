@@ -1,0 +1,122 @@
+"""What models are judged by: names, groups, directions and units of the leaderboard's columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+
+AGGREGATES = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
+BIO_CONSERVATION = tuple(
+    f"scib_{name}"
+    for name in (
+        "isolated_labels",
+        "leiden_nmi",
+        "leiden_ari",
+        "kmeans_nmi",
+        "kmeans_ari",
+        "silhouette_label",
+        "clisi",
+    )
+)
+BATCH_CORRECTION = tuple(
+    f"scib_{name}" for name in ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+)
+LIKELIHOOD = (
+    "elbo_test",
+    "elbo_test_se",
+    "marginal_ll_test",
+    "marginal_ll_test_se",
+    "reconstruction_error_test",
+    "elbo_train",
+    "elbo_validation",
+    "generalisation_gap",
+)
+CLUSTERS = tuple(
+    f"{name}_{score}_labels" for name in ("leiden", "kmeans", "hierarchical") for score in ("ari", "nmi")
+)
+COSTS = ("seconds", "peak_memory_mb", "epochs", "best_epoch", "n_parameters", "device")
+RANKED = (*AGGREGATES, "elbo_test", "marginal_ll_test", "seconds", "peak_memory_mb")
+# The total is made of the other two, and costs are no quality: neither enters the mean rank.
+QUALITIES = ("scib_bio_conservation", "scib_batch_correction", "elbo_test", "marginal_ll_test")
+SAW_LABELS = ("SCANVI",)
+JUDGED_BY_LABELS = ("scib_total", "scib_bio_conservation")
+_LOWER_IS_BETTER = (
+    "n_latent",
+    "seconds",
+    "peak_memory_mb",
+    "epochs",
+    "best_epoch",
+    "n_parameters",
+    "generalisation_gap",
+    "reconstruction_error_train",
+    "reconstruction_error_validation",
+    "reconstruction_error_test",
+    "elbo_test_se",
+    "marginal_ll_test_se",
+    "mean_rank",
+)
+_NATS = ("elbo_", "marginal_ll_", "reconstruction_error_", "generalisation_gap")
+
+
+def direction(criterion: str) -> float:
+    """1 where more is better, -1 where less is."""
+    return -1.0 if criterion in _LOWER_IS_BETTER or criterion.startswith("rank_") else 1.0
+
+
+def unit(criterion: str) -> str:
+    """What stands behind a number, with a space before it; empty for shares."""
+    if criterion.startswith(_NATS):
+        return " nats per cell"
+    return {"seconds": " s", "peak_memory_mb": " MB"}.get(criterion, "")
+
+
+def of_cells(criterion: str) -> tuple[str, str] | None:
+    """Share and column of the per-cell likelihoods whose mean a criterion is.
+
+    ``("test", "elbo")`` for ``elbo_test``; ``None`` for what is no mean over cells.
+    """
+    column, _, share = criterion.rpartition("_")
+    known = column in ("elbo", "reconstruction_error", "marginal_ll")
+    return (share, column) if known and share in ("train", "validation", "test") else None
+
+
+_TEN_RESOLUTIONS = tuple(2 * step / 10 for step in range(1, 11))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What integration metrics look at.
+
+    Attributes
+    ----------
+    max_cells
+        Beyond this, a sample stratified by label and batch is scored.
+    resolutions
+        Leiden resolutions of which the best counts; none: k-means with as many clusters as labels.
+    """
+
+    max_cells: int
+    resolutions: tuple[float, ...]
+
+
+_PROFILES = {
+    "full": Profile(max_cells=50_000, resolutions=_TEN_RESOLUTIONS),
+    "fast": Profile(max_cells=5_000, resolutions=(0.2, 0.6, 1.0, 1.6)),
+}
+
+
+def profile_of(options: ComparisonOptions) -> Profile:
+    """The profile that is asked for, with what is given explicitly in place of its own.
+
+    Parameters
+    ----------
+    options
+        ``profile``; ``max_cells`` and ``leiden_optimisation`` where they are not ``None``.
+    """
+    profile = _PROFILES[options.profile]
+    if options.max_cells is not None:
+        profile = replace(profile, max_cells=options.max_cells)
+    if options.leiden_optimisation is None:
+        return profile
+    return replace(profile, resolutions=_TEN_RESOLUTIONS if options.leiden_optimisation else ())

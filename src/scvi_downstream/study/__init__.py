@@ -1,0 +1,1 @@
+"""What the user set, checked and completed, and which models and analyses that calls for."""
