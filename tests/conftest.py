@@ -8,7 +8,9 @@ os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from scvi_downstream.models.saved import SavedModel
 
+PROJECT = Path(__file__).resolve().parents[1]
 # The first example of a test may import scikit-learn; the same examples every time.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
@@ -57,3 +60,28 @@ def fitted_scvi(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempP
     dataset = ScviModelDataset(filepath=str(folder / "scvi"))
     dataset.save(model)
     return dataset.load()
+
+
+def project_catalogue(**parameters: Any) -> dict[str, Any]:
+    """Entries and patterns of the project's catalogue, for parameters such as ``data_root`` and ``study``."""
+    from scvi_downstream.study.loader import CONFIG_LOADER_ARGS, StudyConfigLoader
+
+    loader = StudyConfigLoader(
+        str(PROJECT / "conf"), env="base", runtime_params=parameters, **CONFIG_LOADER_ARGS
+    )
+    return loader["catalog"]
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Callable[..., dict[str, Any]]:
+    """:func:`project_catalogue`."""
+    return project_catalogue
+
+
+@pytest.fixture(scope="session")
+def catalogue_entry() -> Callable[[str], dict[str, Any]]:
+    """The catalogue's entry of a dataset, its patterns filled in; empty where it is kept in memory."""
+    from kedro.io import CatalogConfigResolver
+
+    resolver = CatalogConfigResolver(project_catalogue())
+    return lambda name: resolver.config.get(name) or resolver.resolve_pattern(name)

@@ -7,24 +7,23 @@ import pytest
 from kedro.pipeline import Pipeline
 
 from scvi_downstream import pipeline_registry
-from scvi_downstream.pipelines import tags
+from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
-from scvi_downstream.study.current import CurrentStudy
+from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import StudyConfigLoader
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def registered(monkeypatch: pytest.MonkeyPatch, **runtime: Any) -> dict[str, Pipeline]:
+def registered(**runtime: Any) -> dict[str, Pipeline]:
     loader = StudyConfigLoader(
         str(PROJECT / "conf"), env="base", runtime_params=runtime, **CONFIG_LOADER_ARGS
     )
-    monkeypatch.setattr(CurrentStudy, "parameters", loader["parameters"])
-    return pipeline_registry.register_pipelines()
+    return pipeline_registry.register_pipelines(plan_study(loader["parameters"]))
 
 
-def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(registered(monkeypatch)) == {
+def test_one_pipeline_a_capability() -> None:
+    assert set(registered()) == {
         "__default__",
         "preparation",
         "training",
@@ -54,60 +53,58 @@ def test_one_pipeline_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_every_trial_of_the_sweep_is_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipelines = registered(monkeypatch, sweep={"scvi": {"n_latent": [5, 30]}})
+def test_every_trial_of_the_sweep_is_a_namespace() -> None:
+    pipelines = registered(sweep={"scvi": {"n_latent": [5, 30]}})
     namespaces = {node.namespace for node in pipelines["sweep"].nodes if node.namespace}
     trials = {"scvi_latent5", "scvi_latent30"}
     assert namespaces == trials | {"scvi", "ldvae", "scanvi", "pca", "harmony"}
-    assert {node.namespace for node in pipelines["sweep"].nodes if tags.TRIAL in node.tags} == trials
+    assert {node.namespace for node in pipelines["sweep"].nodes if TRIAL in node.tags} == trials
     assert "scvi_latent5.scores" in pipelines["comparison"].inputs()
     assert trials <= {node.namespace for node in pipelines["__default__"].nodes}
 
 
-def test_trials_are_trained_and_scored_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = registered(monkeypatch, sweep={"scvi": {"n_latent": [5]}})["sweep"]
+def test_trials_are_trained_and_scored_and_no_more() -> None:
+    sweep = registered(sweep={"scvi": {"n_latent": [5]}})["sweep"]
     made = {name for name in sweep.all_outputs() if name.startswith("scvi_latent5.")}
     assert {"scvi_latent5.fitted", "scvi_latent5.scores"} <= made
     assert not {name for name in made if "umap" in name or name.endswith("_figure")}
 
 
-def test_a_sweep_needs_nothing_but_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = registered(monkeypatch, sweep={"scvi": {"n_latent": [5]}, "scanvi": {"n_layers": [1]}})["sweep"]
+def test_a_sweep_needs_nothing_but_the_counts() -> None:
+    sweep = registered(sweep={"scvi": {"n_latent": [5]}, "scanvi": {"n_layers": [1]}})["sweep"]
     free = {name for name in sweep.inputs() if not name.startswith("params:") and "checkpoint" not in name}
     assert free == {"raw", "metadata"}
 
 
-def test_a_trial_that_is_the_primary_model_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipelines = registered(monkeypatch, sweep={"scvi": {"n_latent": [5, 30]}}, primary="scvi_latent30")
+def test_a_trial_that_is_the_primary_model_is_a_model() -> None:
+    pipelines = registered(sweep={"scvi": {"n_latent": [5, 30]}}, primary="scvi_latent30")
     assert "scvi_latent30.umap" in pipelines["__default__"].all_outputs()
     assert "scvi_latent5.umap" not in pipelines["__default__"].all_outputs()
 
 
-def test_models_depend_on_each_other_only_where_one_starts_from_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pipelines = registered(monkeypatch)
+def test_models_depend_on_each_other_only_where_one_starts_from_another() -> None:
+    pipelines = registered()
     for model in ("scvi", "ldvae", "scanvi"):
         needed = pipelines["__default__"].filter(node_namespaces=[model]).inputs()
         others = {name.split(".")[0] for name in needed if "." in name and ":" not in name} - {model, "pca"}
         assert others == ({"scvi"} if model == "scanvi" else set())
 
 
-def test_downstream_follows_the_primary_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipelines = registered(monkeypatch, primary="scanvi")
+def test_downstream_follows_the_primary_model() -> None:
+    pipelines = registered(primary="scanvi")
     assert "scanvi.fitted" in pipelines["de"].inputs()
     assert "scanvi.latent" in pipelines["reporting"].inputs()
 
 
-def test_without_labels_and_batches_nothing_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipelines = registered(monkeypatch, batch_key="", label_key="")
+def test_without_labels_and_batches_nothing_needs_them() -> None:
+    pipelines = registered(batch_key="", label_key="")
     names = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
     assert names == {"scvi", "ldvae", "pca"}
 
 
-def test_a_counterfactual_is_decoded_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "expression_counterfactual" not in registered(monkeypatch)["__default__"].all_outputs()
-    asked = registered(monkeypatch, imputation={"transform_batch": ["1"]})
+def test_a_counterfactual_is_decoded_only_when_asked_for() -> None:
+    assert "expression_counterfactual" not in registered()["__default__"].all_outputs()
+    asked = registered(imputation={"transform_batch": ["1"]})
     assert "expression_counterfactual" in asked["__default__"].all_outputs()
 
 
@@ -121,35 +118,27 @@ def test_a_counterfactual_is_decoded_only_when_asked_for(monkeypatch: pytest.Mon
         ({"metadata_analysis": {"columns": ["phase"]}}, "metadata_associations"),
     ],
 )
-def test_an_analysis_runs_when_what_it_needs_is_given(
-    monkeypatch: pytest.MonkeyPatch, runtime: dict[str, Any], made: str
-) -> None:
-    assert made not in registered(monkeypatch)["__default__"].all_outputs()
-    assert made in registered(monkeypatch, **runtime)["__default__"].all_outputs()
+def test_an_analysis_runs_when_what_it_needs_is_given(runtime: dict[str, Any], made: str) -> None:
+    assert made not in registered()["__default__"].all_outputs()
+    assert made in registered(**runtime)["__default__"].all_outputs()
 
 
 @pytest.mark.parametrize(
     ("key", "left_out"), [("batch_key", "batch_effects"), ("label_key", "annotation_scores")]
 )
-def test_an_analysis_is_left_out_without_its_key(
-    monkeypatch: pytest.MonkeyPatch, key: str, left_out: str
-) -> None:
-    assert left_out in registered(monkeypatch)["__default__"].all_outputs()
-    assert left_out not in registered(monkeypatch, **{key: ""})["__default__"].all_outputs()
+def test_an_analysis_is_left_out_without_its_key(key: str, left_out: str) -> None:
+    assert left_out in registered()["__default__"].all_outputs()
+    assert left_out not in registered(**{key: ""})["__default__"].all_outputs()
 
 
-def test_every_dataset_has_an_entry_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kedro.io import CatalogConfigResolver
-
-    loader = StudyConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
-    resolver = CatalogConfigResolver(loader["catalog"])
-    for name in set().union(*(pipeline.datasets() for pipeline in registered(monkeypatch).values())):
-        if not name.startswith("params:") and name != "parameters":
-            assert name in resolver.config or resolver.match_dataset_pattern(name), name
+def test_every_dataset_has_an_entry_in_the_catalogue(catalogue_entry) -> None:
+    in_memory = {"parameters", "study"}
+    for name in set().union(*(pipeline.datasets() for pipeline in registered().values())) - in_memory:
+        assert name.startswith("params:") or catalogue_entry(name), name
 
 
-def test_every_node_carries_the_name_of_its_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, pipeline in registered(monkeypatch).items():
+def test_every_node_carries_the_name_of_its_pipeline() -> None:
+    for name, pipeline in registered().items():
         if name != "__default__":
             brings_along = name in {"sweep", "search", "stability", "cross_validation", "reference_mapping"}
             own = {

@@ -5,7 +5,7 @@ import warnings
 from scvi_downstream.hooks.progress import ProgressHooks
 from scvi_downstream.hooks.study import StudyHooks
 from scvi_downstream.hooks.tracking import TrackingHooks
-from scvi_downstream.study.loader import StudyConfigLoader
+from scvi_downstream.study.loader import CONFIG_LOADER_ARGS, StudyConfigLoader
 
 # Kedro's own: a deprecated call, and its dislike of dots in names that namespaces themselves make.
 warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)
@@ -15,9 +15,4 @@ HOOKS = (StudyHooks(), TrackingHooks(), ProgressHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_CLASS = StudyConfigLoader
-CONFIG_LOADER_ARGS = {
-    "base_env": "base",
-    "default_run_env": "local",
-    "config_patterns": {"mlflow": ["mlflow*"]},
-    "merge_strategy": {"parameters": "soft"},
-}
+__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "DISABLE_HOOKS_FOR_PLUGINS", "HOOKS"]

@@ -19,11 +19,11 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
 from scvi_downstream.datasets.text_files import JsonDataset
+from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.runner import StudyRunner
 from scvi_downstream.engine.workers import TrialGroup, run_groups, run_nodes
-from scvi_downstream.pipelines import tags
+from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.runtime import events
-from scvi_downstream.study.current import CurrentStudy
 
 
 class Study:
@@ -40,8 +40,6 @@ class Study:
             "models": {"first": {"family": "SCVI", "n_latent": 5}, "second": {"family": "SCVI"}},
         }
         self.values: dict[str, Any] = {}
-        monkeypatch.setattr(CurrentStudy, "parameters", self.parameters)
-        monkeypatch.setattr(CurrentStudy, "project", folder)
 
     def catalog(self, pipeline: Pipeline) -> DataCatalog:
         files = {
@@ -49,7 +47,8 @@ class Study:
             for name in pipeline.datasets()
             if not name.startswith("params:")
         }
-        return DataCatalog(files | {name: MemoryDataset(value) for name, value in self.values.items()})
+        given = {"parameters": self.parameters, PROVENANCE: self.folder / PROVENANCE} | self.values
+        return DataCatalog(files | {name: MemoryDataset(value) for name, value in given.items()})
 
     def run(self, pipeline: Pipeline) -> list[str]:
         done: list[events.Event] = []
@@ -200,7 +199,7 @@ def trials(**functions: Callable[..., Any]) -> Pipeline:
             [Node(function, "raw", "scores", name="score")],
             namespace=name,
             inputs={"raw": "raw"},
-            tags=[tags.TRIAL],
+            tags=[TRIAL],
         )
         for name, function in functions.items()
     ]

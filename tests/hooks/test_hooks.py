@@ -12,9 +12,22 @@ from scvi_downstream.hooks.progress import ProgressHooks
 from scvi_downstream.hooks.study import StudyHooks
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.completion import complete_parameters
-from scvi_downstream.study.current import CurrentStudy
 
 STUDY = {"study": "mine", "input": "cells.h5ad", "primary": "scvi", "models": {"scvi": {"family": "SCVI"}}}
+
+
+class Context:
+    """What the hooks look at of Kedro's context."""
+
+    def __init__(self, parameters: dict, project: Path) -> None:
+        self.config_loader = {"parameters": parameters}
+        self.project_path = project
+
+
+def hooks_of(parameters: dict, project: Path) -> StudyHooks:
+    hooks = StudyHooks()
+    hooks.after_context_created(context=Context(parameters, project))
+    return hooks
 
 
 def node(name: str) -> Node:
@@ -52,20 +65,16 @@ def test_nothing_more_is_said_of_a_node_that_failed(
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "data").write_text("a file")
-    monkeypatch.setattr(CurrentStudy, "parameters", complete_parameters(STUDY))
     with pytest.raises(InputError, match=r"cannot write to .*data_root="):
-        StudyHooks().before_pipeline_run(run_params={"project_path": str(tmp_path)})
+        hooks_of(complete_parameters(STUDY), tmp_path).before_pipeline_run()
 
 
-def test_what_is_left_out_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     models = {"scvi": {"family": "SCVI"}, "scanvi": {"family": "SCANVI"}}
-    monkeypatch.setattr(CurrentStudy, "parameters", complete_parameters({**STUDY, "models": models}))
     with caplog.at_level(logging.INFO):
-        StudyHooks().before_pipeline_run(run_params={"project_path": str(tmp_path)})
+        hooks_of(complete_parameters({**STUDY, "models": models}), tmp_path).before_pipeline_run()
     assert "scanvi is left out: SCANVI needs label_key, which is empty" in caplog.messages
     assert not list(tmp_path.rglob(".write-*"))

@@ -1,21 +1,28 @@
 """A baseline whose package is missing is refused with what to do."""
 
-import importlib.util
-
 import pytest
 
-from scvi_downstream.study.graph import missing_baselines
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study import graph
+from scvi_downstream.study.completion import complete_parameters
+
+STUDY = {
+    "study": "mine",
+    "input": "cells.h5ad",
+    "batch_key": "donor",
+    "primary": "scvi",
+    "models": {"scvi": {"family": "SCVI"}},
+    "comparison": ComparisonOptions(baselines=("harmony", "scanorama")).model_dump(),
+}
 
 
 def test_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    missing = missing_baselines(["pca", "harmony", "scanorama"])
-    assert list(missing) == ["scanorama"]
-    assert "pip install scanorama" in missing["scanorama"]
-    assert "comparison.baselines" in missing["scanorama"]
+    monkeypatch.setattr(graph, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"comparison.baselines names 'scanorama'.*pip install scanorama"):
+        graph.plan_study(complete_parameters(STUDY))
 
 
 def test_nothing_is_missing_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    assert missing_baselines(["pca", "scanorama"]) == {}
-    assert missing_baselines(["pca", "harmony"]) == {}
+    monkeypatch.setattr(graph, "find_spec", lambda _: object())
+    assert graph.plan_study(complete_parameters(STUDY)).baselines == ("pca", "harmony", "scanorama")

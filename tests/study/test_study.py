@@ -6,7 +6,7 @@ import pytest
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 from scvi_downstream.study.completion import complete_parameters
-from scvi_downstream.study.graph import study_graph
+from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import StudyConfigLoader, load_parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_unknown_environment_is_named() -> None:
 
 
 def test_models_that_need_labels_are_left_out_and_said() -> None:
-    graph = study_graph(load(label_key="", batch_key=""))
+    graph = plan_study(load(label_key="", batch_key=""))
     assert list(graph.models) == ["scvi", "ldvae"]
     assert graph.left_out["scanvi"] == "SCANVI needs label_key, which is empty"
     assert graph.left_out["harmony"] == "Harmony needs batch_key, which is empty"
@@ -127,12 +127,12 @@ def test_models_that_need_labels_are_left_out_and_said() -> None:
 def test_a_model_that_starts_from_one_left_out_is_left_out() -> None:
     parameters = load(label_key="", models={"scvi": {"training": {"lr": 0.01}}})
     parameters["models"]["scvi_more"] = {**parameters["models"]["scanvi"], "name": "scvi_more"}
-    assert "scvi_more" in study_graph(parameters).left_out
+    assert "scvi_more" in plan_study(parameters).left_out
 
 
 def test_a_primary_model_that_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(InputError, match="primary 'scanvi' cannot be fitted: SCANVI needs label_key"):
-        study_graph(load(label_key="", primary="scanvi"))
+        plan_study(load(label_key="", primary="scanvi"))
 
 
 def test_completing_twice_changes_nothing() -> None:

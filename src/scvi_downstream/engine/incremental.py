@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.engine.kedro_internals import described, stored_path
 from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_CODE = ("*.py", "*.R", "*.html", "*.bib")
+_CODE = ("*.py", "*.R", "*.html", "*.bib", "*.jinja")
 _LIBRARIES = (
     "anndata",
     "jax",
@@ -64,12 +65,6 @@ def path_state(path: Path) -> str | None:
     return digest({str(file.relative_to(path)): _state(file) for file in path.rglob("*") if file.is_file()})
 
 
-def stored_path(dataset: AbstractDataset) -> Path | None:
-    """Where a dataset is kept; ``None`` when it is not a file or folder."""
-    path = getattr(dataset, "_filepath", None)
-    return None if path is None else Path(str(path))
-
-
 def source_fingerprint(dataset: AbstractDataset) -> str | None:
     """Of what no node of ours has made: the user's files; ``None`` when it cannot be told whether it has changed.
 
@@ -78,12 +73,12 @@ def source_fingerprint(dataset: AbstractDataset) -> str | None:
     own = getattr(dataset, "fingerprint", None)
     if callable(own):
         return own()
-    described = dataset._describe()
-    named = [value for value in described.values() if isinstance(value, str | Path)]
-    if not named and any(value is not None for value in described.values()):
+    facts = described(dataset)
+    named = [value for value in facts.values() if isinstance(value, str | Path)]
+    if not named and any(value is not None for value in facts.values()):
         return None
     states = [path_state(user_path(str(value))) or str(value) for value in named]
-    return digest(type(dataset).__name__, sorted(described), states)
+    return digest(type(dataset).__name__, sorted(facts), states)
 
 
 def _state(file: Path) -> tuple[int, int]:
@@ -151,6 +146,8 @@ class Provenance:
         return self._folder / f"{name}.json"
 
 
+PROVENANCE = "provenance"
+"""Dataset of the session: the folder of the records of what made each file."""
 # How a run is done; no result depends on it.
 _OF_THE_RUN = ("workers", "incremental")
 
@@ -212,16 +209,18 @@ def _of_output(fingerprint: str | None, name: str) -> str | None:
 
 def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
     dataset = catalog[name]
-    if name == "parameters" or name.startswith("params:"):
-        return digest(_without_how(name, catalog.load(name)))
+    if name == "study":
+        return digest(_without_how(catalog.load(name).parameters))
+    if name == "parameters":
+        return digest(_without_how(catalog.load(name)))
+    if name.startswith("params:"):
+        return digest(catalog.load(name))
     record = provenance.find(name, dataset)
     return record.fingerprint if record else source_fingerprint(dataset)
 
 
-def _without_how(name: str, value: Any) -> Any:
-    if name != "parameters":
-        return value
-    return {key: part for key, part in value.items() if key not in _OF_THE_RUN}
+def _without_how(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in parameters.items() if key not in _OF_THE_RUN}
 
 
 def _is_current(name: str, fingerprint: str | None, catalog: DataCatalog, provenance: Provenance) -> bool:

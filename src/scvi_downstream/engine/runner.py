@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import SequentialRunner
-from kedro.runner.task import Task
 
-from scvi_downstream.engine.incremental import Plan, Provenance, plan_run
+from scvi_downstream.engine.incremental import PROVENANCE, Plan, Provenance, plan_run
+from scvi_downstream.engine.kedro_internals import run_node
 from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups, usable_cores
-from scvi_downstream.pipelines import tags
+from scvi_downstream.pipelines.declaration import TRIAL, UNIT
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.study.current import CurrentStudy
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -48,11 +46,11 @@ class StudyRunner(SequentialRunner):
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
-        parameters = CurrentStudy.parameters
-        if parameters is None:
+        if PROVENANCE not in catalog:  # not a session of this project
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
-        provenance = Provenance(_provenance_folder(parameters))
+        parameters = catalog.load("parameters")
+        provenance = Provenance(catalog.load(PROVENANCE))
         plan = plan_run(pipeline, catalog, provenance, reuse=bool(parameters["incremental"]))
         _tell_of_reuse(pipeline, plan)
         run = _Run(catalog, hook_manager, run_id, provenance, plan)
@@ -88,9 +86,7 @@ class _Run:
             if node.name not in self._plan.stale:
                 continue
             self._forget(node)
-            Task(
-                node, self._catalog, is_async=False, hook_manager=self._hook_manager, run_id=self._run_id
-            ).execute()
+            run_node(node, self._catalog, self._hook_manager, self._run_id)
             self._record(node)
 
     def side_by_side(
@@ -118,7 +114,7 @@ class _Run:
         specs: Mapping[str, Mapping[str, Any]],
     ) -> None:
         made = [name for node in nodes for name in node.outputs]
-        is_trial = tags.TRIAL in nodes[0].tags
+        is_trial = TRIAL in nodes[0].tags
         if outcome.reason is None:
             for node in nodes:
                 self._record(node)
@@ -152,10 +148,6 @@ class _Run:
                 self._provenance.write(name, self._catalog[name], node.name, fingerprint)
 
 
-def _provenance_folder(parameters: Mapping[str, Any]) -> Path:
-    return (CurrentStudy.project / parameters["data_root"] / "06_models" / parameters["study"]) / "provenance"
-
-
 def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
     current = [node for node in pipeline.nodes if node.name not in plan.stale]
     if not current:
@@ -172,9 +164,9 @@ def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
 
 def _unit(node: Node) -> str:
     """What the node is run with in one process; empty: it runs in this one."""
-    if tags.TRIAL in node.tags:
+    if TRIAL in node.tags:
         return str(node.namespace)
-    return node.name if tags.UNIT in node.tags else ""
+    return node.name if UNIT in node.tags else ""
 
 
 def _depending_on(pipeline: Pipeline, units: list[Node]) -> set[Node]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scvi_downstream.engine.kedro_internals import no_hooks, run_node
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import plain_error
 
@@ -56,15 +57,12 @@ def usable_cores() -> int:
 
 def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
     """Run the nodes of a group in this process; returns why it failed, if it did."""
-    from kedro.framework.hooks.manager import _NullPluginManager
     from kedro.io import DataCatalog
-    from kedro.runner.task import Task
 
     catalog = DataCatalog(dict(group.datasets))
-    no_hooks: Any = _NullPluginManager()
     for node in group.nodes:
         try:
-            Task(node, catalog, is_async=False, hook_manager=no_hooks, run_id=run_id).execute()
+            run_node(node, catalog, no_hooks(), run_id)
         except Exception as error:
             plain = plain_error(error)
             if plain is None:

@@ -12,60 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from scvi_downstream.engine.kedro_internals import stored_path
+from scvi_downstream.pipelines import analyses
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.progress import QUIET_SECONDS, duration
-from scvi_downstream.study.current import CurrentStudy
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
     from kedro.pipeline import Node, Pipeline
 
 logger = logging.getLogger(__name__)
-
-
-_FOR_PEOPLE = {
-    "report": "report, for the browser",
-    "analysed": "all results in one AnnData, for scanpy and CELLxGENE",
-    "leaderboard": "models compared",
-    "search_trials": "trials of the search",
-    "search_best": "the best of them, as an entry of models:",
-    "run_comparison": "runs compared",
-    "hub": "model and its card, for scvi-hub",
-    "de_results": "differential expression",
-    "markers": "markers",
-    "cell_types": "cell types",
-    "cluster_names": "names of clusters by marker genes",
-    "mapped": "cells mapped onto the reference",
-    "factors": "genes of the latent factors",
-    "factor_associations": "what latent dimensions follow",
-    "batch_effects": "batch structure before and after",
-    "composition_tests": "composition by metadata",
-    "metadata_genes": "expression by metadata",
-    "trajectory": "pseudotime, lineages and fates",
-    "sample_distances": "distances between samples",
-    "predicted_expression": "expression under other conditions",
-    "protein_expression": "denoised proteins",
-    "expression": "denoised expression",
-}
-_MAY_BE_EMPTY = ("composition_tests", "metadata_genes", "sample_distances", "predicted_expression")
-# Summaries whose first sentence is worth a line.
-_SPEAKING = {
-    "annotation_scores": "Cell types",
-    "naming_summary": "Marker names",
-    "mapping_summary": "Mapping",
-    "batch_summary": "Batch effects",
-    "factor_summary": "Factors",
-    "metadata_summary": "Metadata",
-    "trajectory_summary": "Trajectory",
-    "sample_summary": "Samples",
-    "prediction_summary": "Prediction",
-    "protein_summary": "Proteins",
-    "predictive_summary": "Predictive checks",
-    "cv_summary": "Cross-validation",
-    "stability_summary": "Stability",
-    "search_summary": "Search",
-    "run_comparison_summary": "Runs",
-}
 
 
 def run_summary(
@@ -89,9 +45,9 @@ def run_summary(
         "",
         f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
     ]
-    for name, what in _FOR_PEOPLE.items():
-        if name in written and not _is_empty(name, catalog):
-            lines.append(f"  {what:<52} {_short(stored_at(catalog, name))}")
+    for name, what, may_be_empty in _files():
+        if name in written and not (may_be_empty and not len(catalog[name].load())):
+            lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
     lines += _findings(written, catalog)
     first = (
         "open the report"
@@ -102,20 +58,39 @@ def run_summary(
     return "\n".join(lines)
 
 
-def _is_empty(name: str, catalog: DataCatalog) -> bool:
-    """Whether a table that an analysis may leave without rows has none."""
-    return name in _MAY_BE_EMPTY and not len(catalog[name].load())
+def path_of(catalog: DataCatalog, name: str) -> Path:
+    """File or folder of a dataset.
+
+    Raises
+    ------
+    ValueError
+        It is kept in memory.
+    """
+    path = stored_path(catalog[name])
+    if path is None:
+        raise ValueError(f"{name} is not kept in a file")
+    return path
 
 
-def stored_at(catalog: DataCatalog, name: str) -> Path:
-    """File or folder of a dataset."""
-    return Path(str(getattr(catalog[name], "_filepath")))  # noqa: B009 - Kedro's base class does not declare it
+def _files() -> list[tuple[str, str, bool]]:
+    """What a run leaves for people to open, the report first: dataset, what it holds, whether it may be empty."""
+    ordered = sorted(analyses(), key=lambda analysis: analysis.name != "reporting")
+    return [
+        (name, what, name in analysis.may_be_empty)
+        for analysis in ordered
+        for name, what in analysis.files.items()
+    ]
 
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
     lines = [f"  Champion: {catalog['champion'].load().get('reason', '')}"] if "champion" in written else []
+    speaking = {
+        dataset.rpartition(".")[2]: topic
+        for analysis in analyses()
+        for dataset, topic in analysis.summaries.items()
+    }
     for name in sorted(written):
-        topic = _SPEAKING.get(name.rpartition(".")[2])
+        topic = speaking.get(name.rpartition(".")[2])
         if topic:
             lines += [f"  {topic}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]]
     return lines
@@ -190,4 +165,4 @@ class ProgressHooks:
         """Print where the results are and what to do next."""
         self._listening.close()
         seconds = time.perf_counter() - self._begin
-        print(run_summary(CurrentStudy.parameters or {}, pipeline, catalog, seconds))
+        print(run_summary(catalog.load("parameters"), pipeline, catalog, seconds))

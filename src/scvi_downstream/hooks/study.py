@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import MemoryDataset
 
 from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.engine.incremental import PROVENANCE
+from scvi_downstream.engine.kedro_internals import register_with, requested_pipelines
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study.completion import typed_options
-from scvi_downstream.study.current import CurrentStudy
-from scvi_downstream.study.graph import study_graph
-from scvi_downstream.study.loader import requested_pipelines
+from scvi_downstream.study.graph import plan_study
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
+
+    from scvi_downstream.pipelines.declaration import Study
 
 logger = logging.getLogger(__name__)
 
@@ -51,54 +53,69 @@ _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_repor
 
 
 class StudyHooks:
-    """Hands the study's parameters to the registry and checks that outputs can be written."""
+    """Plans the study, hands it to the registry and the nodes, and checks that outputs can be written."""
+
+    def __init__(self) -> None:
+        self._study: Study | None = None
+        self._project = Path()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Keep the complete parameters for the registry; Kedro builds the pipelines after this."""
-        from kedro.framework.project import pipelines
+        """Plan the study from its complete parameters; Kedro builds the pipelines after this."""
+        from scvi_downstream.pipeline_registry import register_pipelines
 
-        CurrentStudy.parameters = context.config_loader["parameters"]
-        CurrentStudy.project = Path(context.project_path)
-        CurrentStudy.requested = requested_pipelines()
-        CurrentStudy.is_stored = None
-        if "reporting" in CurrentStudy.requested:  # of what there is
-            catalog = context.config_loader["catalog"]
-            CurrentStudy.is_stored = stored_datasets(catalog, CurrentStudy.project)
-        pipelines.configure(f"{context._package_name}.pipeline_registry")
+        self._project = Path(context.project_path)
+        requested = requested_pipelines()
+        is_stored = None
+        if "reporting" in requested:  # of what there is
+            is_stored = stored_datasets(context.config_loader["catalog"], self._project)
+        self._study = plan_study(context.config_loader["parameters"], requested, is_stored)
+        register_with(partial(register_pipelines, self._study))
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
-        """Give nodes typed options.
+        """Give nodes the study and its typed options.
 
         Kedro types parameters by the nodes' annotations, for which it would have to import scvi-tools and scanpy at
         every command; the study's own schema holds the same types.
         """
-        parameters = CurrentStudy.parameters or {}
-        for name, options in typed_options(parameters).items():
-            catalog[f"params:{name}"] = MemoryDataset(options, copy_mode="assign")
-        catalog["parameters"] = MemoryDataset(dict(parameters))
+        study = self._planned
+        given = {f"params:{name}": options for name, options in study.options.items()}
+        given |= {"parameters": dict(study.parameters), "study": study, PROVENANCE: self._provenance}
+        for name, value in given.items():
+            catalog[name] = MemoryDataset(value, copy_mode="assign")
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self) -> None:
         """Say what is left out and why; refuse folders that cannot be written before hours are spent."""
-        parameters = CurrentStudy.parameters or {}
-        graph = study_graph(parameters)
-        if "sweep" in CurrentStudy.requested and not graph.swept:
+        study = self._planned
+        if "sweep" in study.requested and not study.swept:
             raise InputError(
                 "sweep is empty: name lists of values to cross over a model, such as "
-                f'--params "sweep.{graph.primary}.n_latent=5;10;30"'
+                f'--params "sweep.{study.primary}.n_latent=5;10;30"'
             )
-        for name, reason in graph.left_out.items():
+        for name, reason in study.left_out.items():
             logger.info("%s is left out: %s", name, reason)
         for name in _USER_PATHS:
-            if parameters.get(name) and not user_path(str(parameters[name])).exists():
-                raise InputError(
-                    f"{name} '{parameters[name]}' does not exist: no {user_path(str(parameters[name]))}"
-                )
-        root = Path(run_params["project_path"]) / parameters["data_root"]
+            given = study.parameters.get(name)
+            if given and not user_path(str(given)).exists():
+                raise InputError(f"{name} '{given}' does not exist: no {user_path(str(given))}")
         for layer in _LAYERS:
-            _check_writable(root / layer / parameters["study"])
+            _check_writable(self._folder(layer))
+
+    @property
+    def _planned(self) -> Study:
+        if self._study is None:
+            raise RuntimeError("Kedro makes the context before the catalogue and the run")
+        return self._study
+
+    @property
+    def _provenance(self) -> Path:
+        return self._folder("06_models") / "provenance"
+
+    def _folder(self, layer: str) -> Path:
+        parameters = self._planned.parameters
+        return self._project / parameters["data_root"] / layer / parameters["study"]
 
 
 def _check_writable(folder: Path) -> None:

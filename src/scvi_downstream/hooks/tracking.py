@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from scvi_downstream.hooks.progress import stored_at
+from scvi_downstream.hooks.progress import path_of
+from scvi_downstream.pipelines import analyses
 from scvi_downstream.runtime import events
 
 if TYPE_CHECKING:
@@ -19,28 +20,6 @@ if TYPE_CHECKING:
     from kedro.pipeline import Node, Pipeline
 
     from scvi_downstream.tracking.runs import StudyTracker
-
-# Dataset of numbers → prefix of its metrics.
-_SUMMARIES = {
-    "imputation_scores": "imputation",
-    "annotation_scores": "annotation",
-    "naming_summary": "marker_naming",
-    "mapping_summary": "mapping",
-    "factor_summary": "factors",
-    "batch_summary": "batch",
-    "metadata_summary": "metadata",
-    "trajectory_summary": "trajectory",
-    "sample_summary": "samples",
-    "prediction_summary": "prediction",
-    "protein_summary": "proteins",
-    "predictive_summary": "predictive_checks",
-    "cv_summary": "cross_validation",
-    "stability_summary": "stability",
-    "seed_summary": "stability",
-    "search_summary": "search",
-    "dimensions": "dimensions",
-    "correction": "correction",
-}
 
 
 class TrackingHooks:
@@ -52,6 +31,8 @@ class TrackingHooks:
         self._champion: dict[str, Any] | None = None
         self._crowned = False
         self._listening = ExitStack()
+        self._metrics = {name: prefix for found in analyses() for name, prefix in found.metrics.items()}
+        self._tracked = {name for found in analyses() for name in found.tracked}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -157,10 +138,10 @@ class TrackingHooks:
         owner = model or None
         if kind == "history":
             self._tracker.log_curves(model, data())
-        elif kind in {"scores", "training_summary"}:
-            self._tracker.log_metrics(owner, data())
-        elif kind in _SUMMARIES:
-            self._tracker.log_metrics(owner, {_SUMMARIES[kind]: _numbers_and_words(data())})
+        elif kind in self._metrics:
+            prefix = self._metrics[kind]
+            found = {prefix: _numbers_and_words(data())} if prefix else data()
+            self._tracker.log_metrics(owner, found)
         elif kind == "champion":
             self._champion = data()
             self._tracker.log_metrics(owner, {"champion": _numbers_and_words(self._champion)})
@@ -169,7 +150,7 @@ class TrackingHooks:
             self._tracker.log_data(self._parameters["study"], str(self._parameters["input"]), data())
         elif kind.endswith("_figure"):
             self._tracker.log_file(owner, self._path(dataset_name), "figures")
-        elif kind in {"leaderboard", "report", "methods", "references"}:
+        elif kind in self._tracked:
             self._tracker.log_file(owner, self._path(dataset_name), "reports")
 
     def _load(self, dataset_name: str) -> Any:
@@ -180,7 +161,7 @@ class TrackingHooks:
     def _path(self, dataset_name: str) -> Path:
         if self._catalog is None:
             raise RuntimeError("the catalogue is made before anything is saved")
-        return stored_at(self._catalog, dataset_name)
+        return path_of(self._catalog, dataset_name)
 
 
 def _numbers_and_words(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ RC = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "figure.labelsize": 9,
 }
 
 

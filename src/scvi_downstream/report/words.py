@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -26,3 +27,27 @@ def options_text(options: Mapping[str, Any]) -> str:
 def methods_text(paragraphs: Iterable[tuple[str, str]]) -> str:
     """Titled paragraphs as Markdown; empty ones are left out."""
     return "\n\n".join(f"**{title}.** {text}" for title, text in paragraphs if text) + "\n"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What it is about, and a sentence."""
+
+    topic: str
+    text: str
+
+
+def verdicts(topic: str, summary: Any) -> Iterator[Finding]:
+    """The reason and the verdict that a summary gives, as findings."""
+    if isinstance(summary, Mapping):
+        yield from (
+            Finding(topic, sentence(summary[name])) for name in ("reason", "verdict") if summary.get(name)
+        )
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital at its start and a stop at its end."""
+    text = str(text).strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

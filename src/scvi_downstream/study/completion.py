@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.proteins import PROTEIN_KEY
 from scvi_downstream.datasets.counts_input_dataset import has_proteins
-from scvi_downstream.models.families import explain, parse_spec, prediction_spec
-from scvi_downstream.models.search_space import changed, check_search
+from scvi_downstream.models.families import explain, parse_spec
+from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
-from scvi_downstream.pipelines.trajectory.options import START_OPTIONS
+from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.declaration import DEMO
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options
-from scvi_downstream.study.parameters import StudyParameters
+from scvi_downstream.study.parameters import TopLevel, study_parameters
 
 _LONGEST_NAME = 80
 
@@ -110,9 +111,7 @@ def _abbreviation(option: str, value: object) -> str:
     return short + re.sub(r"[^A-Za-z0-9]", "p", str(value))
 
 
-DEMO = "pbmc68k"
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
-DEMO_START = {"start_cluster": "CD34+"}  # blood progenitors
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 _RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped", "provenance")
 
@@ -139,30 +138,14 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "sweep" in plain:
         plain["sweep"] = lists_of_sweep(plain["sweep"])
     try:
-        study = StudyParameters.model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
+        study = study_parameters().model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:
-        raise InputError(f"parameter {explain(error, StudyParameters, '')}") from None
+        raise InputError(f"parameter {explain(error, study_parameters(), '')}") from None
     models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
-    _check_training_of_annotation(study)
-    _check_models_of_prediction(study)
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
-    check_search(study.search, models, study.primary, keys)
     return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
-
-
-def _check_training_of_annotation(study: StudyParameters) -> None:
-    """Refuse before anything runs what would only be found after the models are trained."""
-    try:
-        TrainingOptions.model_validate({**study.training.model_dump(), **study.annotation.training})
-    except ValidationError as error:
-        raise InputError(explain(error, TrainingOptions, "annotation.training")) from None
-
-
-def _check_models_of_prediction(study: StudyParameters) -> None:
-    for family, given in (("SCVI", study.prediction.scvi), ("MRVI", study.prediction.mrvi)):
-        prediction_spec(family, given, study.training)
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
@@ -173,7 +156,8 @@ def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
     parameters
         As :func:`complete_parameters` returns them.
     """
-    types = {name: field.annotation for name, field in StudyParameters.model_fields.items()} | {"keys": Keys}
+    fields = study_parameters().model_fields
+    types = {name: field.annotation for name, field in fields.items()} | {"keys": Keys}
     return {
         name: kind.model_validate(parameters[name])
         for name, kind in types.items()
@@ -181,7 +165,7 @@ def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
     }
 
 
-def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
+def model_specs(study: TopLevel) -> dict[str, ModelSpec]:
     """Every model of the study by name, those of the sweep after the one they vary.
 
     Raises
@@ -190,7 +174,7 @@ def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
         A name, family, option or sweep that does not exist, or a start (``init_from``) that cannot be used.
     """
     check_names(study.sweep, study.models, "sweep")
-    check_names(dict.fromkeys(study.stability.models), study.models, "stability.models")
+    check_names(dict.fromkeys(_reseeding(study)["models"]), study.models, "stability.models")
     options: dict[str, Mapping[str, Any]] = {}
     for name, given in study.models.items():
         _check_entry(name, given)
@@ -203,7 +187,7 @@ def model_specs(study: StudyParameters) -> dict[str, ModelSpec]:
     }
 
 
-def _trials(name: str, given: Mapping[str, Any], study: StudyParameters) -> dict[str, Mapping[str, Any]]:
+def _trials(name: str, given: Mapping[str, Any], study: TopLevel) -> dict[str, Mapping[str, Any]]:
     """The model's variants by name, checked one option at a time so that a message names the list it is from."""
     lists = study.sweep.get(name, {})
     trials: dict[str, Mapping[str, Any]] = dict(crossed(name, given, lists)) if lists else {}
@@ -214,8 +198,9 @@ def _trials(name: str, given: Mapping[str, Any], study: StudyParameters) -> dict
                 _spec(name, alone, study.training)
             except InputError as error:
                 raise InputError(str(error).replace(f"models.{name}", f"sweep.{name}", 1)) from None
-    if name in study.stability.models:
-        trials |= dict(reseeded(name, given, study.seed, study.stability.n_seeds))
+    reseeding = _reseeding(study)
+    if name in reseeding["models"]:
+        trials |= dict(reseeded(name, given, study.seed, reseeding["n_seeds"]))
     for trial in trials:
         if trial in study.models:
             raise InputError(
@@ -224,11 +209,21 @@ def _trials(name: str, given: Mapping[str, Any], study: StudyParameters) -> dict
     return trials
 
 
+def _reseeding(study: TopLevel) -> dict[str, Any]:
+    """Which models are fitted with other seeds, and with how many."""
+    return study.model_dump()["stability"]
+
+
 def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("input") != DEMO:
         return _without_empty_keys(raw)
     unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
-    return _without_empty_keys({**raw, **unset, "trajectory": _demo_start(raw.get("trajectory") or {})})
+    completed = {
+        analysis.options_key: analysis.complete_for_demo(raw.get(analysis.options_key) or {})
+        for analysis in analyses()
+        if analysis.demo
+    }
+    return _without_empty_keys({**raw, **unset, **completed})
 
 
 def _with_proteins(raw: dict[str, Any]) -> dict[str, Any]:
@@ -240,15 +235,6 @@ def _with_proteins(raw: dict[str, Any]) -> dict[str, Any]:
     ):
         return {**raw, "protein_key": PROTEIN_KEY}
     return raw
-
-
-def _demo_start(trajectory: Any) -> Any:
-    """The progenitors, where the user names neither a start nor a time; ``""`` names that there is none."""
-    if not isinstance(trajectory, Mapping):
-        return trajectory
-    if any(trajectory.get(name) is not None for name in START_OPTIONS):
-        return {**trajectory, **{name: None for name in START_OPTIONS if trajectory.get(name) == ""}}
-    return {**trajectory, **DEMO_START}
 
 
 def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
@@ -263,7 +249,7 @@ def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: (None if value == "" and name in StudyParameters.model_fields else value)
+        name: (None if value == "" and name in TopLevel.model_fields else value)
         for name, value in raw.items()
     }
 

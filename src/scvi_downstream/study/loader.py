@@ -8,10 +8,17 @@ from typing import Any
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
+from scvi_downstream.engine.kedro_internals import requested_pipelines
+from scvi_downstream.pipelines import analyses
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.completion import complete_parameters
 
-_OF_LISTED_MODELS = ("cross_validation", "stability")
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"mlflow": ["mlflow*"]},
+    "merge_strategy": {"parameters": "soft"},
+}
 
 
 class StudyConfigLoader(OmegaConfigLoader):
@@ -42,22 +49,15 @@ class StudyConfigLoader(OmegaConfigLoader):
         return self["parameters"][name]
 
 
-def requested_pipelines() -> frozenset[str]:
-    """Pipelines that the command names; empty: all that the study calls for."""
-    from kedro.framework.project import pipelines
-
-    return frozenset(pipelines._requested_pipelines or ())
-
-
 def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:
     """What is left out unless a model is named for it is done on the primary one when asked for by name."""
-    primary = raw.get("primary")
-    named = {name: {"models": [primary]} for name in _OF_LISTED_MODELS} | {"search": {"model": primary}}
-    asked = {
-        name: {**(raw.get(name) or {}), **models}
-        for name, models in named.items()
-        if name in requested_pipelines() and not any((raw.get(name) or {}).get(key) for key in models)
-    }
+    asked = {}
+    for analysis in analyses():
+        given = raw.get(analysis.options_key) or {}
+        option = analysis.asked_for
+        if option and analysis.name in requested_pipelines() and not given.get(option):
+            primary = raw.get("primary")
+            asked[analysis.options_key] = {**given, option: [primary] if option == "models" else primary}
     return {**raw, **asked}
 
 
@@ -76,8 +76,6 @@ def load_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
     InputError
         When there is no such environment.
     """
-    from scvi_downstream.settings import CONFIG_LOADER_ARGS
-
     try:
         return StudyConfigLoader(str(project / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
     except MissingConfigException:

@@ -1,36 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 
-from scvi_downstream.pipelines.compare_runs.pipeline import create_pipeline
+from scvi_downstream.pipelines.compare_runs.pipeline import template
 from scvi_downstream.tracking.runs import StudyTracker
 
 PROJECT = Path(__file__).resolve().parents[3]
 
 
-def catalog(folder: Path, runs: list[str]) -> DataCatalog:
-    """The project's own entries, in another folder."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(
-        (PROJECT / "conf" / "base" / "catalog_08_compare_runs.yml").read_text(encoding="utf-8")
-    )
-    for entry in entries.values():
-        path = entry["filepath"].replace("${param:data_root}", "data").replace("${param:study}", "pbmc")
-        entry["filepath"] = str(folder / path)
-    entries["tracked_runs"] |= {"runs": runs, "study": "pbmc"}
-    for name in ("tracking_uri", "experiment"):
-        entries["tracked_runs"].pop(name, None)
-    return DataCatalog.from_config(entries)
-
-
 @pytest.mark.slow
 def test_runs_of_a_store_become_a_table_a_summary_and_a_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalogue
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -45,8 +29,12 @@ def test_runs_of_a_store_become_a_table_a_summary_and_a_figure(
         tracker.log_metrics("pca", {"scib_total": 0.5})
         tracker.log_data("pbmc", "pbmc68k", {"data_fingerprint": "abc", "n_cells": 700, "n_genes": 765})
         tracker.finish("FINISHED")
-    stored = catalog(tmp_path, [])
-    SequentialRunner().run(create_pipeline(), stored)
+    entries = catalogue(data_root=str(tmp_path / "data"), study="pbmc")
+    entries["tracked_runs"] |= {"filepath": str(tmp_path / "mlflow.db"), "runs": [], "study": "pbmc"}
+    for name in ("tracking_uri", "experiment"):
+        entries["tracked_runs"].pop(name, None)
+    stored = DataCatalog.from_config(entries)
+    SequentialRunner().run(template(), stored)
     table = stored["run_comparison"].load()
     assert table["model"].tolist() == ["pca", "scvi"] * 2
     assert table.loc[table["model"] == "scvi", "option.n_latent"].tolist() == ["10", "30"]

@@ -6,13 +6,13 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
-from scvi_downstream.pipelines.comparison.pipeline import create_pipeline
+from scvi_downstream.pipelines.comparison.pipeline import template
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain")  # as in settings.py
 
 
 def test_everything_is_made_from_scores_draws_and_cells():
-    pipeline = create_pipeline(["scvi", "pca"], ["scvi"], batches=False)
+    pipeline = template(["scvi", "pca"], ["scvi"], batches=False)
     assert pipeline.inputs() == {
         "scvi.scores",
         "scvi.score_draws",
@@ -37,7 +37,7 @@ def test_everything_is_made_from_scores_draws_and_cells():
 
 
 def test_batches_are_asked_about_where_there_are_some():
-    asked = create_pipeline(["scvi", "pca"], ["scvi"])
+    asked = template(["scvi", "pca"], ["scvi"])
     assert {"correction", "correction_figure"} <= asked.all_outputs()
     assert {"pca.neighbors", "counts", "params:keys", "params:seed"} <= asked.inputs()
-    assert "correction" not in create_pipeline(["scvi", "pca"], ["scvi"], batches=False).all_outputs()
+    assert "correction" not in template(["scvi", "pca"], ["scvi"], batches=False).all_outputs()

@@ -11,45 +11,34 @@ import yaml
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.pipelines.cross_validation.options import CrossValidationOptions
-from scvi_downstream.pipelines.cross_validation.pipeline import create_model_pipeline
+from scvi_downstream.pipelines.cross_validation.pipeline import template
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from kedro.io import DataCatalog
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 
 
 def test_one_node_a_fold_and_one_for_all_batches() -> None:
-    pipeline = create_model_pipeline(3, batches=True)
+    pipeline = template(3, batches=True)
     names = {node.name for node in pipeline.nodes}
     assert {"fit_fold_1", "fit_fold_2", "fit_fold_3", "fit_without_batches"} <= names
     assert {"cv_scores", "cv_summary", "cv_figure", "cv_curves_figure"} <= pipeline.all_outputs()
-    without = create_model_pipeline(3, batches=False)
+    without = template(3, batches=False)
     assert "fit_without_batches" not in {node.name for node in without.nodes}
 
 
 def test_a_start_is_an_input_only_where_there_is_one() -> None:
-    assert "params:initial_spec" not in create_model_pipeline(2, batches=True).inputs()
-    assert "params:initial_spec" in create_model_pipeline(2, batches=True, initialised=True).inputs()
-
-
-def catalogue(root: str) -> DataCatalog:
-    from kedro.io import DataCatalog
-
-    entries = {}
-    for layer in ("07", "08"):
-        text = (CONF / f"catalog_{layer}_cross_validation.yml").read_text()
-        entries |= yaml.safe_load(text.replace("${param:data_root}", root).replace("${param:study}", "study"))
-    return DataCatalog.from_config(entries)
+    assert "params:initial_spec" not in template(2, batches=True).inputs()
+    assert "params:initial_spec" in template(2, batches=True, initialised=True).inputs()
 
 
 @pytest.mark.slow
 def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
-    small_counts: AnnData, tmp_path: Path
+    small_counts: AnnData, tmp_path: Path, catalogue
 ) -> None:
-    from kedro.io import MemoryDataset
+    from kedro.io import DataCatalog, MemoryDataset
     from kedro.pipeline import Pipeline
     from kedro.runner import SequentialRunner
 
@@ -66,13 +55,13 @@ def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
         "params:accelerator": "cpu",
     }
     copied = Pipeline(
-        create_model_pipeline(2, batches=True),
+        template(2, batches=True),
         namespace="scvi",
         inputs={"counts"},
         parameters=set(given) - {"counts"},
         prefix_datasets_with_namespace=True,
     )
-    catalog = catalogue(str(tmp_path))
+    catalog = DataCatalog.from_config(catalogue(data_root=str(tmp_path), study="study"))
     for name, value in given.items():
         catalog[name] = MemoryDataset(value, copy_mode="assign")
     SequentialRunner().run(copied, catalog)
@@ -85,14 +74,9 @@ def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
     assert not [name for name in written if name.endswith(".ckpt")]
 
 
-def test_every_dataset_is_in_the_catalogue() -> None:
-    resolver = catalogue("data").config_resolver
-    pipeline = create_model_pipeline(12, batches=True)
-    for name in {*pipeline.all_outputs(), "cv_checkpoint"}:
-        pattern = resolver.match_dataset_pattern(f"scvi.{name}")
-        assert pattern is not None, name
-        kind = name.rstrip("0123456789")
-        assert pattern.replace("{model}.", "").replace("{fold}", "") == kind
+def test_every_fold_is_kept(catalogue_entry) -> None:
+    for name in {*template(12, batches=True).all_outputs(), "cv_checkpoint"}:
+        assert catalogue_entry(f"scvi.{name}"), name
 
 
 def test_the_defaults_are_those_of_the_configuration() -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.nodes import compute_scanorama
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-from scvi_downstream.pipelines.embedding.pipeline import create_pipeline
+from scvi_downstream.pipelines.embedding.pipeline import template
 from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def shifted() -> "AnnData":
 
 
 def test_the_template_computes_it_from_the_counts() -> None:
-    node = next(node for node in create_pipeline("scanorama").nodes if node.name == "compute_scanorama")
+    node = next(node for node in template("scanorama").nodes if node.name == "compute_scanorama")
     assert node.inputs == ["counts", "params:embedding", "params:keys", "params:seed"]
     assert node.outputs == ["latent", "training_summary"]
 

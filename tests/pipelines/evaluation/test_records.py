@@ -8,7 +8,7 @@ from scvi_downstream.pipelines.evaluation.nodes import (
     collect_scores,
     collect_trial_scores,
 )
-from scvi_downstream.pipelines.evaluation.pipeline import create_pipeline, create_trial_pipeline
+from scvi_downstream.pipelines.evaluation.pipeline import template, trial_template
 
 SUMMARY = {
     "model": "scvi",
@@ -73,7 +73,7 @@ def test_trial_record_is_that_of_a_model_without_clusters():
 
 @pytest.mark.filterwarnings("ignore:One or more dataset names")
 def test_a_trial_is_scored_as_a_model_without_clusters():
-    model, trial = create_pipeline(), create_trial_pipeline()
+    model, trial = template(), trial_template()
     assert trial.outputs() == model.outputs() == {"cell_likelihood", "score_draws", "scores"}
     assert model.inputs() - trial.inputs() == {"cluster_agreement"}
     assert trial.inputs() < model.inputs()

@@ -14,7 +14,7 @@ from scvi_downstream.models.hub import HubFolder
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
 from scvi_downstream.pipelines.hub.options import HubOptions
-from scvi_downstream.pipelines.hub.pipeline import create_pipeline
+from scvi_downstream.pipelines.hub.pipeline import template
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.serving.embedder import Embedder
 
@@ -244,7 +244,7 @@ def test_the_pipeline_writes_the_folder(
         folder = tmp_path / str(compared)
         data = {name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()}
         catalog = DataCatalog(data | {"hub": HubFolderDataset(filepath=folder)})
-        SequentialRunner().run(create_pipeline(compared=compared), catalog)
+        SequentialRunner().run(template(compared=compared), catalog)
         assert said in open_hub_folder(folder).card
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from anndata import AnnData
 
 from scvi_downstream.models.checkpoints import CheckpointStore
@@ -19,14 +18,13 @@ from scvi_downstream.pipelines.prediction.nodes import (
     train_mrvi,
     train_scvi,
 )
-from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.pipelines.prediction.pipeline import create_pipeline
+from scvi_downstream.pipelines.prediction.pipeline import template
 from scvi_downstream.pipelines.prediction.plots import (
     plot_prediction_changes,
     plot_prediction_genes,
     plot_prediction_scores,
 )
-from scvi_downstream.pipelines.prediction.report import PREDICTION
+from scvi_downstream.pipelines.prediction.report import SECTION
 from scvi_downstream.pipelines.prediction.training import kept_cells
 from scvi_downstream.runtime.errors import InputError
 
@@ -35,30 +33,11 @@ from .conftest import KEYS, OPTIONS, Truth
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("samples", [True, False])
-def test_every_dataset_is_in_the_catalogue(samples: bool) -> None:
-    pipeline = create_pipeline(samples=samples)
-    entries = {}
-    for name in ("catalog_07_prediction", "catalog_08_prediction"):
-        entries |= yaml.safe_load((ROOT / "conf" / "base" / f"{name}.yml").read_text())
-    used = {name for name in pipeline.datasets() if not name.startswith("params:")} - {"counts"}
-    assert used <= set(entries)
-    mrvi = {name for name in entries if "mrvi" in name}
-    assert used == (set(entries) if samples else set(entries) - mrvi)
-    assert len({entry["filepath"] for entry in entries.values()}) == len(entries)
-
-
 def test_the_report_shows_what_the_pipeline_makes() -> None:
-    shown = {item.dataset for item in PREDICTION.items}
-    made = create_pipeline(samples=True).all_outputs()
+    shown = {item.dataset for item in SECTION.items}
+    made = template(samples=True).all_outputs()
     assert shown <= made
     assert {name for name in made if name.endswith("_figure")} <= shown
-
-
-def test_the_options_in_conf_are_the_defaults() -> None:
-    given = yaml.safe_load((ROOT / "conf" / "base" / "parameters_prediction.yml").read_text())["prediction"]
-    assert PredictionOptions.model_validate(given) == PredictionOptions()
-    assert set(given) == set(PredictionOptions.model_fields)
 
 
 def test_models_see_no_held_out_cell(responding: tuple[AnnData, Truth]) -> None:

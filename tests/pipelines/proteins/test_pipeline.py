@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from scvi_downstream.pipelines.proteins.nodes import denoise_proteins, find_protein_markers, shown
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.pipelines.proteins.pipeline import create_pipeline
+from scvi_downstream.pipelines.proteins.pipeline import template
 from scvi_downstream.runtime.errors import InputError
 
 from .conftest import KEYS, OPTIONS, Study, simulate
@@ -17,22 +16,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contai
 CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 
 
-def test_every_result_is_kept() -> None:
-    kept = set()
-    for name in ("catalog_07_proteins.yml", "catalog_08_proteins.yml"):
-        kept |= set(yaml.safe_load((CONF / name).read_text()))
-    assert kept == create_pipeline().all_outputs() | {"protein_checkpoint"}
-
-
 def test_it_reads_the_model_and_what_was_made_of_it() -> None:
-    free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
+    free = {name for name in template().inputs() if not name.startswith("params:")}
     assert free == {"fitted", "counts", "clusters", "umap", "pca.latent", "protein_checkpoint"}
-
-
-def test_the_parameters_are_the_defaults() -> None:
-    given = yaml.safe_load((CONF / "parameters_proteins.yml").read_text())["proteins"]
-    assert ProteinsOptions.model_validate(given) == ProteinsOptions()
-    assert set(given) == set(ProteinsOptions.model_fields)
 
 
 def test_proteins_to_draw_are_those_named_or_the_strongest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import yaml
 from scipy import sparse
 
 from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.graph import plan_study
 
 N_CELLS = 60
 PROJECT = Path(__file__).resolve().parents[3]
@@ -179,3 +182,16 @@ def contents(training_summary) -> dict[str, Any]:
             "reason": "scanvi has the highest scib_total",
         },
     }
+
+
+@pytest.fixture
+def describe(raw_parameters, preparation_summary, training_summary) -> Callable[..., str]:
+    """The paragraph of the methods under a title, for parameters changed by keywords; empty when there is none."""
+
+    def paragraph(title: str, **changes: Any) -> str:
+        study = plan_study(complete_parameters(raw_parameters | changes))
+        text = write_methods(study, preparation_summary, training_summary)
+        found = [part for part in text.split("\n\n") if part.startswith(f"**{title}.**")]
+        return found[0].removeprefix(f"**{title}.** ").strip() if found else ""
+
+    return paragraph

@@ -6,14 +6,24 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Obs, Obsm, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting.nodes import join_analysed
 from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
+JOINS = {
+    "annotations": Obs(new_only=True),
+    "protein_expression": Obs(prefix="protein_"),
+    "cell_types": Obs(),
+    "trajectory": Obs(),
+}
 
 
 def join(counts, tables, **more):
-    return join_analysed(counts=counts, keys=KEYS, primary="scvi", **(tables | more))
+    given = tables | more
+    joins = {name: Obsm(name) for name in given if name.startswith("X_")}
+    joins |= {"genes_batch": Var(), "loadings": Varm("ldvae_loadings"), "tests": Uns(), "none": Uns()}
+    return join_analysed(counts=counts, keys=KEYS, primary="scvi", joins=joins | JOINS, **given)
 
 
 def test_holds_every_table_in_its_place(counts, tables):
@@ -156,7 +166,7 @@ def test_awkward_columns_become_viewable(counts, tables):
 def test_tables_by_gene_go_to_var_and_varm(counts, tables):
     some = pd.DataFrame({"gene": ["gene3", "gene0"], "batch_variance": [0.5, 0.25]})
     loadings = pd.DataFrame({"factor_1": [1.0], "factor_2": [2.0]}, index=["gene5"])
-    analysed = join(counts, tables, genes_batch=some, loadings_ldvae=loadings)
+    analysed = join(counts, tables, genes_batch=some, loadings=loadings)
     assert analysed.var.loc[["gene0", "gene3"], "batch_variance"].tolist() == [0.25, 0.5]
     assert analysed.var["batch_variance"].isna().sum() == counts.n_vars - 2
     np.testing.assert_array_equal(analysed.varm["ldvae_loadings"][5], [1, 2])
@@ -175,7 +185,7 @@ def test_a_gene_column_that_is_there_is_not_overwritten(counts, tables):
 
 def test_other_results_go_to_uns_and_come_back(counts, tables, tmp_path):
     tests = pd.DataFrame({"covariate": ["phase", None], "p": [0.01, np.nan], "called": [True, False]})
-    join(counts, tables, table_tests=tests, table_none=tests.iloc[:0]).write_h5ad(tmp_path / "analysed.h5ad")
+    join(counts, tables, tests=tests, none=tests.iloc[:0]).write_h5ad(tmp_path / "analysed.h5ad")
     again = ad.read_h5ad(tmp_path / "analysed.h5ad")
     assert again.uns["tests"]["p"].iloc[0] == 0.01
     assert again.uns["tests"]["covariate"].astype(object).iloc[0] == "phase"

@@ -6,6 +6,7 @@ import pytest
 
 from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods, write_references
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.graph import plan_study
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -39,9 +40,9 @@ class Page(HTMLParser):
 
 
 def render(parameters, preparation_summary, training_summary, contents) -> str:
-    methods = write_methods(parameters, preparation_summary, training_summary)
-    references = write_references(methods)
-    return render_report(parameters, methods, references, preparation_summary, **contents)
+    study = plan_study(parameters)
+    methods = write_methods(study, preparation_summary, training_summary)
+    return render_report(study, methods, write_references(methods), preparation_summary, **contents)
 
 
 @pytest.fixture(scope="session")

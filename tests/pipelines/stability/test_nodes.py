@@ -17,7 +17,7 @@ from scvi_downstream.pipelines.stability.nodes import (
     rank_genes_of_labels,
 )
 from scvi_downstream.pipelines.stability.options import StabilityOptions
-from scvi_downstream.pipelines.stability.pipeline import create_pipeline, create_trial_pipeline
+from scvi_downstream.pipelines.stability.pipeline import template, trial_template
 from scvi_downstream.runtime.errors import InputError
 
 from .conftest import nearest_graph
@@ -51,12 +51,12 @@ def test_genes_of_labels_need_labels(pbmc_counts: AnnData, tmp_path: Path) -> No
 
 
 def test_templates_ask_for_what_the_model_and_the_study_have() -> None:
-    labelled = create_trial_pipeline(labels=True, genes=True)
+    labelled = trial_template(labels=True, genes=True)
     assert labelled.all_outputs() == {"seed_clusters", "seed_markers"}
     assert "reference_clusters" not in labelled.inputs()
-    assert "reference_clusters" in create_trial_pipeline(labels=False, genes=True).inputs()
-    assert create_trial_pipeline(labels=True, genes=False).all_outputs() == {"seed_clusters"}
-    gathered = create_pipeline({"scvi": ["scvi", "scvi_seed1"], "mrvi": ["mrvi", "mrvi_seed1"]}, ["mrvi"])
+    assert "reference_clusters" in trial_template(labels=False, genes=True).inputs()
+    assert trial_template(labels=True, genes=False).all_outputs() == {"seed_clusters"}
+    gathered = template({"scvi": ["scvi", "scvi_seed1"], "mrvi": ["mrvi", "mrvi_seed1"]}, ["mrvi"])
     assert {"scvi.seed_figure", "mrvi.seed_summary", "stability_summary"} <= gathered.all_outputs()
     assert "scvi_seed1.seed_markers" in gathered.inputs()
     assert "mrvi.seed_markers" not in gathered.inputs()

@@ -1,1 +1,25 @@
 """What the cells are: labels transferred and scored, clusters named by marker genes."""
+
+from scvi_downstream.pipelines.declaration import Analysis, Obs, Uns, key, parameter
+
+ANALYSIS = Analysis(
+    name="annotation",
+    options="AnnotationOptions",
+    needs={
+        "label_transfer": key("label_key", "Nothing was compared with cell types, since label_key is empty."),
+        "marker_naming": parameter(
+            "marker_table", "Clusters were not named by marker genes, since marker_table is empty."
+        ),
+    },
+    evidence="cell_types",
+    summaries={"annotation_scores": "Cell types", "naming_summary": "Marker names"},
+    metrics={"annotation_scores": "annotation", "naming_summary": "marker_naming"},
+    joins={
+        "cell_types": Obs(),
+        "marker_cell_types": Obs(),
+        "annotation_by_type": Uns(),
+        "label_agreement": Uns(),
+        "cluster_names": Uns(),
+    },
+    files={"cell_types": "cell types", "cluster_names": "names of clusters by marker genes"},
+)

@@ -1,7 +1,10 @@
 """What the cells are: labels transferred and scored, clusters named by marker genes."""
 
 from kedro.pipeline import Node, Pipeline
+from pydantic import ValidationError
 
+from scvi_downstream.models.families import explain
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.annotation.nodes import (
     agree_on_cell_types,
     compare_with_labels,
@@ -19,9 +22,12 @@ from scvi_downstream.pipelines.annotation.plots import (
     plot_confusion,
     plot_label_contingency,
 )
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.runtime.errors import InputError
 
 
-def create_pipeline(*, labels: bool, markers: bool) -> Pipeline:
+def template(*, labels: bool, markers: bool) -> Pipeline:
     """Counts, latent, clusters ─► three transfers ─► consensus, scores; marker table ─► names of clusters."""
     transfer = [
         Node(
@@ -138,3 +144,22 @@ def create_pipeline(*, labels: bool, markers: bool) -> Pipeline:
         ),
     ]
     return Pipeline([*(transfer if labels else []), *(naming if markers else [])], tags="annotation")
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """On the primary model; what is transferred and named is what labels and marker table allow.
+
+    Raises
+    ------
+    InputError
+        An option of the training that does not exist.
+    """
+    changes = study.options["annotation"].training
+    try:
+        TrainingOptions.model_validate({**study.options["training"].model_dump(), **changes})
+    except ValidationError as error:
+        raise InputError(explain(error, TrainingOptions, "annotation.training")) from None
+    markers = "marker_naming" in study.analyses
+    labels = "label_transfer" in study.analyses or not markers  # alone, its first node says what is missing
+    made = template(labels=labels, markers=markers)
+    return on_model(made, study.primary, ["fitted", "latent", "clusters", "umap"])

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.plots.charts import draw_intervals, heat_map
+from scvi_downstream.plots.panels import panel_grid, umap_panel
 from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,
     OKABE_ITO,
-    bare_umap_axes,
     category_colors,
     empty_figure,
     new_figure,
     point_size,
-    scatter_categories,
-    scatter_values,
 )
 from scvi_downstream.runtime.options import UNKNOWN
 
@@ -75,20 +73,20 @@ def plot_cell_types(
     colors = category_colors([name for name in names if name != UNKNOWN] + [UNKNOWN])
     labelled = int((labels.astype(str) != UNKNOWN).sum())
     called = int((table["cell_type_predicted"].astype(str) != UNKNOWN).sum())
-    figure = new_figure(12, 8.4)
-    (known, predicted), (sure, found) = figure.subplots(2, 2)
+    figure, (known, predicted, sure, found) = panel_grid(4, columns=2, width=6, height=4.2)
     xy = umap.to_numpy()
-    scatter_categories(known, xy, _largest(labels), colors=colors | {_OTHERS: MISSING})
-    scatter_categories(
-        predicted, xy, _largest(table["cell_type_predicted"]), colors=colors | {_OTHERS: MISSING}
-    )
-    scatter_values(sure, xy, table["cell_type_probability"].to_numpy(), "probability")
-    scatter_categories(found, xy, _verdicts(table, labels), colors=_VERDICTS)
+    shown = {
+        known: (labels, f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label"),
+        predicted: (
+            table["cell_type_predicted"],
+            f"Consensus: {called:,} of {len(labels):,} cells are called",
+        ),
+    }
+    for axes, (types, title) in shown.items():
+        umap_panel(axes, xy, _largest(types), title, colors=colors | {_OTHERS: MISSING})
+    umap_panel(sure, xy, table["cell_type_probability"], "Probability of the best type", label="probability")
+    umap_panel(found, xy, _verdicts(table, labels), _title(annotation_scores), colors=_VERDICTS)
     _draw_again(found, xy, table, labels)
-    bare_umap_axes(known, f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label")
-    bare_umap_axes(predicted, f"Consensus: {called:,} of {len(labels):,} cells are called")
-    bare_umap_axes(sure, "Probability of the best type")
-    bare_umap_axes(found, _title(annotation_scores))
     return figure
 
 
@@ -159,11 +157,10 @@ def plot_cluster_names(
     figure = new_figure(3.4 + 0.55 * len(types), 1.9 + 0.32 * len(clusters))
     axes = figure.subplots()
     limit = float(np.clip(np.abs(z).max(), 1, LARGEST_COLORED))
-    image = axes.imshow(z, aspect="auto", cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
-    if z.size <= MOST_NUMBERS:
-        for (row, column), value in np.ndenumerate(z):
-            color = "white" if abs(value) > 0.6 * limit else "black"
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
+    image = heat_map(
+        axes, table, limits=(-limit, limit), cmap=DIVERGING, name_size=None, rotation=40,
+        texts=table.map("{:.1f}".format) if z.size <= MOST_NUMBERS else None,
+    )  # fmt: skip
     for row, (name, best) in enumerate(zip(names["name"], names["best_type"], strict=True)):
         if name != UNKNOWN:
             axes.add_patch(
@@ -171,8 +168,6 @@ def plot_cluster_names(
                     (types.index(best) - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.8, edgecolor="black"
                 )
             )
-    axes.set_xticks(range(len(types)), types, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(clusters)), clusters)
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(range(len(clusters)), [str(name) for name in names["name"]])
     beside.tick_params(length=0)
@@ -222,37 +217,36 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
     if len(types) > MOST_PANELS_OF:
         methods = methods[:1]
     side = max(2.6, 0.36 * len(types) if len(types) <= MOST_WRITTEN else 0.2 * len(types))
-    n_columns = 2 if len(methods) == len(METHOD_TITLES) else len(methods)
-    n_rows = ceil(len(methods) / n_columns)
     label_width = 0.075 * max(len(name) for name in types)
-    figure = new_figure(n_columns * side + label_width + 1.6, n_rows * (side + 0.7) + label_width + 0.5)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
-    for axes, method in zip(grid.ravel(), methods, strict=True):
+    figure, panels = panel_grid(
+        len(methods), columns=2 if len(methods) == len(METHOD_TITLES) else len(methods),
+        width=side, height=side + 0.7, more_width=label_width + 1.6, more_height=label_width + 0.5,
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    for axes, method in zip(panels, methods, strict=True):
         image = _draw(axes, pairs[pairs["method"] == method], types)
         score = annotation_scores[method]
         right = f"{score['accuracy']:.1%} right, macro F1 {score['macro_f1']:.2f}"
         axes.set_title(f"{METHOD_TITLES[method]}\n{right}", fontsize=9)
-    figure.supxlabel("Predicted type", fontsize=9)
-    figure.supylabel("True type", fontsize=9)
-    figure.colorbar(image, ax=grid, label="share of the true type (%)", shrink=0.6, pad=0.02)
+    figure.supxlabel("Predicted type")
+    figure.supylabel("True type")
+    figure.colorbar(image, ax=panels, label="share of the true type (%)", shrink=0.6, pad=0.02)
     return figure
 
 
 def _draw(axes: Axes, pairs: pd.DataFrame, types: list[str]) -> AxesImage:
     counted = pairs.pivot(index="true", columns="predicted", values="n").reindex(index=types, columns=types)
-    totals = counted.sum(axis=1).to_numpy()[:, None]
-    shares = 100 * counted.fillna(0).to_numpy() / np.where(totals > 0, totals, np.nan)
-    image = axes.imshow(shares, cmap=COLORMAP, vmin=0, vmax=100, aspect="equal", interpolation="nearest")
-    size = 8 if len(types) <= MOST_WRITTEN else 6
-    axes.set_xticks(range(len(types)), types, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(types)), types, fontsize=size)
-    axes.tick_params(length=0)
-    if len(types) <= MOST_WRITTEN:
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.5:
-                color = "white" if share > 55 else "black"
-                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
-    return image
+    totals = counted.sum(axis=1)
+    shares = 100 * counted.fillna(0).div(totals.where(totals > 0), axis=0)
+    few = len(types) <= MOST_WRITTEN
+    return heat_map(
+        axes, shares, limits=(0, 100), cmap=COLORMAP, aspect="equal", name_size=8 if few else 6,
+        texts=shares.map(_written) if few else None,
+    )  # fmt: skip
+
+
+def _written(share: float) -> str:
+    return f"{share:.0f}" if share >= 0.5 else ""
 
 
 _COLORS = {"raw": "#888888", "calibrated": OKABE_ITO[0]}
@@ -306,10 +300,10 @@ def _draw_curve(axes: Axes, table: pd.DataFrame) -> None:
             own["confidence"], own["accuracy"], s=area, marker=_MARKERS[str(stage)], color=color, label=stage
         )
         if stage == table["probabilities"].iloc[-1]:
-            reach = [own["accuracy"] - own["accuracy_low"], own["accuracy_high"] - own["accuracy"]]
-            axes.errorbar(
-                own["confidence"], own["accuracy"], yerr=np.maximum(reach, 0), fmt="none", color=color, lw=0.8
-            )
+            draw_intervals(
+                axes, own["confidence"], own["accuracy"], own["accuracy_low"], own["accuracy_high"],
+                vertical=True, fmt="none", color=color, lw=0.8,
+            )  # fmt: skip
     axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
@@ -357,19 +351,11 @@ def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.
     height = 0.3 * len(clusters) + 0.075 * max(len(str(label)) for label in kept) + 1.2
     figure = new_figure(max(width, 5.5), max(height, 2.8))
     axes = figure.subplots()
-    image = axes.imshow(
-        shares.to_numpy(), cmap=COLORMAP, vmin=0, vmax=100, aspect="auto", interpolation="nearest"
+    shares.index = [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters]
+    few = max(shares.shape) <= MOST_WRITTEN_IN_CONTINGENCY
+    image = heat_map(
+        axes, shares, limits=(0, 100), cmap=COLORMAP, texts=shares.map(_written) if few else None
     )
-    axes.set_xticks(range(shares.shape[1]), shares.columns, rotation=90, fontsize=8)
-    axes.set_yticks(
-        range(len(clusters)), [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters], fontsize=8
-    )
-    axes.tick_params(length=0)
-    if max(shares.shape) <= MOST_WRITTEN_IN_CONTINGENCY:
-        for (row, column), share in np.ndenumerate(shares.to_numpy()):
-            if share >= 0.5:
-                color = "white" if share > 55 else "black"
-                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
     axes.set(
         xlabel="label",
         ylabel=f"{name} cluster (labelled cells)",

@@ -16,11 +16,10 @@ from scvi_downstream.pipelines.annotation.scores import (
     CONFUSION_COLUMNS,
     FEWEST_TO_CALIBRATE,
 )
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.words import listed
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
 METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
 FEW_TYPES = 3
@@ -186,12 +185,12 @@ def _remarks(
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def describe_annotation(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_annotation(study: Any, keys: Keys, graph: Study) -> str:
     """How cell types were transferred, scored and named."""
     return " ".join(filter(None, [_describe_transfer(study, keys, graph), _describe_naming(study, graph)]))
 
 
-def _describe_transfer(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def _describe_transfer(study: Any, keys: Keys, graph: Study) -> str:
     if "label_transfer" not in graph.analyses:
         return ""
     options = study.annotation
@@ -229,7 +228,7 @@ def _describe_transfer(study: StudyParameters, keys: Keys, graph: StudyGraph) ->
     )
 
 
-def _describe_naming(study: StudyParameters, graph: StudyGraph) -> str:
+def _describe_naming(study: Any, graph: Study) -> str:
     if "marker_naming" not in graph.analyses:
         return ""
     options = study.annotation.markers
@@ -339,7 +338,7 @@ NAMING = (
         folded=True,
     ),
 )
-ANNOTATION = Section(
+SECTION = Section(
     "Cell types",
     "Labels transferred by three methods, scored on labelled cells that were held out, and names from marker genes.",
     (*TRANSFER, *NAMING),

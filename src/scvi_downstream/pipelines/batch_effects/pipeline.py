@@ -15,9 +15,11 @@ from scvi_downstream.pipelines.batch_effects.plots import (
     plot_batch_genes,
     plot_batch_variance,
 )
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """fitted, counts, latents ─► tests of batch structure, shares of variance ─► verdict, figures."""
     return Pipeline(
         [
@@ -118,3 +120,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="batch_effects",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Before and after the primary model."""
+    return on_model(template(), study.primary, ["fitted", "latent"])

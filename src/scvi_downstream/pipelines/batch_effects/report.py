@@ -20,12 +20,11 @@ from scvi_downstream.pipelines.batch_effects.structure import (
     wanted_permutations,
     why_not_testable,
 )
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.words import count, listed
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-BATCH_EFFECTS = Section(
+SECTION = Section(
     "Batch effects",
     "Is there batch structure before and after the model, how much of the variance is technique, and did the "
     "correction go too far? The null of the classifiers permutes batches among cells of the same biology, so a "
@@ -370,7 +369,7 @@ def _finite(values: dict[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items() if pd.notna(value)}
 
 
-def describe_batch_effects(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_batch_effects(study: Any, keys: Keys, graph: Study) -> str:
     """Mixing metrics, classifiers and their null, shares of variance, over-correction."""
     if "batch_effects" not in graph.analyses:
         return ""

@@ -12,9 +12,11 @@ from scvi_downstream.pipelines.clustering.nodes import (
     resample_leiden,
 )
 from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters
+from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.declaration import Study
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """neighbors, latent ─► leiden, kmeans, hierarchical ─► clusters ─► agreement, figures."""
     return Pipeline(
         [
@@ -77,3 +79,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="clustering",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Clusters of every model."""
+    return per_model(study, lambda _, name: copied(template(), name))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.pipelines.clustering.leiden import column_of
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section
 from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import listed
-from scvi_downstream.study.parameters import StudyParameters
+from scvi_downstream.report.words import Finding, listed, verdicts
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: floa
     )
 
 
-CLUSTERS = Section(
+SECTION = Section(
     "Clusters",
     "Leiden communities of the neighbours graph, k-means and Ward's method on the latent of the primary "
     "model.",
@@ -117,7 +119,7 @@ CLUSTERS = Section(
 )
 
 
-def describe_clustering(study: StudyParameters) -> str:
+def describe_clustering(study: Any) -> str:
     """Leiden, k-means and Ward, and how the resolution was recommended."""
     options = study.clustering
     resolutions = listed([f"{resolution:g}" for resolution in options.leiden_resolutions])
@@ -138,3 +140,10 @@ def describe_clustering(study: StudyParameters) -> str:
         f"({named('scikit-learn')} [@pedregosa2011]), and Ward's hierarchical clustering [@ward1963] was cut "
         f"into {cut}."
     )
+
+
+def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
+    """The recommended clustering, and whether k-means found one."""
+    summary = contents.get(f"{study.primary}.clustering_summary") or {}
+    yield from verdicts("Clusters", summary)
+    yield from verdicts("Clusters", summary.get("kmeans"))

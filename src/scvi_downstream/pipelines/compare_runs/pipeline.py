@@ -3,9 +3,10 @@
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.compare_runs.nodes import compare_runs, plot_runs, summarize_runs
+from scvi_downstream.pipelines.declaration import Study
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """tracked_runs ─► run_comparison, run_comparison_summary, run_comparison_figure."""
     return Pipeline(
         [
@@ -15,3 +16,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="compare_runs",
     )
+
+
+def create_pipeline(_: Study) -> Pipeline:
+    """Of runs that MLflow has kept."""
+    return template()

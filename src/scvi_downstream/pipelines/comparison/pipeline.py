@@ -9,11 +9,10 @@ from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
 from scvi_downstream.pipelines.comparison.nodes import build_leaderboard, choose_champion
 from scvi_downstream.pipelines.comparison.plots import plot_leaderboard, plot_pareto
 from scvi_downstream.pipelines.comparison.plots_answers import plot_correction, plot_dimensions
+from scvi_downstream.pipelines.declaration import Study
 
 
-def create_pipeline(
-    names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True
-) -> Pipeline:
+def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True) -> Pipeline:
     """{name}.scores, .score_draws, .cell_likelihood ─► leaderboard ─► dimensions, correction, champion, figures.
 
     Parameters
@@ -73,3 +72,8 @@ def create_pipeline(
         ],
         tags="comparison",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of models, trials of the sweep and baselines."""
+    return template(study.compared, study.likelihoods, batches=study.keys.batch_key is not None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,12 +12,11 @@ from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.noise import Contest, Difference, Evidence, paired_difference
 from scvi_downstream.pipelines.comparison.options import ChampionRule
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import listed
+from scvi_downstream.report.words import Finding, listed
 from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, of_cells, unit
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
 _MANY = 5
 _MOST_NAMES = 4
@@ -223,7 +223,7 @@ _OPTIONS = tuple(
     )
 )
 _OF_TRAINING = tuple(f"training.{option}" for option in TrainingOptions.model_fields)
-COMPARISON = Section(
+SECTION = Section(
     "Comparison",
     "All models and baselines on one board, by the same metrics on the same cells. In brackets stand 95 % intervals: "
     "how far a score would move with other cells of the same kind, not with another training.",
@@ -267,7 +267,7 @@ COMPARISON = Section(
 )
 
 
-def describe_comparison(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_comparison(study: Any, keys: Keys, graph: Study) -> str:
     """Held-out likelihood, integration metrics, baselines and the rule for the champion."""
     options = study.evaluation
     text = [
@@ -333,3 +333,12 @@ _BASELINES = {"pca": "PCA", "harmony": "Harmony [@korsunsky2019]", "scanorama": 
 def _measurable(criterion: str, keys: Keys) -> bool:
     needed = {"scib_total": (keys.label_key, keys.batch_key), "scib_bio_conservation": (keys.label_key,)}
     return all(needed.get(criterion, ()))
+
+
+def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:
+    """The champion, and why."""
+    champion = contents.get("champion")
+    if isinstance(champion, Mapping):
+        for text in champion.get("sentences") or [champion.get("reason")]:
+            if text:  # names of models keep their case
+                yield Finding("Champion", str(text).removesuffix(".") + ".")

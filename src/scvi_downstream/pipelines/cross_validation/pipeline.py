@@ -2,16 +2,18 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines import tags
+from scvi_downstream.models.saved import why_no_unseen_batch
+from scvi_downstream.pipelines.copies import copied, joined
 from scvi_downstream.pipelines.cross_validation.nodes import (
     fit_without_batches,
     of_fold,
     summarise_cross_validation,
 )
 from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
+from scvi_downstream.pipelines.declaration import UNIT, Study
 
 
-def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipeline:
+def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipeline:
     """Counts ─► fit_fold_1 … fit_fold_K, fit_without_batches ─► cv_scores, cv_summary ─► figures.
 
     Parameters
@@ -42,7 +44,7 @@ def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = Fa
             inputs,
             [f"cv_fold_{fold}", f"cv_training_{fold}"],
             name=f"fit_fold_{fold}",
-            tags=tags.UNIT,
+            tags=UNIT,
         )
         for fold in folds
     ]
@@ -52,7 +54,7 @@ def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = Fa
     if batches:
         by_batch = {"batch_cells": "cv_batches", "batch_trainings": "cv_batch_trainings"}
         made = list(by_batch.values())
-        fits.append(Node(fit_without_batches, inputs, made, name="fit_without_batches", tags=tags.UNIT))
+        fits.append(Node(fit_without_batches, inputs, made, name="fit_without_batches", tags=UNIT))
     summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts"}
     return Pipeline(
         [
@@ -78,3 +80,21 @@ def create_model_pipeline(n_folds: int, *, batches: bool, initialised: bool = Fa
         ],
         tags="cross_validation",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Models fitted again without a part of the cells.
+
+    Raises
+    ------
+    InputError
+        A model that is not in the study.
+    """
+    options = study.options["cross_validation"]
+    copies = []
+    for name in options.models:
+        spec = study.models[study.model(name, "cross_validation.models")]
+        batches = options.batches and why_no_unseen_batch(spec, study.keys) is None
+        made = template(options.n_folds, batches=batches, initialised=spec.init_from is not None)
+        copies.append(copied(made, name, initial_spec=spec.init_from))
+    return joined(copies)

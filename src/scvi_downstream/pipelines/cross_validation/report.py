@@ -21,13 +21,12 @@ from scvi_downstream.pipelines.cross_validation.overfitting import (
     mean_of_independent,
     mean_over_folds,
 )
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.words import count, listed
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-CROSS_VALIDATION = Section(
+SECTION = Section(
     "Cross-validation",
     "Models fitted anew without a part of the cells, and what they make of this part: fold by fold, and without each "
     "batch in turn. A likelihood of more (less negative) nats per cell is better. What a batch costs that a model has "
@@ -259,7 +258,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def describe_cross_validation(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_cross_validation(study: Any, keys: Keys, graph: Study) -> str:
     """Folds, intervals, overfitting, and batches that a model has not seen."""
     options = study.cross_validation
     chosen = {name: graph.models[name] for name in options.models if name in graph.models}

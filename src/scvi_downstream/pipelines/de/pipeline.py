@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.de.nodes import (
     combine_results,
     rank_bayesian,
@@ -11,9 +12,10 @@ from scvi_downstream.pipelines.de.nodes import (
     tabulate_concordance,
 )
 from scvi_downstream.pipelines.de.plots import plot_concordance, plot_dotplot, plot_heatmap, plot_volcano
+from scvi_downstream.pipelines.declaration import Study
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """fitted, counts, clusters ─► three tests ─► de_results ─► concordance, markers, figures."""
     return Pipeline(
         [
@@ -68,3 +70,16 @@ def create_pipeline() -> Pipeline:
         ],
         tags="de",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the primary model.
+
+    Raises
+    ------
+    InputError
+        Batches are to be averaged over, but the model does not know them.
+    """
+    if study.options["de"].batch_correction:
+        study.require_batches("de.batch_correction")
+    return on_model(template(), study.primary, ["fitted", "clusters"])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from scvi_downstream.cells.keys import Keys
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import listed
-from scvi_downstream.study.parameters import StudyParameters
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-EXPRESSION = Section(
+import pandas as pd
+
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.tables import number
+from scvi_downstream.report.versions import named
+from scvi_downstream.report.words import Finding, count, listed, sentence
+
+SECTION = Section(
     "Differential expression and markers",
     "The Bayesian test gives the probability that a gene's change is larger than the threshold; "
     "classical tests on the counts stand beside it.",
@@ -51,7 +57,7 @@ EXPRESSION = Section(
 )
 
 
-def describe_expression_tests(study: StudyParameters, keys: Keys) -> str:
+def describe_expression_tests(study: Any, keys: Keys) -> str:
     """The Bayesian test and the classical ones."""
     options = study.de
     groups = ["each cluster against the rest"] if "clusters" in options.groupings else []
@@ -88,3 +94,53 @@ def describe_expression_tests(study: StudyParameters, keys: Keys) -> str:
             f"{named('pydeseq2', 'PyDESeq2')} [@muzellec2023], an implementation of DESeq2 [@love2014]."
         )
     return " ".join(text)
+
+
+_GROUPINGS = {
+    "clusters": "each cluster against the rest",
+    "labels": "each label against the rest",
+    "pairs": "chosen pairs",
+    "condition": "between conditions",
+    "condition_by_type": "between conditions within a cell type",
+}
+_MOST_GROUPS = 12
+
+
+def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
+    """How many genes differ by comparison, how far the tests agree, and the first marker of each group."""
+    yield from _expression(contents.get("de_concordance"), study.options["de"].fdr)
+    yield from _markers(contents.get("markers"))
+
+
+def _expression(concordance: Any, fdr: float) -> Iterator[Finding]:
+    if not isinstance(concordance, pd.DataFrame):
+        return
+    for grouping, table in concordance.groupby("grouping", sort=False, observed=True):
+        called = table["n_bayesian"]
+        span = (
+            number(called.min())
+            if called.min() == called.max()
+            else f"{number(called.min())} to {number(called.max())}"
+        )
+        text = (
+            f"{sentence(_GROUPINGS.get(str(grouping), str(grouping))).rstrip('.')}: {span} of "
+            f"{number(table['n_genes'].max())} genes differ at an expected FDR of {fdr:g} "
+            f"({count(len(table), 'comparison')})"
+        )
+        confirmed = [
+            f"{test} confirms {table[column].median():.0%}"
+            for test, column in (("Wilcoxon", "confirmed_wilcoxon"), ("pseudobulk", "confirmed_pseudobulk"))
+            if column in table and table[column].notna().any()
+        ]
+        more = f"; in the median comparison {' and '.join(confirmed)} of them" if confirmed else ""
+        yield Finding("Expression", f"{text}{more}.")
+
+
+def _markers(markers: Any) -> Iterator[Finding]:
+    if not isinstance(markers, pd.DataFrame) or markers.empty:
+        return
+    for grouping, table in markers.groupby("grouping", sort=False, observed=True):
+        best = table.groupby("group", sort=False, observed=True)["gene"].first()
+        shown = ", ".join(f"{gene} ({group})" for group, gene in best.head(_MOST_GROUPS).items())
+        more = f" and {len(best) - _MOST_GROUPS} more" if len(best) > _MOST_GROUPS else ""
+        yield Finding("Markers", f"First of each of the {grouping}: {shown}{more}.")

@@ -1,1 +1,5 @@
 """Latent space, neighbours graph and UMAPs."""
+
+from scvi_downstream.pipelines.declaration import Analysis
+
+ANALYSIS = Analysis(name="embedding", options="EmbeddingOptions", evidence="{primary}.umap")

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.embedding.nodes import (
     build_neighbors,
     compute_harmony,
@@ -39,7 +41,7 @@ _LATENT = {
 }
 
 
-def create_pipeline(latent_of: str = "model") -> Pipeline:
+def template(latent_of: str = "model") -> Pipeline:
     """Fitted ─► latent ─► neighbors ─► umap, umap_3d ─► figures.
 
     ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``, ``scanorama``) that the latent is computed by.
@@ -80,3 +82,9 @@ def create_pipeline(latent_of: str = "model") -> Pipeline:
         ],
         tags="embedding",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Latent, graph and UMAPs of every model and baseline."""
+    of_models = per_model(study, lambda _, name: copied(template(), name))
+    return of_models + per_baseline(study, lambda name: copied(template(latent_of=name), name))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scvi_downstream.report.contents import Item, Section
 from scvi_downstream.report.versions import named
-from scvi_downstream.study.parameters import StudyParameters
 
-LATENT = Section(
+SECTION = Section(
     "Latent space",
     "UMAP of the latent space: neighbourhoods carry meaning, distances between far-apart groups do not.",
     (
@@ -26,7 +27,7 @@ LATENT = Section(
 )
 
 
-def describe_embedding(study: StudyParameters, n_cells: int) -> str:
+def describe_embedding(study: Any, n_cells: int) -> str:
     """Neighbours graph and UMAP."""
     options = study.embedding
     search = f"exhaustive search with {named('faiss-cpu', 'Faiss')} [@douze2024]"

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.evaluation.nodes import (
     collect_baseline_scores,
     collect_scores,
@@ -11,7 +13,7 @@ from scvi_downstream.pipelines.evaluation.nodes import (
 )
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """Fitted ─► likelihood; latent, neighbors ─► integration, score_draws; all ─► scores."""
     return Pipeline(
         [
@@ -28,8 +30,8 @@ def create_pipeline() -> Pipeline:
     )
 
 
-def create_trial_pipeline() -> Pipeline:
-    """As :func:`create_pipeline`, for a trial, which is not clustered."""
+def trial_template() -> Pipeline:
+    """As :func:`template`, for a trial, which is not clustered."""
     return Pipeline(
         [
             _likelihood(),
@@ -45,7 +47,7 @@ def create_trial_pipeline() -> Pipeline:
     )
 
 
-def create_baseline_pipeline() -> Pipeline:
+def baseline_template() -> Pipeline:
     """Latent, neighbors ─► integration, score_draws ─► scores, for an embedding without a likelihood."""
     return Pipeline(
         [
@@ -77,3 +79,9 @@ def _integration() -> Node:
         ["integration", "score_draws"],
         name="score_integration",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Scores of every model and baseline."""
+    of_models = per_model(study, lambda _, name: copied(template(), name))
+    return of_models + per_baseline(study, lambda name: copied(baseline_template(), name))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.factors.nodes import (
     associate_factors,
     associate_latent,
@@ -15,7 +17,7 @@ from scvi_downstream.pipelines.factors.nodes import (
 from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
 
 
-def create_model_pipeline(*, loadings: bool) -> Pipeline:
+def model_template(*, loadings: bool) -> Pipeline:
     """fitted, latent, covariates ─► loadings, associations ─► figures: a template, copied per model."""
     factors = [
         Node(
@@ -54,7 +56,7 @@ def create_model_pipeline(*, loadings: bool) -> Pipeline:
     return Pipeline([*(factors if loadings else dimensions), drawn], tags="factors")
 
 
-def create_pipeline(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
+def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     """Loadings and associations of all models ─► factors, factor_associations, factor_summary."""
     tables = {
         f"{model}__{table}": f"{model}.{table}"
@@ -80,3 +82,10 @@ def create_pipeline(models: Sequence[str], with_loadings: Sequence[str]) -> Pipe
         ],
         tags="factors",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Factors of every model, and of all models together."""
+    with_loadings = [name for name, spec in study.models.items() if "loadings" in spec.can]
+    of_models = per_model(study, lambda _, name: copied(model_template(loadings=name in with_loadings), name))
+    return template(list(study.models), with_loadings) + of_models

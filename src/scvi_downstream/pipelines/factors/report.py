@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import DEMO, Study
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import listed
-from scvi_downstream.study.completion import DEMO
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-FACTORS = Section(
+SECTION = Section(
     "Latent factors",
     "What the dimensions of the latent space stand for: genes that load on them and covariates that they follow. "
     "Factors are dimensions of a model with loadings, ordered by the variance of decoded expression that they "
@@ -155,7 +155,7 @@ def effect_of(row: object) -> str:
     return f"{effect} over {getattr(row, 'n', 0)} samples" if getattr(row, "unit", "") == "sample" else effect
 
 
-def describe_factors(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_factors(study: Any, keys: Keys, graph: Study) -> str:
     """How latent dimensions were ordered and tested against covariates."""
     options = study.factors
     text = []

@@ -1,1 +1,12 @@
 """One fitted model as a folder for scvi-hub."""
+
+from scvi_downstream.pipelines.declaration import Analysis
+
+ANALYSIS = Analysis(
+    name="export_hub",
+    folder="hub",
+    options="HubOptions",
+    parameter="hub",
+    by_name=True,
+    files={"hub": "model and its card, for scvi-hub"},
+)

@@ -2,10 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
 
 
-def create_pipeline(*, compared: bool = True) -> Pipeline:
+def template(*, compared: bool = True) -> Pipeline:
     """fitted, counts, summaries, leaderboard ─► hub.
 
     Without ``compared`` the card has the scores of the model's own evaluation instead of the leaderboard's, which has
@@ -27,3 +29,15 @@ def create_pipeline(*, compared: bool = True) -> Pipeline:
         [Node(build_hub_export, inputs | scored, "hub", name="build_hub_export")],
         tags="hub",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the model that is to be exported, which is the primary one unless another is named.
+
+    Raises
+    ------
+    InputError
+        A model that is not in the study.
+    """
+    model = study.model(study.options["hub"].model or study.primary, "hub.model")
+    return on_model(template(), model, ["fitted", "training_summary"])

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.imputation.nodes import (
     decode_counterfactual,
     denoise_expression,
@@ -10,7 +12,7 @@ from scvi_downstream.pipelines.imputation.nodes import (
 from scvi_downstream.pipelines.imputation.plots import plot_imputation, plot_imputation_scores
 
 
-def create_pipeline(*, counterfactual: bool = False) -> Pipeline:
+def template(*, counterfactual: bool = False) -> Pipeline:
     """fitted, counts ─► expression ─► figure; fitted, thinned counts ─► scores ─► figure.
 
     With ``counterfactual`` every cell is also decoded as if from the batches in ``transform_batch``.
@@ -50,3 +52,17 @@ def create_pipeline(*, counterfactual: bool = False) -> Pipeline:
             Node(decode_counterfactual, model, "expression_counterfactual", name="decode_counterfactual")
         )
     return Pipeline(nodes, tags="imputation")
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the primary model.
+
+    Raises
+    ------
+    InputError
+        Cells are to be decoded as of other batches, but the model does not know these.
+    """
+    counterfactual = bool(study.options["imputation"].transform_batch)
+    if counterfactual:
+        study.require_batches("imputation.transform_batch")
+    return on_model(template(counterfactual=counterfactual), study.primary, ["fitted", "umap"])

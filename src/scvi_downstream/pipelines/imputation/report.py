@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from scvi_downstream.report.contents import OUTPUT, Item, Section
-from scvi_downstream.report.words import count, listed
-from scvi_downstream.study.parameters import StudyParameters
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-IMPUTATION = Section(
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.contents import OUTPUT, Item, Section
+from scvi_downstream.report.words import Finding, count, listed, verdicts
+
+SECTION = Section(
     "Imputation",
     "Denoised expression, and what it is worth: part of each cell's counts is held out and predicted from "
     "the rest.",
@@ -33,7 +36,7 @@ IMPUTATION = Section(
 )
 
 
-def describe_imputation(study: StudyParameters) -> str:
+def describe_imputation(study: Any) -> str:
     """Denoising, counterfactuals and the score on held-out counts."""
     options = study.imputation
     scale = (
@@ -56,3 +59,8 @@ def describe_imputation(study: StudyParameters) -> str:
         "the rest, by the model, by the mean of each gene and by smoothing over neighbours."
     )
     return " ".join(text)
+
+
+def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:
+    """What denoised expression is worth."""
+    yield from verdicts("Imputation", contents.get("imputation_scores"))

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.metadata.nodes import (
     associate_annotations,
     compare_composition,
@@ -18,7 +20,7 @@ from scvi_downstream.pipelines.metadata.plots import (
 )
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """counts, metadata ─► annotations ─► tests on samples ─► tables, figures."""
     return Pipeline(
         [
@@ -100,3 +102,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="metadata",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """With the latent and the clusters of the primary model."""
+    return on_model(template(), study.primary, ["latent", "umap", "clusters"])

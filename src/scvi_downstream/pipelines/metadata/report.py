@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import constant_within, unmatched_sentence
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.metadata.designs import (
     ANY,
     Design,
@@ -21,10 +22,8 @@ from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.words import listed
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-METADATA = Section(
+SECTION = Section(
     "Metadata",
     "What the study's annotations of samples and cells go together with; samples, not cells, are the replicates.",
     (
@@ -370,7 +369,7 @@ def _not_analysed(columns: pd.DataFrame) -> str:
     return f"{len(left)} of {len(columns)} columns were not analysed: {named}."
 
 
-def describe_metadata(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_metadata(study: Any, keys: Keys, graph: Study) -> str:
     """How annotations of samples and cells were tested."""
     if "metadata" not in graph.analyses:
         return ""
@@ -378,7 +377,7 @@ def describe_metadata(study: StudyParameters, keys: Keys, graph: StudyGraph) -> 
     return f"{_analysed(study, keys)} {tests}"
 
 
-def _analysed(study: StudyParameters, keys: Keys) -> str:
+def _analysed(study: Any, keys: Keys) -> str:
     options = study.metadata_analysis
     if options.columns is not None:
         return f"{listed([f'`{name}`' for name in options.columns])} were analysed as annotations."
@@ -390,7 +389,7 @@ def _analysed(study: StudyParameters, keys: Keys) -> str:
     return f"{subject[0].upper()}{subject[1:]} {verb} analysed as annotation{'s' if verb == 'were' else ''}."
 
 
-def _on_samples(study: StudyParameters, keys: Keys) -> str:
+def _on_samples(study: Any, keys: Keys) -> str:
     options = study.metadata_analysis
     groups = f"`{options.groups or keys.label_key or 'leiden'}`"
     blocked = (

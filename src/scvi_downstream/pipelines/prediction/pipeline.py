@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.models.families import prediction_spec
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.prediction.nodes import (
     compare_predictions,
     hold_out_cells,
@@ -24,7 +26,7 @@ _TABLES = [
 ]
 
 
-def create_pipeline(*, samples: bool) -> Pipeline:
+def template(*, samples: bool) -> Pipeline:
     """Counts ─► split ─► scVI (and MrVI, with samples) of the kept cells ─► predictions ─► scores, verdict, figures."""
     training = ["counts", "prediction_split", "params:prediction", "params:training", "params:seed"]
     mrvi = Node(
@@ -103,3 +105,17 @@ def create_pipeline(*, samples: bool) -> Pipeline:
         ],
         tags="prediction",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """By models of their own, which have not seen the cells to predict.
+
+    Raises
+    ------
+    InputError
+        An option of these models that does not exist.
+    """
+    options, training = study.options["prediction"], study.options["training"]
+    for family, given in (("SCVI", options.scvi), ("MRVI", options.mrvi)):
+        prediction_spec(family, given, training)
+    return template(samples=study.keys.sample_key is not None)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.prediction.comparison import (
     MEAN_SHIFT,
     MEASURED_HALF,
@@ -20,10 +21,8 @@ from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-PREDICTION = Section(
+SECTION = Section(
     "Prediction under other conditions",
     "What cells of one condition would express in another, predicted by models that have not seen the cells it is "
     "compared with. A prediction is worth having when it beats the mean shift of the training cells, not only no "
@@ -286,7 +285,7 @@ def _value(scores: pd.DataFrame, method: str, score: str) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def describe_prediction(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_prediction(study: Any, keys: Keys, graph: Study) -> str:
     """How expression under other conditions was predicted and scored."""
     if "prediction" not in graph.analyses:
         return ""

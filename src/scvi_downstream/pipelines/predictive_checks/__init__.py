@@ -1,1 +1,11 @@
 """Does the fitted model generate counts like those observed?"""
+
+from scvi_downstream.pipelines.declaration import Analysis
+
+ANALYSIS = Analysis(
+    name="predictive_checks",
+    options="PredictiveCheckOptions",
+    evidence="predictive_summary",
+    summaries={"predictive_summary": "Predictive checks"},
+    metrics={"predictive_summary": "predictive_checks"},
+)

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.predictive_checks.nodes import check_predictions, summarize_predictions
 from scvi_downstream.pipelines.predictive_checks.plots import (
     plot_predictive_calibration,
@@ -10,7 +12,7 @@ from scvi_downstream.pipelines.predictive_checks.plots import (
 )
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """fitted, counts ─► checks, genes, cells, calibration, correlations ─► summary and three figures."""
     return Pipeline(
         [
@@ -60,3 +62,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="predictive_checks",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the primary model."""
+    return on_model(template(), study.primary, ["fitted"])

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.predictive_checks.evidence import STRATA
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-PREDICTIVE_CHECKS = Section(
+SECTION = Section(
     "Predictive checks",
     "Does the primary model generate counts like those observed? Counts of held-out cells are generated again from the "
     "latent state that the model infers of each cell (the model), from states of other cells of the same batch and "
@@ -294,7 +293,7 @@ def _row(checks: pd.DataFrame, source: str, check: str, genes: str) -> pd.Series
     return chosen.iloc[0]
 
 
-def describe_predictive_checks(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_predictive_checks(study: Any, keys: Keys, graph: Study) -> str:
     """How generated counts were compared with those observed."""
     options = study.predictive_checks
     batch = " and batch" if keys.batch_key else ""

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import DEMO
 from scvi_downstream.report.contents import Item, Section
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import count, listed, options_text
-from scvi_downstream.study.completion import DEMO
-from scvi_downstream.study.parameters import StudyParameters
 
-QUALITY = Section(
+SECTION = Section(
     "Quality control",
     "What the counts look like before any model sees them.",
     (
@@ -22,7 +21,7 @@ QUALITY = Section(
 )
 
 
-def describe_preparation(study: StudyParameters, keys: Keys, summary: Mapping[str, Any]) -> str:
+def describe_preparation(study: Any, keys: Keys, summary: Mapping[str, Any]) -> str:
     """Where the counts come from, what was dropped, which genes the models see."""
     source = f"study '{study.study}'"
     if study.input == DEMO:

@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.proteins.nodes import (
     correlate_proteins_with_genes,
     denoise_proteins,
@@ -18,7 +20,7 @@ _OPTIONS = ["params:keys", "params:proteins"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """fitted, counts, clusters, umap ─► denoised proteins, imputation, markers ─► verdicts, figures."""
     return Pipeline(
         [
@@ -86,3 +88,10 @@ def create_pipeline() -> Pipeline:
         ],
         tags="proteins",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the model of proteins; without one, the first node says what is missing."""
+    model = study.first_with("proteins") or study.primary
+    parameters = {"params:spec": f"params:models.{model}"}
+    return on_model(template(), model, ["fitted", "clusters", "umap"], parameters=parameters)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.plots.style import (
-    OKABE_ITO,
-    SEQUENTIAL,
-    bare_umap_axes,
-    draw_order,
-    empty_figure,
-    new_figure,
-    point_size,
-    scatter_values,
-)
+from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
+from scvi_downstream.plots.panels import name_rows, panel_grid, umap_panel
+from scvi_downstream.plots.style import OKABE_ITO, draw_order, empty_figure, new_figure, point_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,25 +46,10 @@ def plot_protein_markers(
     margin = 0.09 * max(len(name) for name in means.index)
     figure = new_figure(width + margin + 2.6, max(0.32 * len(means) + 2.2, 4.4))
     axes = figure.subplots()
-    x, y = np.meshgrid(np.arange(len(names)), np.arange(len(means)))
-    dots = axes.scatter(
-        x.ravel(), y.ravel(), s=_LARGEST * shares.to_numpy().ravel(), c=scaled.to_numpy().ravel(),
-        cmap=SEQUENTIAL, vmin=0, vmax=1, edgecolors="#666666", linewidths=0.4,
-    )  # fmt: skip
-    axes.set_xticks(np.arange(len(names)), names, rotation=90)
-    axes.set_yticks(np.arange(len(means)), means.index)
-    axes.set(xlim=(-0.6, len(names) - 0.4), ylim=(len(means) - 0.4, -0.6), title="Denoised proteins by group")
-    axes.set_ylabel(str(groups.name) if groups.name else "group")
-    figure.colorbar(
-        dots,
-        ax=axes,
-        label="mean log1p denoised,\nlowest to highest group",
-        shrink=0.9,
-    )
-    handles = [
-        axes.scatter([], [], s=_LARGEST * share, c="#888888", label=f"{share:.0%}".replace("%", " %"))
-        for share in (0.1, 0.5, 1.0)
-    ]
+    dots = dot_plot(axes, scaled, shares, largest=_LARGEST)
+    axes.set(title="Denoised proteins by group", ylabel=str(groups.name) if groups.name else "group")
+    figure.colorbar(dots, ax=axes, label="mean log1p denoised,\nlowest to highest group", shrink=0.9)
+    handles = legend_areas(axes, {"10 %": 0.1, "50 %": 0.5, "100 %": 1.0}, largest=_LARGEST)
     figure.legend(
         handles=handles, title="mean probability\nof foreground", loc="outside lower center", ncols=3
     )
@@ -100,16 +77,14 @@ def plot_protein_distributions(
     names = names[:_MOST]
     if not names or not measured.any():
         return empty_figure("there are no proteins to draw")
-    columns, rows = min(_COLUMNS, len(names)), ceil(len(names) / _COLUMNS)
-    figure = new_figure(max(2.7 * columns, 5.5), 2.1 * rows + 0.7)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(names) :]:
-        axes.set_axis_off()
-    for axes, name in zip(grid.flat, names, strict=False):
+    figure, panels = panel_grid(
+        len(names), columns=_COLUMNS, width=2.7, height=2.1, more_height=0.7, least_width=5.5
+    )
+    for axes, name in zip(panels, names, strict=True):
         counted = np.log1p(proteins[name].to_numpy(dtype=np.float64)[measured])
         without = np.log1p(denoised.loc[proteins.index, name].to_numpy(dtype=np.float64)[measured])
         is_foreground = foreground.loc[proteins.index, name].to_numpy()[measured] > 0.5
-        bins = np.linspace(0, max(counted.max(), without.max(), 1e-6), _BINS + 1)
+        bins = np.linspace(0, max(counted.max(), without.max(), 1e-6), _BINS + 1).tolist()
         axes.hist(
             [counted[~is_foreground], counted[is_foreground]], bins, stacked=True, color=["#BBBBBB", OKABE_ITO[0]],
             label=["counted, background", "counted, foreground (probability above 0.5)"],
@@ -118,8 +93,8 @@ def plot_protein_distributions(
         # most cells have none left, which would flatten the rest
         axes.set_ylim(0, 1.1 * max(np.histogram(counted, bins)[0].max(), 1))
         axes.set(title=name, xlabel="log1p of counts", ylabel="cells")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 2 else 1)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(names) > 2 else 1)
     return figure
 
 
@@ -151,17 +126,23 @@ def plot_protein_imputation(
         )
     batches = list(dict.fromkeys(protein_imputation["held_out"]))
     most = max(min(protein_imputation.groupby("held_out")["protein"].nunique().max(), _MOST_PROTEINS), 4)
-    figure = new_figure(11.5, (0.26 * most + 1.6) * len(batches) + 0.6)
-    grid = figure.subplots(len(batches), 2, squeeze=False, width_ratios=(1.5, 1))
-    for row, batch in zip(grid, batches, strict=True):
+    figure, panels = panel_grid(
+        2 * len(batches),
+        columns=2,
+        width=5.75,
+        height=0.26 * most + 1.6,
+        more_height=0.6,
+        width_ratios=(1.5, 1),
+    )
+    for left, right, batch in zip(panels[::2], panels[1::2], batches, strict=True):
         scores = protein_imputation[protein_imputation["held_out"] == batch]
         values = protein_imputed[protein_imputed["held_out"] == batch]
         kind = "" if scores["kind"].iloc[0] == "batch" else f", {scores['kind'].iloc[0]}"
         _draw_scores(
-            row[0], scores, f"Proteins of '{batch}'{kind} hidden ({scores['n_cells'].iloc[0]:,} cells)"
+            left, scores, f"Proteins of '{batch}'{kind} hidden ({scores['n_cells'].iloc[0]:,} cells)"
         )
-        _draw_values(row[1], values, scores)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
+        _draw_values(right, values, scores)
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
     return figure
 
@@ -172,14 +153,13 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame, title: str) -> None:
     for i, (method, (label, color, marker)) in enumerate(_METHODS.items()):
         rows = scores[scores["method"] == method].set_index("protein").loc[proteins]
         y = np.arange(len(proteins)) + (i - 1) * 0.24
-        axes.hlines(y, rows["pearson_lower"], rows["pearson_upper"], color=color, linewidth=1)
-        axes.scatter(rows["pearson"], y, s=18, c=color, marker=marker, label=label, zorder=3)
+        draw_intervals(
+            axes, y, rows["pearson"], rows["pearson_lower"], rows["pearson_upper"],
+            fmt=marker, ms=4.7, lw=1, color=color, label=label,
+        )  # fmt: skip
     axes.axvline(0, color="#888888", linewidth=0.8, linestyle="--", label="the protein's mean")
-    axes.set_yticks(np.arange(len(proteins)), proteins)
-    axes.set(
-        ylim=(len(proteins) - 0.5, -0.5), title=title,
-        xlabel="Pearson's r with measured log1p counts (95 % interval over cells)",
-    )  # fmt: skip
+    name_rows(axes, proteins, margin=0.5)
+    axes.set(title=title, xlabel="Pearson's r with measured log1p counts (95 % interval over cells)")
 
 
 def _draw_values(axes: Axes, values: pd.DataFrame, scores: pd.DataFrame) -> None:
@@ -218,27 +198,21 @@ def plot_protein_umap(
     names = names[:_MOST]
     if not names:
         return empty_figure("there are no proteins to draw")
-    columns = 2 * min(_PAIRS_A_ROW, len(names))
-    rows = ceil(len(names) / _PAIRS_A_ROW)
-    figure = new_figure(3.0 * columns, 2.6 * rows + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08})
+    figure, panels = panel_grid(
+        2 * len(names),
+        columns=2 * _PAIRS_A_ROW,
+        width=3.0,
+        height=2.6,
+        more_height=0.3,
+        gridspec_kw={"wspace": 0.08},
+    )
     xy = umap.loc[proteins.index].to_numpy()
     measured = proteins.to_numpy().sum(axis=1) > 0
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for i, name in enumerate(names):
-        row, pair = divmod(i, _PAIRS_A_ROW)
-        for axes, values, title in (
-            (grid[row, 2 * pair], proteins[name], f"{name}: counted"),
-            (grid[row, 2 * pair + 1], denoised.loc[proteins.index, name], f"{name}: denoised"),
-        ):
-            axes.set_axis_on()
-            logged = np.log1p(values.to_numpy(dtype=np.float64))
-            drawn = measured if title.endswith("counted") else np.ones_like(measured)
-            if not drawn.all():
-                axes.scatter(*xy[~drawn].T, s=2, c="#DDDDDD", linewidths=0, rasterized=True)
-            scatter_values(axes, xy[drawn], logged[drawn], "log1p")
-            bare_umap_axes(axes, title)
+    counted = np.log1p(proteins[names].astype(np.float64))
+    without = np.log1p(denoised.loc[proteins.index, names].astype(np.float64))
+    for name, left, right in zip(names, panels[::2], panels[1::2], strict=True):
+        umap_panel(left, xy, counted[name].where(measured), f"{name}: counted", label="log1p")
+        umap_panel(right, xy, without[name], f"{name}: denoised", label="log1p")
     if not measured.all():
-        figure.supxlabel("grey: proteins not measured", fontsize=9, color="#555555")
+        figure.supxlabel("grey: proteins not measured", color="#555555")
     return figure

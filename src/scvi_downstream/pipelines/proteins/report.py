@@ -8,16 +8,16 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.progress import duration
-from scvi_downstream.study.graph import StudyGraph
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-PROTEINS = Section(
+SECTION = Section(
     "Proteins",
     "Surface proteins of the same cells, by totalVI: the background of unbound antibodies is taken away, and proteins "
     "are imputed where a batch did not measure them. How well is told by hiding proteins that were measured.",
@@ -248,7 +248,7 @@ def _quoted(names: list[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def describe_proteins(options: ProteinsOptions, keys: Keys, graph: StudyGraph) -> str:
+def describe_proteins(options: ProteinsOptions, keys: Keys, graph: Study) -> str:
     """How surface proteins were denoised, imputed and compared; empty where they were not.
 
     Parameters

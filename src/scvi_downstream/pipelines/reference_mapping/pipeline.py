@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reference_mapping.nodes import (
     embed_jointly,
     join_mapped,
@@ -12,7 +13,7 @@ from scvi_downstream.pipelines.reference_mapping.nodes import (
 )
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """Reference, counts ─► surgery ─► joint latent ─► labels, cells unlike the reference."""
     return Pipeline(
         [
@@ -88,3 +89,8 @@ def create_pipeline() -> Pipeline:
         ],
         tags="reference_mapping",
     )
+
+
+def create_pipeline(_: Study) -> Pipeline:
+    """Onto the reference of the study."""
+    return template()

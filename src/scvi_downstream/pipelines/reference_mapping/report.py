@@ -11,15 +11,14 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import Reference
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
 from scvi_downstream.report.contents import OUTPUT, Item, Section
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
 
-def describe_reference_mapping(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_reference_mapping(study: Any, keys: Keys, graph: Study) -> str:
     """How cells were mapped onto the reference."""
     if "reference_mapping" not in graph.analyses:
         return ""
@@ -257,7 +256,7 @@ def _surgery(summary: Mapping[str, Any]) -> str:
     return f"{genes}; surgery trained {summary['n_new_weights']:,} weights of the query's own categories."
 
 
-REFERENCE_MAPPING = Section(
+SECTION = Section(
     "Reference mapping",
     "The cells mapped onto a reference model: transferred labels, their uncertainty, and cells unlike the reference.",
     (

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
-EMBEDDING = "X_"
-GENE_COLUMNS, GENE_LOADINGS = "genes_", "loadings_"
-BY_GENE = (GENE_COLUMNS, GENE_LOADINGS)
-RESULT = "table_"
 INPUT = "input_"
 # CELLxGENE and scanpy draw no legend of more categories than this.
 MAX_COLORED_CATEGORIES = 200
@@ -244,37 +240,45 @@ def searched_embedding(
     return None
 
 
-def add_gene_tables(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Columns of ``genes_…`` to ``var`` and ``loadings_<model>`` to ``varm["<model>_loadings"]``.
-
-    Genes that a table does not hold have NaN.
+def add_gene_columns(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Columns of tables by gene to ``var``; genes that a table does not hold have NaN.
 
     Raises
     ------
     InputError
         A column is in ``var`` already, or a table names genes that are not in the counts.
     """
-    for name, given in tables.items():
-        table = given.set_index("gene") if "gene" in given else given
-        unknown = table.index.difference(analysed.var_names)
-        if len(unknown):
-            raise InputError(
-                f"{name} holds genes that are not in counts, such as '{unknown[0]}'; make it again"
-            )
-        values = table.reindex(analysed.var_names)
-        if name.startswith(GENE_LOADINGS):
-            analysed.varm[f"{name.removeprefix(GENE_LOADINGS)}_loadings"] = values.to_numpy(np.float32)
-            continue
-        for column in values:
+    for name, table in tables.items():
+        for column, values in _by_gene(analysed, name, table).items():
             if column in analysed.var:
                 raise InputError(f"var already holds a column '{column}'; rename it in the input")
-            analysed.var[str(column)] = _viewable(values[column])
+            analysed.var[str(column)] = _viewable(values)
+
+
+def add_loadings(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Tables by gene to ``varm`` under their keys; genes that a table does not hold have NaN.
+
+    Raises
+    ------
+    InputError
+        A table names genes that are not in the counts.
+    """
+    for key, table in tables.items():
+        analysed.varm[key] = _by_gene(analysed, key, table).to_numpy(np.float32)
+
+
+def _by_gene(analysed: AnnData, name: str, given: pd.DataFrame) -> pd.DataFrame:
+    table = given.set_index("gene") if "gene" in given else given
+    unknown = table.index.difference(analysed.var_names)
+    if len(unknown):
+        raise InputError(f"{name} holds genes that are not in counts, such as '{unknown[0]}'; make it again")
+    return table.reindex(analysed.var_names)
 
 
 def add_results(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
-    """``table_<name>``, whose rows are neither cells nor genes, to ``uns["<name>"]``; empty ones are left out."""
+    """Tables whose rows are neither cells nor genes to ``uns``; empty ones are left out."""
     for name, table in tables.items():
         if len(table):
             plain = table.reset_index(drop=isinstance(table.index, pd.RangeIndex)).rename(columns=_plain_key)
             plain.index = plain.index.astype(str)
-            analysed.uns[name.removeprefix(RESULT)] = plain.apply(_viewable)
+            analysed.uns[name] = plain.apply(_viewable)

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial, update_wrapper
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import NeighborsGraph
-from scvi_downstream.pipelines.annotation.report import describe_annotation
-from scvi_downstream.pipelines.batch_effects.report import describe_batch_effects
-from scvi_downstream.pipelines.clustering.report import describe_clustering
-from scvi_downstream.pipelines.comparison.report import describe_comparison
-from scvi_downstream.pipelines.cross_validation.report import describe_cross_validation
-from scvi_downstream.pipelines.de.report import describe_expression_tests
-from scvi_downstream.pipelines.embedding.report import describe_embedding
-from scvi_downstream.pipelines.factors.report import describe_factors
-from scvi_downstream.pipelines.imputation.report import describe_imputation
-from scvi_downstream.pipelines.metadata.report import describe_metadata
-from scvi_downstream.pipelines.prediction.report import describe_prediction
-from scvi_downstream.pipelines.predictive_checks.report import describe_predictive_checks
-from scvi_downstream.pipelines.preparation.report import describe_preparation
-from scvi_downstream.pipelines.proteins.report import describe_proteins
-from scvi_downstream.pipelines.reference_mapping.report import describe_reference_mapping
-from scvi_downstream.pipelines.reporting import analysed, report
-from scvi_downstream.pipelines.samples.report import describe_samples
-from scvi_downstream.pipelines.search.report import describe_search
-from scvi_downstream.pipelines.stability.report import describe_stability
-from scvi_downstream.pipelines.training.report import describe_models, describe_training
-from scvi_downstream.pipelines.trajectory.report import describe_trajectory
+from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
+from scvi_downstream.pipelines.reporting import analysed, page
 from scvi_downstream.report import bibliography
-from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import methods_text
-from scvi_downstream.study.graph import study_graph
-from scvi_downstream.study.parameters import StudyParameters
+from scvi_downstream.report.methods import has_methods, render_methods
 
 if TYPE_CHECKING:
     from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing these is slow
+else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
     AnnData = Any
 
 
@@ -52,6 +30,8 @@ def join_analysed(
     neighbors: NeighborsGraph,
     keys: Keys,
     primary: str,
+    *,
+    joins: Mapping[str, Join],
     **tables: pd.DataFrame,
 ) -> AnnData:
     """Everything known of each cell in one AnnData that scanpy and CELLxGENE open.
@@ -70,10 +50,10 @@ def join_analysed(
         The study's obs columns, which come first.
     primary
         Name of the primary model.
+    joins
+        How each of ``tables`` joins, by its name.
     tables
-        More tables. By cell: those named ``X_…`` go to ``obsm``, the columns of the others to ``obs``. By gene:
-        columns of ``genes_…`` go to ``var``, ``loadings_…`` to ``varm``; genes that are missing there hold NaN.
-        Others, named ``table_…``, go to ``uns``.
+        Latents, and tables by cell, by gene or of results.
 
     Raises
     ------
@@ -82,88 +62,115 @@ def join_analysed(
         embedding holds NaN.
     """
     cells = counts.obs_names
-    by_gene = {name: tables.pop(name) for name in list(tables) if name.startswith(analysed.BY_GENE)}
-    results = {name: tables.pop(name) for name in list(tables) if name.startswith(analysed.RESULT)}
-    latents = {name: table for name, table in tables.items() if name.startswith(analysed.EMBEDDING)}
-    columns = {name: table for name, table in tables.items() if name not in latents}
-    if "annotations" in columns:  # most of them are columns of obs, where they stay as they are
-        columns["annotations"] = columns["annotations"].drop(columns=counts.obs.columns, errors="ignore")
-    if "protein_expression" in columns:  # proteins may be called as genes are
-        columns["protein_expression"] = columns["protein_expression"].add_prefix("protein_")
+
+    def of(kind: type) -> dict[str, Any]:
+        return {name: joins[name] for name in tables if isinstance(joins[name], kind)}
+
     # `batch` is the study's batch_key once more, there for the figures of quality.
-    columns = {
-        "clusters": clusters,
-        "qc_metrics": qc_metrics.drop(columns="batch", errors="ignore"),
-    } | columns
+    columns = {"clusters": clusters, "qc_metrics": qc_metrics.drop(columns="batch", errors="ignore")}
+    for name, join in of(Obs).items():
+        table = (
+            tables[name].drop(columns=counts.obs.columns, errors="ignore") if join.new_only else tables[name]
+        )
+        columns[name] = table.add_prefix(join.prefix)
     observations = analysed.join_observations(
         counts.obs,
         analysed.join_columns(columns, cells),
         [*keys.categorical.values(), *map(str, clusters.columns)],
     )
+    latents = {join.key: tables[name] for name, join in of(Obsm).items()}
     layouts = {"X_umap": umap, "X_umap_3d": umap_3d}
-    embeddings = {name: analysed.embedding(table, cells, name) for name, table in (layouts | latents).items()}
+    embeddings = {key: analysed.embedding(table, cells, key) for key, table in (layouts | latents).items()}
     joined = analysed.assemble(counts, observations, embeddings, analysed.scanpy_graphs(neighbors, cells))
-    searched = analysed.searched_embedding(neighbors, {name: embeddings[name] for name in latents}, cells)
+    searched = analysed.searched_embedding(neighbors, {key: embeddings[key] for key in latents}, cells)
     joined.uns["neighbors"] = analysed.neighbors_record(neighbors.n_neighbors, searched)
-    analysed.add_gene_tables(joined, by_gene)
-    analysed.add_results(joined, results)
+    analysed.add_gene_columns(joined, {name: tables[name] for name in of(Var)})
+    analysed.add_loadings(joined, {join.key: tables[name] for name, join in of(Varm).items()})
+    analysed.add_results(joined, {name: tables[name] for name in of(Uns)})
     joined.uns["default_embedding"] = "X_umap"
     joined.uns["primary_model"] = primary
     return joined
 
 
 def write_methods(
-    parameters: dict[str, Any],
+    study: Study,
     preparation_summary: dict[str, Any],
     training_summary: dict[str, Any],
+    *,
     without: frozenset[str] = frozenset(),
 ) -> str:
     """The methods section of a paper, in Markdown with citation keys (``[@lopez2018]``), of exactly what ran.
 
     Parameters
     ----------
-    parameters
-        Complete parameters of the study.
+    study
+        What the user set.
     preparation_summary
         Numbers of the counts and how variable genes were chosen.
     training_summary
         Numbers of the primary model's training.
     without
-        Topics of what the study calls for and has not run yet.
+        Names of the capabilities that the study calls for and that have not run yet.
     """
-    study, keys = _typed(parameters)
-    graph = study_graph(parameters)
-    n_cells = int(preparation_summary.get("n_cells") or 0)
     written = [
-        ("Counts", describe_preparation(study, keys, preparation_summary)),
-        ("Models", describe_models(keys, graph)),
-        ("Training", describe_training(study, graph, training_summary)),
-        ("Embedding", describe_embedding(study, n_cells)),
-        ("Clustering", describe_clustering(study)),
-        ("Cell types", describe_annotation(study, keys, graph)),
-        ("Reference mapping", describe_reference_mapping(study, keys, graph)),
-        ("Differential expression", describe_expression_tests(study, keys)),
-        ("Latent factors", describe_factors(study, keys, graph)),
-        ("Batch effects", describe_batch_effects(study, keys, graph)),
-        ("Metadata", describe_metadata(study, keys, graph)),
-        ("Samples", describe_samples(study.samples, keys, graph)),
-        ("Proteins", describe_proteins(study.proteins, keys, graph)),
-        ("Trajectories", describe_trajectory(study, keys, graph)),
-        ("Imputation", describe_imputation(study)),
-        ("Prediction", describe_prediction(study, keys, graph)),
-        ("Comparison", describe_comparison(study, keys, graph)),
-        ("Search", describe_search(study, keys, graph)),
-        ("Predictive checks", describe_predictive_checks(study, keys, graph)),
-        ("Cross-validation", describe_cross_validation(study, keys, graph)),
-        ("Stability", describe_stability(study, keys, graph)),
-        ("Software", describe_software()),
+        render_methods(
+            analysis.package,
+            study=study,
+            options=study.options.get(analysis.options_key),
+            preparation=preparation_summary,
+            training=training_summary,
+        )
+        if has_methods(analysis.package)
+        else _described(analysis, study, preparation_summary, training_summary)
+        for analysis in analyses()
+        if analysis.name not in without
     ]
-    return methods_text([(topic, text) for topic, text in written if topic not in without])
+    return "\n\n".join(filter(None, written)) + "\n"
 
 
-def methods_without(topics: frozenset[str]) -> Callable[..., str]:
-    """:func:`write_methods` of a study of which a part has not run."""
-    return update_wrapper(partial(write_methods, without=topics), write_methods) if topics else write_methods
+_TOPICS = {
+    "preparation": (("Counts", "describe_preparation", "skp"),),
+    "training": (("Models", "describe_models", "kg"), ("Training", "describe_training", "sgt")),
+    "embedding": (("Embedding", "describe_embedding", "sn"),),
+    "clustering": (("Clustering", "describe_clustering", "s"),),
+    "annotation": (("Cell types", "describe_annotation", "skg"),),
+    "reference_mapping": (("Reference mapping", "describe_reference_mapping", "skg"),),
+    "de": (("Differential expression", "describe_expression_tests", "sk"),),
+    "factors": (("Latent factors", "describe_factors", "skg"),),
+    "batch_effects": (("Batch effects", "describe_batch_effects", "skg"),),
+    "metadata": (("Metadata", "describe_metadata", "skg"),),
+    "samples": (("Samples", "describe_samples", "okg"),),
+    "trajectory": (("Trajectories", "describe_trajectory", "skg"),),
+    "proteins": (("Proteins", "describe_proteins", "okg"),),
+    "imputation": (("Imputation", "describe_imputation", "s"),),
+    "prediction": (("Prediction", "describe_prediction", "skg"),),
+    "comparison": (("Comparison", "describe_comparison", "skg"),),
+    "search": (("Search", "describe_search", "skg"),),
+    "predictive_checks": (("Predictive checks", "describe_predictive_checks", "skg"),),
+    "cross_validation": (("Cross-validation", "describe_cross_validation", "skg"),),
+    "stability": (("Stability", "describe_stability", "skg"),),
+}
+
+
+def _described(analysis: Any, study: Study, preparation: Any, training: Any) -> str:
+    """Texts that are not templates yet."""
+    from types import SimpleNamespace
+
+    given = {
+        "s": SimpleNamespace(**{**study.parameters, **study.options}),
+        "k": study.keys,
+        "g": study,
+        "p": preparation,
+        "t": training,
+        "n": int(preparation.get("n_cells") or 0),
+        "o": study.options.get(analysis.options_key),
+    }
+    written = []
+    for title, function, arguments in _TOPICS.get(analysis.name, ()):
+        text = getattr(analysis.report, function)(*(given[one] for one in arguments))
+        if text:
+            written.append(f"**{title}.** {text}")
+    return "\n\n".join(written)
 
 
 def write_references(methods: str) -> str:
@@ -172,14 +179,14 @@ def write_references(methods: str) -> str:
 
 
 def render_report(
-    parameters: dict[str, Any], methods: str, references: str, fingerprint: dict[str, Any], **contents: Any
+    study: Study, methods: str, references: str, fingerprint: dict[str, Any], **contents: Any
 ) -> str:
     """One self-contained HTML page of the run.
 
     Parameters
     ----------
-    parameters
-        Complete parameters of the study.
+    study
+        What the user set.
     methods
         Markdown with citation keys.
     references
@@ -190,29 +197,5 @@ def render_report(
         Figures (PNG bytes), pages (HTML text), tables and summaries; ``scvi__scores`` is the dataset
         ``scvi.scores``.
     """
-    study, keys = _typed(parameters)
     by_dataset = {".".join(name.rsplit("__", 1)): content for name, content in contents.items()}
-    return report.render(
-        study=study,
-        keys=keys,
-        graph=study_graph(parameters),
-        parameters=parameters,
-        preparation=fingerprint,
-        methods=methods,
-        contents=by_dataset,
-    )
-
-
-def _typed(parameters: dict[str, Any]) -> tuple[StudyParameters, Keys]:
-    keys = Keys.model_validate(parameters["keys"])
-    return StudyParameters.model_validate(
-        {name: value for name, value in parameters.items() if name != "keys"}
-    ), keys
-
-
-def describe_software() -> str:
-    """What ran it and kept the record."""
-    return (
-        f"All steps were run as one pipeline with {named('scvi-downstream')} on {named('kedro', 'Kedro')} "
-        f"[@kedro], and tracked with {named('mlflow', 'MLflow')} [@zaharia2018]."
-    )
+    return page.render(study, fingerprint, methods, by_dataset)

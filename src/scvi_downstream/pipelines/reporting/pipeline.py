@@ -1,52 +1,42 @@
 """Everything joined: one AnnData and one page for people."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, update_wrapper
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import MODEL, PRIMARY, Join, Obsm, Study, Varm
+from scvi_downstream.pipelines.reporting.contents import report_contents
 from scvi_downstream.pipelines.reporting.nodes import (
     join_analysed,
-    methods_without,
     render_report,
+    write_methods,
     write_references,
 )
 
-# Topic of the methods text → what it describes has been run when this is there.
-EVIDENCE = {
-    "Embedding": "{primary}.umap",
-    "Clustering": "{primary}.clusters",
-    "Cell types": "cell_types",
-    "Differential expression": "de_results",
-    "Latent factors": "factor_associations",
-    "Batch effects": "batch_effects",
-    "Metadata": "metadata_associations",
-    "Samples": "sample_summary",
-    "Proteins": "protein_summary",
-    "Trajectories": "trajectory",
-    "Imputation": "imputation_scores",
-    "Prediction": "prediction_summary",
-    "Predictive checks": "predictive_summary",
-    "Comparison": "leaderboard",
-    "Stability": "stability_summary",
-    "Search": "search_summary",
-}
+_OF_PRIMARY = ("umap", "umap_3d", "clusters", "neighbors")
 
 
-def create_pipeline(
-    joined: Mapping[str, str] | None, contents: Sequence[str], undone: frozenset[str] = frozenset()
+def template(
+    joins: Mapping[str, Join] | None, contents: Sequence[str], without: frozenset[str] = frozenset()
 ) -> Pipeline:
     """Counts and every table ─► analysed; figures, tables, methods ─► report.
 
-    ``joined`` maps arguments of ``join_analysed`` (``X_scVI``, ``cell_types``) to datasets, ``None``: what it needs is
-    not there; ``contents`` are the figures and tables that the report shows; ``undone`` are topics of the methods
-    that the study calls for and that were not run.
+    ``joins`` are the datasets that ``analysed`` takes up, and how; ``None``: what it needs is not there. ``contents``
+    are the figures and tables that the report shows; ``without`` are the capabilities that the study calls for and
+    that were not run.
     """
     return Pipeline(
         [
-            *([] if joined is None else [_join(joined)]),
+            *([] if joins is None else [_join(joins)]),
             Node(
-                methods_without(undone),
-                ["parameters", "preparation_summary", "training_summary"],
+                _bound(write_methods, without=without) if without else write_methods,
+                ["study", "preparation_summary", "training_summary"],
                 "methods",
                 name="write_methods",
             ),
@@ -54,7 +44,7 @@ def create_pipeline(
             Node(
                 render_report,
                 {
-                    "parameters": "parameters",
+                    "study": "study",
                     "methods": "methods",
                     "references": "references",
                     "fingerprint": "preparation_summary",
@@ -68,16 +58,61 @@ def create_pipeline(
     )
 
 
-def _join(joined: Mapping[str, str]) -> Node:
-    always = ("counts", "qc_metrics", "umap", "umap_3d", "clusters", "neighbors")
+def _join(joins: Mapping[str, Join]) -> Node:
+    always = ("counts", "qc_metrics", *_OF_PRIMARY)
+    tables = {argument_name(dataset): dataset for dataset in joins}
     return Node(
-        join_analysed,
-        {name: name for name in always} | {"keys": "params:keys", "primary": "params:primary"} | dict(joined),
+        _bound(join_analysed, joins={argument_name(dataset): join for dataset, join in joins.items()}),
+        {name: name for name in always} | {"keys": "params:keys", "primary": "params:primary"} | tables,
         "analysed",
         name="join_analysed",
     )
 
 
+def _bound(node: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
+    """``node`` with some of its arguments given, under its own name."""
+    return update_wrapper(partial(node, **arguments), node)
+
+
 def argument_name(dataset: str) -> str:
-    """Keyword under which a dataset reaches ``render_report``: ``scvi.umap`` → ``scvi__umap``."""
+    """Keyword under which a dataset reaches a node that takes many: ``scvi.umap`` → ``scvi__umap``."""
     return dataset.replace(".", "__")
+
+
+def create_pipeline(study: Study, available: set[str]) -> Pipeline:
+    """Of all datasets that are there or will be."""
+    contents = report_contents(available, study.primary, list(study.models))
+    whole = {f"{study.primary}.{name}" for name in _OF_PRIMARY} <= available
+    joins = {dataset: join for dataset, join in _joins(study).items() if dataset in available}
+    undone = {
+        analysis.name
+        for analysis in analyses()
+        if study.is_stored is not None
+        and analysis.evidence
+        and analysis.evidence.replace(PRIMARY, study.primary) not in available
+    }
+    made = template(joins if whole else None, contents, frozenset(undone))
+    return on_model(made, study.primary, [*_OF_PRIMARY, "training_summary"])
+
+
+def _joins(study: Study) -> dict[str, Join]:
+    """How every table that there can be joins ``analysed``."""
+    joins: dict[str, Join] = {dataset: Obsm(key) for key, dataset in _latents(study).items()}
+    for analysis in analyses():
+        for dataset, join in analysis.joins.items():
+            models = study.models if MODEL in dataset else [""]
+            joins |= {dataset.replace(MODEL, model): _of_model(join, model) for model in models}
+    return joins
+
+
+def _of_model(join: Join, model: str) -> Join:
+    return type(join)(join.key.replace(MODEL, model)) if isinstance(join, Obsm | Varm) else join
+
+
+def _latents(study: Study) -> dict[str, str]:
+    """The obsm key of every latent; the family's own name goes to the primary model, or to the first of its family."""
+    keys: dict[str, str] = {}
+    for name in sorted(study.models, key=lambda model: model != study.primary):
+        family_key = study.models[name].obsm_key
+        keys[family_key if family_key not in keys else f"X_{name}"] = f"{name}.latent"
+    return keys | {f"X_{name}": f"{name}.latent" for name in study.baselines}

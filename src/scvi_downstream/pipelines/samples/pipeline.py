@@ -2,6 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.samples.nodes import (
     cluster_samples,
     compare_sample_abundance,
@@ -23,7 +25,7 @@ _OPTIONS = ["params:keys", "params:samples"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """fitted, counts, clusters, umap ─► distances, effects, expression, abundance ─► verdicts, figures."""
     return Pipeline(
         [
@@ -99,3 +101,10 @@ def create_pipeline() -> Pipeline:
         ],
         tags="samples",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Of the model that compares samples; without one, the first node says what is missing."""
+    model = study.first_with("sample_distances") or study.primary
+    outputs = {"latent_z": f"{model}.latent_z"}
+    return on_model(template(), model, ["fitted", "clusters", "umap"], outputs=outputs)

@@ -10,12 +10,12 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.study.graph import StudyGraph
 
-SAMPLES = Section(
+SECTION = Section(
     "Samples",
     "What samples and conditions change, as MrVI sees it. Every cell has a state u apart from its sample and a state z "
     "in its sample; the distance of two samples is that of the states z which the same cell would have in them. "
@@ -101,7 +101,7 @@ SAMPLES = Section(
 )
 
 
-def describe_samples(options: SamplesOptions, keys: Keys, graph: StudyGraph) -> str:
+def describe_samples(options: SamplesOptions, keys: Keys, graph: Study) -> str:
     """How samples were compared; empty where they were not.
 
     Parameters

@@ -2,11 +2,13 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.models.search_space import check_search
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.search.nodes import choose_trial, run_search
 from scvi_downstream.pipelines.search.plots import plot_search, plot_search_options
 
 
-def create_pipeline() -> Pipeline:
+def template() -> Pipeline:
     """Counts, models ─► search_records ─► search_trials, search_summary, search_best ─► figures."""
     return Pipeline(
         [
@@ -50,3 +52,15 @@ def create_pipeline() -> Pipeline:
         ],
         tags="search",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Better options of one model.
+
+    Raises
+    ------
+    InputError
+        A search that cannot be, as far as the parameters tell.
+    """
+    check_search(study.options["search"], study.parameters["models"], study.primary, study.keys)
+    return template()

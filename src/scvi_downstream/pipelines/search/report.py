@@ -7,15 +7,14 @@ from typing import Any
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.search_space import Choice, SearchSpace, TrialRecord
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.search.choice import Difference, Recommendation
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.report.contents import Item, Section
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import listed
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-SEARCH = Section(
+SECTION = Section(
     "Search",
     "Trials of one model with other hyperparameters. They are judged on validation cells, and integration on training "
     "and validation cells; test cells are only reported. Differences are paired, trial by trial on the same cells, and "
@@ -61,7 +60,7 @@ _OBJECTIVES = {
 }
 
 
-def describe_search(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_search(study: Any, keys: Keys, graph: Study) -> str:
     """How hyperparameters were searched for; empty where they were not."""
     options = study.search
     model = options.model

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import copied, joined
+from scvi_downstream.pipelines.declaration import TRIAL, Study
 from scvi_downstream.pipelines.stability.nodes import (
     cluster_again,
     compare_seeds,
@@ -12,11 +14,12 @@ from scvi_downstream.pipelines.stability.nodes import (
     summarize_stability,
 )
 from scvi_downstream.pipelines.stability.plots import plot_stability
+from scvi_downstream.pipelines.sweep.pipeline import trial_of
 
 _OF_FIT = ("scores", "score_draws", "latent", "seed_clusters")
 
 
-def create_trial_pipeline(*, labels: bool, genes: bool) -> Pipeline:
+def trial_template(*, labels: bool, genes: bool) -> Pipeline:
     """Neighbors ─► seed_clusters; fitted, counts ─► seed_markers: a template, copied per fit.
 
     Parameters
@@ -64,7 +67,7 @@ def create_trial_pipeline(*, labels: bool, genes: bool) -> Pipeline:
     return Pipeline([clustered, *ranked], tags="stability")
 
 
-def create_pipeline(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] = ()) -> Pipeline:
+def template(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] = ()) -> Pipeline:
     """Fits of each model ─► seed_scores, seed_agreement, seed_genes, seed_summary ─► seed_figure, stability_summary.
 
     Parameters
@@ -92,3 +95,19 @@ def _of_model(model: str, names: Sequence[str], genes: bool) -> list[Node]:  # n
         Node(compare_seeds, given | tables, made, name=f"compare_seeds_of_{model}"),
         Node(plot_stability, drawn, f"{model}.seed_figure", name=f"plot_stability_of_{model}"),
     ]
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Models fitted again with other seeds, and how much depends on these."""
+    if not study.seeds:
+        return Pipeline([])
+    fits = {model: [model, *trials] for model, trials in study.seeds.items()}
+    mute = [model for model in fits if "differential_expression" not in study.models[model].can]
+    copies = []
+    for model, names in fits.items():
+        own = trial_template(labels=study.keys.label_key is not None, genes=model not in mute)
+        for name in names:
+            tags = [] if name == model else [TRIAL]
+            copies.append(copied(own, name, with_tags=tags, reference_clusters=f"{model}.seed_clusters"))
+    trials = [trial_of(study, name) for names in study.seeds.values() for name in names]
+    return joined([*copies, *trials, template(fits, without_genes=mute)])

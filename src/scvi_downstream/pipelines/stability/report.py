@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import Item, Section, names
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import listed
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-STABILITY = Section(
+SECTION = Section(
     "Stability over seeds",
     "The same model, fitted to the same cells with other seeds. What differs between such fits is no finding. Leiden "
     "repeated on the graph of one fit, and other posterior draws of one fit, show how far two fits could agree at "
@@ -58,7 +57,7 @@ STABILITY = Section(
 )
 
 
-def describe_stability(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_stability(study: Any, keys: Keys, graph: Study) -> str:
     """How fits with other seeds were compared; empty where no model was fitted again."""
     options = study.stability
     models = [name for name in options.models if name in graph.models]

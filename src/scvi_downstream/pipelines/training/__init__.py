@@ -1,1 +1,8 @@
 """Fit every model of the study."""
+
+from scvi_downstream.pipelines.declaration import Analysis
+
+ANALYSIS = Analysis(
+    name="training",
+    metrics={"training_summary": ""},
+)

@@ -2,10 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.training.nodes import plot_history, train_model
 
 
-def create_pipeline(*, initialised: bool = False) -> Pipeline:
+def template(*, initialised: bool = False) -> Pipeline:
     """Counts ─► train_model ─► fitted, history, training_summary.
 
     With ``initialised`` the weights start from the fitted model in ``initial``.
@@ -27,3 +29,16 @@ def create_pipeline(*, initialised: bool = False) -> Pipeline:
         ],
         tags="training",
     )
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Training of every model."""
+    return per_model(study, training_of)
+
+
+def training_of(study: Study, name: str) -> Pipeline:
+    """Training of one model."""
+    start = study.models[name].init_from
+    if start is None:
+        return copied(template(), name)
+    return copied(template(initialised=True), name, initial=f"{start}.fitted")

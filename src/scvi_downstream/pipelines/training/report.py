@@ -7,13 +7,12 @@ from typing import Any
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import count, listed, options_text
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-TRAINING = Section(
+SECTION = Section(
     "Models and training",
     "Every model was fitted to the same cells and genes; with early stopping the best epoch is kept.",
     (
@@ -54,7 +53,7 @@ _LIKELIHOODS = {
 }
 
 
-def describe_models(keys: Keys, graph: StudyGraph) -> str:
+def describe_models(keys: Keys, graph: Study) -> str:
     """Families, hyperparameters and covariates of all models."""
     models = "; ".join(_model(spec) for spec in graph.models.values())
     text = [
@@ -88,7 +87,7 @@ def _model(spec: ModelSpec) -> str:
     return f"`{spec.name}`, {_FAMILIES.get(spec.family, spec.family)}, with {sizes}{decoder}{start}{batch}"
 
 
-def describe_training(study: StudyParameters, graph: StudyGraph, summary: Mapping[str, Any]) -> str:
+def describe_training(study: Any, graph: Study, summary: Mapping[str, Any]) -> str:
     """Optimiser, split, stopping rule, and how the primary model went."""
     options = study.training
     held_out = max(0.0, 1 - options.train_size - options.validation_size)

@@ -1,1 +1,27 @@
 """Where cells come from and where they go: orders, lineages, fates, and genes along them."""
+
+from scvi_downstream.pipelines.declaration import Analysis, Need, Obs, Uns
+
+ANALYSIS = Analysis(
+    name="trajectory",
+    options="TrajectoryOptions",
+    demo="start_of_demo",
+    needs={
+        "trajectory": Need(
+            lambda study: study.options["trajectory"].has_start,
+            "No trajectory was learnt, since no start (trajectory.start_cluster, …) and no trajectory.time_key is set.",
+        )
+    },
+    evidence="trajectory",
+    summaries={"trajectory_summary": "Trajectory"},
+    metrics={"trajectory_summary": "trajectory"},
+    joins={
+        "trajectory": Obs(),
+        "trajectory_agreement": Uns(),
+        "trajectory_time": Uns(),
+        "trajectory_stability": Uns(),
+        "trend_tests": Uns(),
+        "fate_drivers": Uns(),
+    },
+    files={"trajectory": "pseudotime, lineages and fates"},
+)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options, Share
 
 Order = Literal["consensus", "dpt", "slingshot", "principal_graph"]
@@ -65,3 +68,36 @@ class TrajectoryOptions(Options):
     fates: FateOptions = FateOptions()
     trends: TrendOptions = TrendOptions()
     stability_replicates: PositiveInt = 5
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the user said where trajectories start, or names a known time."""
+        return any(getattr(self, name) for name in START_OPTIONS)
+
+
+def start_of_demo(given: Any) -> Any:
+    """The progenitors of blood, where the user names neither a start nor a time; ``""`` names that there is none."""
+    if not isinstance(given, Mapping):
+        return given
+    if any(given.get(name) is not None for name in START_OPTIONS):
+        return {**given, **{name: None for name in START_OPTIONS if given.get(name) == ""}}
+    return {**given, "start_cluster": "CD34+"}
+
+
+def representations(study: Study) -> tuple[str, ...]:
+    """What trajectories are learnt on: the primary model first.
+
+    Raises
+    ------
+    InputError
+        A representation that is not in the study.
+    """
+    chosen = study.options["trajectory"].representations
+    if chosen is None:
+        unbatched = [name for name, spec in study.models.items() if not spec.correct_batch]
+        return tuple(dict.fromkeys([study.primary, *unbatched, "pca"]))
+    known = [*study.models, *study.baselines]
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"trajectory.representations: '{name}' has no latent{closest(name, known)}")
+    return tuple(dict.fromkeys([study.primary, *chosen]))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.pipelines.copies import joined, on_model
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.trajectory.agreement import compare_orders, compare_with_time
 from scvi_downstream.pipelines.trajectory.nodes import (
     choose_start,
@@ -15,6 +17,7 @@ from scvi_downstream.pipelines.trajectory.nodes import (
     resample_orders,
     summarize_trajectory,
 )
+from scvi_downstream.pipelines.trajectory.options import representations
 from scvi_downstream.pipelines.trajectory.orders import (
     cluster_landmarks,
     connect_clusters,
@@ -33,7 +36,13 @@ from scvi_downstream.pipelines.trajectory.plots_3d import (
     plot_trend_heatmap,
 )
 
-OF_REPRESENTATION = (
+# Datasets of the primary model that the study's own nodes take: what is known of the model, and what was learnt on it.
+_OF_MODEL = (
+    "neighbors",
+    "clusters",
+    "latent",
+    "umap",
+    "umap_3d",
     "landmarks",
     "paga",
     "orders",
@@ -44,10 +53,9 @@ OF_REPRESENTATION = (
     "graph_edges",
     "graph_facts",
 )
-"""Datasets of one representation that the study's own nodes take."""
 
 
-def create_representation_pipeline(name: str, *, landmarks_like: str | None = None) -> Pipeline:
+def representation_template(name: str, *, landmarks_like: str | None = None) -> Pipeline:
     """latent, neighbors, start ─► landmarks ─► paga, diffusion, slingshot, principal graph ─► orders.
 
     Its nodes are in no model's namespace: they need the start, which is found on the primary model. With
@@ -104,7 +112,7 @@ def create_representation_pipeline(name: str, *, landmarks_like: str | None = No
     )
 
 
-def create_pipeline(
+def template(
     representations: Sequence[str], spec: str, *, timed: bool = False, monocle_r: bool = False
 ) -> Pipeline:
     """start; orders of all representations ─► agreement; the primary's ─► fates, genes, stability ─► trajectory.
@@ -245,3 +253,23 @@ def _in_r() -> list[Node]:
             name="order_with_monocle_r",
         )
     ]
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """On the primary model and on the representations beside it.
+
+    Raises
+    ------
+    InputError
+        A representation that is not in the study.
+    """
+    options = study.options["trajectory"]
+    names = representations(study)
+    spec = f"params:models.{study.primary}"
+    made = template(names, spec, timed=options.time_key is not None, monocle_r=options.monocle_r)
+    return joined([on_model(made, study.primary, _OF_MODEL), *(_learnt_on(study, name) for name in names)])
+
+
+def _learnt_on(study: Study, name: str) -> Pipeline:
+    like = None if name in study.models else f"{study.primary}.landmarks"
+    return representation_template(name, landmarks_like=like)

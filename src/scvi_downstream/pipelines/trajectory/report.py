@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.trajectory.agreement import confounding_sentences
-from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, representations
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import listed
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
 
-TRAJECTORY = Section(
+SECTION = Section(
     "Trajectories",
     "Cells in the order of a process: diffusion pseudotime, Slingshot's lineages through clusters and a principal "
     "graph through the cells, on the latent of the primary model and beside it on other representations. Pseudotime "
@@ -104,13 +103,13 @@ _PSEUDOTIMES = {
 }
 
 
-def describe_trajectory(study: StudyParameters, keys: Keys, graph: StudyGraph) -> str:
+def describe_trajectory(study: Any, keys: Keys, graph: Study) -> str:
     """How trajectories were learnt, compared and tested."""
     if "trajectory" not in graph.analyses:
         return ""
     options = study.trajectory
     text = [
-        f"Trajectories were learnt on {listed([f'`{name}`' for name in graph.representations])}, from "
+        f"Trajectories were learnt on {listed([f'`{name}`' for name in representations(graph)])}, from "
         f"{_start(options)}. Clusters (`{options.clustering}`; Leiden clusters of its own graph where a representation "
         f"has none) were connected by PAGA [@wolf2019], and cells ordered by diffusion pseudotime [@haghverdi2016] on "
         f"{options.diffusion_components} diffusion components, both with {named('scanpy')} [@wolf2018].",

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markupsafe import escape
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.blocks import Material, section_view
-from scvi_downstream.pipelines.reporting.contents import SECTIONS
-from scvi_downstream.pipelines.reporting.findings import findings, left_out, sentence
+from scvi_downstream.pipelines.reporting.contents import sections
+from scvi_downstream.pipelines.reporting.findings import findings, left_out
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.report.tables import number
-from scvi_downstream.study.graph import StudyGraph
-from scvi_downstream.study.parameters import StudyParameters
+from scvi_downstream.report.words import sentence
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -37,24 +36,13 @@ class Tile:
     note: str = ""
 
 
-def render(
-    *,
-    study: StudyParameters,
-    keys: Keys,
-    graph: StudyGraph,
-    parameters: Mapping[str, Any],
-    preparation: Mapping[str, Any],
-    methods: str,
-    contents: Mapping[str, Any],
-) -> str:
+def render(study: Study, preparation: Mapping[str, Any], methods: str, contents: Mapping[str, Any]) -> str:
     """The page as HTML.
 
     Parameters
     ----------
-    study, keys, graph
-        The typed parameters and what follows from them.
-    parameters
-        The same as they are written in YAML.
+    study
+        What the user set and what follows from it.
     preparation
         Summary of the counts: numbers, warnings, fingerprint.
     methods
@@ -63,19 +51,20 @@ def render(
         PNG bytes, HTML text, tables and summaries by their names in the catalogue.
     """
     cited = [bibliography.all_references()[key] for key in bibliography.cited_keys(methods)]
-    material = Material(contents, study.study, graph.primary, tuple(graph.models), study.reporting.table_rows)
+    table_rows = study.options["reporting"].table_rows
+    material = Material(contents, _name(study), study.primary, tuple(study.models), table_rows)
     return _template().render(
-        title=study.reporting.title or study.study,
+        title=study.options["reporting"].title or _name(study),
         subtitle=_subtitle(study, preparation),
-        tiles=tiles(keys, graph, preparation, material),
+        tiles=tiles(study, preparation, material),
         warnings=[sentence(str(warning)) for warning in preparation.get("warnings") or []],
-        findings=findings(contents, graph, study.de.fdr),
-        left_out=left_out(study, keys, graph, contents),
-        sections=[view for section in SECTIONS if (view := section_view(section, material)).blocks],
+        findings=findings(contents, study),
+        left_out=left_out(study, contents),
+        sections=[view for section in sections() if (view := section_view(section, material)).blocks],
         methods=methods_html(methods, [reference.key for reference in cited]),
         references=cited,
         parameters_yaml=yaml.safe_dump(
-            {name: value for name, value in parameters.items() if name not in _DERIVED},
+            {name: value for name, value in study.parameters.items() if name not in _DERIVED},
             sort_keys=False,
             allow_unicode=True,
             width=100,
@@ -84,6 +73,10 @@ def render(
         software=versions.software(),
         made=datetime.now(UTC).replace(microsecond=0),
     )
+
+
+def _name(study: Study) -> str:
+    return str(study.parameters["study"])
 
 
 @cache
@@ -96,28 +89,29 @@ def _template() -> Template:
     return environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
 
 
-def _subtitle(study: StudyParameters, preparation: Mapping[str, Any]) -> str:
+def _subtitle(study: Study, preparation: Mapping[str, Any]) -> str:
     parts = [
-        f"Study {study.study}" if study.reporting.title else "",
-        f"from {study.input}",
-        f"seed {study.seed}",
+        f"Study {_name(study)}" if study.options["reporting"].title else "",
+        f"from {study.parameters['input']}",
+        f"seed {study.parameters['seed']}",
     ]
     if preparation.get("data_fingerprint"):
         parts.append(f"data {str(preparation['data_fingerprint'])[:12]}")
     return " · ".join(part for part in parts if part)
 
 
-def tiles(keys: Keys, graph: StudyGraph, preparation: Mapping[str, Any], material: Material) -> list[Tile]:
+def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> list[Tile]:
     """Key numbers at the head of the page, of what is known."""
+    keys = study.keys
     named = (
         ("batches", "batches", keys.batch_key),
         ("cell types", "labels", keys.label_key),
         ("conditions", "conditions", keys.condition_key),
         ("samples", "samples", keys.sample_key),
     )
-    clusters = material.contents.get(f"{graph.primary}.clustering_summary") or {}
+    clusters = material.contents.get(f"{study.primary}.clustering_summary") or {}
     criterion = (material.contents.get("champion") or {}).get("criterion")
-    baselines = " and ".join(_BASELINES[name] for name in graph.baselines)
+    baselines = " and ".join(_BASELINES[name] for name in study.baselines)
     found = [
         Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
         Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
@@ -127,8 +121,8 @@ def tiles(keys: Keys, graph: StudyGraph, preparation: Mapping[str, Any], materia
             if key
         ),
         Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden"),
-        Tile("models", _number(len(graph.models)), f"and {baselines}"),
-        Tile("primary", graph.primary, graph.models[graph.primary].family),
+        Tile("models", _number(len(study.models)), f"and {baselines}"),
+        Tile("primary", study.primary, study.models[study.primary].family),
         Tile(
             "champion",
             material.champion,
@@ -169,11 +163,11 @@ def methods_html(methods: str, order: Sequence[str]) -> list[str]:
     return paragraphs
 
 
-def _provenance(study: StudyParameters, preparation: Mapping[str, Any]) -> dict[str, str]:
+def _provenance(study: Study, preparation: Mapping[str, Any]) -> dict[str, str]:
     facts = {
-        "Input": study.input,
+        "Input": str(study.parameters["input"]),
         "Data fingerprint (SHA-256)": str(preparation.get("data_fingerprint") or ""),
-        "Seed": str(study.seed),
+        "Seed": str(study.parameters["seed"]),
         "Machine": versions.machine(),
     }
     return {name: value for name, value in facts.items() if value}

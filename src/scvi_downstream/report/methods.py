@@ -1,0 +1,63 @@
+"""The methods text: one Jinja template an analysis, filled with exactly what the study set."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from scvi_downstream.report import words
+from scvi_downstream.report.versions import named
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATE = "methods.jinja"
+
+
+def has_methods(package: str) -> bool:
+    """Whether a folder of ``pipelines/`` has a methods text."""
+    return files(package).joinpath(TEMPLATE).is_file()
+
+
+def render_methods(package: str, **context: Any) -> str:
+    """Paragraphs of one analysis as Markdown with citation keys (``[@lopez2018]``).
+
+    Parameters
+    ----------
+    package
+        Dotted name of the folder that holds ``methods.jinja``.
+    context
+        What the template names: ``study`` (its models, keys, options and parameters), ``options`` of the analysis,
+        ``preparation`` and ``training`` (the summaries of the counts and of the primary model).
+
+    Returns
+    -------
+    Paragraphs that begin with their title in bold, parted by empty lines; lines of the template may be broken
+    anywhere. Empty when the template writes nothing.
+    """
+    text = files(package).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    written = _environment().from_string(text).render(**context)
+    paragraphs = (" ".join(paragraph.split()) for paragraph in written.split("\n\n"))
+    return "\n\n".join(filter(None, paragraphs))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.globals["named"] = named
+    environment.filters |= {
+        "listed": words.listed,
+        "count": words.count,
+        "code": lambda name: f"`{name}`",
+        "codes": lambda names: [f"`{name}`" for name in names],
+        "options": words.options_text,
+        "g": lambda number: f"{number:g}",
+        "percent": lambda share: f"{share:.0%}",
+        "thousands": lambda number: f"{number:,}",
+    }
+    return environment
