@@ -1,4 +1,4 @@
-"""scVI: Lopez et al. (2018), doi:10.1038/s41592-018-0229-2."""
+"""scVI, LDVAE, scANVI and DRVI: autoencoders of counts whose options are nearly the same."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class ScviSpec(AutoencoderSpec):
     use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
     use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
 
+    title: ClassVar[str] = "scVI"
+    description: ClassVar[str] = "scVI [@lopez2018]"
+    paper: ClassVar[str] = "Lopez et al. (2018), doi:10.1038/s41592-018-0229-2"
+    takes_queries: ClassVar[bool] = True
     can: ClassVar[frozenset[Capability]] = frozenset(
         {"normalized_expression", "differential_expression", "marginal_likelihood"}
     )
@@ -63,6 +67,11 @@ class DrviSpec(AutoencoderSpec):
     encode_covariates: bool = False
     deeply_inject_covariates: bool = False
 
+    title: ClassVar[str] = "DRVI"
+    description: ClassVar[str] = "DRVI, whose latent dimensions are decoded one by one [@moinfar2024]"
+    paper: ClassVar[str] = "Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266"
+    module: ClassVar[str] = "scvi.external"
+    takes_queries: ClassVar[bool] = True
     can: ClassVar[frozenset[Capability]] = frozenset(
         {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
     )
@@ -84,10 +93,20 @@ class LinearScviSpec(AutoencoderSpec):
     latent_distribution: Literal["normal", "ln"] = "normal"
     use_observed_lib_size: bool = False
 
+    title: ClassVar[str] = "LDVAE"
+    description: ClassVar[str] = "LDVAE, scVI with a linear decoder [@svensson2020]"
+    paper: ClassVar[str] = "Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169"
+    why_not_minified: ClassVar[str] = (
+        "scvi-tools 1.5 encodes the zeros of minified cells of LDVAE instead of reading their latent"
+    )
     can: ClassVar[frozenset[Capability]] = frozenset(
         {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
     )
     obsm_key: ClassVar[str] = "X_LDVAE"
+
+    @property
+    def hidden_layers(self) -> None:
+        """None that count: they are the encoder's alone, as the decoder is linear."""
 
     def build(self, genes: AnnData, keys: Keys) -> LinearSCVI:
         """Register ``genes`` and make the untrained model."""
@@ -117,6 +136,10 @@ class ScanviSpec(AutoencoderSpec):
     use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
     use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
 
+    title: ClassVar[str] = "scANVI"
+    description: ClassVar[str] = "scANVI [@xu2021]"
+    paper: ClassVar[str] = "Xu et al. (2021), doi:10.15252/msb.20209620"
+    takes_queries: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
     can: ClassVar[frozenset[Capability]] = frozenset(
         {"normalized_expression", "differential_expression", "marginal_likelihood", "prediction"}

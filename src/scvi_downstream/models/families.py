@@ -14,12 +14,8 @@ from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.runtime.errors import InputError, closest
 
 FAMILIES: dict[str, type[ModelSpec]] = {
-    "SCVI": ScviSpec,
-    "LinearSCVI": LinearScviSpec,
-    "SCANVI": ScanviSpec,
-    "DRVI": DrviSpec,
-    "MRVI": MrviSpec,
-    "TOTALVI": TotalviSpec,
+    spec.model_fields["family"].default: spec
+    for spec in (ScviSpec, LinearScviSpec, ScanviSpec, DrviSpec, MrviSpec, TotalviSpec)
 }
 
 

@@ -51,6 +51,13 @@ class MrviSpec(ModelSpec):
     u_prior_mixture_k: PositiveInt = 20
     scale_observations: bool = False
 
+    title: ClassVar[str] = "MrVI"
+    description: ClassVar[str] = "MrVI, which compares samples [@boyeau2022]"
+    paper: ClassVar[str] = "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"
+    module: ClassVar[str] = "scvi.external"
+    size_of_latent: ClassVar[str] = "n_latent_u"
+    bound: ClassVar[str] = "mrvi_log_weights"
+    why_not_minified: ClassVar[str] = "scvi-tools has no minified form of MrVI"
     needs: ClassVar[frozenset[Need]] = frozenset({"samples"})
     can: ClassVar[frozenset[Capability]] = frozenset({"sample_distances", "marginal_likelihood"})
     obsm_key: ClassVar[str] = "X_mrVI_u"

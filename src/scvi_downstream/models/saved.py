@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 
 
 _READ_OUT_BATCH = 128
-# Class name in the saved registry → module that holds the class; a new family is one entry.
-MODEL_CLASSES: dict[str, str] = {
-    "SCVI": "scvi.model",
-    "SCANVI": "scvi.model",
-    "LinearSCVI": "scvi.model",
-    "DRVI": "scvi.external",
-    "MRVI": "scvi.external",
-    "TOTALVI": "scvi.model",
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ class SavedModel:
 
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
-    return getattr(importlib.import_module(MODEL_CLASSES[family]), family)
+    return getattr(importlib.import_module(FAMILIES[family].module), family)
 
 
 def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
@@ -130,8 +122,8 @@ def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]
 
 def _family(contents: SavedContents, folder: Path) -> str:
     name = contents.attributes["registry_"]["model_name"]
-    if name not in MODEL_CLASSES:
-        raise InputError(f"{folder} holds a model of the family '{name}'{closest(name, MODEL_CLASSES)}")
+    if name not in FAMILIES:
+        raise InputError(f"{folder} holds a model of the family '{name}'{closest(name, FAMILIES)}")
     return name
 
 

@@ -59,8 +59,44 @@ Need = Literal["labels", "samples", "proteins"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
+_LIKELIHOODS = {
+    "zinb": "zero-inflated negative binomial",
+    "nb": "negative binomial",
+    "pnb": "negative binomial (in log space)",
+    "poisson": "Poisson",
+}
+
+
 class ModelSpec(Options):
-    """One entry of ``models:`` after defaults; the base of every family's own."""
+    """One entry of ``models:`` after defaults; the base of every family's own, which is all that is said of a family.
+
+    Attributes
+    ----------
+    title
+        What the field calls the family.
+    description
+        How the methods text introduces it, with its citation.
+    paper
+        Authors, year and DOI.
+    module
+        Module of scvi-tools that holds the class.
+    needs
+        What the study must name for it.
+    can
+        What analyses can ask of it.
+    obsm_key
+        Where the latent stands in ``obsm``.
+    size_of_latent
+        Hyperparameter that is the number of columns of the latent.
+    initialisable_from
+        Families whose weights can be its start.
+    takes_queries
+        Whether scvi-tools can map new cells onto it.
+    bound
+        Function of ``scoring/marginal_likelihood.py`` that bounds the likelihood where scvi-tools' own loss does not.
+    why_not_minified
+        Why its cells cannot be kept without their counts; empty where they can.
+    """
 
     name: str
     family: str
@@ -70,10 +106,18 @@ class ModelSpec(Options):
     seed: Seed | None = None
     training: TrainingOptions = TrainingOptions()
 
+    title: ClassVar[str]
+    description: ClassVar[str]
+    paper: ClassVar[str]
+    module: ClassVar[str] = "scvi.model"
     needs: ClassVar[frozenset[Need]] = frozenset()
     can: ClassVar[frozenset[Capability]] = frozenset()
     obsm_key: ClassVar[str]
+    size_of_latent: ClassVar[str] = "n_latent"
     initialisable_from: ClassVar[frozenset[str]] = frozenset()
+    takes_queries: ClassVar[bool] = False
+    bound: ClassVar[str] = ""
+    why_not_minified: ClassVar[str] = ""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -81,6 +125,17 @@ class ModelSpec(Options):
         return self.model_dump(
             exclude={"name", "family", "init_from", "correct_batch", "trial_of", "seed", "training"}
         )
+
+    @property
+    def likelihood(self) -> str:
+        """Distribution of the counts, in words; empty where the family has no choice."""
+        given = str(self.hyperparameters.get("gene_likelihood") or "")
+        return _LIKELIHOODS.get(given, given)
+
+    @property
+    def hidden_layers(self) -> tuple[int, int] | None:
+        """Number of hidden layers and units of each, where the encoder and the decoder have the same."""
+        return None
 
     def keys_seen(self, keys: Keys) -> Keys:
         """The study's keys that the model is given: without the batch where it shall not be corrected."""
@@ -108,6 +163,11 @@ class AutoencoderSpec(ModelSpec):
     n_layers: PositiveInt = 1
     dropout_rate: Dropout = 0.1
     dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
+
+    @property
+    def hidden_layers(self) -> tuple[int, int] | None:
+        """Number of hidden layers and units of each."""
+        return self.n_layers, self.n_hidden
 
 
 def setup_arguments(keys: Keys, *, labels: bool) -> dict[str, Any]:

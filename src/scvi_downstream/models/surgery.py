@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import SavedModel, model_class_of, plain_data_only
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
@@ -44,16 +45,15 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
     ----------
     Lotfollahi et al. (2022), doi:10.1038/s41587-021-01001-7.
     """
-    from scvi.model.base import ArchesMixin
-
     from scvi_downstream.models.frozen import freeze_all_but_new
 
     family = reference.family
     model_class = model_class_of(family)
-    if not issubclass(model_class, ArchesMixin) or family == "MRVI":  # whose samples would be new, too
+    if not FAMILIES[family].takes_queries:
+        able = [name for name, spec in FAMILIES.items() if spec.takes_queries]
         raise InputError(
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
-            "name a reference of the family SCVI, SCANVI or DRVI"
+            f"name a reference of the family {', '.join(able[:-1])} or {able[-1]}"
         )
     with plain_data_only(reference.prefix), quiet():
         try:

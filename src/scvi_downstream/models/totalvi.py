@@ -45,6 +45,11 @@ class TotalviSpec(ModelSpec):
     encode_covariates: bool = True
     use_observed_lib_size: bool = True
 
+    title: ClassVar[str] = "totalVI"
+    description: ClassVar[str] = "totalVI, of RNA and proteins [@gayoso2021]"
+    paper: ClassVar[str] = "Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x"
+    bound: ClassVar[str] = "totalvi_log_weights"
+    why_not_minified: ClassVar[str] = "the minified form of totalVI would keep the counts of proteins"
     needs: ClassVar[frozenset[Need]] = frozenset({"proteins"})
     can: ClassVar[frozenset[Capability]] = frozenset({"proteins", "marginal_likelihood"})
     obsm_key: ClassVar[str] = "X_totalVI"

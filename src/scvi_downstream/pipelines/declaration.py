@@ -73,6 +73,19 @@ class Study:
     requested: frozenset[str] = frozenset()
     is_stored: Callable[[str], bool] | None = None
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the cells are those that ship inside scanpy."""
+        return self.parameters["input"] == DEMO
+
+    @property
+    def covariates(self) -> list[str]:
+        """What models are conditioned on, in words with the columns' names as code."""
+        keys = self.keys
+        batch = [f"`{keys.batch_key}` as batch"] if keys.batch_key else []
+        categorical = [f"`{name}` as categorical covariate" for name in keys.categorical_covariates]
+        return batch + categorical + [f"`{name}` as continuous covariate" for name in keys.continuous_covariates]
+
     def first_with(self, capability: Capability) -> str | None:
         """The first model that can do something; ``None``: none can."""
         return next((name for name, spec in self.models.items() if capability in spec.can), None)

@@ -1,4 +1,4 @@
-"""What all options share, and the study's obs columns."""
+"""What all options share."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ class Options(BaseModel):
     """Base of all options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def changes_from(self, other: Options) -> dict[str, Any]:
+        """Options whose values are not those of ``other``, which is of the same class."""
+        common = other.model_dump()
+        return {name: value for name, value in self.model_dump().items() if value != common[name]}
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 
 AGGREGATES = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
@@ -39,7 +40,7 @@ COSTS = ("seconds", "peak_memory_mb", "epochs", "best_epoch", "n_parameters", "d
 RANKED = (*AGGREGATES, "elbo_test", "marginal_ll_test", "seconds", "peak_memory_mb")
 # The total is made of the other two, and costs are no quality: neither enters the mean rank.
 QUALITIES = ("scib_bio_conservation", "scib_batch_correction", "elbo_test", "marginal_ll_test")
-SAW_LABELS = ("SCANVI",)
+SAW_LABELS = tuple(name for name, spec in FAMILIES.items() if "labels" in spec.needs)
 JUDGED_BY_LABELS = ("scib_total", "scib_bio_conservation")
 _LOWER_IS_BETTER = (
     "n_latent",

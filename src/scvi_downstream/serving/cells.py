@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.obs import text_of
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError, closest
 
@@ -53,7 +54,6 @@ def refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns
     )
 
 
-_ENCODE_BY_DEFAULT = ("TOTALVI",)
 # Field of scvi-tools' registry → argument of ``setup_anndata`` that names its obs column.
 _CATEGORICAL = {"batch": "batch_key", "labels": "labels_key", "sample": "sample_key"}
 
@@ -133,14 +133,14 @@ def describe_input(model: SavedModel) -> ModelInput:
 
 def latent_names(model: SavedModel) -> list[str]:
     """``latent_1``, … as many as the embedding has; of MrVI that is ``u``."""
-    settings = model.settings
-    size = settings["n_latent_u"] if model.family == "MRVI" else settings["n_latent"]
+    size = model.settings[FAMILIES[model.family].size_of_latent]
     return [f"latent_{i + 1}" for i in range(size)]
 
 
 def _encoder_reads(model: SavedModel) -> bool:
     """Whether batches and covariates enter the encoder."""
-    return bool(model.settings.get("encode_covariates", model.family in _ENCODE_BY_DEFAULT))
+    option = FAMILIES[model.family].model_fields.get("encode_covariates")
+    return bool(model.settings.get("encode_covariates", option.default if option else False))
 
 
 def _categorical_columns(

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
-from scvi_downstream.models.saved import MODEL_CLASSES
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.card import CardFacts, tabulate_card_scores, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
 
@@ -95,7 +95,7 @@ def test_another_champion_is_named() -> None:
     )
 
 
-@pytest.mark.parametrize("family", MODEL_CLASSES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_a_card(family: str) -> None:
     text = write_card(facts(family=family), HubOptions())
     assert f"model_cls_name:{family}" in text

@@ -11,8 +11,7 @@ import pandas as pd
 from scvi_downstream.pipelines.clustering.leiden import column_of
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section
-from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import Finding, listed, verdicts
+from scvi_downstream.report.words import Finding, verdicts
 
 
 @dataclass(frozen=True)
@@ -117,29 +116,6 @@ SECTION = Section(
         ),
     ),
 )
-
-
-def describe_clustering(study: Any) -> str:
-    """Leiden, k-means and Ward, and how the resolution was recommended."""
-    options = study.clustering
-    resolutions = listed([f"{resolution:g}" for resolution in options.leiden_resolutions])
-    k = f"k = {options.kmeans_k}" if options.kmeans_k else (
-        f"the k up to {options.kmeans_max_k} with the highest mean silhouette [@rousseeuw1987]"
-    )  # fmt: skip
-    cut = (
-        f"{options.hierarchical_k} clusters"
-        if options.hierarchical_k
-        else "as many clusters as the recommended Leiden clustering"
-    )
-    return (
-        f"The graph was partitioned by the Leiden algorithm [@traag2019] ({named('igraph')}) at "
-        f"resolution {resolutions}. The cells were divided at random into halves {options.stability_replicates} "
-        "times, both halves clustered on their own and compared by the adjusted Rand index [@hubert1985], the clusters "
-        "of one carried over to the other by the edges between them; the finest resolution with a mean of at least "
-        f"{options.min_stability:g} was preferred. On the latent variables, k-means used {k} "
-        f"({named('scikit-learn')} [@pedregosa2011]), and Ward's hierarchical clustering [@ward1963] was cut "
-        f"into {cut}."
-    )
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.options import HubOptions
 
 # Heading → what the names of its scores begin with, and what its numbers are.
@@ -62,14 +63,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_PAPERS = {
-    "SCVI": ("scVI", "Lopez et al. (2018), doi:10.1038/s41592-018-0229-2"),
-    "SCANVI": ("scANVI", "Xu et al. (2021), doi:10.15252/msb.20209620"),
-    "LinearSCVI": ("LDVAE", "Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169"),
-    "DRVI": ("DRVI", "Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266"),
-    "MRVI": ("MrVI", "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"),
-    "TOTALVI": ("totalVI", "Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x"),
-}
 _SCVI_TOOLS = "scvi-tools: Gayoso et al. (2022), doi:10.1038/s41587-021-01206-w"
 _COSTS = ("epochs", "best_epoch", "batch_size", "n_parameters", "seconds", "device")
 
@@ -137,7 +130,8 @@ def write_card(facts: CardFacts, options: HubOptions) -> str:
     options
         Licence, description, references and addresses.
     """
-    called, paper = _PAPERS[facts.family]
+    family = FAMILIES[facts.family]
+    called, paper = family.title, family.paper
     sections = {
         f"{called} model '{facts.name}' of the study {facts.study}": _opening(facts, options, called),
         "Metrics": tabulate_card_scores(facts.scores),
@@ -164,7 +158,7 @@ def _header(facts: CardFacts, options: HubOptions) -> str:
         f"scvi_version:{facts.versions['scvi_version']}",
         f"anndata_version:{facts.versions['anndata_version']}",
         "modality:rna",
-        *(["modality:protein"] if facts.family == "TOTALVI" else []),
+        *(["modality:protein"] if "proteins" in FAMILIES[facts.family].can else []),
         *(f"tissue:{tissue}" for tissue in options.tissues),
         f"annotated:{facts.annotated}",
     ]
@@ -271,7 +265,7 @@ def _caveats(facts: CardFacts, options: HubOptions) -> list[str]:
             "The encoder sees no batch: cells of a new batch are embedded as they are, and what sets the batch apart "
             "may remain."
         )
-    if facts.family == "SCANVI":
+    if "labels" in FAMILIES[facts.family].needs:
         caveats.append("It was trained on the study's labels, so scores by labels are too good.")
     if not any(name.startswith("elbo_test") for name in facts.scores):
         caveats.append("It was not scored on held-out cells.")

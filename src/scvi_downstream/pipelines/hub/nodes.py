@@ -14,7 +14,7 @@ from scipy import sparse
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.hub import MINIFIED_MARK, HubExport
-from scvi_downstream.models.saved import MODEL_CLASSES, SavedModel
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.hub.card import CardFacts, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.runtime.errors import InputError, closest
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-# Families whose minified form scvi-tools cannot make, or would hold counts → why.
-_NOT_MINIFIED = {
-    "LinearSCVI": "scvi-tools 1.5 encodes the zeros of minified cells of LDVAE instead of reading their latent",
-    "MRVI": "scvi-tools has no minified form of MrVI",
-    "TOTALVI": "the minified form of totalVI would keep the counts of proteins",
-}
 _MEAN, _VARIANCE = "X_latent_qzm", "X_latent_qzv"
 
 
@@ -59,8 +53,8 @@ def minify(
     """
     from anndata import AnnData
 
-    if fitted.family in _NOT_MINIFIED:
-        return None, _NOT_MINIFIED[fitted.family]
+    if reason := FAMILIES[fitted.family].why_not_minified:
+        return None, reason
     if not fitted.settings.get("use_observed_lib_size", True):
         return None, "scvi-tools cannot minify a model with use_observed_lib_size: false"
     with quiet():
@@ -171,7 +165,7 @@ def build_hub_export(
         "anndata_version": version("anndata"),
         "model_cls_name": fitted.family,
         "training_data_url": options.training_data_url,
-        "model_parent_module": MODEL_CLASSES[fitted.family],
+        "model_parent_module": FAMILIES[fitted.family].module,
     }
     facts = CardFacts(
         study=study,
