@@ -65,7 +65,7 @@ def compare(counts: AnnData, family: str, device: str, folder: Path) -> dict[str
     saved.save(model)
     read = {place: saved.load().attach(counts, place) for place in {device, "cpu"}}
     scores, _ = score_likelihood(
-        read[device], EvaluationOptions(marginal_ll_samples=20, marginal_ll_max_cells=50), seed=0
+        read[device], EvaluationOptions(marginal_ll_samples=20, marginal_ll_max_cells=50).sampling, seed=0
     )
     return {
         "device": summary["device"],

@@ -45,8 +45,7 @@ def score(
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Scores of one sample and their resamples."""
     from scvi_downstream.graphs.neighbors import neighbors_graph
-    from scvi_downstream.pipelines.comparison.options import ComparisonOptions
-    from scvi_downstream.scoring.criteria import profile_of
+    from scvi_downstream.scoring.criteria import choose_profile
     from scvi_downstream.scoring.embedding_metrics import compute_metrics
 
     latent, before, obs = sample(n_cells, seed, shift)
@@ -57,7 +56,7 @@ def score(
         before,
         obs["label"],
         obs["batch"],
-        profile=profile_of(ComparisonOptions(leiden_optimisation=by_leiden)),
+        profile=choose_profile("full", leiden_optimisation=by_leiden),
         n_draws=n_draws,
         seed=seed,
     )

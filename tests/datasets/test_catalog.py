@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,21 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.runtime.errors import InputError
 
 KINDS_THAT_KEDRO_VIZ_SHOWS = {"TablePreview", "ImagePreview", "PlotlyPreview", "JSONPreview"}
+
+
+# What users, notebooks and tests rely on.
+NAMES = """raw counts leaderboard champion de_results markers cell_types factors factor_associations expression
+    batch_effects trajectory sample_distances protein_expression predicted_expression analysed report
+    scvi.fitted scvi.history scvi.latent scvi.neighbors scvi.umap scvi.umap_3d scvi.clusters scvi.scores"""
+FILES = {
+    "analysed": "07_model_output/pbmc68k/analysed.h5ad",
+    "de_results": "07_model_output/pbmc68k/de_results.parquet",
+    "trajectory": "07_model_output/pbmc68k/trajectory.parquet",
+    "cell_types": "07_model_output/pbmc68k/cell_types.parquet",
+    "batch_effects": "07_model_output/pbmc68k/batch_effects.csv",
+    "report": "08_reporting/pbmc68k/report.html",
+    "leaderboard": "08_reporting/pbmc68k/leaderboard.csv",
+}
 
 
 def graph() -> NeighborsGraph:
@@ -110,6 +126,49 @@ def test_previews_are_of_kinds_that_kedro_viz_shows(tmp_path: Path, name: str) -
     catalog.save("entry", WRITTEN[name][1]())
     assert inspect.signature(dataset.preview).return_annotation in KINDS_THAT_KEDRO_VIZ_SHOWS
     assert dataset.preview()
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_names_that_others_rely_on_are_in_the_catalogue(
+    catalogue_entry: Callable[[str], dict[str, Any]], name: str
+) -> None:
+    entry = catalogue_entry(name)
+    assert entry["type"].removeprefix("scvi_downstream.datasets.") in datasets.__all__
+    assert entry["metadata"]["kedro-viz"]["layer"]
+    model, dot, _ = name.partition(".")
+    assert not dot or f"/{model}/" in entry["filepath"]
+
+
+@pytest.mark.parametrize(("name", "file"), FILES.items())
+def test_files_for_users_stay_where_they_are(
+    catalogue_entry: Callable[[str], dict[str, Any]], name: str, file: str
+) -> None:
+    assert catalogue_entry(name)["filepath"] == f"data/{file}"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("qc_figure", "qc.png"),
+        ("hvg_figure", "highly_variable_genes.png"),  # in full before by pattern
+        ("trajectory_3d_page", "trajectory_3d.html"),
+        ("scvi.umap_3d_page", "scvi/umap_3d.html"),
+        ("scvi.loadings_figure", "scvi/loadings.png"),
+        ("scvi.cv_figure", "scvi/cross_validation.png"),
+        ("scvi.seed_summary", "scvi/seed_summary.json"),
+    ],
+)
+def test_the_closest_pattern_says_where_a_file_lies(
+    catalogue_entry: Callable[[str], dict[str, Any]], name: str, file: str
+) -> None:
+    assert catalogue_entry(name)["filepath"] == f"data/08_reporting/pbmc68k/{file}"
+
+
+@pytest.mark.parametrize("name", ["params:models.scvi", "parameters", "scvi.something", "something"])
+def test_what_has_no_entry_is_kept_in_memory(
+    catalogue_entry: Callable[[str], dict[str, Any]], name: str
+) -> None:
+    assert "filepath" not in catalogue_entry(name)
 
 
 def test_cause_survives_a_run(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 STUDY = "test"
+PAGE = PROJECT / "docs" / "adding-an-analysis.md"
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,55 @@ def catalog(study_run: StudyRun) -> DataCatalog:
     runtime = {"data_root": str(study_run.data_root)}
     with KedroSession.create(PROJECT, env="test", runtime_params=runtime) as session:
         return session.load_context().catalog
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A copy of the project with one analysis more, and of a study that was run before it."""
+
+    project: Path
+    data_root: Path
+    tracking_uri: str
+
+    def run(self, *arguments: str) -> str:
+        """What a kedro command of the copy prints."""
+        done = run_kedro(*arguments, tracking_uri=self.tracking_uri, cwd=self.project)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+
+def pieces_of_page() -> dict[str, str]:
+    """File → content, as the page on adding an analysis gives them."""
+    blocks = re.findall(r"```\w+\n(?:# |\{# )(\S+)(?: #\})?\n(.*?)```", PAGE.read_text(), re.S)
+    assert len(blocks) == 9
+    return dict(blocks)
+
+
+def copy_project(project: Path) -> None:
+    """Configuration and source, which is all that kedro needs."""
+    for name in ("conf", "src"):
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", project)
+
+
+def add_analysis(project: Path) -> None:
+    """Write the pieces of the page into a copy of the project."""
+    for name, content in pieces_of_page().items():
+        file = project / name
+        if file.name == "__init__.py" and file.parent.name == "pipelines":
+            file.write_text(file.read_text().replace('    "reporting",\n', f'{content}    "reporting",\n'))
+        elif file.exists():
+            file.write_text(file.read_text() + content)
+        else:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content)
+
+
+@pytest.fixture(scope="session")
+def extended(study_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Extended:
+    """The project and the study, with the analysis of the page."""
+    root = tmp_path_factory.mktemp("extended")
+    copy_project(root / "project")
+    add_analysis(root / "project")
+    shutil.copytree(study_run.data_root, root / "data")
+    return Extended(root / "project", root / "data", f"sqlite:///{root / 'tracking.db'}")

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def graph(study_run: Any, kedro: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The graph that the browser would read."""
-    saved = tmp_path_factory.mktemp("viz") / "build"
-    project = saved.parent / "project"
-    shutil.copytree(PROJECT / "conf", project / "conf")
-    shutil.copytree(PROJECT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", project)
+def graph(extended: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The graph that the browser would read, with the analysis that the docs add."""
+    project = tmp_path_factory.mktemp("viz") / "project"
+    shutil.copytree(extended.project, project)
     parameters = project / "conf" / "base" / "parameters.yml"
     text = parameters.read_text().replace("study: null ", "study: test ")
-    parameters.write_text(text.replace("data_root: data ", f"data_root: {study_run.data_root} "))
-    done = kedro("viz", "build", "--include-previews", tracking_uri=study_run.tracking_uri, cwd=project)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    parameters.write_text(text.replace("data_root: data ", f"data_root: {extended.data_root} "))
+    replace(extended, project=project).run("viz", "build", "--include-previews")
     build = project / "build"
     assert (build / "index.html").exists()
     main = json.loads((build / "api" / "main").read_text())
@@ -35,6 +30,12 @@ def graph(study_run: Any, kedro: Any, tmp_path_factory: pytest.TempPathFactory) 
         if path.is_file()
     }
     return main
+
+
+def test_an_analysis_that_was_added_is_shown(graph: dict[str, Any]) -> None:
+    assert {"measure_complexity", "complexity", "complexity_figure"} <= {
+        node["name"] for node in graph["nodes"]
+    }
 
 
 def test_layers_run_from_raw_to_reporting(graph: dict[str, Any]) -> None:

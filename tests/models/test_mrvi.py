@@ -291,7 +291,7 @@ def test_the_likelihood_is_a_bound_without_the_penalty_of_shifts(model: MRVI) ->
     assert (penalty >= 0.5 * np.log(2 * np.pi) * 6 - 1e-4).all()
     assert np.mean(theirs) == pytest.approx(np.mean(bound - penalty), abs=1.0)
     assert np.mean(bound) > np.mean(theirs)
-    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=100), seed=0)
+    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=100).sampling, seed=0)
     assert scores["warning"] is None
     assert scores["marginal_ll_test"] >= scores["elbo_test"]
     assert scores["reconstruction_error_test"] > 0

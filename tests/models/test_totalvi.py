@@ -178,7 +178,7 @@ def test_saved_attached_and_scored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.get_latent_representation(), result.model.get_latent_representation())
     assert model.module.protein_batch_mask is not None
     assert not model.module.protein_batch_mask["1"].any()
-    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=50), seed=0)
+    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=50).sampling, seed=0)
     assert scores["warning"] is None or "poor proposal" in scores["warning"]
     # more draws tighten the bound: the ELBO is that of one
     assert scores["elbo_test"] - 3 * scores["elbo_test_se"] < scores["marginal_ll_test"] < 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from scvi_downstream.runtime.options import UNKNOWN
 
 MISSING_TEXTS = frozenset({"", "nan", "NaN", "<NA>"})
 """Strings that missing values become on their way through text files and ``astype(str)``."""
+
+
+def quoted(names: Iterable[object], most: int = 3) -> str:
+    """``'a', 'b', 'c'``: the first names, for messages."""
+    return ", ".join(f"'{name}'" for name in islice(names, most))
 
 
 def text_of(value: Any) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import JSONPreview
 
 from scvi_downstream.cells.expression import ExpressionMatrix, ExpressionStream
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading
 from scvi_downstream.runtime.atomic import replacing
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import ImagePreview, PlotlyPreview
 
+from scvi_downstream.datasets.kedro_previews import ImagePreview, PlotlyPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
 from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import JSONPreview
 
 from scvi_downstream.datasets.anndata_dataset import write_h5ad
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading, require
-from scvi_downstream.models.hub import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder
 from scvi_downstream.models.plain_data import read_contents
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder, SavedModel
 from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from kedro.io import AbstractDataset
 from kedro.utils import find_kedro_project
-from kedro_datasets._typing import JSONPreview
 
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
 from scvi_downstream.runtime.atomic import replacing
 

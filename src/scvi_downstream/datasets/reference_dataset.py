@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import JSONPreview
 
 from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.models.plain_data import MODEL_FILE

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import JSONPreview
 
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.plain_data import read_contents

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import JSONPreview
 from scipy import sparse
 
+from scvi_downstream.datasets.kedro_previews import JSONPreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.runtime.atomic import replacing

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import TablePreview
 
+from scvi_downstream.datasets.kedro_previews import TablePreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW, reading, table_preview
 from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError

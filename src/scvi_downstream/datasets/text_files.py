@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import JSONPreview, TablePreview
 
+from scvi_downstream.datasets.kedro_previews import JSONPreview, TablePreview
 from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError, closest
 

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import TablePreview
 
+from scvi_downstream.datasets.kedro_previews import TablePreview
 from scvi_downstream.datasets.text_files import NO_PREVIEW
 
 

@@ -1,17 +1,24 @@
-"""The one kNN graph of an embedding that UMAP, clustering and metrics share."""
+"""The one kNN graph of an embedding, and what is read off it: UMAP layouts and Leiden communities."""
 
 from __future__ import annotations
 
 import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from igraph import Graph
 
 logger = logging.getLogger(__name__)
 
@@ -226,3 +233,178 @@ def neighbors_graph(
         n_neighbors=used,
         exact=exact,
     )
+
+
+START_WIDTH = 10.0
+START_NOISE = 1e-4
+
+
+def layout(
+    latent: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    *,
+    n_components: int,
+    min_dist: float,
+    spread: float,
+    n_epochs: int | None,
+    seed: int,
+) -> pd.DataFrame:
+    """UMAP coordinates of the fuzzy graph, as scanpy's ``tl.umap`` computes them.
+
+    Parameters
+    ----------
+    latent
+        `n_cells` × `n_latent`; places the start.
+    neighbors
+        Graph of the same cells in the same order.
+    n_components
+        2 or 3.
+    min_dist
+        Smallest distance of neighbours in the layout.
+    spread
+        Scale of the layout, in the same units.
+    n_epochs
+        Of the optimisation; ``None``: 500 up to 10,000 cells, 200 beyond.
+    seed
+        Of the start and of negative sampling; one thread, so that one seed gives the same bits.
+
+    Returns
+    -------
+    `n_cells` × ``UMAP1``, ``UMAP2``, …, float32, arbitrary units.
+
+    References
+    ----------
+    McInnes, Healy & Melville (2018), arXiv:1802.03426; start: Kobak & Linderman (2021),
+    doi:10.1038/s41587-020-00809-z.
+    """
+    from umap.umap_ import find_ab_params, simplicial_set_embedding
+
+    a, b = find_ab_params(spread, min_dist)
+    random_state = np.random.RandomState(seed)
+    coordinates, _ = simplicial_set_embedding(
+        data=latent.to_numpy(np.float32),
+        graph=neighbors.connectivities.tocoo(copy=True),
+        n_components=n_components,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
+        n_epochs=n_epochs,
+        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_components, random_state),
+        random_state=random_state,
+        metric="euclidean",
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+        parallel=False,
+    )
+    names = [f"UMAP{i + 1}" for i in range(n_components)]
+    return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)
+
+
+def _start(
+    latent: np.ndarray,
+    connectivities: sparse.csr_matrix,
+    n_components: int,
+    random_state: np.random.RandomState,
+) -> str | np.ndarray:
+    # Eigenvectors of a graph in pieces only tell the pieces apart; principal components keep their places.
+    if connected_components(connectivities, directed=False)[0] == 1:
+        return "spectral"
+    left, singular, _ = np.linalg.svd(latent - latent.mean(axis=0), full_matrices=False)
+    start = np.zeros((len(latent), n_components))
+    kept = min(n_components, len(singular))
+    start[:, :kept] = left[:, :kept] * singular[:kept]
+    start *= START_WIDTH / max(np.abs(start).max(), np.finfo(np.float32).tiny)
+    return (start + random_state.normal(scale=START_NOISE, size=start.shape)).astype(np.float32)
+
+
+ITERATIONS = 2
+
+
+def weighted_graph(connectivities: sparse.csr_matrix) -> Graph:
+    """Igraph's copy of the connectivities, each edge in both directions as scanpy has it."""
+    import igraph
+
+    edges = connectivities.tocoo()
+    graph = igraph.Graph(n=edges.shape[0], edges=np.column_stack([edges.row, edges.col]), directed=False)
+    graph.es["weight"] = edges.data.astype(np.float64)
+    return graph
+
+
+def communities(graph: Graph, resolution: float, seed: int) -> np.ndarray:
+    """Leiden communities that maximise modularity at a resolution.
+
+    Parameters
+    ----------
+    graph
+        Edges carry ``weight``.
+    resolution
+        Higher gives more and smaller communities.
+    seed
+        Of the order in which cells are moved.
+
+    Returns
+    -------
+    ``(n_cells,)`` communities, as ``scanpy.tl.leiden(flavor="igraph", n_iterations=2, directed=False)``.
+
+    References
+    ----------
+    Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z.
+    """
+    with _seeded(seed):
+        found = graph.community_leiden(
+            objective_function="modularity", weights="weight", resolution=resolution, n_iterations=ITERATIONS
+        )
+    return np.asarray(found.membership)
+
+
+def by_falling_size(membership: np.ndarray) -> pd.Categorical:
+    """Number clusters by falling size; among equals the one with the earliest cell comes first.
+
+    Parameters
+    ----------
+    membership
+        ``(n_cells,)`` cluster numbers in any order.
+
+    Returns
+    -------
+    Categories ``"0"``, ``"1"``, …, each used.
+    """
+    _, first, codes, sizes = np.unique(membership, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -sizes))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return pd.Categorical.from_codes(rank[codes.ravel()], categories=[str(i) for i in range(len(order))])
+
+
+class _Generator:
+    """The methods igraph calls, on numpy's generator as scanpy sets it up."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = np.random.RandomState(seed % 2**32)
+
+    def getrandbits(self, k: int) -> int:
+        return self._state.tomaxint() & ((1 << k) - 1)
+
+    def randint(self, low: int, high: int) -> int:
+        return self._state.randint(low, high + 1)
+
+    def random(self) -> float:
+        return self._state.random_sample()
+
+    def gauss(self, mean: float, deviation: float) -> float:
+        return self._state.normal(mean, deviation)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    import igraph
+
+    igraph.set_random_number_generator(_Generator(seed))
+    try:
+        yield
+    finally:
+        igraph.set_random_number_generator(random)

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.specification import (
-    UNLABELED_CATEGORY,
-    AutoencoderSpec,
-    Capability,
-    Need,
-    setup_arguments,
-)
+from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, covariate_arguments
+from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scvi.external import DRVI
-    from scvi.model import SCANVI, SCVI, LinearSCVI
+    from scvi.model import SCANVI, SCVI
 
 logger = logging.getLogger(__name__)
+
+Normalised = Literal["encoder", "decoder", "none", "both"]
+
+
+class AutoencoderSpec(ModelSpec):
+    """Hyperparameters and abilities that all of them share."""
+
+    n_hidden: PositiveInt = 128
+    n_latent: PositiveInt = 10
+    n_layers: PositiveInt = 1
+    dropout_rate: Dropout = 0.1
+    dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
+
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {"normalized_expression", "differential_expression", "marginal_likelihood"}
+    )
+
+    @property
+    def hidden_layers(self) -> tuple[int, int] | None:
+        """Number of hidden layers and units of each."""
+        return self.n_layers, self.n_hidden
+
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """The study's keys; labels only where the dispersion depends on them."""
+        labels = {"labels_key": keys.label_key} if self.dispersion == "gene-label" else {}
+        return covariate_arguments(keys) | labels
 
 
 class ScviSpec(AutoencoderSpec):
@@ -33,24 +53,14 @@ class ScviSpec(AutoencoderSpec):
     use_observed_lib_size: bool = True
     encode_covariates: bool = False
     deeply_inject_covariates: bool = True
-    use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
-    use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
+    use_batch_norm: Normalised = "both"
+    use_layer_norm: Normalised = "none"
 
     title: ClassVar[str] = "scVI"
     description: ClassVar[str] = "scVI [@lopez2018]"
     paper: ClassVar[str] = "Lopez et al. (2018), doi:10.1038/s41592-018-0229-2"
     takes_queries: ClassVar[bool] = True
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {"normalized_expression", "differential_expression", "marginal_likelihood"}
-    )
     obsm_key: ClassVar[str] = "X_scVI"
-
-    def build(self, genes: AnnData, keys: Keys) -> SCVI:
-        """Register ``genes`` and make the untrained model."""
-        from scvi.model import SCVI
-
-        SCVI.setup_anndata(genes, **setup_arguments(keys, labels=self.dispersion == "gene-label"))
-        return SCVI(genes, **self.hyperparameters)
 
 
 class DrviSpec(AutoencoderSpec):
@@ -72,17 +82,8 @@ class DrviSpec(AutoencoderSpec):
     paper: ClassVar[str] = "Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266"
     module: ClassVar[str] = "scvi.external"
     takes_queries: ClassVar[bool] = True
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
-    )
+    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"loadings"}
     obsm_key: ClassVar[str] = "X_DRVI"
-
-    def build(self, genes: AnnData, keys: Keys) -> DRVI:
-        """Register ``genes`` and make the untrained model."""
-        from scvi.external import DRVI
-
-        DRVI.setup_anndata(genes, **setup_arguments(keys, labels=self.dispersion == "gene-label"))
-        return DRVI(genes, **self.hyperparameters)
 
 
 class LinearScviSpec(AutoencoderSpec):
@@ -99,20 +100,16 @@ class LinearScviSpec(AutoencoderSpec):
     why_not_minified: ClassVar[str] = (
         "scvi-tools 1.5 encodes the zeros of minified cells of LDVAE instead of reading their latent"
     )
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {"normalized_expression", "differential_expression", "marginal_likelihood", "loadings"}
-    )
+    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"loadings"}
     obsm_key: ClassVar[str] = "X_LDVAE"
 
     @property
     def hidden_layers(self) -> None:
         """None that count: they are the encoder's alone, as the decoder is linear."""
 
-    def build(self, genes: AnnData, keys: Keys) -> LinearSCVI:
-        """Register ``genes`` and make the untrained model."""
-        from scvi.model import LinearSCVI
-
-        arguments = setup_arguments(keys, labels=self.dispersion == "gene-label")
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """The batch, which is all that scvi-tools' class takes."""
+        arguments = super().setup_arguments(genes, keys)
         covariates = [
             arguments.pop(key) for key in ("categorical_covariate_keys", "continuous_covariate_keys")
         ]
@@ -120,8 +117,7 @@ class LinearScviSpec(AutoencoderSpec):
             logger.warning(
                 "%s: LinearSCVI models the batch only; it leaves out the covariates %s", self.name, covariates
             )
-        LinearSCVI.setup_anndata(genes, **arguments)
-        return LinearSCVI(genes, **self.hyperparameters)
+        return arguments
 
 
 class ScanviSpec(AutoencoderSpec):
@@ -133,28 +129,21 @@ class ScanviSpec(AutoencoderSpec):
     linear_classifier: bool = False
     encode_covariates: bool = False
     deeply_inject_covariates: bool = True
-    use_batch_norm: Literal["encoder", "decoder", "none", "both"] = "both"
-    use_layer_norm: Literal["encoder", "decoder", "none", "both"] = "none"
+    use_batch_norm: Normalised = "both"
+    use_layer_norm: Normalised = "none"
 
     title: ClassVar[str] = "scANVI"
     description: ClassVar[str] = "scANVI [@xu2021]"
     paper: ClassVar[str] = "Xu et al. (2021), doi:10.15252/msb.20209620"
     takes_queries: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {"normalized_expression", "differential_expression", "marginal_likelihood", "prediction"}
-    )
+    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"prediction"}
     obsm_key: ClassVar[str] = "X_scANVI"
     initialisable_from: ClassVar[frozenset[str]] = frozenset({"SCVI"})
 
-    def build(self, genes: AnnData, keys: Keys) -> SCANVI:
-        """Register ``genes`` and make the untrained model."""
-        from scvi.model import SCANVI
-
-        SCANVI.setup_anndata(
-            genes, unlabeled_category=UNLABELED_CATEGORY, **setup_arguments(keys, labels=True)
-        )
-        return SCANVI(genes, **self.hyperparameters)
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """The study's keys with the labels and the name of those that are none."""
+        return covariate_arguments(keys) | {"labels_key": keys.label_key, "unlabeled_category": UNKNOWN}
 
     def build_from(self, genes: AnnData, keys: Keys, initial: SCVI) -> SCANVI:
         """Make the untrained model with the encoder and decoder of a fitted scVI model."""
@@ -162,7 +151,7 @@ class ScanviSpec(AutoencoderSpec):
 
         return SCANVI.from_scvi_model(
             initial,
-            unlabeled_category=UNLABELED_CATEGORY,
+            unlabeled_category=UNKNOWN,
             labels_key=keys.label_key,
             adata=genes,
             linear_classifier=self.linear_classifier,

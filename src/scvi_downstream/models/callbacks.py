@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.scvi_internals import redraw_mini_batches
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.progress import Progress
 
@@ -107,7 +108,7 @@ class ResumePoint(Callback):
         if self._resumed is not None:
             _set_random_state(self._resumed["random"])
             # Lightning drew the order of the cells before this, from the fresh state
-            iter(trainer.fit_loop._data_fetcher)
+            redraw_mini_batches(trainer)
             self._resumed = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import softplus
+
+from scvi_downstream.models.scvi_internals import likelihoods_by
 
 _EPS = 1e-8
 # Share of non-zero counts from which picking them out costs more than it saves.
@@ -63,8 +66,7 @@ class _AllEntries:
 
     def put(self, target: torch.Tensor, values: torch.Tensor | float) -> None:
         """Put ``values`` into ``target`` where the count is not zero."""
-        kept = torch.where(self._counted, values, target)
-        target.copy_(kept)
+        target.copy_(torch.where(self._counted, values, target))
 
 
 def _entries(x: torch.Tensor) -> _NonZeroEntries | _AllEntries:
@@ -117,7 +119,7 @@ class _LogNegativeBinomial(torch.autograd.Function):
         more_mu, more_theta = terms.gradients()
         terms.entries.add(by_mu, more_mu)
         terms.entries.add(by_theta, more_theta)
-        return None, by_mu.mul_(gradient), _reduce(by_theta.mul_(gradient), theta), None
+        return None, by_mu.mul_(gradient), _sum_to(theta, by_theta.mul_(gradient)), None
 
 
 class _LogZeroInflatedNegativeBinomial(torch.autograd.Function):
@@ -148,13 +150,8 @@ class _LogZeroInflatedNegativeBinomial(torch.autograd.Function):
         more_mu, more_theta = terms.gradients()
         terms.entries.add(by_mu, more_mu)
         terms.entries.add(by_theta, more_theta)
-        return (
-            None,
-            by_mu.mul_(gradient),
-            _reduce(by_theta.mul_(gradient), theta),
-            by_logits.mul_(gradient),
-            None,
-        )
+        by_theta = _sum_to(theta, by_theta.mul_(gradient))
+        return None, by_mu.mul_(gradient), by_theta, by_logits.mul_(gradient), None
 
 
 def log_nb(
@@ -204,19 +201,8 @@ def log_zinb(
 @contextmanager
 def fast_likelihood() -> Iterator[None]:
     """Let scvi-tools' distributions use these functions on CPU tensors, and skip the check of their arguments."""
-    from scvi.distributions import _negative_binomial as stock
-    from torch.distributions import Distribution
-
-    before = stock.log_zinb_positive, stock.log_nb_positive
-    validated = Distribution._validate_args
-    stock.log_zinb_positive = _on_cpu(log_zinb, before[0])
-    stock.log_nb_positive = _on_cpu(log_nb, before[1])
-    Distribution.set_default_validate_args(value=False)
-    try:
+    with likelihoods_by(nb=partial(_on_cpu, log_nb), zinb=partial(_on_cpu, log_zinb)):
         yield
-    finally:
-        stock.log_zinb_positive, stock.log_nb_positive = before
-        Distribution.set_default_validate_args(value=validated)
 
 
 def _on_cpu(
@@ -235,5 +221,6 @@ def _one_row(theta: torch.Tensor) -> torch.Tensor:
     return theta[:1] if theta.shape[0] > 1 and theta.stride(0) == 0 else theta
 
 
-def _reduce(gradient: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+def _sum_to(theta: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient in the shape of the dispersion: summed over cells where these share it."""
     return gradient.sum(dim=0, keepdim=True) if theta.shape[0] == 1 else gradient

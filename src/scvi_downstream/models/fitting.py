@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from scvi_downstream.cells.proteins import PROTEIN_KEY
+from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.models.scvi_internals import kept_seed, torch_device
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import duration
@@ -37,98 +38,17 @@ logger = logging.getLogger(__name__)
 _BYTES = 4
 _COPIES_OF_WEIGHTS = 5  # weights, gradients, two Adam moments, best epoch
 _DECODER_OUTPUTS = 8  # tensors of mini-batch × genes kept for the backward pass
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """An upper bound of the time (all epochs) and the extra memory of a training."""
-
-    seconds: float
-    memory_mb: float
-    n_steps: int
-
-
-def forecast_training(
-    model: BaseModelClass, train: np.ndarray, *, batch_size: int, max_epochs: int, device: str
-) -> Forecast:
-    """Time a few optimisation steps on a copy of the module and scale them up.
-
-    Parameters
-    ----------
-    model
-        Untrained model with its data.
-    train
-        Positions of the training cells.
-    batch_size, max_epochs
-        Of the training.
-    device
-        torch device of the training.
-    """
-    import torch
-    from scvi.dataloaders import AnnDataLoader
-
-    steps_per_epoch = ceil(len(train) / batch_size)
-    weights = sum(parameter.numel() for parameter in model.module.parameters())
-    memory = _BYTES * (_COPIES_OF_WEIGHTS * weights + _DECODER_OUTPUTS * batch_size * model.adata.n_vars)
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
-        module = deepcopy(model.module).to(device).train()
-        optimizer = torch.optim.Adam(module.parameters())
-        loader = AnnDataLoader(model.adata_manager, indices=train[: batch_size * 4], batch_size=batch_size)
-        seconds = []
-        for batch in loader:
-            start = time.perf_counter()
-            tensors = {name: tensor.to(device) for name, tensor in batch.items()}
-            _, _, losses = module(tensors)
-            optimizer.zero_grad()
-            losses.loss.backward()
-            optimizer.step()
-            seconds.append(time.perf_counter() - start)
-    return Forecast(
-        seconds=float(np.median(seconds)) * steps_per_epoch * max_epochs,
-        memory_mb=memory / 2**20,
-        n_steps=steps_per_epoch * max_epochs,
-    )
-
-
-_EVERY_SECONDS = 0.05
 _MEBIBYTE = 2**20
-
-
-class ResourceMeter:
-    """Context manager that measures wall seconds and the peak resident memory of this process.
-
-    Attributes
-    ----------
-    seconds
-        Wall time of the block.
-    peak_memory_mb
-        Highest resident set size seen, in MiB.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.peak_memory_mb = 0.0
-        self._process = psutil.Process()
-        self._stop = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> ResourceMeter:
-        self._start = time.perf_counter()
-        self._sampler.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.seconds = time.perf_counter() - self._start
-        self._stop.set()
-        self._sampler.join()
-
-    def _sample(self) -> None:
-        while True:
-            self.peak_memory_mb = max(self.peak_memory_mb, self._process.memory_info().rss / _MEBIBYTE)
-            if self._stop.wait(_EVERY_SECONDS):
-                return
+_SAMPLE_EVERY_SECONDS = 0.05
+_FULL_EPOCHS_UP_TO = 20_000
+_FULL_EPOCHS = 400
+_LEARNING_RATES = 3  # tries, each five times slower than the last, before a loss that diverges is given up
+_SLOWER = 5
+_PLAN = {
+    "lr", "weight_decay", "eps", "optimizer", "n_epochs_kl_warmup", "reduce_lr_on_plateau", "lr_factor", "lr_patience",
+    "lr_min",
+}  # fmt: skip
+"""Training options that scvi-tools takes as arguments of its training plan."""
 
 
 @dataclass(frozen=True)
@@ -188,12 +108,6 @@ def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> in
     return batch_size
 
 
-_FULL_EPOCHS_UP_TO = 20_000
-_FULL_EPOCHS = 400
-_ATTEMPTS = 3
-_SLOWER = 5
-
-
 @dataclass(frozen=True)
 class Fit:
     """A trained model, its curves and what it cost."""
@@ -250,24 +164,17 @@ def fit(
     sizes = _loader_sizes(model, split, label_key)
     batch_size = batch_size_without_remainder_of_one(options.batch_size, sizes)
     max_epochs = options.max_epochs or epochs_for(model.adata.n_obs)
-    device = _device(accelerator)
+    device = torch_device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)
     forecast = forecast_training(
         model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
     )
-    logger.info(
-        "%s: at most %d epochs of %d cells × %d genes on %s, at most %s and %.0f MB more memory",
-        spec.name,
-        max_epochs,
-        len(split.train),
-        model.adata.n_vars,
-        device,
-        duration(forecast.seconds),
-        forecast.memory_mb,
-    )
+    size = f"{max_epochs} epochs of {len(split.train)} cells × {model.adata.n_vars} genes on {device}"
+    cost = f"{duration(forecast.seconds)} and {forecast.memory_mb:.0f} MB more memory"
+    logger.info("%s: at most %s, at most %s", spec.name, size, cost)
     initial = deepcopy(model.module.state_dict())
-    rates = [options.lr / _SLOWER**attempt for attempt in range(_ATTEMPTS)]
+    rates = [options.lr / _SLOWER**attempt for attempt in range(_LEARNING_RATES)]
     for rate in rates:
         schedule = _Schedule(split, batch_size, max_epochs, accelerator, seed, rate, label_key)
         try:
@@ -307,9 +214,8 @@ def fit(
         "n_test": len(split.test),
         "seed": seed,
     }
-    logger.info(
-        "%s: %d epochs in %s, the best was %d", spec.name, len(history), duration(meter.seconds), best_epoch
-    )
+    took = duration(meter.seconds)
+    logger.info("%s: %d epochs in %s, the best was %d", spec.name, len(history), took, best_epoch)
     return Fit(model=model, history=history, summary=summary)
 
 
@@ -338,44 +244,43 @@ def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoi
     )
     from scvi_downstream.models.fast_likelihood import fast_likelihood
 
-    options = spec.training
+    options, split = spec.training, schedule.split
     identity = _identity(model, spec, schedule)
     interrupted = checkpoints.find(identity)
     if interrupted:
         logger.info("%s: going on with an interrupted training", spec.name)
     best = KeepBestEpoch()
     stopping = [best, stop_early(options.early_stopping_patience, options.early_stopping_min_delta)]
-    split = schedule.split
+    arguments = {
+        "max_epochs": schedule.max_epochs,
+        "accelerator": schedule.accelerator,
+        "batch_size": schedule.batch_size,
+        "datasplitter_kwargs": {"external_indexing": [split.train, split.validation, split.test]},
+        "check_val_every_n_epoch": 1,
+        "plan_kwargs": options.model_dump(include=_PLAN) | {"lr": schedule.lr},
+        "callbacks": [
+            StopWhenDiverged(),
+            ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
+            *(stopping if options.early_stopping else []),
+            EpochProgress(f"{spec.name}: training", schedule.max_epochs),
+            TellOfEpochs(spec.name),
+        ],
+        "ckpt_path": str(interrupted) if interrupted else None,
+        "early_stopping": False,  # scvi-tools' own prints; the callback is among those above
+        "gradient_clip_val": options.gradient_clip_val,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "benchmark": False,
+    }
     with reproducible(schedule.seed), quiet(), fast_likelihood(), redirect_stdout(StringIO()):
-        arguments = {
-            "max_epochs": schedule.max_epochs,
-            "accelerator": schedule.accelerator,
-            "batch_size": schedule.batch_size,
-            "datasplitter_kwargs": {"external_indexing": [split.train, split.validation, split.test]},
-            "check_val_every_n_epoch": 1,
-            "plan_kwargs": {**_plan_arguments(options), "lr": schedule.lr},
-            "callbacks": [
-                StopWhenDiverged(),
-                ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
-                *(stopping if options.early_stopping else []),
-                EpochProgress(f"{spec.name}: training", schedule.max_epochs),
-                TellOfEpochs(spec.name),
-            ],
-            "ckpt_path": str(interrupted) if interrupted else None,
-            **_trainer_arguments(options),
-        }
         model.train(**spec.train_arguments(arguments))
     return best.best_epoch + 1 if options.early_stopping else schedule.max_epochs
 
 
 def tabulate_history(model: BaseModelClass) -> pd.DataFrame:
     """Curves of a trained model: one row an epoch (from 1), one column a curve."""
-    curves = {
-        name: table[name].astype(float)
-        for name, table in model.history.items()
-        if table.index.name == "epoch"
-    }
-    history = pd.DataFrame(curves)
+    curves = {name: table[name] for name, table in model.history.items() if table.index.name == "epoch"}
+    history = pd.DataFrame(curves).astype(float)
     history.index = pd.Index(np.arange(1, len(history) + 1), name="epoch")
     return history
 
@@ -385,38 +290,10 @@ def reproducible(seed: int) -> Iterator[None]:
     """Seed every generator that scvi-tools draws from, and put scvi-tools' own seed back afterwards."""
     import scvi
 
-    before = scvi.settings.seed
-    with quiet():
-        scvi.settings.seed = seed
-    try:
+    with kept_seed():
+        with quiet():
+            scvi.settings.seed = seed
         yield
-    finally:
-        scvi.settings._seed = before
-
-
-def _plan_arguments(options: TrainingOptions) -> dict[str, Any]:
-    names = (
-        "lr",
-        "weight_decay",
-        "eps",
-        "optimizer",
-        "n_epochs_kl_warmup",
-        "reduce_lr_on_plateau",
-        "lr_factor",
-        "lr_patience",
-        "lr_min",
-    )
-    return {name: getattr(options, name) for name in names}
-
-
-def _trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
-    return {
-        "early_stopping": False,  # scvi-tools' own prints; the callback is added above
-        "gradient_clip_val": options.gradient_clip_val,
-        "enable_progress_bar": False,
-        "enable_checkpointing": False,
-        "benchmark": False,
-    }
 
 
 def _loader_sizes(model: BaseModelClass, split: Split, label_key: str | None) -> list[int]:
@@ -425,13 +302,6 @@ def _loader_sizes(model: BaseModelClass, split: Split, label_key: str | None) ->
         labelled = (model.adata.obs[label_key].astype(str) != UNKNOWN).to_numpy()
         sizes += [int(labelled[split.train].sum()), int((~labelled)[split.train].sum())]
     return [size for size in sizes if size > 1]
-
-
-def _device(accelerator: str) -> str:
-    from scvi.model._utils import parse_device_args
-
-    _, _, device = parse_device_args(accelerator=accelerator, devices="auto", return_device="torch")
-    return str(device)
 
 
 def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> str:
@@ -451,3 +321,89 @@ def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> st
         weights = {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
         digest.update(json.dumps(weights, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An upper bound of the time (all epochs) and the extra memory of a training."""
+
+    seconds: float
+    memory_mb: float
+
+
+def forecast_training(
+    model: BaseModelClass, train: np.ndarray, *, batch_size: int, max_epochs: int, device: str
+) -> Forecast:
+    """Time a few optimisation steps on a copy of the module and scale them up.
+
+    Parameters
+    ----------
+    model
+        Untrained model with its data.
+    train
+        Positions of the training cells.
+    batch_size, max_epochs
+        Of the training.
+    device
+        torch device of the training.
+    """
+    import torch
+    from scvi.dataloaders import AnnDataLoader
+
+    steps_per_epoch = ceil(len(train) / batch_size)
+    weights = sum(parameter.numel() for parameter in model.module.parameters())
+    memory = _BYTES * (_COPIES_OF_WEIGHTS * weights + _DECODER_OUTPUTS * batch_size * model.adata.n_vars)
+    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        module = deepcopy(model.module).to(device).train()
+        optimizer = torch.optim.Adam(module.parameters())
+        loader = AnnDataLoader(model.adata_manager, indices=train[: batch_size * 4], batch_size=batch_size)
+        seconds = []
+        for batch in loader:
+            start = time.perf_counter()
+            tensors = {name: tensor.to(device) for name, tensor in batch.items()}
+            _, _, losses = module(tensors)
+            optimizer.zero_grad()
+            losses.loss.backward()
+            optimizer.step()
+            seconds.append(time.perf_counter() - start)
+    return Forecast(
+        seconds=float(np.median(seconds)) * steps_per_epoch * max_epochs,
+        memory_mb=memory / _MEBIBYTE,
+    )
+
+
+class ResourceMeter:
+    """Context manager that measures wall seconds and the peak resident memory of this process.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of the block.
+    peak_memory_mb
+        Highest resident set size seen, in MiB.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.peak_memory_mb = 0.0
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> ResourceMeter:
+        self._start = time.perf_counter()
+        self._sampler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._start
+        self._stop.set()
+        self._sampler.join()
+
+    def _sample(self) -> None:
+        while True:
+            self.peak_memory_mb = max(self.peak_memory_mb, self._process.memory_info().rss / _MEBIBYTE)
+            if self._stop.wait(_SAMPLE_EVERY_SECONDS):
+                return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import PositiveInt, model_validator
@@ -72,16 +72,14 @@ class MrviSpec(ModelSpec):
             )
         return self
 
-    def build(self, genes: AnnData, keys: Keys) -> MRVI:
-        """Register ``genes`` and make the untrained model.
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """Samples and batch, with warnings about what makes samples hard to compare.
 
         Raises
         ------
         InputError
             With fewer than two samples, or without the column of samples crossed with conditions.
         """
-        from scvi.external import MRVI
-
         samples = sample_column(genes.obs, keys)
         for warning in sample_warnings(genes.obs, samples):
             logger.warning("%s: %s", self.name, warning)
@@ -92,8 +90,7 @@ class MrviSpec(ModelSpec):
         ignored = [*keys.categorical_covariates, *keys.continuous_covariates]
         if ignored:
             logger.warning("%s: MrVI takes no covariates; it does not see %s", self.name, ", ".join(ignored))
-        MRVI.setup_anndata(genes, sample_key=samples, batch_key=batch)
-        return MRVI(genes, **self.hyperparameters)
+        return {"sample_key": samples, "batch_key": batch}
 
 
 def read_out_forecast(n_cells: int, n_samples: int) -> str:

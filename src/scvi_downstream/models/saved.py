@@ -1,9 +1,8 @@
-"""A fitted model on disk: what it is, and how it meets its counts again."""
+"""Fitted models on disk, in a folder of the study or of scvi-hub, and how they meet their counts again."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
+from scvi_downstream.models.scvi_internals import models_read_by
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.threads import choose_torch_threads, quiet
@@ -112,7 +112,7 @@ class SavedModel:
 
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
-    return getattr(importlib.import_module(FAMILIES[family].module), family)
+    return FAMILIES[family].scvi_class()
 
 
 def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
@@ -148,19 +148,13 @@ def plain_data_only(prefix: str = "") -> Iterator[None]:
     prefix
         Of the saved files, which ``load_query_data`` cannot be told.
     """
-    from scvi.model.base import _archesmixin, _base_model
 
     def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
         contents = read_contents(Path(dir_path), prefix)
         return contents.attributes, contents.genes, contents.weights, None
 
-    with READING:
-        theirs = _base_model._load_saved_files
-        _base_model._load_saved_files = _archesmixin._load_saved_files = read
-        try:
-            yield
-        finally:
-            _base_model._load_saved_files = _archesmixin._load_saved_files = theirs
+    with READING, models_read_by(read):
+        yield
 
 
 @dataclass(frozen=True)
@@ -200,3 +194,94 @@ def why_no_unseen_batch(spec: ModelSpec, keys: Keys) -> str | None:
             "nothing of"
         )
     return None
+
+
+MINIFIED_DATA = "adata.h5ad"
+METADATA = "_scvi_required_metadata.json"
+CARD = "README.md"
+MINIFIED_MARK = "_scvi_adata_minify_type"
+"""Key in uns by which scvi-tools knows minified data."""
+_POSTERIOR_MEAN = "latent_qzm"
+
+
+@dataclass(frozen=True)
+class HubExport:
+    """What a folder for scvi-hub is written from.
+
+    Attributes
+    ----------
+    model
+        The scvi-tools model; set up with the minified cells where there are some.
+    minified
+        The posterior of the latent of every cell, without counts; ``None``: the folder holds no cells.
+    metadata
+        Fields of :class:`scvi.hub.HubMetadata`.
+    card
+        Markdown with a YAML header.
+    """
+
+    model: BaseModelClass
+    minified: AnnData | None
+    metadata: Mapping[str, Any]
+    card: str
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """A folder of scvi-hub, made here or by others, read without running code from it.
+
+    Attributes
+    ----------
+    model
+        Its model.
+    minified
+        Its cells: obs, var and the posterior of the latent, without counts; ``None``: it holds none.
+    metadata
+        Family and versions.
+    card
+        The model card; empty where there is none.
+    """
+
+    model: SavedModel
+    minified: AnnData | None
+    metadata: Mapping[str, Any]
+    card: str
+
+    @property
+    def latent(self) -> pd.DataFrame:
+        """Latent of every cell: columns ``latent_1``, …; no counts and no encoder are needed.
+
+        It is what ``get_latent_representation`` gave when the folder was made here, and the posterior mean in folders
+        of others.
+
+        Raises
+        ------
+        InputError
+            The folder holds no latent.
+        """
+        cells = self.minified
+        own = FAMILIES[self.model.family].obsm_key
+        stored = [] if cells is None else [key for key in cells.obsm if key.endswith(_POSTERIOR_MEAN)]
+        if cells is None or not (own in cells.obsm or stored):
+            raise InputError(
+                f"{self.model.save_dir} holds no latent of its cells; embed their counts, "
+                "scvi_downstream.serving.embedder.Embedder(folder.model).embed(counts)"
+            )
+        means = cells.obsm[own if own in cells.obsm else stored[-1]]
+        values = means.to_numpy() if isinstance(means, pd.DataFrame) else means
+        columns = [f"latent_{i + 1}" for i in range(values.shape[1])]
+        return pd.DataFrame(values, index=cells.obs_names, columns=columns)
+
+    def attach(self, accelerator: str = "cpu") -> BaseModelClass:
+        """The scvi-tools model with the folder's own cells, which decodes expression without their counts.
+
+        Raises
+        ------
+        InputError
+            The folder holds no minified cells.
+        """
+        if self.minified is None or MINIFIED_MARK not in self.minified.uns:
+            raise InputError(
+                f"{self.model.save_dir} holds no minified cells; attach counts instead, folder.model.attach(counts)"
+            )
+        return self.model.attach(self.minified, accelerator)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.runtime.options import UNKNOWN, Options, Seed, Share
+from scvi_downstream.runtime.options import Options, Seed, Share
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,9 +142,26 @@ class ModelSpec(Options):
         """The study's keys that the model is given: without the batch where it shall not be corrected."""
         return keys if self.correct_batch else keys.model_copy(update={"batch_key": None})
 
+    @classmethod
+    def scvi_class(cls) -> type[BaseModelClass]:
+        """The class of scvi-tools."""
+        return getattr(import_module(cls.module), cls.model_fields["family"].default)
+
     @abstractmethod
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """Arguments of the class's ``setup_anndata``, once it is sure that the cells have what the family needs."""
+
     def build(self, genes: AnnData, keys: Keys) -> BaseModelClass:
-        """Register ``genes`` (cells × modelled genes) with scvi-tools and make the untrained model."""
+        """Register ``genes`` (cells × modelled genes) with scvi-tools and make the untrained model.
+
+        Raises
+        ------
+        InputError
+            The cells do not have what the family needs.
+        """
+        model_class = self.scvi_class()
+        model_class.setup_anndata(genes, **self.setup_arguments(genes, keys))
+        return model_class(genes, **self.hyperparameters)
 
     def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the family's ``train``, from those that most families take."""
@@ -155,31 +173,10 @@ class ModelSpec(Options):
         raise TypeError(f"{self.family} cannot start from another model")
 
 
-class AutoencoderSpec(ModelSpec):
-    """Hyperparameters that SCVI, SCANVI and LinearSCVI share."""
-
-    n_hidden: PositiveInt = 128
-    n_latent: PositiveInt = 10
-    n_layers: PositiveInt = 1
-    dropout_rate: Dropout = 0.1
-    dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
-
-    @property
-    def hidden_layers(self) -> tuple[int, int] | None:
-        """Number of hidden layers and units of each."""
-        return self.n_layers, self.n_hidden
-
-
-def setup_arguments(keys: Keys, *, labels: bool) -> dict[str, Any]:
-    """The study's keys as arguments of ``setup_anndata``; counts are always in X."""
-    arguments: dict[str, Any] = {
+def covariate_arguments(keys: Keys) -> dict[str, Any]:
+    """Batch and covariates as arguments of ``setup_anndata``; counts are always in X."""
+    return {
         "batch_key": keys.batch_key,
         "categorical_covariate_keys": list(keys.categorical_covariates) or None,
         "continuous_covariate_keys": list(keys.continuous_covariates) or None,
     }
-    if labels:
-        arguments["labels_key"] = keys.label_key
-    return arguments
-
-
-UNLABELED_CATEGORY = UNKNOWN

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveInt, model_validator
 
+from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.proteins import PROTEIN_KEY
-from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, setup_arguments
+from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, covariate_arguments
 from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scvi.model import TOTALVI
 
 logger = logging.getLogger(__name__)
 FEWEST_PROTEINS_OF_PRIOR = 5
@@ -66,16 +65,14 @@ class TotalviSpec(ModelSpec):
             )
         return self
 
-    def build(self, genes: AnnData, keys: Keys) -> TOTALVI:
-        """Register ``genes`` with their proteins and make the untrained model.
+    def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
+        """The study's keys with the proteins.
 
         Raises
         ------
         InputError
             Without ``obsm["protein_expression"]``, or with too few proteins for the empirical prior.
         """
-        from scvi.model import TOTALVI
-
         if PROTEIN_KEY not in genes.obsm:
             raise InputError(
                 f"models.{self.name}: TOTALVI needs counts of proteins in obsm['{PROTEIN_KEY}'], and there are none; "
@@ -89,19 +86,12 @@ class TotalviSpec(ModelSpec):
             )
         if n_proteins == 1:
             logger.warning("%s: one protein only says little beyond the RNA", self.name)
-        TOTALVI.setup_anndata(
-            genes, protein_expression_obsm_key=PROTEIN_KEY, **setup_arguments(keys, labels=False)
-        )
-        return TOTALVI(genes, **self.hyperparameters)
+        return covariate_arguments(keys) | {"protein_expression_obsm_key": PROTEIN_KEY}
 
     def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The same arguments where TOTALVI's ``train`` looks for them."""
         plan = dict(arguments["plan_kwargs"])
         splitter = dict(arguments["datasplitter_kwargs"])
-        return {
-            **arguments,
-            **{name: plan.pop(name) for name in _OWN_ARGUMENTS},
-            "plan_kwargs": plan,
-            "external_indexing": splitter.pop("external_indexing"),
-            "datasplitter_kwargs": splitter,
-        }
+        own = {name: plan.pop(name) for name in _OWN_ARGUMENTS}
+        own["external_indexing"] = splitter.pop("external_indexing")
+        return arguments | own | {"plan_kwargs": plan, "datasplitter_kwargs": splitter}

@@ -43,7 +43,8 @@ def heat_map(
     limits
         Values of the first and the last colour.
     texts
-        What to write in the cells, of the same shape, as ``table.map("{:.2f}".format)``; white in dark cells.
+        What to write in the cells, of the same shape, as ``table.map("{:.2f}".format)``; white in dark cells. Empty
+        texts are left out.
     text_size, name_size
         Of the texts in the cells and of the names, points; ``None`` is the style's.
     rotation
@@ -70,8 +71,9 @@ def heat_map(
         # missing values are transparent: the paper shines through
         bright = 1 - rgba[..., 3] * (1 - rgba[..., :3] @ BRIGHTNESS)
         for (row, column), text in np.ndenumerate(texts.to_numpy()):
-            color = "black" if bright[row, column] > 0.5 else "white"
-            axes.text(column, row, text, ha="center", va="center", fontsize=text_size, color=color)
+            if text:
+                color = "black" if bright[row, column] > 0.5 else "white"
+                axes.text(column, row, text, ha="center", va="center", fontsize=text_size, color=color)
     return image
 
 

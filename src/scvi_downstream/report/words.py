@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,11 @@ def count(value: Any, noun: str) -> str:
 def listed(words: list[str], last: str = "and") -> str:
     """``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def first_names(names: Sequence[object], most: int = 5) -> str:
+    """``a, b, c``, with an ellipsis where there are more than ``most``."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def options_text(options: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 
 AGGREGATES = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
 BIO_CONSERVATION = tuple(
@@ -107,17 +106,23 @@ _PROFILES = {
 }
 
 
-def profile_of(options: ComparisonOptions) -> Profile:
+def choose_profile(
+    name: str, *, max_cells: int | None = None, leiden_optimisation: bool | None = None
+) -> Profile:
     """The profile that is asked for, with what is given explicitly in place of its own.
 
     Parameters
     ----------
-    options
-        ``profile``; ``max_cells`` and ``leiden_optimisation`` where they are not ``None``.
+    name
+        ``full`` or ``fast``.
+    max_cells
+        Cells to score at most; ``None``: as many as the profile has.
+    leiden_optimisation
+        Whether the best of ten Leiden resolutions counts, or k-means; ``None``: what the profile has.
     """
-    profile = _PROFILES[options.profile]
-    if options.max_cells is not None:
-        profile = replace(profile, max_cells=options.max_cells)
-    if options.leiden_optimisation is None:
+    profile = _PROFILES[name]
+    if max_cells is not None:
+        profile = replace(profile, max_cells=max_cells)
+    if leiden_optimisation is None:
         return profile
-    return replace(profile, resolutions=_TEN_RESOLUTIONS if options.leiden_optimisation else ())
+    return replace(profile, resolutions=_TEN_RESOLUTIONS if leiden_optimisation else ())

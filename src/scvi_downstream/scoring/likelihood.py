@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.scoring.marginal_likelihood import (
+    SamplingBounds,
     estimate_marginal_likelihood,
     gene_log_likelihood,
     mean_log_weight,
@@ -26,7 +26,7 @@ _SHARES = ("train", "validation", "test")
 
 
 def score_likelihood(
-    model: BaseModelClass, options: EvaluationOptions, *, seed: int
+    model: BaseModelClass, bounds: SamplingBounds, *, seed: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """ELBO, reconstruction error and marginal log-likelihood in nats per cell, on each share of the cells.
 
@@ -37,8 +37,8 @@ def score_likelihood(
     ----------
     model
         scvi-tools model with its AnnData and the indices of its training, validation and test cells.
-    options
-        Bounds of the marginal log-likelihood.
+    bounds
+        Of the marginal log-likelihood.
     seed
         Of the posterior samples.
 
@@ -81,7 +81,7 @@ def score_likelihood(
     scores["generalisation_gap"] = None if train is None or test is None else train - test
     usable = warning is None and test is not None
     marginal, marginal_by_cell = estimate_marginal_likelihood(
-        model, indices["test"] if usable else np.array([], dtype=int), options, seed=seed
+        model, indices["test"] if usable else np.array([], dtype=int), bounds, seed=seed
     )
     scores |= marginal
     if warning is None and len(indices["test"]) == 0:

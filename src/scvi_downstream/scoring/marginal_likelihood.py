@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -154,13 +154,32 @@ _FEWEST_SAMPLES = 10
 _FEWEST_EFFECTIVE_SAMPLES = 2.0
 
 
+@dataclass(frozen=True)
+class SamplingBounds:
+    """What importance sampling may cost.
+
+    Attributes
+    ----------
+    samples
+        Draws per cell.
+    max_cells
+        Beyond this, a sample of the cells is taken.
+    max_seconds
+        When all would take longer, samples and then cells are reduced.
+    """
+
+    samples: int
+    max_cells: int
+    max_seconds: float
+
+
 def estimate_marginal_likelihood(
-    model: BaseModelClass, cells: np.ndarray, options: EvaluationOptions, *, seed: int
+    model: BaseModelClass, cells: np.ndarray, bounds: SamplingBounds, *, seed: int
 ) -> tuple[dict[str, Any], pd.Series]:
     """Importance-sampled marginal log-likelihood of some cells, in nats per cell; higher is better.
 
-    The proposal is the encoder. Cells beyond ``marginal_ll_max_cells`` are sampled. The cost is measured on a
-    few samples of one mini-batch first; when all would take longer than ``marginal_ll_max_seconds``, samples
+    The proposal is the encoder. Cells beyond ``max_cells`` are sampled. The cost is measured on a
+    few samples of one mini-batch first; when all would take longer than ``max_seconds``, samples
     and then cells are reduced. With n samples the estimate is a lower bound that rises with n.
 
     Parameters
@@ -169,7 +188,7 @@ def estimate_marginal_likelihood(
         scvi-tools model with its AnnData.
     cells
         Positions of the cells; may be empty.
-    options
+    bounds
         Samples, cells and seconds.
     seed
         Of the choice of cells and the samples.
@@ -189,18 +208,16 @@ def estimate_marginal_likelihood(
     if reason or len(cells) == 0:
         return _result(np.array([]), np.array([]), 0, reason), pd.Series(dtype=np.float64)
     chosen = cells
-    if len(cells) > options.marginal_ll_max_cells:
-        chosen = np.sort(
-            np.random.default_rng(seed).choice(cells, options.marginal_ll_max_cells, replace=False)
-        )
+    if len(cells) > bounds.max_cells:
+        chosen = np.sort(np.random.default_rng(seed).choice(cells, bounds.max_cells, replace=False))
     with reproducible(seed):
         seconds = _seconds_per_cell_and_sample(model, chosen[:_CELLS_AT_ONCE])
-    affordable = options.marginal_ll_max_seconds / seconds
+    affordable = bounds.max_seconds / seconds
     n_samples = int(
         np.clip(
             affordable // len(chosen),
-            min(_FEWEST_SAMPLES, options.marginal_ll_samples),
-            options.marginal_ll_samples,
+            min(_FEWEST_SAMPLES, bounds.samples),
+            bounds.samples,
         )
     )
     n_cells = int(np.clip(affordable // n_samples, 2, len(chosen)))

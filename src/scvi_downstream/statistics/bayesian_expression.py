@@ -8,12 +8,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.runtime.progress import duration, track
 from scvi_downstream.statistics.comparisons import Comparison
 
@@ -21,6 +21,46 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 logger = logging.getLogger(__name__)
+# Samples of the small test by which the duration is forecast: enough to be timed, few enough to cost a second.
+PROBE_SAMPLES = {"uniform": 1000, "importance": 100}
+MAX_ANCHORS = 1024  # cells over which scvi-tools evaluates importance weights
+COLUMNS = (
+    "grouping", "comparison", "group1", "group2", "gene",
+    "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper",
+    "proba_de", "bayes_factor", "expected_fdr", "is_de",
+    "mean1", "mean2", "fraction1", "fraction2", "n1", "n2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BayesianTest:
+    """How the posterior is asked for differences.
+
+    Attributes
+    ----------
+    mode
+        ``change``: probability that the fold change is larger than ``delta``; ``vanilla``: of its direction.
+    delta
+        Least absolute log2 fold change that counts; ``None``: derived from the data.
+    fdr
+        Expected false discovery rate at which genes are called.
+    credible_interval
+        Mass of the interval of the fold change.
+    n_samples
+        Posterior samples of each group.
+    weights
+        Whether samples count alike or by importance weights.
+    batch_correction
+        Whether expression is averaged over the batches of both groups.
+    """
+
+    mode: Literal["change", "vanilla"] = "change"
+    delta: float | None = 0.25
+    fdr: float = 0.05
+    credible_interval: float = 0.95
+    n_samples: int = 5000
+    weights: Literal["uniform", "importance"] = "uniform"
+    batch_correction: bool = False
 
 
 def expected_fdr(probability: np.ndarray) -> np.ndarray:
@@ -41,18 +81,8 @@ def expected_fdr(probability: np.ndarray) -> np.ndarray:
     return running[last_of_tie]
 
 
-PROBE_SAMPLES = {"uniform": 1000, "importance": 100}
-MAX_ANCHORS = 1024  # cells over which scvi-tools evaluates importance weights
-COLUMNS = (
-    "grouping", "comparison", "group1", "group2", "gene",
-    "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper",
-    "proba_de", "bayes_factor", "expected_fdr", "is_de",
-    "mean1", "mean2", "fraction1", "fraction2", "n1", "n2",
-)  # fmt: skip
-
-
 def compare_bayesian(
-    model: BaseModelClass, comparisons: list[Comparison], options: DeOptions, seed: int
+    model: BaseModelClass, comparisons: list[Comparison], test: BayesianTest, seed: int
 ) -> pd.DataFrame:
     """Posterior of the log fold change of each gene in each comparison.
 
@@ -62,8 +92,8 @@ def compare_bayesian(
         Fitted scvi-tools model with ``differential_expression``; its cells are those of the masks.
     comparisons
         Pairs of groups, large enough to compare.
-    options
-        Mode, delta, samples, weights, level of the interval and of the FDR.
+    test
+        How it is asked.
     seed
         Together with a comparison's name it fixes that comparison's samples, whatever else is compared.
 
@@ -86,11 +116,11 @@ def compare_bayesian(
     logger.info(
         "Bayesian differential expression: %d comparisons, about %s",
         len(comparisons),
-        duration(_forecast(model, comparisons, options, seed)),
+        duration(_forecast(model, comparisons, test, seed)),
     )
     averages = _raw_averages(model, comparisons)
     tables = [
-        _compare(model, comparison, options, seed).join(average)
+        _compare(model, comparison, test, seed).join(average)
         for comparison, average in track(
             zip(comparisons, averages, strict=True), "Bayesian differential expression", len(comparisons)
         )
@@ -124,7 +154,7 @@ def sampled_cells(comparison: Comparison, n_samples: int, seed: int) -> tuple[np
 
 
 def differential_expression(
-    model: Any, cells1: np.ndarray, cells2: np.ndarray, options: DeOptions, *, mode: str, seed: int
+    model: Any, cells1: np.ndarray, cells2: np.ndarray, test: BayesianTest, *, mode: str, seed: int
 ) -> pd.DataFrame:
     """``model.differential_expression`` with seeded draws; genes × its columns.
 
@@ -136,22 +166,22 @@ def differential_expression(
             idx1=cells1,
             idx2=cells2,
             mode=mode,
-            delta=options.delta,
-            batch_correction=options.batch_correction,
-            weights=options.weights,
-            fdr_target=options.fdr,
-            n_samples_overall=options.n_samples,
+            delta=test.delta,
+            batch_correction=test.batch_correction,
+            weights=test.weights,
+            fdr_target=test.fdr,
+            n_samples_overall=test.n_samples,
             all_stats=False,
             silent=True,
-            **({"cred_interval_lvls": [options.credible_interval]} if mode == "change" else {}),
+            **({"cred_interval_lvls": [test.credible_interval]} if mode == "change" else {}),
         )
 
 
-def _compare(model: Any, comparison: Comparison, options: DeOptions, seed: int) -> pd.DataFrame:
+def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) -> pd.DataFrame:
     own_seed = comparison_seed(comparison, seed)
-    cells = sampled_cells(comparison, options.n_samples, seed)
-    posterior = differential_expression(model, *cells, options, mode="change", seed=own_seed)
-    level = str(options.credible_interval)[:5]
+    cells = sampled_cells(comparison, test.n_samples, seed)
+    posterior = differential_expression(model, *cells, test, mode="change", seed=own_seed)
+    level = str(test.credible_interval)[:5]
     table = pd.DataFrame(
         {
             "grouping": comparison.grouping,
@@ -169,13 +199,13 @@ def _compare(model: Any, comparison: Comparison, options: DeOptions, seed: int) 
             "n2": comparison.n2,
         }
     )
-    if options.mode == "vanilla":
+    if test.mode == "vanilla":
         # The same seed gives the same draws, so that the fold changes above belong to these probabilities.
-        direction = differential_expression(model, *cells, options, mode="vanilla", seed=own_seed)
+        direction = differential_expression(model, *cells, test, mode="vanilla", seed=own_seed)
         table["proba_de"] = direction[["proba_m1", "proba_m2"]].max(axis=1)
         table["bayes_factor"] = direction["bayes_factor"]
     table["expected_fdr"] = expected_fdr(table["proba_de"].to_numpy())
-    table["is_de"] = table["expected_fdr"] <= options.fdr
+    table["is_de"] = table["expected_fdr"] <= test.fdr
     strength = table["lfc_median"].abs().rename("strength")
     order = np.lexsort((-strength.to_numpy(), -table["proba_de"].to_numpy()))
     return table.iloc[order]
@@ -198,9 +228,9 @@ def _raw_averages(model: Any, comparisons: list[Comparison]) -> Iterator[pd.Data
         yield pd.DataFrame(averages, index=model.adata.var_names)
 
 
-def _forecast(model: Any, comparisons: list[Comparison], options: DeOptions, seed: int) -> float:
+def _forecast(model: Any, comparisons: list[Comparison], test: BayesianTest, seed: int) -> float:
     """Seconds that all comparisons need, from a small part of the first one."""
-    few = options.model_copy(update={"n_samples": min(PROBE_SAMPLES[options.weights], options.n_samples)})
+    few = replace(test, n_samples=min(PROBE_SAMPLES[test.weights], test.n_samples))
     probe = comparisons[0]
     cells = sampled_cells(probe, few.n_samples // 2, seed)
     seconds = []
@@ -209,14 +239,14 @@ def _forecast(model: Any, comparisons: list[Comparison], options: DeOptions, see
         differential_expression(model, *cells, few, mode="change", seed=seed)
         seconds.append(time.perf_counter() - start)
     probed = sum(_work(int(side.sum()), few) for side in cells)
-    all_work = sum(_work(n_cells, options) for each in comparisons for n_cells in (each.n1, each.n2))
-    return min(seconds) * all_work / probed * (2 if options.mode == "vanilla" else 1)
+    all_work = sum(_work(n_cells, test) for each in comparisons for n_cells in (each.n1, each.n2))
+    return min(seconds) * all_work / probed * (2 if test.mode == "vanilla" else 1)
 
 
-def _work(n_cells: int, options: DeOptions) -> int:
-    n_cells = min(n_cells, 2 * options.n_samples)
-    decoded = max(n_cells, options.n_samples)
-    return decoded * min(n_cells, MAX_ANCHORS) if options.weights == "importance" else decoded
+def _work(n_cells: int, test: BayesianTest) -> int:
+    n_cells = min(n_cells, 2 * test.n_samples)
+    decoded = max(n_cells, test.n_samples)
+    return decoded * min(n_cells, MAX_ANCHORS) if test.weights == "importance" else decoded
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.proteins import PROTEIN_KEY
 from scvi_downstream.datasets.counts_input_dataset import has_proteins
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.search_space import changed

@@ -1,4 +1,4 @@
-"""Methods, consensus and findings on simulated cells."""
+"""Calibration, consensus and findings on simulated cells."""
 
 from types import SimpleNamespace
 
@@ -7,19 +7,43 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.annotation.consensus import find_consensus
+from scvi_downstream.pipelines.annotation.consensus import (
+    agree_on_cell_types,
+    calibrate,
+    calibrate_mean,
+    certainty_p_values,
+    find_consensus,
+    fit_temperature,
+    halves_of,
+    temper,
+    unlike_labelled,
+    unlike_p_values,
+)
 from scvi_downstream.pipelines.annotation.label_split import labels_seen, split_labels
-from scvi_downstream.pipelines.annotation.nodes import agree_on_cell_types, compare_with_labels
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.pipelines.annotation.scores import compare_with_labels
 from scvi_downstream.pipelines.annotation.transfer import (
+    distance_p_values,
     label_frequencies,
-    predict_with_clusters,
-    predict_with_neighbors,
+    transfer_with_clusters,
+    transfer_with_neighbors,
 )
 from scvi_downstream.runtime.errors import InputError
 
+from .conftest import draw_exact
+
 TYPES = ("a", "b", "c")
 OPTIONS = AnnotationOptions()
+PRIMARY = SimpleNamespace(setup={})
+
+
+def with_neighbors(latent, split, options=OPTIONS):
+    """Transfer in the latent of a primary model that has seen no labels."""
+    return transfer_with_neighbors(None, PRIMARY, None, latent, split, options, "cpu")
+
+
+def with_clusters(clusters, split, options=OPTIONS):
+    return transfer_with_clusters(PRIMARY, clusters, split, options)
 
 
 def simulate(n_cells=600, seed=0, distance=8.0, unlabelled=0.2):
@@ -37,8 +61,8 @@ def simulate(n_cells=600, seed=0, distance=8.0, unlabelled=0.2):
 
 def annotate(latent, labels, clusters, options=OPTIONS, scanvi=None):
     split = split_labels(labels, options, 0)
-    knn, distances = predict_with_neighbors(latent, split, options.n_neighbors)
-    majority = predict_with_clusters(clusters, split, options.clustering)
+    knn, distances = with_neighbors(latent, split, options)
+    majority = with_clusters(clusters, split, options)
     scanvi = knn if scanvi is None else scanvi
     return split, *agree_on_cell_types(split, scanvi, knn, majority, distances, options, 0)
 
@@ -92,8 +116,8 @@ def test_no_held_out_label_is_seen_by_any_method():
     changed.loc[held_out, "label"] = "a"
     rows = split["role"] != "unknown"
     for predict in (
-        lambda roles: predict_with_neighbors(latent, roles, 15)[0],
-        lambda roles: predict_with_clusters(clusters, roles, "leiden"),
+        lambda roles: with_neighbors(latent, roles)[0],
+        lambda roles: with_clusters(clusters, roles),
     ):
         before, after = predict(split), predict(changed)
         pd.testing.assert_frame_equal(before[rows], after[rows])
@@ -112,7 +136,7 @@ def test_cluster_frequencies_leave_the_cell_out_and_fall_back_to_all():
 def test_few_held_out_cells_and_left_out_clusters_are_said():
     latent, labels, _, _ = simulate(60, unlabelled=0)
     split = split_labels(labels, OPTIONS, 0)
-    knn, distances = predict_with_neighbors(latent, split, 5)
+    knn, distances = with_neighbors(latent, split, AnnotationOptions(n_neighbors=5))
     nothing = pd.DataFrame(index=split.index)
     cell_types, scores, *_ = agree_on_cell_types(split, knn, knn, nothing, distances, OPTIONS, 0)
     last = scores["sentences"][-1]
@@ -127,8 +151,8 @@ def test_contradicted_labels_are_suspect():
     split = split_labels(labels, OPTIONS, 0)
     wrong = split.index[(split["role"] == "held_out") & (split["label"] == "a")][:3]
     split.loc[wrong, "label"] = "b"
-    knn, distances = predict_with_neighbors(latent, split, 15)
-    majority = predict_with_clusters(clusters, split, "leiden")
+    knn, distances = with_neighbors(latent, split)
+    majority = with_clusters(clusters, split)
     cell_types, scores, *_ = agree_on_cell_types(split, knn, knn, majority, distances, OPTIONS, 0)
     assert set(cell_types.index[cell_types["cell_type_suspect"]]) == set(wrong)
     assert "3 held-out cells are called as another type" in scores["sentences"][-1]
@@ -137,7 +161,7 @@ def test_contradicted_labels_are_suspect():
 def test_columns_agree_with_the_probabilities():
     latent, labels, _, _ = simulate(distance=1.5)
     split = split_labels(labels, OPTIONS, 0)
-    knn, distances = predict_with_neighbors(latent, split, 15)
+    knn, distances = with_neighbors(latent, split)
     flat = pd.DataFrame(1 / 3, index=split.index, columns=list(TYPES))
     found = find_consensus(split, {"scanvi": flat, "knn": knn}, OPTIONS, 0)
     cell_types, *_ = agree_on_cell_types(
@@ -177,3 +201,116 @@ def test_a_clustering_that_does_not_exist_is_named():
         InputError, match=r"'leiden' is not among the clusterings; the closest is 'leiden_0\.5'"
     ):
         compare_with_labels(renamed, counts, Keys(label_key="cell_type"), OPTIONS)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_a_planted_temperature_is_found(temperature):
+    probabilities, truth = draw_exact(8000, sharpness=0.8)
+    off = probabilities ** (1 / temperature)
+    off /= off.sum(axis=1, keepdims=True)
+    assert fit_temperature(off, truth) == pytest.approx(1 / temperature, rel=0.08)
+
+
+def test_tempering_keeps_the_order_and_the_sum():
+    probabilities, _ = draw_exact(200)
+    for temperature in (0.1, 1, 9):
+        tempered = temper(probabilities, temperature)
+        np.testing.assert_allclose(tempered.sum(axis=1), 1)
+        assert (tempered.argmax(axis=1) == probabilities.argmax(axis=1)).all()
+    np.testing.assert_allclose(temper(probabilities, 1.0), probabilities, atol=1e-3)
+    assert (temper(np.array([[1.0, 0.0]]), 20.0)[0] > 0.2).all()
+
+
+def test_a_perfect_method_keeps_a_finite_temperature():
+    certain = np.eye(3)[np.arange(90) % 3]
+    assert 0.05 <= fit_temperature(certain, np.arange(90) % 3) <= 20
+
+
+def test_no_held_out_cell_is_calibrated_by_its_own_label():
+    probabilities, truth = draw_exact(400)
+    table = pd.DataFrame(probabilities)
+    held_out = np.arange(100, 300)
+    halves = halves_of(truth[held_out], 0)
+    before, temperature = calibrate(table, held_out, truth[held_out], halves)
+    changed = truth[held_out].copy()
+    changed[halves == 0] = (changed[halves == 0] + 1) % 4
+    after, _ = calibrate(table, held_out, changed, halves)
+    rows = held_out[halves == 0]
+    pd.testing.assert_frame_equal(before.iloc[rows], after.iloc[rows])
+    assert not np.allclose(before.iloc[held_out[halves == 1]], after.iloc[held_out[halves == 1]])
+    np.testing.assert_allclose(before.iloc[:100], temper(probabilities[:100], temperature))
+
+
+def test_halves_share_every_type():
+    truth = np.random.default_rng(0).integers(5, size=203)
+    halves = halves_of(truth, 1)
+    counted = np.array([[np.sum((truth == code) & (halves == half)) for half in (0, 1)] for code in range(5)])
+    assert np.abs(np.diff(counted)).max() <= 1
+
+
+def test_no_probability_of_a_held_out_cell_depends_on_the_truth_of_its_half():
+    probabilities, truth = draw_exact(200)
+    tables = [pd.DataFrame(temper(probabilities, temperature)) for temperature in (0.5, 2.0)]
+    held_out = np.arange(100)
+    halves = halves_of(truth[:100], seed=0)
+    first, _ = calibrate_mean(tables, held_out, truth[:100], halves)
+    changed = np.where(halves == 0, (truth[:100] + 1) % 4, truth[:100])
+    second, _ = calibrate_mean(tables, held_out, changed, halves)
+    np.testing.assert_array_equal(first.iloc[held_out[halves == 0]], second.iloc[held_out[halves == 0]])
+    assert not np.allclose(first.iloc[held_out[halves == 1]], second.iloc[held_out[halves == 1]])
+
+
+def roles_of(n_given, n_held_out, n_unknown):
+    names = ["given"] * n_given + ["held_out"] * n_held_out + ["unknown"] * n_unknown
+    return pd.Series(pd.Categorical(names), index=[f"c{i}" for i in range(len(names))])
+
+
+def test_p_values_by_hand():
+    distances = np.array([1.0, 2.0, 3.0, 2.5, 9.0])
+    p = distance_p_values(distances, np.array([True, True, True, False, False]))
+    assert np.isnan(p[:3]).all()
+    np.testing.assert_allclose(p[3:], [2 / 4, 1 / 4])
+    certainty = np.array([0.9, 0.8, 0.6, 0.7, 0.1])
+    p = certainty_p_values(certainty, roles_of(1, 2, 2))
+    assert np.isnan(p[0])
+    np.testing.assert_allclose(p[1:], [1.0, 1 / 2, 2 / 3, 1 / 3])
+
+
+def test_they_are_uniform_when_all_cells_are_alike():
+    rng = np.random.default_rng(0)
+    roles = roles_of(60, 40, 50)
+    far, unsure = [], []
+    for _ in range(200):
+        values = rng.gamma(2, size=150)
+        far.append(distance_p_values(values, (roles == "given").to_numpy())[60:])
+        unsure.append(certainty_p_values(1 - values / 100, roles)[60:])
+    for p in (np.concatenate(far), np.concatenate(unsure)):
+        for level in (0.05, 0.2, 0.5, 0.9):
+            assert abs((p <= level).mean() - level) < 0.04
+            assert (p <= level).mean() <= level + 0.02
+
+
+def test_alike_cells_are_rarely_called_unlike_and_others_are():
+    rng = np.random.default_rng(1)
+    roles = roles_of(200, 100, 200)
+    fresh = np.arange(500) >= 400
+
+    def called(shift):
+        certainty = np.clip(rng.beta(20, 1, 500) - shift * fresh, 0.4, 1)
+        table = pd.DataFrame({"a": certainty, "b": 1 - certainty}, index=roles.index)
+        p = pd.Series(np.where(roles == "given", np.nan, rng.random(500)), index=roles.index)
+        return unlike_labelled(unlike_p_values([table, table], p, roles), roles, 0.05).to_numpy()
+
+    assert np.mean([called(0).any() for _ in range(40)]) < 0.15
+    found = called(0.5)
+    assert found[fresh].mean() > 0.95
+    assert found[:400].mean() < 0.05
+    assert not found[:200].any()
+
+
+def test_without_held_out_cells_the_distance_decides():
+    roles = roles_of(3, 0, 2)
+    table = pd.DataFrame({"a": np.linspace(0.1, 1, 5), "b": np.linspace(0.9, 0, 5)}, index=roles.index)
+    distance_p = pd.Series([np.nan] * 3 + [0.01, 0.4], index=roles.index)
+    p = unlike_p_values([table], distance_p, roles)
+    np.testing.assert_allclose(p.iloc[3:], [0.02, 0.8])

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.annotation.label_split import (
-    labels_of,
+    hold_out_labels,
+    join_rounds,
     labels_seen,
     require_same_cells,
-    rows_by_rule,
     split_labels,
-    types_of,
+    transferred_types,
     why_not_transferable,
 )
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
@@ -64,12 +64,12 @@ def test_what_the_methods_see():
     split = split_labels(labels({"a": 20, "b": 20, "rare": 3}, 5), AnnotationOptions(), 0)
     first = labels_seen(split, held_out_too=False)
     second = labels_seen(split, held_out_too=True)
-    assert types_of(split) == ["a", "b"]
+    assert transferred_types(split) == ["a", "b"]
     assert first.notna().equals(split["role"] == "given")
     assert second.notna().equals(split["role"].isin(["given", "held_out"]))
     assert list(second.cat.categories) == ["a", "b"]
     ones = pd.DataFrame(1.0, index=split.index, columns=["b", "a"])
-    joined = rows_by_rule(split, ones, 2 * ones)
+    joined = join_rounds(split, ones, 2 * ones)
     assert ((joined["a"] == 2) == (split["role"] == "unknown")).all()
 
 
@@ -84,9 +84,9 @@ def test_too_few_types_are_a_reason_and_rare_ones_a_warning(caplog):
 def test_wrong_keys_and_other_cells_are_named():
     counts = SimpleNamespace(obs=pd.DataFrame(columns=["cell_type", "batch"]))
     with pytest.raises(InputError, match="label_key is empty"):
-        labels_of(counts, Keys())
+        hold_out_labels(counts, Keys(), AnnotationOptions(), 0)
     with pytest.raises(InputError, match="label_key 'cel_type' is not in obs of the counts; the closest is"):
-        labels_of(counts, Keys(label_key="cel_type"))
+        hold_out_labels(counts, Keys(label_key="cel_type"), AnnotationOptions(), 0)
     split = split_labels(labels({"a": 20, "b": 20}), AnnotationOptions(), 0)
     turned = split.iloc[::-1]
     assert require_same_cells(turned, split, "x").equals(split)

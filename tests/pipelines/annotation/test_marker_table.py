@@ -1,9 +1,13 @@
+"""The table of marker genes: what is refused, what is found, and its overlap with markers of clusters."""
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import fisher_exact
 
-from scvi_downstream.pipelines.annotation.marker_table import find_markers
+from scvi_downstream.pipelines.annotation.marker_table import OVERLAP_COLUMNS, find_markers, match_markers
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions, MarkerNamingOptions
 from scvi_downstream.runtime.errors import InputError
 
 
@@ -76,3 +80,39 @@ def test_genes_of_another_species_are_told_by_their_case() -> None:
         InputError, match=r"whose genes are named like 'CD3D'; 1 are when upper and lower case"
     ):
         find_markers(table(("T", "Cd3d", "+")), counts, 1)
+
+
+@pytest.fixture
+def tested_counts() -> anndata.AnnData:
+    var = pd.DataFrame({"highly_variable": np.arange(60) < 50}, index=[f"g{i}" for i in range(60)])
+    return anndata.AnnData(np.ones((2, 60), np.float32), var=var)
+
+
+LISTED = table(
+    *(("A", f"g{i}", "+") for i in (0, 1, 2, 55)), ("A", "g9", "-"), ("B", "g20", "+"), ("C", "g59", "+")
+)
+ONE_GENE = AnnotationOptions(markers=MarkerNamingOptions(min_genes=1))
+
+
+def test_overlap_is_fishers_over_the_genes_that_were_tested(tested_counts) -> None:
+    found = ["g0", "g2", "g7", "g8", "g9"]
+    markers = pd.DataFrame(
+        {"grouping": ["clusters"] * 5 + ["labels"], "group": ["0"] * 5 + ["x"], "gene": [*found, "g1"]}
+    )
+    overlap = match_markers(markers, LISTED, tested_counts, ONE_GENE).set_index(["cluster", "type"])
+    assert overlap.index.tolist() == [("0", "A"), ("0", "B"), ("0", "C")]
+    row = overlap.loc[("0", "A")]
+    assert (row["n_markers"], row["n_listed"], row["n_common"], row["genes"]) == (5, 3, 2, "g0, g2")
+    expected = fisher_exact([[2, 3], [1, 44]], alternative="greater").pvalue
+    assert row["p"] == pytest.approx(expected)
+    assert row["expected"] == pytest.approx(5 * 3 / 50)
+    assert overlap.loc[("0", "B"), "p"] == 1.0
+    assert np.isnan(overlap.loc[("0", "C"), "p"])
+    assert overlap["p_adjusted"].iloc[0] == pytest.approx(min(1, 2 * expected))
+
+
+def test_without_markers_of_clusters_the_table_is_empty(tested_counts) -> None:
+    markers = pd.DataFrame({"grouping": ["labels"], "group": ["x"], "gene": ["g0"]})
+    overlap = match_markers(markers, LISTED, tested_counts, ONE_GENE)
+    assert overlap.empty
+    assert tuple(overlap.columns) == OVERLAP_COLUMNS

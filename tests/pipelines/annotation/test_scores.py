@@ -1,11 +1,63 @@
-"""Scores against scikit-learn."""
+"""Scores against scikit-learn and by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.annotation.scores import confusion, score, score_types
+from scvi_downstream.pipelines.annotation.scores import (
+    calibration_error,
+    calibration_error_interval,
+    confusion,
+    contingency,
+    error_of_exact_probabilities,
+    reliability,
+    score,
+    score_clusterings,
+    score_types,
+    wilson_interval,
+)
+
+from .conftest import draw_exact
 
 TYPES = ["a", "b", "c", "d"]
+
+
+def test_agreement_of_clusters_and_labels():
+    from sklearn.metrics import adjusted_rand_score, completeness_score, homogeneity_score
+
+    rng = np.random.default_rng(0)
+    cells = [f"c{i}" for i in range(120)]
+    labels = pd.Series(pd.Categorical(rng.choice(["x", "y", "unknown"], 120)), index=cells, name="cell_type")
+    clusters = pd.DataFrame(
+        {
+            "same": pd.Categorical(labels.astype(str)),
+            "random": pd.Categorical(rng.choice(list("01234"), 120)),
+        },
+        index=cells,
+    )
+    table = score_clusterings(clusters, labels).set_index("clustering")
+    known = labels != "unknown"
+    assert table["n_cells"].tolist() == [known.sum()] * 2
+    assert table.loc["same", ["ari", "nmi", "homogeneity", "completeness", "v_measure"]].tolist() == [1] * 5
+    assert abs(table.loc["random", "ari"]) < 0.05
+    pair = labels[known].astype(str), clusters.loc[known, "random"].astype(str)
+    assert table.loc["random", "ari"] == pytest.approx(adjusted_rand_score(*pair))
+    assert table.loc["random", "homogeneity"] == pytest.approx(homogeneity_score(*pair))
+    assert table.loc["random", "completeness"] == pytest.approx(completeness_score(*pair))
+    counted = contingency(clusters["random"], labels)
+    theirs = pd.crosstab(pair[1], pair[0])
+    assert counted.set_index(["cluster", "label"])["n"].to_dict() == {
+        key: n for key, n in theirs.stack().items() if n
+    }
+    assert counted.groupby("cluster")["share_of_cluster"].sum().to_numpy() == pytest.approx(1)
+    assert counted.groupby("label")["share_of_label"].sum().to_numpy() == pytest.approx(1)
+
+
+def test_without_labels_the_tables_are_empty():
+    labels = pd.Series(pd.Categorical(["unknown"] * 3), index=list("abc"))
+    clusters = pd.DataFrame({"leiden": pd.Categorical(["0", "1", "1"])}, index=list("abc"))
+    assert score_clusterings(clusters, labels).empty
+    assert contingency(clusters["leiden"], labels).empty
 
 
 @pytest.fixture
@@ -57,3 +109,34 @@ def test_tables_agree_with_scikit_learn(predictions):
     wide = confusion(probabilities, truth, TYPES).pivot(index="true", columns="predicted", values="n")
     wide = wide.reindex(index=TYPES, columns=TYPES).fillna(0)
     np.testing.assert_array_equal(wide, confusion_matrix(truth, predicted, labels=range(4)))
+
+
+def test_the_error_is_that_of_the_definition():
+    confidence = np.array([0.95, 0.91, 0.55, 0.52, 1.0])
+    is_right = np.array([1, 0, 1, 1, 1])
+    by_hand = (3 / 5) * abs(2 / 3 - (0.95 + 0.91 + 1.0) / 3) + (2 / 5) * abs(1 - 0.535)
+    assert calibration_error(confidence, is_right, 10) == pytest.approx(by_hand)
+    table = reliability(confidence, is_right, 10)
+    assert table["n"].tolist() == [2, 3]
+    assert (np.abs(table["accuracy"] - table["confidence"]) * table["n"]).sum() / 5 == pytest.approx(by_hand)
+    assert (table["accuracy_low"] < table["accuracy_high"]).all()
+
+
+def test_exact_probabilities_have_the_error_that_is_said_for_them():
+    errors = []
+    for seed in range(40):
+        probabilities, truth = draw_exact(150, seed=seed)
+        is_right = probabilities.argmax(axis=1) == truth
+        errors.append(calibration_error(probabilities.max(axis=1), is_right, 10))
+    said = error_of_exact_probabilities(draw_exact(150)[0].max(axis=1), 10, 0)
+    assert np.mean(errors) == pytest.approx(said, rel=0.2)
+    low, high = calibration_error_interval(probabilities.max(axis=1), is_right, 10, 0)
+    assert 0 <= low < high <= 1
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (7, 7), (90, 100)])
+def test_intervals_are_those_of_scipy(right, n):
+    from scipy.stats import binomtest
+
+    theirs = binomtest(right, n).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson_interval(right, n), (theirs.low, theirs.high), atol=1e-12)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 from scvi_downstream.pipelines.batch_effects.design import Design
 
@@ -63,3 +64,15 @@ def simulate() -> Callable[..., Simulation]:
 def design_of() -> Callable[..., Design]:
     """A design from plain codes."""
     return make_design
+
+
+def random_latent(counts: AnnData, n_dims: int, seed: int = 0) -> pd.DataFrame:
+    """Coordinates without structure."""
+    values = np.random.default_rng(seed).normal(size=(counts.n_obs, n_dims)).astype(np.float32)
+    return pd.DataFrame(values, index=counts.obs_names, columns=[f"d{i}" for i in range(n_dims)])
+
+
+@pytest.fixture
+def random(pbmc_counts: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """PCA and latent without structure."""
+    return random_latent(pbmc_counts, 6), random_latent(pbmc_counts, 4, 1)

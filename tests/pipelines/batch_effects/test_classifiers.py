@@ -6,7 +6,7 @@ import pytest
 from scvi_downstream.graphs.neighbors import find_neighbors
 from scvi_downstream.pipelines.batch_effects.classifiers import (
     cross_validated_auc,
-    fit,
+    fit_logistic,
     neighbor_auc,
     precondition,
     stratified_folds,
@@ -33,7 +33,7 @@ def test_coefficients_and_auc_are_those_of_scikit_learn(simulate, batch_shift):
     arranged = permute_within(batches, np.zeros(240, dtype=int), 1, 0)
     folds = stratified_folds(arranged, np.random.default_rng(0).random(240), 4)
     features, penalty = precondition(points)
-    logits = fit(features, penalty, arranged, folds != 0) @ features.T
+    logits = fit_logistic(features, penalty, arranged, folds != 0) @ features.T
     scaled = (points - points.mean(axis=0)) / points.std(axis=0).max()
     for row, codes_of_row in enumerate(arranged):
         trained = folds[row] != 0
@@ -59,7 +59,7 @@ def test_arrangements_taken_in_turns_give_the_same(simulate, monkeypatch):
     points, design = simulate(120, batch_shift=0.5)
     arranged = permute_within(codes(design.batches), np.zeros(120, dtype=int), 9, 0)
     at_once = cross_validated_auc(points, arranged, 3, seed=0, label="")
-    monkeypatch.setattr("scvi_downstream.pipelines.batch_effects.classifiers._MOST_VALUES", 1000)
+    monkeypatch.setattr("scvi_downstream.pipelines.batch_effects.classifiers.MOST_VALUES", 1000)
     np.testing.assert_allclose(cross_validated_auc(points, arranged, 3, seed=0, label=""), at_once, atol=1e-4)
 
 

@@ -9,11 +9,9 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.communities import by_falling_size
-from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, neighbors_graph
 from scvi_downstream.pipelines.clustering.nodes import (
     assemble_clusters,
-    cluster_hierarchical,
     cluster_kmeans,
     cluster_leiden,
     compare_clusterings,
@@ -21,6 +19,7 @@ from scvi_downstream.pipelines.clustering.nodes import (
 )
 from scvi_downstream.pipelines.clustering.options import ClusteringOptions
 from scvi_downstream.pipelines.clustering.report import recommend
+from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
 from scvi_downstream.runtime.options import UNKNOWN
 
 OPTIONS = ClusteringOptions()

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.clustering.nodes import plot_dendrogram
-from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters
+from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters, plot_dendrogram
 from scvi_downstream.pipelines.clustering.ward import ward_tree
 
 CELLS = pd.Index([f"cell{i}" for i in range(120)], name="cell")

@@ -13,13 +13,13 @@ from scipy.stats import binom
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import NeighborsGraph, find_neighbors
-from scvi_downstream.pipelines.comparison.correction import judge_correction, likelihood_gain
-from scvi_downstream.pipelines.comparison.correction_test import (
+from scvi_downstream.pipelines.comparison.batch_structure import (
     N_NEIGHBORS,
     Verdict,
     judge,
     same_batch_excess,
 )
+from scvi_downstream.pipelines.comparison.correction import judge_correction, likelihood_gain
 from scvi_downstream.pipelines.comparison.noise import Evidence
 
 LABELLED = Keys(batch_key="batch", label_key="cell_type")

@@ -8,17 +8,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.pipelines.cross_validation.refit import Recipe
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
 N_FOLDS = 5
 N_CELLS = 600
+KEYS = Keys(batch_key="batch", label_key="cell_type")
+SMALL = {"n_latent": 3, "n_hidden": 16}
+
+
+def recipe(family: str = "SCVI", keys: Keys = KEYS, epochs: int = 4, **options: Any) -> Recipe:
+    training = {"max_epochs": epochs, "n_epochs_kl_warmup": 5, "batch_size": 64, "lr": 0.01}
+    spec = parse_spec({"name": "model", "family": family, "training": training, **options})
+    return Recipe(spec, None, keys, 0, "cpu")
+
+
+def parts(counts: AnnData, batch: str) -> tuple[np.ndarray, np.ndarray]:
+    inside = (counts.obs["batch"] == batch).to_numpy()
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
 
 
 def planted(
     *, cost: dict[str, float], gap: float = 20.0, worth: float = 0.0, seed: int = 0
 ) -> dict[str, Any]:
-    """Arguments of ``summarise`` but for the model and the keys."""
+    """Likelihoods and trainings of all folds and batches, and the obs of the cells."""
     rng = np.random.default_rng(seed)
     batches = np.array(list(cost))[np.arange(N_CELLS) % len(cost)]
     names = pd.Index([f"cell{i}" for i in range(N_CELLS)], name="cell")

@@ -9,8 +9,8 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-from scvi_downstream.pipelines.embedding.plots import plot_embedding
-from scvi_downstream.plots.umap import MOST_POINTS, plot_umap_3d
+from scvi_downstream.pipelines.embedding.plots import plot_embedding, plot_umap_3d
+from scvi_downstream.plots.umap import MOST_POINTS
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 

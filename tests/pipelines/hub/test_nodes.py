@@ -10,8 +10,7 @@ from kedro.io import DatasetError
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.datasets.hub_folder_dataset import HubFolderDataset, open_hub_folder
-from scvi_downstream.models.hub import HubFolder
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import HubFolder, SavedModel
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.pipelines.hub.pipeline import template

@@ -3,8 +3,13 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.metadata import nodes
-from scvi_downstream.pipelines.metadata.annotations import analysed, gather_columns, typed
+from scvi_downstream.pipelines.metadata.annotations import (
+    analysed,
+    associate_annotations,
+    gather_columns,
+    join_annotations,
+    typed,
+)
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
@@ -93,7 +98,7 @@ def test_constant_columns_and_many_categories_are_not_analysed(obs):
 
 def joined(paired_counts, table, keys, **options):
     settings = MetadataAnalysisOptions(block_key="donor", **options)
-    return nodes.join_annotations(paired_counts, table, keys, PreparationOptions(), settings)
+    return join_annotations(paired_counts, table, keys, PreparationOptions(), settings)
 
 
 def test_every_column_is_described(paired_counts, paired_keys):
@@ -122,3 +127,18 @@ def test_duplicate_keys_are_refused(paired_counts, paired_keys):
     table = pd.DataFrame({"sample": ["d0_control", "d0_control"], "x": [1.0, 2.0]})
     with pytest.raises(InputError, match="'sample' holds 1 values more than once, first 'd0_control'"):
         joined(paired_counts, table, paired_keys)
+
+
+def test_p_values_are_adjusted_within_cells_samples_and_blocks(paired_counts, paired_keys, paired_options):
+    obs = paired_counts.obs
+    latent = pd.DataFrame(np.random.default_rng(0).normal(size=(len(obs), 4)), index=obs.index)
+    latent[0] += obs["score"]
+
+    def table(names):
+        return associate_annotations(latent, obs[names], paired_counts, paired_keys, paired_options)
+
+    together = table(["condition", "score", "age"])
+    for unit, name in {"sample": "condition", "cell": "score", "block": "age"}.items():
+        mine = together[together["unit"] == unit]
+        assert set(mine["covariate"]) == {name}
+        np.testing.assert_array_equal(mine["p_adjusted"], table([name])["p_adjusted"])

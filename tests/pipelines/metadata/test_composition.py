@@ -3,13 +3,14 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.metadata import nodes
 from scvi_downstream.pipelines.metadata.composition import (
     COLUMNS,
     compare_composition,
+    compare_shares,
     find_groups,
     log_odds,
     tabulate,
+    tabulate_composition,
 )
 from scvi_downstream.pipelines.metadata.designs import SampleColumn, Samples
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
@@ -52,7 +53,7 @@ def _p_values(cells, *, paired):
     blocks = pd.Series([f"d{i // 2}" for i in range(len(cells))], index=index) if paired else None
     column = SampleColumn("condition", "sample", values, pd.Series(dtype=object), blocks)
     samples = Samples("sample", pd.Series(dtype=object), "donor" if paired else None, blocks)
-    return compare_composition(_table(cells), [column], samples, OPTIONS)
+    return compare_shares(_table(cells), [column], samples, OPTIONS)
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_two_groups_give_the_paired_t_test_of_scipy():
 
 
 def test_every_sample_and_group_has_its_row(paired_counts, paired_clusters, paired_keys, paired_options):
-    table = nodes.tabulate_composition(paired_counts, paired_clusters, paired_keys, paired_options)
+    table = tabulate_composition(paired_counts, paired_clusters, paired_keys, paired_options)
     assert list(table.columns) == COLUMNS
     assert len(table) == 12 * 3
     assert table["n"].sum() == paired_counts.n_obs
@@ -106,16 +107,16 @@ def test_without_samples_there_is_a_table_by_condition_and_no_test(
     paired_counts, paired_clusters, paired_options
 ):
     keys = Keys(condition_key="condition", label_key="cell_type")
-    table = nodes.tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
+    table = tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
     assert set(table["sample"]) == {"control", "treated"}
     annotations = paired_counts.obs[["condition"]]
-    assert nodes.compare_composition(table, annotations, paired_counts, keys, paired_options).empty
+    assert compare_composition(table, annotations, paired_counts, keys, paired_options).empty
 
 
 def test_planted_type_changes_between_pairs(paired_counts, paired_clusters, paired_keys, paired_options):
-    table = nodes.tabulate_composition(paired_counts, paired_clusters, paired_keys, paired_options)
+    table = tabulate_composition(paired_counts, paired_clusters, paired_keys, paired_options)
     annotations = paired_counts.obs[["condition", "age"]]
-    tests = nodes.compare_composition(table, annotations, paired_counts, paired_keys, paired_options)
+    tests = compare_composition(table, annotations, paired_counts, paired_keys, paired_options)
     condition = tests[tests["column"] == "condition"]
     assert condition["group"].iloc[0] == "B"
     assert condition["p_adjusted"].iloc[0] < 0.01

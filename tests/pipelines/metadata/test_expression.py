@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.metadata import expression, nodes
+from scvi_downstream.pipelines.metadata import expression
 from scvi_downstream.pipelines.metadata.designs import SampleColumn
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 
@@ -14,7 +14,9 @@ OF_SCORE = {f"g{i}" for i in range(140, 150)}
 @pytest.fixture(scope="module")
 def genes(paired_counts, paired_clusters, paired_keys, paired_options) -> pd.DataFrame:
     annotations = paired_counts.obs[["condition", "score", "age", "donor"]]
-    return nodes.compare_expression(paired_counts, paired_clusters, annotations, paired_keys, paired_options)
+    return expression.compare_expression(
+        paired_counts, paired_clusters, annotations, paired_keys, paired_options
+    )
 
 
 def test_planted_genes_of_the_condition_lead_everywhere(genes):
@@ -48,18 +50,18 @@ def test_categories_of_cells_are_compared_with_the_rest(
     paired_counts, paired_clusters, paired_keys, paired_options
 ):
     phase = pd.cut(paired_counts.obs["score"] % 3, 3, labels=["G1", "G2M", "S"])
-    found = nodes.compare_expression(
+    found = expression.compare_expression(
         paired_counts, paired_clusters, pd.DataFrame({"phase": phase}), paired_keys, paired_options
     )
     assert list(found["contrast"].unique()) == ["G1 vs rest", "G2M vs rest", "S vs rest"]
     two = pd.DataFrame({"high": (phase == "S").astype(str).astype("category")})
-    found = nodes.compare_expression(paired_counts, paired_clusters, two, paired_keys, paired_options)
+    found = expression.compare_expression(paired_counts, paired_clusters, two, paired_keys, paired_options)
     assert list(found["contrast"].unique()) == ["True vs False"]
 
 
 def test_without_samples_everything_is_tested_on_cells(paired_counts, paired_clusters, paired_options):
     keys = Keys(condition_key="condition", label_key="cell_type")
-    found = nodes.compare_expression(
+    found = expression.compare_expression(
         paired_counts, paired_clusters, paired_counts.obs[["condition"]], keys, paired_options
     )
     assert set(found["unit"]) == {"cell"}
@@ -77,13 +79,13 @@ def test_any_difference_leads_even_after_a_column_with_one_of_its_contrasts(pair
         ]
     ]
     tables = [table.assign(unit="sample", test="t") for table in tables]
-    found = expression.collect(tables, paired_counts)
+    found = expression.collect(tables, paired_counts, ["two", "three"])
     assert found["contrast"].tolist() == ["yes vs no", "any difference", "maybe vs no", "yes vs no"]
 
 
 def test_too_few_samples_give_an_empty_table(paired_counts, paired_clusters, paired_keys):
     options = MetadataAnalysisOptions(min_samples_per_group=7, block_key="donor")
-    found = nodes.compare_expression(
+    found = expression.compare_expression(
         paired_counts, paired_clusters, paired_counts.obs[["condition"]], paired_keys, options
     )
     assert found.empty

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.metadata import nodes
+from scvi_downstream.pipelines.metadata.annotations import join_annotations
+from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
@@ -40,9 +41,9 @@ def genes_by(counts, condition: pd.Series) -> pd.DataFrame:
     changed = counts.copy()
     changed.obs["condition"] = pd.Categorical(condition)
     changed.obs["sample"] = pd.Categorical(changed.obs["donor"].astype(str) + "_" + condition.astype(str))
-    annotations, _, _ = nodes.join_annotations(changed, None, KEYS, PreparationOptions(), OPTIONS)
+    annotations, _, _ = join_annotations(changed, None, KEYS, PreparationOptions(), OPTIONS)
     clusters = pd.DataFrame({"leiden": changed.obs["cell_type_transferred"]}, index=changed.obs_names)
-    genes = nodes.compare_expression(changed, clusters, annotations, KEYS, OPTIONS)
+    genes = compare_expression(changed, clusters, annotations, KEYS, OPTIONS)
     return genes[genes["group"] == "all"]
 
 

@@ -14,13 +14,11 @@ from anndata import AnnData
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.prediction.nodes import (
-    compare_predictions,
-    hold_out_cells,
-    summarize_prediction,
-    train_scvi,
-)
+from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.report import summarize_prediction
+from scvi_downstream.pipelines.prediction.scores import compare_predictions
+from scvi_downstream.pipelines.prediction.training import train_scvi
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))

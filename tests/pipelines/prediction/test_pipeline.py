@@ -11,21 +11,16 @@ from anndata import AnnData
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.prediction.nodes import (
-    compare_predictions,
-    hold_out_cells,
-    summarize_prediction,
-    train_mrvi,
-    train_scvi,
-)
+from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.pipeline import template
 from scvi_downstream.pipelines.prediction.plots import (
     plot_prediction_changes,
     plot_prediction_genes,
     plot_prediction_scores,
 )
-from scvi_downstream.pipelines.prediction.report import SECTION
-from scvi_downstream.pipelines.prediction.training import kept_cells
+from scvi_downstream.pipelines.prediction.report import SECTION, summarize_prediction
+from scvi_downstream.pipelines.prediction.scores import compare_predictions
+from scvi_downstream.pipelines.prediction.training import kept_cells, train_mrvi, train_scvi
 from scvi_downstream.runtime.errors import InputError
 
 from .conftest import KEYS, OPTIONS, Truth

@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.preparation.genes import G2M_GENES, RENAMED, S_GENES, find_genes, score_phases
+from scvi_downstream.pipelines.preparation.genes import (
+    G2M_GENES,
+    RENAMED,
+    S_GENES,
+    find_genes,
+    score_cell_cycle,
+)
 
 N_CELLS = 90
 PHASES = np.repeat(["G1", "S", "G2M"], N_CELLS // 3)
@@ -39,7 +45,7 @@ def test_scores_are_those_of_scanpy_and_find_the_phases() -> None:
 
     counts = _cells([*S_GENES[:20], *G2M_GENES[:25], *BACKGROUND])
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    scores = score_phases(counts, seed=3)
+    scores = score_cell_cycle(counts, seed=3)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
     assert scores["phase"].cat.categories.tolist() == ["G1", "S", "G2M"]
     cycling = PHASES != "G1"
@@ -52,18 +58,18 @@ def test_scores_are_those_of_scanpy_and_find_the_phases() -> None:
     )
     np.testing.assert_allclose(scores["S_score"], expected.obs["S_score"], atol=1e-5)
     np.testing.assert_allclose(scores["G2M_score"], expected.obs["G2M_score"], atol=1e-5)
-    pd.testing.assert_frame_equal(scores, score_phases(counts, seed=3))
+    pd.testing.assert_frame_equal(scores, score_cell_cycle(counts, seed=3))
 
 
 @pytest.mark.slow
 def test_symbols_of_mouse_and_beside_identifiers_are_found() -> None:
     mouse = [name.title() for name in [*S_GENES[:12], *G2M_GENES[:12]]]
-    human = score_phases(_cells([*S_GENES[:12], *G2M_GENES[:12], *BACKGROUND]), 0)
+    human = score_cell_cycle(_cells([*S_GENES[:12], *G2M_GENES[:12], *BACKGROUND]), 0)
     counts = _cells([*mouse, *BACKGROUND])
-    pd.testing.assert_frame_equal(score_phases(counts, 0), human)
+    pd.testing.assert_frame_equal(score_cell_cycle(counts, 0), human)
     counts.var["symbol"] = counts.var_names.to_numpy()
     counts.var_names = [f"ENSMUSG{i:011d}" for i in range(counts.n_vars)]
-    assert score_phases(counts, 0)["phase"].notna().all()
+    assert score_cell_cycle(counts, 0)["phase"].notna().all()
 
 
 def test_renamed_genes_are_found_once() -> None:
@@ -85,7 +91,7 @@ def test_nothing_is_computed_without_genes_or_when_it_is_there(
     counts = _cells([*genes, *BACKGROUND])
     counts.obs = counts.obs.assign(**obs)
     with caplog.at_level(logging.INFO):
-        scores = score_phases(counts, 0)
+        scores = score_cell_cycle(counts, 0)
     assert scores.shape == (N_CELLS, 0)
     assert scores.index.equals(counts.obs_names)
     assert said in caplog.text

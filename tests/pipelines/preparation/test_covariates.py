@@ -5,9 +5,10 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.preparation.covariates import covariates_of
+from scvi_downstream.pipelines.preparation.covariates import gather_covariates
 
 N_CELLS = 120
 CELLS = pd.Index([f"cell{i}" for i in range(N_CELLS)])
@@ -27,7 +28,7 @@ def _gathered(
     obs: dict[str, object], quality: pd.DataFrame, keys: Keys, **cell_cycle: object
 ) -> pd.DataFrame:
     cycle = pd.DataFrame(cell_cycle, index=CELLS)
-    return covariates_of(pd.DataFrame(obs, index=CELLS), quality, cycle, keys)
+    return gather_covariates(AnnData(obs=pd.DataFrame(obs, index=CELLS)), quality, cycle, keys)
 
 
 def test_keys_quality_cell_cycle_and_the_rest_are_typed(quality: pd.DataFrame) -> None:

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scvi_downstream.pipelines.preparation import highly_variable
-from scvi_downstream.pipelines.preparation.highly_variable import (
+from scvi_downstream.pipelines.preparation import genes
+from scvi_downstream.pipelines.preparation.genes import (
     SPANS,
     find_highly_variable,
     mean_and_variance,
@@ -58,9 +58,9 @@ def test_genes_planted_as_variable_are_found() -> None:
 
 
 def fail_for(monkeypatch: pytest.MonkeyPatch, fails: object) -> None:
-    original = highly_variable.normalized_variances
+    original = genes.normalized_variances
     monkeypatch.setattr(
-        highly_variable,
+        genes,
         "normalized_variances",
         lambda counts, batch, span: None if fails(counts, span) else original(counts, batch, span),  # type: ignore[operator]
     )

@@ -4,16 +4,16 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from scvi_downstream.pipelines.preparation.plots import N_NAMED, plot_highly_variable
+from scvi_downstream.pipelines.preparation.plots import N_GENES_NAMED, plot_highly_variable
 
 
 def test_every_gene_is_drawn_and_the_first_are_named(pbmc_counts: ad.AnnData) -> None:
     axes = plot_highly_variable(pbmc_counts).axes[0]
     assert sorted(len(points.get_offsets()) for points in axes.collections) == [300, 465]
-    first = pbmc_counts.var.nsmallest(N_NAMED, "highly_variable_rank").index
+    first = pbmc_counts.var.nsmallest(N_GENES_NAMED, "highly_variable_rank").index
     written = {text.get_text() for text in axes.texts}
     assert written <= set(first)
-    assert len(written) >= N_NAMED // 2
+    assert len(written) >= N_GENES_NAMED // 2
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 

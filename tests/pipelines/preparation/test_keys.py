@@ -7,7 +7,7 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, with_unknown
-from scvi_downstream.pipelines.preparation.keys import key_warnings, require_keys, typed_keys
+from scvi_downstream.pipelines.preparation.covariates import key_warnings, require_keys, typed_keys
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
 

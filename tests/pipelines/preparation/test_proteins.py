@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.preparation.proteins import prepare_proteins
+from scvi_downstream.pipelines.preparation.validation import prepare_proteins
 from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(protein_key="protein_expression")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.preparation.covariates import choose_cells_and_genes, measure_quality
+from scvi_downstream.pipelines.preparation.nodes import choose_cells_and_genes, measure_quality
 from scvi_downstream.pipelines.preparation.options import CellFilters
 from scvi_downstream.runtime.errors import InputError
 

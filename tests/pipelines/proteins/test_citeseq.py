@@ -13,8 +13,8 @@ import pytest
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.pipelines.proteins.imputation import score_protein_imputation
 from scvi_downstream.pipelines.proteins.markers import correlate_with_genes
-from scvi_downstream.pipelines.proteins.nodes import score_protein_imputation
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 
 from .conftest import principal_components

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.pipelines.proteins.decoding import decode, decode_all
-from scvi_downstream.pipelines.proteins.nodes import denoise_proteins
+from scvi_downstream.pipelines.proteins.decoding import decode, decode_all, denoise_proteins
 from scvi_downstream.runtime.threads import quiet
 
 from .conftest import KEYS, MARKERS_OF_A, MARKERS_OF_B, OPTIONS, Study

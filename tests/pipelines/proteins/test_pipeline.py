@@ -5,12 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.proteins.nodes import denoise_proteins, find_protein_markers, shown
-from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.pipelines.proteins.decoding import denoise_proteins
+from scvi_downstream.pipelines.proteins.markers import find_protein_markers
 from scvi_downstream.pipelines.proteins.pipeline import template
-from scvi_downstream.runtime.errors import InputError
 
-from .conftest import KEYS, OPTIONS, Study, simulate
+from .conftest import KEYS, OPTIONS, Study
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain")  # as in settings.py
 CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
@@ -19,16 +18,6 @@ CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 def test_it_reads_the_model_and_what_was_made_of_it() -> None:
     free = {name for name in template().inputs() if not name.startswith("params:")}
     assert free == {"fitted", "counts", "clusters", "umap", "pca.latent", "protein_checkpoint"}
-
-
-def test_proteins_to_draw_are_those_named_or_the_strongest() -> None:
-    counts = simulate(30)
-    markers = pd.DataFrame({"protein": ["CD19", "CD3", "CD19"], "lfc_median": [1.0, 2.0, 3.0]})
-    assert shown(markers, counts, ProteinsOptions(top_proteins=2)) == ["CD19", "CD3"]
-    assert shown(markers.iloc[:0], counts, ProteinsOptions(top_proteins=3)) == ["CD3", "CD4", "CD19"]
-    assert shown(markers, counts, ProteinsOptions(proteins=("IgG1",))) == ["IgG1"]
-    with pytest.raises(InputError, match="no protein 'CD33'; the closest is 'CD3'"):
-        shown(markers, counts, ProteinsOptions(proteins=("CD33",)))
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
-from scvi_downstream.pipelines.samples.nodes import compare_sample_expression, compare_samples
+from scvi_downstream.pipelines.samples.comparison import compare_samples
+from scvi_downstream.pipelines.samples.expression import compare_sample_expression
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))

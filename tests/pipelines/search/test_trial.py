@@ -66,7 +66,7 @@ def test_a_trial_is_the_model_that_its_entry_gives(
     model, history, _ = train_model(
         pbmc_counts, {"name": name, **entry}, keys, 0, "cpu", CheckpointStore(tmp_path)
     )
-    scores, cells = score_likelihood(model, task.evaluation, seed=0)
+    scores, cells = score_likelihood(model, task.evaluation.sampling, seed=0)
     assert record.scores["elbo_test"] == scores["elbo_test"]
     assert record.scores["elbo_validation"] == scores["elbo_validation"]
     assert [-value for value in record.curve] == history["elbo_validation"].tolist()

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph
-from scvi_downstream.pipelines.stability.nodes import cluster_again
+from scvi_downstream.pipelines.stability.comparison import cluster_again
 from scvi_downstream.pipelines.stability.options import StabilityOptions
 
 N_CELLS, N_TYPES, N_GENES = 300, 5, 80

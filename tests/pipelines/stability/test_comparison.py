@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.pipelines.stability.nodes import compare_seeds, summarize_stability
+from scvi_downstream.pipelines.stability.comparison import (
+    cluster_again,
+    compare_seeds,
+    linear_cka,
+    mean_over_pairs,
+    nearest_cells,
+    recurrence,
+    shared_neighbors,
+    summarize_stability,
+)
 from scvi_downstream.pipelines.stability.options import StabilityOptions
 from scvi_downstream.pipelines.stability.plots import plot_stability
 from scvi_downstream.runtime.errors import InputError
 
-from .conftest import MakeFits
+from .conftest import MakeFits, nearest_graph
 
 SPEC = {"name": "scvi"}
 
@@ -146,3 +156,63 @@ def test_all_models_speak_in_one_summary(make_fits: MakeFits, options: Stability
     joined = summarize_stability(scvi__seed_summary=one, ldvae__seed_summary=other)
     assert list(joined["models"]) == ["scvi", "ldvae"]
     assert joined["sentences"] == one["sentences"] + other["sentences"]
+
+
+def test_clusters_are_repeated_with_the_same_seeds_on_every_graph(options: StabilityOptions) -> None:
+    random = np.random.default_rng(0)
+    cells = pd.Index([f"cell{i}" for i in range(200)])
+    latent = np.repeat(np.eye(4) * 20, 50, axis=0) + random.normal(size=(200, 4))
+    graph = nearest_graph(cells, latent)
+    clusters = cluster_again(graph, options, 7)
+    assert list(clusters) == ["leiden", "leiden_2", "leiden_3"]
+    assert (pd.crosstab(clusters["leiden"], np.repeat(range(4), 50)) > 0).to_numpy().sum() >= 4
+    pd.testing.assert_frame_equal(clusters, cluster_again(graph, options, 7))
+    finer = cluster_again(graph, options.model_copy(update={"resolution": 4.0}), 7)
+    assert finer["leiden"].nunique() > clusters["leiden"].nunique()
+
+
+def test_intervals_of_pair_means_cover_the_truth() -> None:
+    """Pairs share fits: an interval that took them for independent would cover far less."""
+    random = np.random.default_rng(0)
+    truth = 2 / np.sqrt(np.pi)  # mean distance of two standard normal draws
+    covered, naive = 0, 0
+    for _ in range(400):
+        x = random.normal(size=6)
+        rows = [(f"s{i}", f"s{j}", abs(x[i] - x[j]) / 4) for i, j in combinations(range(6), 2)]
+        pairs = pd.DataFrame(rows, columns=["fit_a", "fit_b", "value"])
+        found = mean_over_pairs(pairs)
+        covered += found["low"] <= truth / 4 <= found["high"]
+        reach = 1.96 * pairs["value"].std() / np.sqrt(len(pairs))
+        naive += abs(found["mean"] - truth / 4) <= reach
+    assert covered / 400 > 0.88
+    assert naive < covered
+
+
+def test_two_fits_have_one_pair_and_no_interval() -> None:
+    found = mean_over_pairs(pd.DataFrame({"fit_a": ["a"], "fit_b": ["b"], "value": [0.7]}))
+    assert found["mean"] == found["least"] == found["most"] == 0.7
+    assert np.isnan(found["low"])
+
+
+def test_recurrence_is_the_best_jaccard_index() -> None:
+    reference = pd.Series(list("aaaabbbbcc"))
+    other = pd.Series(list("xxxxxyyyzz"))
+    np.testing.assert_allclose(recurrence(reference, other)[["a", "b", "c"]], [4 / 5, 3 / 4, 1])
+
+
+def test_alignment_ignores_rotation_shift_and_scale_and_neighbours_are_those_of_sklearn() -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    random = np.random.default_rng(0)
+    latent = random.normal(size=(400, 5))
+    turned = 3 * latent @ np.linalg.qr(random.normal(size=(5, 5)))[0] + 7
+    assert linear_cka(latent, turned) == pytest.approx(1)
+    assert linear_cka(latent, random.normal(size=(400, 5))) < 0.05
+    queries = np.arange(0, 400, 3)
+    found = nearest_cells(latent, queries, 8)
+    theirs = (
+        NearestNeighbors(n_neighbors=9).fit(latent).kneighbors(latent[queries], return_distance=False)[:, 1:]
+    )
+    np.testing.assert_array_equal(np.sort(found), np.sort(theirs))
+    assert shared_neighbors(found, nearest_cells(turned, queries, 8)) == 1
+    assert np.isnan(linear_cka(np.zeros((9, 2)), latent[:9]))

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.training.plots import draw_training_curves
+from scvi_downstream.pipelines.training.plots import plot_history
 
 
 def test_curves_carry_both_shares_and_mark_the_kept_epoch() -> None:
@@ -14,7 +14,7 @@ def test_curves_carry_both_shares_and_mark_the_kept_epoch() -> None:
         },
         index=epochs,
     )
-    figure = draw_training_curves(history, {"model": "mine", "family": "SCVI", "best_epoch": 33})
+    figure = plot_history(history, {"model": "mine", "family": "SCVI", "best_epoch": 33})
     panels = figure.axes
     assert "mine (SCVI)" in figure.get_suptitle()
     assert [axes.get_xlabel() for axes in panels] == ["epoch"] * 3

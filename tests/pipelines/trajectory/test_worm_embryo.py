@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.graphs.neighbors import by_falling_size, communities, neighbors_graph, weighted_graph
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions

@@ -1,9 +1,10 @@
-"""Which labels the methods are given, and which are held out to score them."""
+"""The labels and clusters of the study: which labels methods are given, and which are held out to score them."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,41 @@ from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing this is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
 GIVEN, HELD_OUT, LEFT_OUT = "given", "held_out", "left_out"
 ROLES = (GIVEN, HELD_OUT, UNKNOWN, LEFT_OUT)
+# One labelled cell would have no other one to be compared with.
 LEAST_GIVEN = 2
 
 
-def labels_of(counts: AnnData, keys: Keys) -> pd.Series:
+def hold_out_labels(counts: AnnData, keys: Keys, annotation: AnnotationOptions, seed: int) -> pd.DataFrame:
+    """Role of each cell in the transfer of the study's labels.
+
+    Parameters
+    ----------
+    counts
+        obs holds the labels of `n_cells` cells.
+    keys
+        ``label_key``.
+    annotation, seed
+        As for :func:`split_labels`.
+
+    Returns
+    -------
+    ``label`` and ``role`` of each cell, see :func:`split_labels`.
+
+    Raises
+    ------
+    InputError
+        No ``label_key``, or one that is not in obs.
+    """
+    return split_labels(study_labels(counts, keys), annotation, seed)
+
+
+def study_labels(counts: AnnData, keys: Keys) -> pd.Series:
     """The labels that the cells came with.
 
     Raises
@@ -41,6 +69,22 @@ def labels_of(counts: AnnData, keys: Keys) -> pd.Series:
             f"{closest(keys.label_key, counts.obs.columns)}; run the preparation again"
         )
     return counts.obs[keys.label_key]
+
+
+def chosen_clustering(clusters: pd.DataFrame, annotation: AnnotationOptions) -> pd.Series:
+    """The column of ``clusters`` that ``annotation.clustering`` names.
+
+    Raises
+    ------
+    InputError
+        There is no such clustering.
+    """
+    name = annotation.clustering
+    if name not in clusters:
+        raise InputError(
+            f"annotation.clustering '{name}' is not among the clusterings{closest(name, clusters.columns)}"
+        )
+    return clusters[name]
 
 
 def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd.DataFrame:
@@ -74,15 +118,11 @@ def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd
         n_held_out = min(max(round(options.held_out_share * n_cells), 1), n_cells - LEAST_GIVEN)
         roles[cells[:n_held_out]] = HELD_OUT
         roles[cells[n_held_out:]] = GIVEN
-    few = [f"{name} ({n_cells})" for name, n_cells in sizes.items() if n_cells < options.min_cells_per_type]
+    fewest = options.min_cells_per_type
+    few = [f"{name} ({n_cells})" for name, n_cells in sizes.items() if n_cells < fewest]
     if few:
-        logger.warning(
-            "%s: %d types with fewer than %d labelled cells are not transferred: %s",
-            labels.name,
-            len(few),
-            options.min_cells_per_type,
-            ", ".join(few[:10]),
-        )
+        message = "%s: %d types with fewer than %d labelled cells are not transferred: %s"
+        logger.warning(message, labels.name, len(few), fewest, ", ".join(few[:10]))
     categories = [*sizes.index, *([UNKNOWN] if (known == UNKNOWN).any() else [])]
     columns = {
         "label": pd.Categorical(known, categories=categories),
@@ -106,14 +146,14 @@ def labels_seen(label_split: pd.DataFrame, *, held_out_too: bool) -> pd.Series:
     return seen.cat.remove_unused_categories()
 
 
-def types_of(label_split: pd.DataFrame) -> list[str]:
+def transferred_types(label_split: pd.DataFrame) -> list[str]:
     """Names of the types that are transferred."""
     return list(labels_seen(label_split, held_out_too=False).cat.categories)
 
 
 def why_not_transferable(label_split: pd.DataFrame) -> str | None:
     """Reason why no label can be transferred, if there is one."""
-    types = types_of(label_split)
+    types = transferred_types(label_split)
     if len(types) > 1:
         return None
     n_labelled = int((label_split["role"] != UNKNOWN).sum())
@@ -123,18 +163,38 @@ def why_not_transferable(label_split: pd.DataFrame) -> str | None:
     )
 
 
-def rows_by_rule(label_split: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of unknown cells from ``second``, which has seen all labels, all others from ``first``.
+def predict_in_rounds[T](label_split: pd.DataFrame, predict: Callable[[pd.Series, str], T]) -> tuple[T, T]:
+    """What a method makes of the given labels, and of all labels for the cells that have none.
+
+    Parameters
+    ----------
+    label_split
+        Label and role of `n_cells` cells.
+    predict
+        Takes the labels that it may see, missing elsewhere, and the name of the round: ``given`` or ``all``.
+
+    Returns
+    -------
+    Results of both rounds; the first one twice where no cell is unknown, or no label is held out.
+    """
+    first = predict(labels_seen(label_split, held_out_too=False), "given")
+    if not {UNKNOWN, HELD_OUT} <= set(label_split["role"].astype(str)):
+        return first, first
+    return first, predict(labels_seen(label_split, held_out_too=True), "all")
+
+
+def join_rounds(label_split: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of unknown cells from the round that has seen all labels, of all others from the first one.
 
     Parameters
     ----------
     label_split
         Roles of `n_cells` cells.
     first, second
-        `n_cells` × types, in the same order.
+        `n_cells` × types of both rounds, in the same order of cells.
     """
     unknown = (label_split["role"] == UNKNOWN).to_numpy()[:, None]
-    types = types_of(label_split)
+    types = transferred_types(label_split)
     values = np.where(unknown, second[types].to_numpy(), first[types].to_numpy())
     return pd.DataFrame(values, index=label_split.index, columns=pd.Index(types, dtype=str))
 

@@ -1,4 +1,4 @@
-"""The user's table of known marker genes, checked and found in the counts."""
+"""The user's table of known marker genes: checked, found in the counts, and compared with markers of clusters."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.obs import text_of
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
+from scvi_downstream.report.words import first_names
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing this is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
-
 
 COLUMNS = ("type", "gene", "sign")
 SIGNS = {
     **dict.fromkeys(("+", "1", "+1", "positive", "pos", "up", ""), 1),
     **dict.fromkeys(("-", "−", "–", "-1", "negative", "neg", "down"), -1),
 }
-_SHOWN = 5
+OVERLAP_COLUMNS = (
+    "cluster", "type", "n_markers", "n_listed", "n_common", "expected", "p", "p_adjusted", "genes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,11 @@ class KnownMarkers:
     def log(self) -> None:
         """Warn of genes that are not in the counts and of types that are left out."""
         if self.missing:
-            shown = ", ".join(self.missing[:_SHOWN]) + (", …" if len(self.missing) > _SHOWN else "")
-            logger.warning(
-                "marker_table: %d of its genes are not in the counts: %s", len(self.missing), shown
-            )
+            message = "marker_table: %d of its genes are not in the counts: %s"
+            logger.warning(message, len(self.missing), first_names(self.missing))
         for name, n_genes in self.left_out.items():
-            logger.warning(
-                "marker_table: type '%s' is left out, the counts hold %d of its genes", name, n_genes
-            )
+            message = "marker_table: type '%s' is left out, the counts hold %d of its genes"
+            logger.warning(message, name, n_genes)
 
 
 def find_markers(table: pd.DataFrame | None, counts: AnnData, min_genes: int) -> KnownMarkers:
@@ -87,17 +89,15 @@ def find_markers(table: pd.DataFrame | None, counts: AnnData, min_genes: int) ->
         A column is missing, a field is empty, a sign is none, a gene is listed twice for a type or with both
         signs, no gene is in the counts, or every type has too few.
     """
-    listed = _checked(table)
-    positions = _positions(listed["gene"], counts)
+    listed = _check_table(table)
+    positions = _find_positions(listed["gene"], counts)
     found = listed.assign(position=positions, name=counts.var_names.to_numpy()[positions])
     found = found[positions >= 0]
     missing = tuple(dict.fromkeys(listed["gene"][positions < 0]))
     if found.empty:
-        raise InputError(_no_gene(listed["gene"], counts))
+        raise InputError(_no_gene_message(listed["gene"], counts))
     _refuse_repeats(found, "name")
-    n_genes = (
-        found.groupby("type", sort=False).size().reindex(list(dict.fromkeys(listed["type"])), fill_value=0)
-    )
+    n_genes = found.groupby("type", sort=False).size().reindex(listed["type"].unique(), fill_value=0)
     left_out = {str(name): int(n) for name, n in n_genes[n_genes < min_genes].items()}
     kept = found[~found["type"].isin(left_out)].reset_index(drop=True)
     if kept.empty:
@@ -109,7 +109,7 @@ def find_markers(table: pd.DataFrame | None, counts: AnnData, min_genes: int) ->
     return KnownMarkers(kept, len(listed), missing, left_out)
 
 
-def _checked(table: pd.DataFrame | None) -> pd.DataFrame:
+def _check_table(table: pd.DataFrame | None) -> pd.DataFrame:
     if table is None:
         raise InputError("marker_table is not set; give a CSV with the columns type, gene and sign")
     named = table.reset_index() if table.index.name is not None else table
@@ -120,7 +120,7 @@ def _checked(table: pd.DataFrame | None) -> pd.DataFrame:
             raise InputError(f"marker_table has no column '{column}'; it has {seen}, and needs type and gene")
     listed = pd.DataFrame({name: named[by_lower[name]] for name in COLUMNS if name in by_lower})
     for column in ("type", "gene"):
-        texts = listed[column].map(_text)
+        texts = listed[column].map(_field_text)
         if (texts == "").any():
             row = int(np.argmax((texts == "").to_numpy())) + 2
             raise InputError(f"marker_table: the column '{column}' is empty in line {row}")
@@ -131,17 +131,17 @@ def _checked(table: pd.DataFrame | None) -> pd.DataFrame:
         raise InputError(
             f"marker_table: '{UNKNOWN}' cannot be a type, it is the name of clusters without one"
         )
-    listed["sign"] = _signs(listed["sign"]) if "sign" in listed else 1
+    listed["sign"] = _parse_signs(listed["sign"]) if "sign" in listed else 1
     _refuse_repeats(listed, "gene")
     return listed
 
 
-def _text(value: Any) -> str:
+def _field_text(value: Any) -> str:
     return "" if pd.isna(value) else text_of(value)
 
 
-def _signs(column: pd.Series) -> pd.Series:
-    texts = column.map(_text).str.lower()
+def _parse_signs(column: pd.Series) -> pd.Series:
+    texts = column.map(_field_text).str.lower()
     unknown = ~texts.isin(SIGNS)
     if unknown.any():
         row = int(np.argmax(unknown.to_numpy()))
@@ -160,18 +160,11 @@ def _refuse_repeats(listed: pd.DataFrame, gene: str) -> None:
     same = repeated[(repeated["type"] == first["type"]) & (repeated[gene] == first[gene])]
     names = " and ".join(dict.fromkeys(f"'{name}'" for name in same["gene"]))
     how = "with both signs" if len(set(same["sign"])) > 1 else f"{len(same)} times"
-    raise InputError(
-        f"marker_table lists {names} {how} for the type '{first['type']}'"
-        + (
-            f" (one gene of the counts, '{first[gene]}')"
-            if gene == "name" and len(set(same["gene"])) > 1
-            else ""
-        )
-        + "; keep one line"
-    )
+    one = f" (one gene of the counts, '{first[gene]}')" if len(set(same["gene"])) > 1 else ""
+    raise InputError(f"marker_table lists {names} {how} for the type '{first['type']}'{one}; keep one line")
 
 
-def _positions(genes: pd.Series, counts: AnnData) -> np.ndarray:
+def _find_positions(genes: pd.Series, counts: AnnData) -> np.ndarray:
     """Position in var by name, else by symbol; -1: not there."""
     positions = counts.var_names.get_indexer(genes)
     if "symbol" in counts.var and (positions < 0).any():
@@ -185,7 +178,7 @@ def _positions(genes: pd.Series, counts: AnnData) -> np.ndarray:
     return positions
 
 
-def _no_gene(genes: pd.Series, counts: AnnData) -> str:
+def _no_gene_message(genes: pd.Series, counts: AnnData) -> str:
     names = counts.var_names.astype(str)
     in_other_case = set(genes.str.lower()) & set(names.str.lower())
     hint = (
@@ -200,30 +193,21 @@ def _no_gene(genes: pd.Series, counts: AnnData) -> str:
     )
 
 
-OVERLAP_COLUMNS = (
-    "cluster",
-    "type",
-    "n_markers",
-    "n_listed",
-    "n_common",
-    "expected",
-    "p",
-    "p_adjusted",
-    "genes",
-)
-
-
-def overlap(markers: pd.DataFrame, known: KnownMarkers, counts: AnnData) -> pd.DataFrame:
+def match_markers(
+    markers: pd.DataFrame, marker_table: pd.DataFrame, counts: AnnData, annotation: AnnotationOptions
+) -> pd.DataFrame:
     """Genes that a cluster's markers and a type's positive markers share, and the chance of as many.
 
     Parameters
     ----------
     markers
-        ``grouping``, ``group``, ``gene``; only the clusters' are compared.
-    known
-        Listed markers.
+        Found by differential expression: ``grouping``, ``group``, ``gene``; only the clusters' are compared.
+    marker_table
+        The user's table.
     counts
         ``var["highly_variable"]`` says which genes could be markers at all.
+    annotation
+        Genes that a type must have in the counts.
 
     Returns
     -------
@@ -233,33 +217,32 @@ def overlap(markers: pd.DataFrame, known: KnownMarkers, counts: AnnData) -> pd.D
     """
     from scipy.stats import hypergeom
 
+    known = find_markers(marker_table, counts, annotation.markers.min_genes)
     of_clusters = markers[markers["grouping"] == "clusters"] if len(markers) else markers
     if of_clusters.empty:
         return pd.DataFrame(columns=list(OVERLAP_COLUMNS))
     tested = set(counts.var_names[counts.var["highly_variable"].to_numpy(bool)]) | set(of_clusters["gene"])
     positive = known.genes[(known.genes["sign"] > 0) & known.genes["name"].isin(tested)]
     rows = []
-    for cluster, table in of_clusters.groupby("group", sort=False):
+    for order, (cluster, table) in enumerate(of_clusters.groupby("group", sort=False)):
         found = list(dict.fromkeys(table["gene"]))
         for name in known.types:
             listed = positive.loc[positive["type"] == name].set_index("name")["gene"]
             common = [gene for gene in found if gene in listed.index]
+            p = hypergeom.sf(len(common) - 1, len(tested), len(listed), len(found)) if len(listed) else np.nan
             rows.append(
                 {
+                    "order": order,
                     "cluster": str(cluster),
                     "type": name,
                     "n_markers": len(found),
                     "n_listed": len(listed),
                     "n_common": len(common),
                     "expected": len(found) * len(listed) / len(tested),
-                    "p": float(hypergeom.sf(len(common) - 1, len(tested), len(listed), len(found)))
-                    if len(listed)
-                    else np.nan,
+                    "p": float(p),
                     "genes": ", ".join(str(listed[gene]) for gene in common),
                 }
             )
     joined = pd.DataFrame(rows)
     joined["p_adjusted"] = benjamini_hochberg(joined["p"].to_numpy())
-    order = {str(cluster): i for i, cluster in enumerate(dict.fromkeys(of_clusters["group"]))}
-    joined = joined.assign(order=joined["cluster"].map(order)).sort_values(["order", "p"], kind="stable")
-    return joined[list(OVERLAP_COLUMNS)].reset_index(drop=True)
+    return joined.sort_values(["order", "p"], ignore_index=True)[list(OVERLAP_COLUMNS)]

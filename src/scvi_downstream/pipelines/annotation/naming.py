@@ -1,4 +1,4 @@
-"""Names of clusters by the scores of their markers."""
+"""Names of clusters by the scores of their marker genes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize
-from scvi_downstream.pipelines.annotation.marker_table import KnownMarkers
-from scvi_downstream.pipelines.annotation.options import MarkerNamingOptions
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.annotation.label_split import chosen_clustering
+from scvi_downstream.pipelines.annotation.marker_table import KnownMarkers, find_markers
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions, MarkerNamingOptions
+from scvi_downstream.pipelines.annotation.report import summarize_names
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing this is slow
+    AnnData = Any
 
 
+# Bins of equal mean expression, from which random genes are drawn: as many as in Tirosh et al. (2016).
 N_BINS = 25
+# Random sets of genes that are scored at once, which bounds the memory.
 SETS_AT_ONCE = 500
+# Standard deviation of log-expression below which a gene counts as constant.
+LEAST_SD = 1e-6
+MOST_GENES_NAMED = 5
 SCORE_COLUMNS = ("cluster", "type", "score", "z", "p_genes", "p_cells", "p", "fdr", "n_genes")
+NAME_COLUMNS = (
+    "cluster", "n_cells", "name", "best_type", "score", "z", "fdr", "runner_up", "margin", "why_unknown", "genes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,53 @@ class ClusterMeans:
     sizes: np.ndarray
     z: np.ndarray
     bins: np.ndarray
+
+
+def name_clusters(
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    marker_table: pd.DataFrame,
+    keys: Keys,
+    annotation: AnnotationOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Name clusters by the user's marker genes.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of `n_cells` cells, all genes.
+    clusters
+        Clusterings of the same cells.
+    marker_table
+        Columns ``type``, ``gene`` and ``sign``.
+    keys
+        ``label_key``, whose labels are compared with the names.
+    annotation
+        ``clustering`` and ``markers``.
+    seed
+        Of the random sets of genes.
+
+    Returns
+    -------
+    One row a cluster (:func:`choose_names`); one row a cluster and type (:func:`score_types`);
+    ``cell_type_markers`` of each cell; summary with sentences.
+
+    Raises
+    ------
+    InputError
+        Something is wrong with the table, or none of its genes is in the counts; see
+        :func:`.marker_table.find_markers`.
+    """
+    options = annotation.markers
+    known = find_markers(marker_table, counts, options.min_genes)
+    known.log()
+    chosen = chosen_clustering(clusters, annotation).loc[counts.obs_names]
+    scores, means = score_types(counts, chosen, known, n_random_sets=options.n_random_sets, seed=seed)
+    names = choose_names(scores, means, known, options)
+    cells = cells_by_name(chosen, names)
+    labels = counts.obs[keys.label_key] if keys.label_key else None
+    return names, scores, cells, summarize_names(names, cells, known, labels)
 
 
 def score_types(
@@ -88,14 +148,13 @@ def score_types(
     rng = np.random.default_rng(seed)
     by_type = known.genes.groupby("type", sort=False)
     tables = [
-        _score_type(str(name), genes, expression, means, clusters, n_random_sets, rng)
+        _score_type(str(name), genes, expression, means, n_random_sets, rng)
         for name, genes in track(by_type, "Scoring markers", by_type.ngroups)
     ]
     scores = pd.concat(tables)
     scores["fdr"] = benjamini_hochberg(scores["p"].to_numpy())
-    order = {name: position for position, name in enumerate(means.clusters)}
-    ordered = scores.sort_values("cluster", key=lambda column: column.map(order), kind="stable")
-    return ordered[list(SCORE_COLUMNS)].reset_index(drop=True), means
+    # the index of every table is the position of the cluster
+    return scores.sort_index(kind="stable")[list(SCORE_COLUMNS)].reset_index(drop=True), means
 
 
 def cluster_means(expression: sparse.csr_matrix, clusters: pd.Series) -> ClusterMeans:
@@ -112,8 +171,8 @@ def cluster_means(expression: sparse.csr_matrix, clusters: pd.Series) -> Cluster
     codes, names = categories.cat.codes.to_numpy(), [str(name) for name in categories.cat.categories]
     members = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
     sizes = np.bincount(codes)
-    mean, sd = _moments(expression)
-    varies = sd > 1e-6
+    mean, sd = _gene_moments(expression)
+    varies = sd > LEAST_SD
     means = np.asarray((members @ expression).todense()) / sizes[:, None]
     z = np.where(varies, (means - mean) / np.where(varies, sd, 1), 0)
     bins = np.full(len(mean), -1)
@@ -127,16 +186,15 @@ def _score_type(
     genes: pd.DataFrame,
     expression: sparse.csr_matrix,
     means: ClusterMeans,
-    clusters: pd.Series,
     n_random_sets: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    positions, weights = genes["position"].to_numpy(), _weights(genes["sign"].to_numpy())
+    positions, weights = genes["position"].to_numpy(), _sign_weights(genes["sign"].to_numpy())
     score = means.z[:, positions] @ weights
-    drawn = _random_scores(means, positions, weights, n_random_sets, rng)
+    drawn = _random_gene_scores(means, positions, weights, n_random_sets, rng)
     sd = drawn.std(axis=1, ddof=1)
     p_genes = (1 + (drawn >= score[:, None]).sum(axis=1)) / (1 + n_random_sets)
-    p_cells = _p_of_random_cells(score, _cell_scores(expression, positions, weights), means.sizes)
+    p_cells = _random_cells_p(score, _cell_scores(expression, positions, weights), means.sizes)
     return pd.DataFrame(
         {
             "cluster": means.clusters,
@@ -151,13 +209,13 @@ def _score_type(
     )
 
 
-def _weights(signs: np.ndarray) -> np.ndarray:
+def _sign_weights(signs: np.ndarray) -> np.ndarray:
     """Weights by which the mean of positive genes less that of negative ones is a sum."""
     n_positive, n_negative = int((signs > 0).sum()), int((signs < 0).sum())
     return np.where(signs > 0, 1 / max(n_positive, 1), -1 / max(n_negative, 1))
 
 
-def _random_scores(
+def _random_gene_scores(
     means: ClusterMeans, positions: np.ndarray, weights: np.ndarray, n_sets: int, rng: np.random.Generator
 ) -> np.ndarray:
     """``(n_clusters, n_sets)`` scores of genes of the same expression bins, other than the type's own."""
@@ -178,12 +236,12 @@ def _random_scores(
 def _cell_scores(expression: sparse.csr_matrix, positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Score of every single cell: ``(n_cells,)``, mean 0."""
     chosen = expression[:, positions]
-    mean, sd = _moments(chosen)
-    scale = np.where(sd > 1e-6, weights / np.where(sd > 1e-6, sd, 1), 0)
+    mean, sd = _gene_moments(chosen)
+    scale = np.where(sd > LEAST_SD, weights / np.where(sd > LEAST_SD, sd, 1), 0)
     return chosen @ scale - mean @ scale
 
 
-def _p_of_random_cells(score: np.ndarray, cells: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _random_cells_p(score: np.ndarray, cells: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Chance that equally many cells drawn without replacement have at least this mean."""
     from scipy.stats import pearson3
 
@@ -202,17 +260,11 @@ def _p_of_random_cells(score: np.ndarray, cells: np.ndarray, sizes: np.ndarray) 
     return np.clip(p, 0, 1)
 
 
-def _moments(expression: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+def _gene_moments(expression: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each gene over the cells."""
     mean = np.asarray(expression.mean(axis=0), dtype=np.float64).ravel()
     squared = np.asarray(expression.multiply(expression).mean(axis=0), dtype=np.float64).ravel()
     return mean, np.sqrt(np.maximum(squared - mean**2, 0))
-
-
-COLUMNS = (
-    "cluster", "n_cells", "name", "best_type", "score", "z", "fdr", "runner_up", "margin", "why_unknown", "genes",
-)  # fmt: skip
-_SHOWN = 5
 
 
 def choose_names(
@@ -223,7 +275,7 @@ def choose_names(
     Parameters
     ----------
     scores
-        Of :func:`.marker_scores.score_types`.
+        Of :func:`score_types`.
     means
         Mean expression by cluster.
     known
@@ -237,141 +289,36 @@ def choose_names(
     and ``fdr``, ``runner_up`` and ``margin``, and the positive markers of the best type that are highest
     here.
     """
-    rows = []
-    for cluster, size in zip(means.clusters, means.sizes, strict=True):
-        ranked = scores[scores["cluster"] == cluster].sort_values("z", ascending=False, kind="stable")
-        best, second = ranked.iloc[0], ranked.iloc[1] if len(ranked) > 1 else None
-        margin = float(best["z"] - (second["z"] if second is not None else 0))
-        why = ""
-        if best["fdr"] >= options.fdr:
-            why = "no type is significant"
-        elif margin < options.min_margin:
-            why = "two types are equally likely"
-        rows.append(
-            {
-                "cluster": cluster,
-                "n_cells": int(size),
-                "name": UNKNOWN if why else best["type"],
-                "best_type": best["type"],
-                "score": best["score"],
-                "z": best["z"],
-                "fdr": best["fdr"],
-                "runner_up": second["type"] if second is not None else "",
-                "margin": margin,
-                "why_unknown": why,
-                "genes": ", ".join(_highest(best["type"], cluster, means, known)),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    ranked = scores.sort_values("z", ascending=False, kind="stable").groupby("cluster", sort=False)
+    best, second = (ranked.nth(place).set_index("cluster").reindex(means.clusters) for place in (0, 1))
+    margin = best["z"] - second["z"].fillna(0)
+    why_unknown = np.select(
+        [best["fdr"] >= options.fdr, margin < options.min_margin],
+        ["no type is significant", "two types are equally likely"],
+        default="",
+    )
+    table = best[["score", "z", "fdr"]].assign(
+        n_cells=means.sizes,
+        name=best["type"].where(why_unknown == "", UNKNOWN),
+        best_type=best["type"],
+        runner_up=second["type"].fillna(""),
+        margin=margin,
+        why_unknown=why_unknown,
+        genes=[_highest_genes(name, z, known) for name, z in zip(best["type"], means.z, strict=True)],
+    )
+    return table.reset_index()[list(NAME_COLUMNS)]
 
 
-def _highest(name: str, cluster: str, means: ClusterMeans, known: KnownMarkers) -> list[str]:
+def _highest_genes(name: str, z: np.ndarray, known: KnownMarkers) -> str:
+    """Positive markers of a type that are highest in a cluster of mean expression ``z``."""
     positive = known.genes[(known.genes["type"] == name) & (known.genes["sign"] > 0)]
-    z = means.z[means.clusters.index(cluster), positive["position"]]
-    order = np.argsort(-z, kind="stable")
-    return [str(positive["gene"].iloc[i]) for i in order[:_SHOWN] if z[i] > 0]
+    highest = positive.assign(z=z[positive["position"]]).sort_values("z", ascending=False, kind="stable")
+    return ", ".join(highest.loc[highest["z"] > 0, "gene"].head(MOST_GENES_NAMED))
 
 
 def cells_by_name(clusters: pd.Series, names: pd.DataFrame) -> pd.DataFrame:
     """The name of each cell's cluster: categorical ``cell_type_markers``, ``unknown`` last."""
-    by_cluster = names.set_index("cluster")["name"].to_dict()
-    categories = sorted(set(by_cluster.values()) - {UNKNOWN})
-    categories += [UNKNOWN] if UNKNOWN in by_cluster.values() else []
+    by_cluster = names.set_index("cluster")["name"]
+    categories = sorted(by_cluster.unique(), key=lambda name: (name == UNKNOWN, name))
     values = pd.Categorical(clusters.astype(str).map(by_cluster), categories=categories)
     return pd.DataFrame({"cell_type_markers": values}, index=clusters.index.rename("cell"))
-
-
-def summarize_names(
-    names: pd.DataFrame, cells: pd.DataFrame, known: KnownMarkers, labels: pd.Series | None
-) -> dict[str, Any]:
-    """Numbers and sentences of the naming.
-
-    Parameters
-    ----------
-    names, cells
-        Of :func:`choose_names` and :func:`cells_by_name`.
-    known
-        Markers that the counts hold.
-    labels
-        The study's own labels of the same cells, or ``None``.
-    """
-    named = names["name"] != UNKNOWN
-    n_named = int(names.loc[named, "n_cells"].sum())
-    summary: dict[str, Any] = {
-        "n_types": len(known.types),
-        "n_listed": known.n_listed,
-        "n_genes": int(known.genes["name"].nunique()),
-        "n_missing_genes": len(known.missing),
-        "n_left_out_types": len(known.left_out),
-        "n_clusters": len(names),
-        "n_named": int(named.sum()),
-        "n_types_named": int(names.loc[named, "name"].nunique()),
-        "share_cells_named": float(n_named / names["n_cells"].sum()),
-        "missing_genes": list(known.missing),
-        "left_out_types": [{"type": name, "n_genes": n} for name, n in known.left_out.items()],
-    }
-    if labels is not None:
-        summary |= _agreement(cells["cell_type_markers"].astype(str), labels.loc[cells.index].astype(str))
-    return summary | {
-        "sentences": [_named(summary, names), *_table(summary, known), *_labels(summary, labels)]
-    }
-
-
-def _agreement(names: pd.Series, labels: pd.Series) -> dict[str, Any]:
-    """Adjusted Rand index of names and labels over the cells that have both."""
-    from sklearn.metrics import adjusted_rand_score
-
-    both = ((names != UNKNOWN) & (labels != UNKNOWN)).to_numpy()
-    if not both.any():
-        return {}
-    shared = both & names.isin(set(labels)).to_numpy()
-    equal = float((names[shared] == labels[shared]).mean()) if shared.any() else None
-    return {
-        "ari_labels": float(adjusted_rand_score(labels[both], names[both])),
-        "n_cells_compared": int(both.sum()),
-        "n_cells_same_vocabulary": int(shared.sum()),
-        "share_equal": equal,
-    }
-
-
-def _named(summary: dict[str, Any], names: pd.DataFrame) -> str:
-    unknown = names[names["name"] == UNKNOWN]
-    text = (
-        f"{summary['n_named']} of {summary['n_clusters']} clusters ({summary['share_cells_named']:.0%} of the cells) "
-        f"were named by the markers of {summary['n_types']} types"
-    )
-    if len(unknown):
-        reasons = unknown.groupby("why_unknown", sort=False)["cluster"].agg(list)
-        text += "; unknown stay " + ", ".join(
-            f"{', '.join(clusters)} ({reason})" for reason, clusters in reasons.items()
-        )
-    return text + "."
-
-
-def _table(summary: dict[str, Any], known: KnownMarkers) -> list[str]:
-    if not known.missing and not known.left_out:
-        return []
-    parts = []
-    if known.missing:
-        shown = ", ".join(known.missing[:_SHOWN]) + (", …" if len(known.missing) > _SHOWN else "")
-        are = "gene of the marker table is" if len(known.missing) == 1 else "genes of the marker table are"
-        parts.append(f"{len(known.missing)} {are} not in the counts ({shown})")
-    if known.left_out:
-        named = ", ".join(known.left_out)
-        parts.append(f"left out for too few genes: {named}")
-    return ["; ".join(parts) + "."]
-
-
-def _labels(summary: dict[str, Any], labels: pd.Series | None) -> list[str]:
-    if labels is None or "ari_labels" not in summary:
-        return []
-    text = (
-        f"Names agree with the labels in '{labels.name}' to an adjusted Rand index of {summary['ari_labels']:.2f} "
-        f"over {summary['n_cells_compared']:,} cells"
-    )
-    if summary["share_equal"] is not None:
-        text += (
-            f"; where the name is also a label ({summary['n_cells_same_vocabulary']:,} cells), "
-            f"{summary['share_equal']:.0%} have that label"
-        )
-    return [text + "."]

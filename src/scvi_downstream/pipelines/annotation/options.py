@@ -1,4 +1,4 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of the transfer of labels and of the names of clusters."""
 
 from __future__ import annotations
 

@@ -5,16 +5,10 @@ from pydantic import ValidationError
 
 from scvi_downstream.models.families import explain
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.annotation.nodes import (
-    agree_on_cell_types,
-    compare_with_labels,
-    hold_out_labels,
-    match_markers,
-    name_clusters,
-    transfer_with_clusters,
-    transfer_with_neighbors,
-    transfer_with_scanvi,
-)
+from scvi_downstream.pipelines.annotation.consensus import agree_on_cell_types
+from scvi_downstream.pipelines.annotation.label_split import hold_out_labels
+from scvi_downstream.pipelines.annotation.marker_table import match_markers
+from scvi_downstream.pipelines.annotation.naming import name_clusters
 from scvi_downstream.pipelines.annotation.plots import (
     plot_calibration,
     plot_cell_types,
@@ -22,97 +16,67 @@ from scvi_downstream.pipelines.annotation.plots import (
     plot_confusion,
     plot_label_contingency,
 )
+from scvi_downstream.pipelines.annotation.scores import compare_with_labels
+from scvi_downstream.pipelines.annotation.transfer import (
+    transfer_with_clusters,
+    transfer_with_neighbors,
+    transfer_with_scanvi,
+)
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.runtime.errors import InputError
+
+_KEYS, _OPTIONS, _SEED = "params:keys", "params:annotation", "params:seed"
+_SCORES = "annotation_scores"
+_TRAINING = [_KEYS, _OPTIONS, "params:training", _SEED, "params:accelerator", "annotation_checkpoint"]
+_TRANSFERS = ["transfer_scanvi", "transfer_neighbors", "transfer_clusters", "label_distances"]
+_SCORED = [_SCORES, "annotation_by_type", "annotation_confusion", "annotation_calibration"]
 
 
 def template(*, labels: bool, markers: bool) -> Pipeline:
     """Counts, latent, clusters ─► three transfers ─► consensus, scores; marker table ─► names of clusters."""
     transfer = [
-        Node(
-            hold_out_labels,
-            ["counts", "params:keys", "params:annotation", "params:seed"],
-            "label_split",
-            name="hold_out_labels",
-        ),
+        Node(hold_out_labels, ["counts", _KEYS, _OPTIONS, _SEED], "label_split", name="hold_out_labels"),
         Node(
             transfer_with_scanvi,
-            [
-                "counts",
-                "fitted",
-                "label_split",
-                "params:keys",
-                "params:annotation",
-                "params:training",
-                "params:seed",
-                "params:accelerator",
-                "annotation_checkpoint",
-            ],
+            ["counts", "fitted", "label_split", *_TRAINING],
             ["annotation_model", "transfer_scanvi"],
             name="transfer_with_scanvi",
         ),
         Node(
             transfer_with_neighbors,
-            [
-                "counts",
-                "fitted",
-                "annotation_model",
-                "latent",
-                "label_split",
-                "params:annotation",
-                "params:accelerator",
-            ],
+            ["counts", "fitted", "annotation_model", "latent", "label_split", _OPTIONS, "params:accelerator"],
             ["transfer_neighbors", "label_distances"],
             name="transfer_with_neighbors",
         ),
         Node(
             transfer_with_clusters,
-            ["fitted", "clusters", "label_split", "params:annotation"],
+            ["fitted", "clusters", "label_split", _OPTIONS],
             "transfer_clusters",
             name="transfer_with_clusters",
         ),
         Node(
             agree_on_cell_types,
-            [
-                "label_split",
-                "transfer_scanvi",
-                "transfer_neighbors",
-                "transfer_clusters",
-                "label_distances",
-                "params:annotation",
-                "params:seed",
-            ],
-            [
-                "cell_types",
-                "annotation_scores",
-                "annotation_by_type",
-                "annotation_confusion",
-                "annotation_calibration",
-            ],
+            ["label_split", *_TRANSFERS, _OPTIONS, _SEED],
+            ["cell_types", *_SCORED],
             name="agree_on_cell_types",
         ),
         Node(
             compare_with_labels,
-            ["clusters", "counts", "params:keys", "params:annotation"],
+            ["clusters", "counts", _KEYS, _OPTIONS],
             ["label_agreement", "label_contingency"],
             name="compare_with_labels",
         ),
         Node(
             plot_cell_types,
-            ["umap", "counts", "cell_types", "annotation_scores", "params:keys"],
+            ["umap", "counts", "cell_types", _SCORES, _KEYS],
             "cell_types_figure",
             name="plot_cell_types",
         ),
-        Node(
-            plot_confusion,
-            ["annotation_confusion", "annotation_scores"],
-            "confusion_figure",
-            name="plot_confusion",
-        ),
+        Node(plot_confusion, ["annotation_confusion", _SCORES], "confusion_figure", name="plot_confusion"),
         Node(
             plot_calibration,
-            ["annotation_calibration", "annotation_scores"],
+            ["annotation_calibration", _SCORES],
             "calibration_figure",
             name="plot_calibration",
         ),
@@ -126,13 +90,13 @@ def template(*, labels: bool, markers: bool) -> Pipeline:
     naming = [
         Node(
             name_clusters,
-            ["counts", "clusters", "marker_table", "params:keys", "params:annotation", "params:seed"],
+            ["counts", "clusters", "marker_table", _KEYS, _OPTIONS, _SEED],
             ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"],
             name="name_clusters",
         ),
         Node(
             match_markers,
-            ["markers", "marker_table", "counts", "params:annotation"],
+            ["markers", "marker_table", "counts", _OPTIONS],
             "marker_overlap",
             name="match_markers",
         ),

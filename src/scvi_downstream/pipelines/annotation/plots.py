@@ -1,4 +1,4 @@
-"""Known and predicted cell types on the UMAP."""
+"""Figures of the cell types: labels and predictions, their scores, clusters and their names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.annotation.label_split import GIVEN, HELD_OUT
+from scvi_downstream.pipelines.annotation.scores import CONSENSUS
 from scvi_downstream.plots.charts import draw_intervals, heat_map
 from scvi_downstream.plots.panels import panel_grid, umap_panel
 from scvi_downstream.plots.style import (
@@ -30,17 +32,28 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = AxesImage = Figure = Any
 
-
-HELD_OUT, GIVEN = "held_out", "given"
-MOST_TYPES = 40
-WRONG = "held out, wrong"
-_VERDICTS = {
-    WRONG: OKABE_ITO[3],
+METHOD_TITLES = {
+    CONSENSUS: "Consensus",
+    "scanvi": "scANVI",
+    "knn": "Nearest neighbours",
+    "clusters": "Cluster majority",
+}
+STAGES = {"raw": ("#888888", "s"), "calibrated": (OKABE_ITO[0], "o")}
+"""Colour and marker of probabilities before and after calibration."""
+VERDICTS = {
+    "held out, wrong": OKABE_ITO[3],
     "held out, not called": OKABE_ITO[1],
     "held out, right": OKABE_ITO[0],
     "label given": "#DDDDDD",
     "no label": MISSING,
 }
+OTHERS = "other types"
+COLORMAP = "Blues"
+# What is still legible: types in a legend, labels in a row, panels of types, numbers in cells of heat maps.
+MOST_TYPES, MOST_LABELS, MOST_TYPES_BY_METHOD = 40, 60, 25
+MOST_NUMBERS, MOST_SHARES, MOST_SHARES_BY_CLUSTER = 400, 12, 20
+# Standard deviations beyond which colours do not differ: one extreme marker must not pale all others.
+LARGEST_COLORED = 8.0
 
 
 def plot_cell_types(
@@ -70,67 +83,57 @@ def plot_cell_types(
     table = cell_types.loc[umap.index]
     labels = counts.obs.loc[umap.index, keys.label_key]
     names = [str(name) for name in labels.astype("category").cat.remove_unused_categories().cat.categories]
-    colors = category_colors([name for name in names if name != UNKNOWN] + [UNKNOWN])
-    labelled = int((labels.astype(str) != UNKNOWN).sum())
-    called = int((table["cell_type_predicted"].astype(str) != UNKNOWN).sum())
+    colors = category_colors([name for name in names if name != UNKNOWN] + [UNKNOWN]) | {OTHERS: MISSING}
+    calls = table["cell_type_predicted"]
+    labelled, called = (int((types.astype(str) != UNKNOWN).sum()) for types in (labels, calls))
+    title = f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label"
+    called_title = f"Consensus: {called:,} of {len(labels):,} cells are called"
+    verdicts = _verdicts(table, labels)
     figure, (known, predicted, sure, found) = panel_grid(4, columns=2, width=6, height=4.2)
     xy = umap.to_numpy()
-    shown = {
-        known: (labels, f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label"),
-        predicted: (
-            table["cell_type_predicted"],
-            f"Consensus: {called:,} of {len(labels):,} cells are called",
-        ),
-    }
-    for axes, (types, title) in shown.items():
-        umap_panel(axes, xy, _largest(types), title, colors=colors | {_OTHERS: MISSING})
+    umap_panel(known, xy, _largest_types(labels), title, colors=colors)
+    umap_panel(predicted, xy, _largest_types(calls), called_title, colors=colors)
     umap_panel(sure, xy, table["cell_type_probability"], "Probability of the best type", label="probability")
-    umap_panel(found, xy, _verdicts(table, labels), _title(annotation_scores), colors=_VERDICTS)
-    _draw_again(found, xy, table, labels)
+    umap_panel(found, xy, verdicts, _held_out_title(annotation_scores), colors=VERDICTS)
+    _draw_held_out(found, xy, verdicts.to_numpy())
     return figure
 
 
-_OTHERS = "other types"
-
-
-def _largest(values: pd.Series) -> pd.Series:
+def _largest_types(values: pd.Series) -> pd.Series:
     """At most 40 types, the smaller ones under one name."""
     texts = values.astype(str)
     sizes = texts.value_counts()
     if len(sizes) <= MOST_TYPES:
         return values
-    return texts.where(texts.isin([*sizes.index[: MOST_TYPES - 1], UNKNOWN]), _OTHERS)
+    return texts.where(texts.isin([*sizes.index[: MOST_TYPES - 1], UNKNOWN]), OTHERS)
 
 
 def _verdicts(table: pd.DataFrame, labels: pd.Series) -> pd.Series:
+    """One of ``VERDICTS`` of each cell."""
     role = table["cell_type_role"].astype(str)
     predicted = table["cell_type_predicted"].astype(str)
-    outcome = np.where(
-        predicted == UNKNOWN,
-        "held out, not called",
-        np.where(predicted == labels.astype(str), "held out, right", WRONG),
-    )
-    rest = np.where(role == GIVEN, "label given", "no label")
-    verdicts = np.where(role == HELD_OUT, outcome, rest)
-    return pd.Series(pd.Categorical(verdicts, categories=list(_VERDICTS)), index=table.index)
+    held_out = role == HELD_OUT
+    cases = {
+        "held out, not called": held_out & (predicted == UNKNOWN),
+        "held out, right": held_out & (predicted == labels.astype(str)),
+        "held out, wrong": held_out,
+        "label given": role == GIVEN,
+    }
+    verdicts = np.select(list(cases.values()), list(cases), default="no label")
+    return pd.Series(pd.Categorical(verdicts, categories=list(VERDICTS)), index=table.index)
 
 
-def _draw_again(axes: Axes, xy: np.ndarray, table: pd.DataFrame, labels: pd.Series) -> None:
-    """Held-out cells on top, the wrong ones last: there may be few of them among many."""
-    verdicts = _verdicts(table, labels).to_numpy()
-    for verdict in (name for name in reversed(_VERDICTS) if name.startswith("held out")):
+def _draw_held_out(axes: Axes, xy: np.ndarray, verdicts: np.ndarray) -> None:
+    """Held-out cells again on top, the wrong ones last: there may be few of them among many."""
+    for verdict in (name for name in reversed(VERDICTS) if name.startswith("held out")):
         x, y = xy[verdicts == verdict].T
-        axes.scatter(x, y, s=2 * point_size(len(xy)), c=_VERDICTS[verdict], linewidths=0, rasterized=True)
+        axes.scatter(x, y, s=2 * point_size(len(xy)), c=VERDICTS[verdict], linewidths=0, rasterized=True)
 
 
-def _title(scores: dict[str, Any]) -> str:
-    if "consensus" not in scores:
+def _held_out_title(scores: dict[str, Any]) -> str:
+    if CONSENSUS not in scores:
         return "No label was held out"
-    return f"{scores['n_held_out']:,} held-out cells: {scores['consensus']['accuracy']:.1%} right when all are called"
-
-
-MOST_NUMBERS = 400
-LARGEST_COLORED = 8.0
+    return f"{scores['n_held_out']:,} held-out cells: {scores[CONSENSUS]['accuracy']:.1%} right when all are called"
 
 
 def plot_cluster_names(
@@ -163,40 +166,18 @@ def plot_cluster_names(
     )  # fmt: skip
     for row, (name, best) in enumerate(zip(names["name"], names["best_type"], strict=True)):
         if name != UNKNOWN:
-            axes.add_patch(
-                Rectangle(
-                    (types.index(best) - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.8, edgecolor="black"
-                )
-            )
+            corner = (types.index(best) - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, linewidth=1.8, edgecolor="black"))
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(range(len(clusters)), [str(name) for name in names["name"]])
     beside.tick_params(length=0)
     beside.spines["right"].set_visible(False)
-    axes.set(
-        xlabel="type in the marker table",
-        ylabel="cluster",
-        title=f"{naming_summary['n_named']} of {naming_summary['n_clusters']} clusters named (framed)",
-    )
-    figure.colorbar(
-        image,
-        ax=axes,
-        label="markers against random genes\n(standard deviations)",
-        extend="both" if np.abs(z).max() > limit else "neither",
-        shrink=0.8,
-        pad=0.02,
-    )
+    title = f"{naming_summary['n_named']} of {naming_summary['n_clusters']} clusters named (framed)"
+    axes.set(xlabel="type in the marker table", ylabel="cluster", title=title)
+    label = "markers against random genes\n(standard deviations)"
+    extend = "both" if np.abs(z).max() > limit else "neither"
+    figure.colorbar(image, ax=axes, label=label, extend=extend, shrink=0.8, pad=0.02)
     return figure
-
-
-METHOD_TITLES = {
-    "consensus": "Consensus",
-    "scanvi": "scANVI",
-    "knn": "Nearest neighbours",
-    "clusters": "Cluster majority",
-}
-COLORMAP = "Blues"
-MOST_WRITTEN = 12
-MOST_PANELS_OF = 25
 
 
 def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[str, Any]) -> Figure:
@@ -214,9 +195,9 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
     pairs = annotation_confusion
     types = sorted(set(pairs["true"]) | set(pairs["predicted"]))
     methods = [name for name in METHOD_TITLES if name in set(pairs["method"])]
-    if len(types) > MOST_PANELS_OF:
+    if len(types) > MOST_TYPES_BY_METHOD:
         methods = methods[:1]
-    side = max(2.6, 0.36 * len(types) if len(types) <= MOST_WRITTEN else 0.2 * len(types))
+    side = max(2.6, 0.36 * len(types) if len(types) <= MOST_SHARES else 0.2 * len(types))
     label_width = 0.075 * max(len(name) for name in types)
     figure, panels = panel_grid(
         len(methods), columns=2 if len(methods) == len(METHOD_TITLES) else len(methods),
@@ -224,7 +205,7 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
         sharex=True, sharey=True,
     )  # fmt: skip
     for axes, method in zip(panels, methods, strict=True):
-        image = _draw(axes, pairs[pairs["method"] == method], types)
+        image = _draw_confusion(axes, pairs[pairs["method"] == method], types)
         score = annotation_scores[method]
         right = f"{score['accuracy']:.1%} right, macro F1 {score['macro_f1']:.2f}"
         axes.set_title(f"{METHOD_TITLES[method]}\n{right}", fontsize=9)
@@ -234,23 +215,19 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
     return figure
 
 
-def _draw(axes: Axes, pairs: pd.DataFrame, types: list[str]) -> AxesImage:
+def _draw_confusion(axes: Axes, pairs: pd.DataFrame, types: list[str]) -> AxesImage:
     counted = pairs.pivot(index="true", columns="predicted", values="n").reindex(index=types, columns=types)
     totals = counted.sum(axis=1)
     shares = 100 * counted.fillna(0).div(totals.where(totals > 0), axis=0)
-    few = len(types) <= MOST_WRITTEN
+    few = len(types) <= MOST_SHARES
     return heat_map(
         axes, shares, limits=(0, 100), cmap=COLORMAP, aspect="equal", name_size=8 if few else 6,
-        texts=shares.map(_written) if few else None,
+        texts=shares.map(_share_text) if few else None,
     )  # fmt: skip
 
 
-def _written(share: float) -> str:
+def _share_text(share: float) -> str:
     return f"{share:.0f}" if share >= 0.5 else ""
-
-
-_COLORS = {"raw": "#888888", "calibrated": OKABE_ITO[0]}
-_MARKERS = {"raw": "s", "calibrated": "o"}
 
 
 def plot_calibration(annotation_calibration: pd.DataFrame, annotation_scores: dict[str, Any]) -> Figure:
@@ -294,16 +271,12 @@ def _draw_curve(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color="#666666", lw=0.8, ls=":")
     for stage, own in table.groupby("probabilities", sort=False):
         area = 12 + 60 * own["n"] / own["n"].sum()
-        color = _COLORS[str(stage)]
-        axes.plot(own["confidence"], own["accuracy"], color=color, lw=0.8, alpha=0.6)
-        axes.scatter(
-            own["confidence"], own["accuracy"], s=area, marker=_MARKERS[str(stage)], color=color, label=stage
-        )
-        if stage == table["probabilities"].iloc[-1]:
-            draw_intervals(
-                axes, own["confidence"], own["accuracy"], own["accuracy_low"], own["accuracy_high"],
-                vertical=True, fmt="none", color=color, lw=0.8,
-            )  # fmt: skip
+        color, marker = STAGES[str(stage)]
+        points = own["confidence"], own["accuracy"]
+        axes.plot(*points, color=color, lw=0.8, alpha=0.6)
+        axes.scatter(*points, s=area, marker=marker, color=color, label=stage)
+    low, high = own["accuracy_low"], own["accuracy_high"]  # of the stage that is used, the last one
+    draw_intervals(axes, *points, low, high, vertical=True, fmt="none", color=color, lw=0.8)
     axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.04))
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
@@ -313,18 +286,9 @@ def _draw_cells(axes: Axes, table: pd.DataFrame) -> None:
     """Where the probabilities lie, as used: calibrated ones where there are any."""
     stage = table["probabilities"].iloc[-1]
     own = table[table["probabilities"] == stage]
-    axes.bar(
-        own["low"],
-        100 * own["n"] / own["n"].sum(),
-        width=own["high"] - own["low"],
-        align="edge",
-        color=_COLORS[stage],
-        edgecolor="white",
-    )
-
-
-MOST_WRITTEN_IN_CONTINGENCY = 20
-MOST_LABELS = 60
+    shares = 100 * own["n"] / own["n"].sum()
+    width, color = own["high"] - own["low"], STAGES[stage][0]
+    axes.bar(own["low"], shares, width=width, align="edge", color=color, edgecolor="white")
 
 
 def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.DataFrame) -> Figure:
@@ -341,26 +305,22 @@ def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.
         return empty_figure("No cell has a label to compare the clusters with.")
     name = str(label_contingency["clustering"].iloc[0])
     clusters = list(dict.fromkeys(label_contingency["cluster"]))
-    shares = label_contingency.pivot(index="cluster", columns="label", values="share_of_cluster")
     sizes = label_contingency.groupby("cluster")["n"].sum()
-    shares = 100 * shares.reindex(clusters).fillna(0)
     kept = label_contingency.groupby("label")["n"].sum().nlargest(MOST_LABELS).index
-    shares = shares[kept]
+    shares = label_contingency.pivot(index="cluster", columns="label", values="share_of_cluster")
+    shares = 100 * shares.reindex(index=clusters, columns=kept).fillna(0)
     shares = shares[sorted(kept, key=lambda label: (int(np.argmax(shares[label].to_numpy())), label))]
     width = 0.42 * shares.shape[1] + 2.6
     height = 0.3 * len(clusters) + 0.075 * max(len(str(label)) for label in kept) + 1.2
     figure = new_figure(max(width, 5.5), max(height, 2.8))
     axes = figure.subplots()
     shares.index = [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters]
-    few = max(shares.shape) <= MOST_WRITTEN_IN_CONTINGENCY
+    few = max(shares.shape) <= MOST_SHARES_BY_CLUSTER
     image = heat_map(
-        axes, shares, limits=(0, 100), cmap=COLORMAP, texts=shares.map(_written) if few else None
+        axes, shares, limits=(0, 100), cmap=COLORMAP, texts=shares.map(_share_text) if few else None
     )
-    axes.set(
-        xlabel="label",
-        ylabel=f"{name} cluster (labelled cells)",
-        title=_contingency_title(name, label_agreement),
-    )
+    title = _contingency_title(name, label_agreement)
+    axes.set(xlabel="label", ylabel=f"{name} cluster (labelled cells)", title=title)
     figure.colorbar(image, ax=axes, label="share of the cluster (%)", shrink=0.8, pad=0.02)
     return figure
 

@@ -1,249 +1,21 @@
-"""The transfer in numbers and sentences."""
+"""Cell types in the report: what is shown, and transfer and naming in numbers and sentences."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.annotation.consensus import CONSENSUS, PREFIX, SUSPECT_FROM, Consensus
-from scvi_downstream.pipelines.annotation.label_split import GIVEN, HELD_OUT, LEFT_OUT, why_not_transferable
+from scvi_downstream.pipelines.annotation.label_split import HELD_OUT, LEFT_OUT, ROLES, why_not_transferable
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
-from scvi_downstream.pipelines.annotation.scores import (
-    BY_TYPE_COLUMNS,
-    CALIBRATION_COLUMNS,
-    CONFUSION_COLUMNS,
-    FEWEST_TO_CALIBRATE,
-)
-from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.pipelines.annotation.scores import CONSENSUS, FEWEST_TO_CALIBRATE, PREFIX, SUSPECT_FROM
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import listed
+from scvi_downstream.report.words import first_names, sentence
 from scvi_downstream.runtime.options import UNKNOWN
 
-METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
-FEW_TYPES = 3
-
-
-def summarize_transfer(
-    label_split: pd.DataFrame,
-    found: Consensus,
-    cell_types: pd.DataFrame,
-    p: pd.Series,
-    options: AnnotationOptions,
-) -> dict[str, Any]:
-    """Counts, scores by method, and up to four sentences, the most important first.
-
-    Parameters
-    ----------
-    label_split
-        Label and role of `n_cells` cells.
-    found
-        The consensus and its scores.
-    cell_types
-        Of :func:`.cell_type_table`.
-    p
-        P-values of being farther from labelled cells than these are from one another.
-    options
-        Thresholds.
-    """
-    roles = label_split["role"]
-    held = label_split["label"].astype(str)[roles == HELD_OUT]
-    numbers: dict[str, Any] = {
-        "n_given": int((roles == GIVEN).sum()),
-        "n_held_out": len(held),
-        "n_unknown": int((roles == UNKNOWN).sum()),
-        "n_left_out": int((roles == LEFT_OUT).sum()),
-        "n_types": found.probabilities[CONSENSUS].shape[1],
-        "calibrated": found.calibrated,
-        **found.scores,
-    }
-    if len(held):
-        numbers["accuracy_of_the_largest_type"] = float(held.value_counts(normalize=True).iloc[0])
-        numbers["held_out_far"] = float((p[roles == HELD_OUT] <= 0.05).mean())
-        numbers["n_suspect"] = int(cell_types[f"{PREFIX}suspect"].sum())
-    unknown = cell_types[roles == UNKNOWN]
-    if len(unknown):
-        numbers["unknown_called"] = float((unknown[f"{PREFIX}predicted"].astype(str) != UNKNOWN).mean())
-        numbers["n_unknown_unlike"] = int(unknown[f"{PREFIX}unlike"].sum())
-    sentences = [
-        _accuracy(numbers, options),
-        _methods(numbers, found),
-        _unknown(numbers, options),
-        _remarks(numbers, label_split, found, options),
-    ]
-    return numbers | {"sentences": [text for text in sentences if text]}
-
-
-def without_transfer(
-    label_split: pd.DataFrame,
-) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Every cell ``unknown``, no scores, and why: no label can be transferred."""
-    roles = label_split["role"]
-    cell_types = pd.DataFrame(
-        {
-            f"{PREFIX}predicted": pd.Categorical([UNKNOWN] * len(label_split)),
-            f"{PREFIX}probability": float("nan"),
-            f"{PREFIX}role": roles.cat.remove_unused_categories(),
-        },
-        index=label_split.index,
-    )
-    reason = why_not_transferable(label_split)
-    numbers = {"n_given": int((roles == GIVEN).sum()), "n_unknown": int((roles == UNKNOWN).sum())}
-    empty = (
-        pd.DataFrame(columns=list(names))
-        for names in (BY_TYPE_COLUMNS, CONFUSION_COLUMNS, CALIBRATION_COLUMNS)
-    )
-    return cell_types, numbers | {"sentences": [f"No label was transferred: {reason}."]}, *empty
-
-
-def _accuracy(numbers: dict[str, Any], options: AnnotationOptions) -> str:
-    if CONSENSUS not in numbers:
-        return (
-            f"No labelled cell could be held out of {numbers['n_given']:,}, so how good the predicted types "
-            "are is not known."
-        )
-    score = numbers[CONSENSUS]
-    called = (
-        f"at a probability of {options.min_probability:g} it calls {score['coverage']:.1%} of them, "
-        f"{score['accuracy_called']:.1%} correctly"
-        if score["coverage"]
-        else f"none of them reaches a probability of {options.min_probability:g}"
-    )
-    return (
-        f"The consensus gives {score['accuracy']:.1%} of {numbers['n_held_out']:,} held-out cells of "
-        f"{numbers['n_types']} types their label (95% interval {score['accuracy_low']:.1%} to "
-        f"{score['accuracy_high']:.1%}, macro F1 {score['macro_f1']:.2f}); {called}, and its probabilities are "
-        f"off by {score['ece']:.3f} on average (expected calibration error; exact ones would show "
-        f"{score['ece_if_exact']:.3f} on as many cells). The held-out cells are of the same samples and batches as the "
-        "labelled ones; of cells from elsewhere expect less."
-    )
-
-
-def _methods(numbers: dict[str, Any], found: Consensus) -> str:
-    if not found.scores:
-        return ""
-    each = ", ".join(
-        f"{METHOD_NAMES[name]} {score['accuracy']:.1%}"
-        for name, score in found.scores.items()
-        if name != CONSENSUS
-    )
-    own = found.by_type[found.by_type["method"] == CONSENSUS].sort_values("f1", kind="stable")
-    weak = own[own["f1"] < 0.8].head(FEW_TYPES)
-    hard = ", ".join(f"{row.type} {row.f1:.2f} ({row.n_held_out} cells)" for row in weak.itertuples())
-    return (
-        f"Alone, the methods are right in: {each}; always naming the largest type would be in "
-        f"{numbers['accuracy_of_the_largest_type']:.1%}" + (f"; lowest F1: {hard}." if hard else ".")
-    )
-
-
-def _unknown(numbers: dict[str, Any], options: AnnotationOptions) -> str:
-    if not numbers["n_unknown"]:
-        return ""
-    n_unlike = numbers["n_unknown_unlike"]
-    called = (
-        f"Of {numbers['n_unknown']:,} cells without a label {numbers['unknown_called']:.1%} got a type and the "
-        "others stay unknown"
-    )
-    if not n_unlike:
-        return (
-            f"{called}; none is unlike the labelled cells, but a type without labels that lies near another one "
-            "is easily named like that."
-        )
-    return (
-        f"{called}, {n_unlike:,} of them because they are farther from the labelled cells, or less certainly of "
-        f"any of their types, than chance allows (false discovery rate {options.unlike_fdr:g}): they may be of a "
-        "type that has no label."
-    )
-
-
-def _remarks(
-    numbers: dict[str, Any], label_split: pd.DataFrame, found: Consensus, options: AnnotationOptions
-) -> str:
-    remarks = []
-    if options.calibrate and not found.calibrated:
-        remarks.append(
-            f"the probabilities are not calibrated, for which {FEWEST_TO_CALIBRATE} held-out cells are needed"
-        )
-    if "clusters" not in found.probabilities:
-        remarks.append(
-            "the majority of clusters is left out, since the primary model was trained on the held-out labels "
-            "and its clusters are no test of them"
-        )
-    if numbers["n_left_out"]:
-        names = label_split.loc[label_split["role"] == LEFT_OUT, "label"].astype(str).unique()
-        remarks.append(
-            f"{len(names)} types with fewer than {options.min_cells_per_type} labelled cells are not transferred"
-            f" ({', '.join(names[:5])})"
-        )
-    if numbers.get("n_suspect"):
-        remarks.append(
-            f"{numbers['n_suspect']:,} held-out cells are called as another type than their label with a "
-            f"probability of at least {SUSPECT_FROM:g} (cell_type_suspect): look at their labels"
-        )
-    text = "; ".join(remarks)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def describe_annotation(study: Any, keys: Keys, graph: Study) -> str:
-    """How cell types were transferred, scored and named."""
-    return " ".join(filter(None, [_describe_transfer(study, keys, graph), _describe_naming(study, graph)]))
-
-
-def _describe_transfer(study: Any, keys: Keys, graph: Study) -> str:
-    if "label_transfer" not in graph.analyses:
-        return ""
-    options = study.annotation
-    primary = graph.models[graph.primary]
-    saw_labels = "labels" in primary.needs or getattr(primary, "dispersion", "") == "gene-label"
-    starts = primary.family == "SCVI" and not saw_labels
-    start = "started from the primary model" if starts else "of the primary model's sizes"
-    tuned = ", ".join(f"`{name}` = {value}" for name, value in options.training.items())
-    methods = [
-        f"scANVI [@xu2021] {start}{f' ({tuned})' if tuned else ''}",
-        f"the {options.n_neighbors} nearest labelled cells in the latent space of "
-        f"{'that model' if saw_labels else 'the primary model'}, weighted by a Gaussian kernel of the distance "
-        "[@lotfollahi2022]",
-    ]
-    if not saw_labels:
-        methods.append(f"the label frequencies in each cell's cluster (`{options.clustering}`)")
-    calibration = (
-        "Each method's probabilities and their mean, the consensus, were calibrated by temperature scaling "
-        "[@guo2017], those of held-out cells by a temperature fitted to the other half of them. "
-        if options.calibrate
-        else "The consensus is the mean of the methods' probabilities. "
-    )
-    return (
-        f"Labels (`{keys.label_key}`) were transferred by {listed(methods)}. Of the labelled cells of each type "
-        f"{options.held_out_share:.0%} were held out at random and predicted without their labels; types with "
-        f"fewer than {options.min_cells_per_type} labelled cells were left out; cells without a label were "
-        f"predicted from all labels. {calibration}Cells are called above a probability of "
-        f"{options.min_probability:g}, unless they are farther from labelled cells than these are from one "
-        "another, or less certain than held-out cells (conformal p-values [@bates2023], Bonferroni correction for "
-        f"the two and Benjamini-Hochberg correction [@benjamini1995] for the cells at {options.unlike_fdr:g}). "
-        "On the held-out cells, accuracy (interval: [@wilson1927]), F1, the Brier score "
-        f"[@brier1950] and the expected calibration error in {options.calibration_bins} bins were computed. "
-        "Clusterings were compared with the labels by the adjusted Rand index [@hubert1985], normalised mutual "
-        "information, homogeneity and completeness [@rosenberg2007]."
-    )
-
-
-def _describe_naming(study: Any, graph: Study) -> str:
-    if "marker_naming" not in graph.analyses:
-        return ""
-    options = study.annotation.markers
-    return (
-        f"Clusters (`{study.annotation.clustering}`) were named by a table of marker genes: the score of a type is the "
-        "mean z-scored log-normalised expression of its positive markers less that of its negative ones. It was "
-        f"compared with {options.n_random_sets:,} sets of random genes of the same expression [@tirosh2016] "
-        "(p-values with a pseudo-count [@phipson2010]) and with random cells (Pearson III approximation "
-        "[@larson2015]); the larger p-value was corrected by Benjamini-Hochberg [@benjamini1995]. A cluster has the "
-        f"name of its best type below an FDR of {options.fdr:g}, when that exceeds the next one by "
-        f"{options.min_margin:g} standard deviations of random genes; types with fewer than "
-        f"{options.min_genes} genes in the data were left out. Markers found by differential expression were "
-        "compared with the table by the hypergeometric test."
-    )
-
+if TYPE_CHECKING:
+    from scvi_downstream.pipelines.annotation.consensus import Consensus
+    from scvi_downstream.pipelines.annotation.marker_table import KnownMarkers
 
 TRANSFER = (
     Item(
@@ -343,3 +115,235 @@ SECTION = Section(
     "Labels transferred by three methods, scored on labelled cells that were held out, and names from marker genes.",
     (*TRANSFER, *NAMING),
 )
+
+METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
+# Types that are named as hard to tell: those with the lowest F1, when it is below this.
+FEW_TYPES, WEAK_F1 = 3, 0.8
+# Level of the single test, for the share of held-out cells that look far from the labelled ones.
+FAR = 0.05
+
+
+def summarize_transfer(
+    label_split: pd.DataFrame,
+    found: Consensus,
+    cell_types: pd.DataFrame,
+    p: pd.Series,
+    options: AnnotationOptions,
+) -> dict[str, Any]:
+    """Counts, scores by method, and up to four sentences, the most important first.
+
+    Parameters
+    ----------
+    label_split
+        Label and role of `n_cells` cells.
+    found
+        The consensus and its scores.
+    cell_types
+        Of :func:`.cell_type_table`.
+    p
+        P-values of being farther from labelled cells than these are from one another.
+    options
+        Thresholds.
+    """
+    roles = label_split["role"]
+    held_out = label_split["label"].astype(str)[roles == HELD_OUT]
+    numbers: dict[str, Any] = {
+        **_count_roles(roles),
+        "n_types": found.probabilities[CONSENSUS].shape[1],
+        "calibrated": found.calibrated,
+        **found.scores,
+    }
+    if len(held_out):
+        numbers["accuracy_of_the_largest_type"] = float(held_out.value_counts(normalize=True).iloc[0])
+        numbers["held_out_far"] = float((p[roles == HELD_OUT] <= FAR).mean())
+        numbers["n_suspect"] = int(cell_types[f"{PREFIX}suspect"].sum())
+    unknown = cell_types[roles == UNKNOWN]
+    if len(unknown):
+        numbers["unknown_called"] = float((unknown[f"{PREFIX}predicted"].astype(str) != UNKNOWN).mean())
+        numbers["n_unknown_unlike"] = int(unknown[f"{PREFIX}unlike"].sum())
+    sentences = [
+        _accuracy_sentence(numbers, options),
+        _methods_sentence(numbers, found),
+        _unknown_sentence(numbers, options),
+        sentence("; ".join(_remarks(numbers, label_split, found, options))),
+    ]
+    return numbers | {"sentences": [text for text in sentences if text]}
+
+
+def summarize_without_transfer(label_split: pd.DataFrame) -> dict[str, Any]:
+    """Numbers of cells, and why no label can be transferred."""
+    n_cells = _count_roles(label_split["role"])
+    sentences = [f"No label was transferred: {why_not_transferable(label_split)}."]
+    return {"n_given": n_cells["n_given"], "n_unknown": n_cells["n_unknown"], "sentences": sentences}
+
+
+def _count_roles(roles: pd.Series) -> dict[str, int]:
+    """``n_given``, ``n_held_out``, ``n_unknown`` and ``n_left_out`` cells."""
+    return {f"n_{role}": int((roles == role).sum()) for role in ROLES}
+
+
+def _accuracy_sentence(numbers: dict[str, Any], options: AnnotationOptions) -> str:
+    if CONSENSUS not in numbers:
+        return (
+            f"No labelled cell could be held out of {numbers['n_given']:,}, so how good the predicted types "
+            "are is not known."
+        )
+    score = numbers[CONSENSUS]
+    called = (
+        f"at a probability of {options.min_probability:g} it calls {score['coverage']:.1%} of them, "
+        f"{score['accuracy_called']:.1%} correctly"
+        if score["coverage"]
+        else f"none of them reaches a probability of {options.min_probability:g}"
+    )
+    return (
+        f"The consensus gives {score['accuracy']:.1%} of {numbers['n_held_out']:,} held-out cells of "
+        f"{numbers['n_types']} types their label (95% interval {score['accuracy_low']:.1%} to "
+        f"{score['accuracy_high']:.1%}, macro F1 {score['macro_f1']:.2f}); {called}, and its probabilities are "
+        f"off by {score['ece']:.3f} on average (expected calibration error; exact ones would show "
+        f"{score['ece_if_exact']:.3f} on as many cells). The held-out cells are of the same samples and batches as the "
+        "labelled ones; of cells from elsewhere expect less."
+    )
+
+
+def _methods_sentence(numbers: dict[str, Any], found: Consensus) -> str:
+    if not found.scores:
+        return ""
+    alone = {name: found.scores[key]["accuracy"] for key, name in METHOD_NAMES.items() if key in found.scores}
+    each = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in alone.items())
+    own = found.by_type[found.by_type["method"] == CONSENSUS].sort_values("f1", kind="stable")
+    weak = own[own["f1"] < WEAK_F1].head(FEW_TYPES)
+    hard = ", ".join(f"{row.type} {row.f1:.2f} ({row.n_held_out} cells)" for row in weak.itertuples())
+    return (
+        f"Alone, the methods are right in: {each}; always naming the largest type would be in "
+        f"{numbers['accuracy_of_the_largest_type']:.1%}" + (f"; lowest F1: {hard}." if hard else ".")
+    )
+
+
+def _unknown_sentence(numbers: dict[str, Any], options: AnnotationOptions) -> str:
+    if not numbers["n_unknown"]:
+        return ""
+    called = (
+        f"Of {numbers['n_unknown']:,} cells without a label {numbers['unknown_called']:.1%} got a type and the "
+        "others stay unknown"
+    )
+    if not numbers["n_unknown_unlike"]:
+        return (
+            f"{called}; none is unlike the labelled cells, but a type without labels that lies near another one "
+            "is easily named like that."
+        )
+    return (
+        f"{called}, {numbers['n_unknown_unlike']:,} of them because they are farther from the labelled cells, or less "
+        f"certainly of any of their types, than chance allows (false discovery rate {options.unlike_fdr:g}): they may "
+        "be of a type that has no label."
+    )
+
+
+def _remarks(
+    numbers: dict[str, Any], label_split: pd.DataFrame, found: Consensus, options: AnnotationOptions
+) -> list[str]:
+    remarks = []
+    if options.calibrate and not found.calibrated:
+        remarks.append(
+            f"the probabilities are not calibrated, for which {FEWEST_TO_CALIBRATE} held-out cells are needed"
+        )
+    if "clusters" not in found.probabilities:
+        remarks.append(
+            "the majority of clusters is left out, since the primary model was trained on the held-out labels "
+            "and its clusters are no test of them"
+        )
+    if numbers["n_left_out"]:
+        types = label_split.loc[label_split["role"] == LEFT_OUT, "label"].astype(str).unique()
+        remarks.append(
+            f"{len(types)} types with fewer than {options.min_cells_per_type} labelled cells are not transferred"
+            f" ({', '.join(types[:5])})"
+        )
+    if numbers.get("n_suspect"):
+        remarks.append(
+            f"{numbers['n_suspect']:,} held-out cells are called as another type than their label with a "
+            f"probability of at least {SUSPECT_FROM:g} (cell_type_suspect): look at their labels"
+        )
+    return remarks
+
+
+def summarize_names(
+    names: pd.DataFrame, cells: pd.DataFrame, known: KnownMarkers, labels: pd.Series | None
+) -> dict[str, Any]:
+    """Numbers and sentences of the naming.
+
+    Parameters
+    ----------
+    names, cells
+        Of :func:`.choose_names` and :func:`.cells_by_name`.
+    known
+        Markers that the counts hold.
+    labels
+        The study's own labels of the same cells, or ``None``.
+    """
+    named = names[names["name"] != UNKNOWN]
+    summary: dict[str, Any] = {
+        "n_types": len(known.types),
+        "n_listed": known.n_listed,
+        "n_genes": int(known.genes["name"].nunique()),
+        "n_missing_genes": len(known.missing),
+        "n_left_out_types": len(known.left_out),
+        "n_clusters": len(names),
+        "n_named": len(named),
+        "n_types_named": int(named["name"].nunique()),
+        "share_cells_named": float(named["n_cells"].sum() / names["n_cells"].sum()),
+        "missing_genes": list(known.missing),
+        "left_out_types": [{"type": name, "n_genes": n} for name, n in known.left_out.items()],
+    }
+    if labels is not None:
+        summary |= _agreement(cells["cell_type_markers"].astype(str), labels.loc[cells.index].astype(str))
+    sentences = [_naming_sentence(summary, names), _table_sentence(known)]
+    if labels is not None and "ari_labels" in summary:
+        text = (
+            f"Names agree with the labels in '{labels.name}' to an adjusted Rand index of "
+            f"{summary['ari_labels']:.2f} over {summary['n_cells_compared']:,} cells"
+        )
+        if summary["share_equal"] is not None:
+            text += (
+                f"; where the name is also a label ({summary['n_cells_same_vocabulary']:,} cells), "
+                f"{summary['share_equal']:.0%} have that label"
+            )
+        sentences.append(f"{text}.")
+    return summary | {"sentences": [text for text in sentences if text]}
+
+
+def _agreement(names: pd.Series, labels: pd.Series) -> dict[str, Any]:
+    """Adjusted Rand index of names and labels over the cells that have both."""
+    from sklearn.metrics import adjusted_rand_score
+
+    both = ((names != UNKNOWN) & (labels != UNKNOWN)).to_numpy()
+    if not both.any():
+        return {}
+    shared = both & names.isin(set(labels)).to_numpy()
+    equal = float((names[shared] == labels[shared]).mean()) if shared.any() else None
+    return {
+        "ari_labels": float(adjusted_rand_score(labels[both], names[both])),
+        "n_cells_compared": int(both.sum()),
+        "n_cells_same_vocabulary": int(shared.sum()),
+        "share_equal": equal,
+    }
+
+
+def _naming_sentence(summary: dict[str, Any], names: pd.DataFrame) -> str:
+    unknown = names[names["name"] == UNKNOWN]
+    text = (
+        f"{summary['n_named']} of {summary['n_clusters']} clusters ({summary['share_cells_named']:.0%} of the cells) "
+        f"were named by the markers of {summary['n_types']} types"
+    )
+    if len(unknown):
+        clusters = unknown.groupby("why_unknown", sort=False)["cluster"].agg(", ".join)
+        text += "; unknown stay " + ", ".join(f"{who} ({reason})" for reason, who in clusters.items())
+    return text + "."
+
+
+def _table_sentence(known: KnownMarkers) -> str:
+    parts = []
+    if known.missing:
+        are = "gene of the marker table is" if len(known.missing) == 1 else "genes of the marker table are"
+        parts.append(f"{len(known.missing)} {are} not in the counts ({first_names(known.missing)})")
+    if known.left_out:
+        parts.append(f"left out for too few genes: {', '.join(known.left_out)}")
+    return f"{'; '.join(parts)}." if parts else ""

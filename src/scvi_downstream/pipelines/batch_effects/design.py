@@ -1,14 +1,16 @@
-"""Which cells are measured, and what is known of each: its batch and its biology."""
+"""Which cells are measured, what is known of each, and its expression before and after correction."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from scvi_downstream.cells.expression import TARGET_SUM
+from scvi_downstream.cells.expression import TARGET_SUM, log_normalize
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
     from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = SavedModel = Any
+
+logger = logging.getLogger(__name__)
+
+# Cells that are decoded at once, for every batch: bounds the memory.
+CELLS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -60,16 +69,10 @@ class Design:
 
     def take(self, chosen: np.ndarray) -> Design:
         """The design of some of its cells, by position or mask."""
-        return Design(
-            cells=self.cells[chosen],
-            positions=self.positions[chosen],
-            batches=self.batches.iloc[chosen],
-            biology=None if self.biology is None else self.biology.iloc[chosen],
-            labels=None if self.labels is None else self.labels.iloc[chosen],
-            samples=None if self.samples is None else self.samples.iloc[chosen],
-            known=self.known[chosen],
-            dropped=self.dropped,
-        )
+        columns = {name: getattr(self, name) for name in ("batches", "biology", "labels", "samples")}
+        taken = {name: values.iloc[chosen] for name, values in columns.items() if values is not None}
+        cells, positions, known = (values[chosen] for values in (self.cells, self.positions, self.known))
+        return replace(self, cells=cells, positions=positions, known=known, **taken)
 
 
 def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed: int) -> Design:
@@ -97,23 +100,28 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
             "batch_key is empty, so batches cannot be compared; set batch_key to the obs column of donors, lanes or "
             f"technologies (obs has {', '.join(map(str, obs.columns[:8]))})"
         )
-    names = [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
+    names = biology_keys(keys)
     columns = [obs[name] for name in (keys.batch_key, *names)]
     chosen = stratified_sample(columns, counts.n_obs, options.max_cells, seed)
     chosen = _top_up(chosen, obs[keys.batch_key], options.n_folds, seed)
     text = obs.iloc[chosen].astype(str)
     kept = _with_known_values(text, names)
-    samples = text[keys.sample_key] if keys.sample_key and keys.sample_key != keys.batch_key else None
+    has_samples = keys.sample_key and keys.sample_key != keys.batch_key
     return Design(
         cells=counts.obs_names[chosen],
         positions=chosen,
         batches=text[keys.batch_key],
         biology=text[kept].agg("\t".join, axis=1) if kept else None,
         labels=text[keys.label_key] if keys.label_key in kept else None,
-        samples=samples,
+        samples=text[keys.sample_key] if has_samples else None,
         known=(text[kept] != UNKNOWN).all(axis=1).to_numpy(),
         dropped=tuple(name for name in names if name not in kept),
     )
+
+
+def biology_keys(keys: Keys) -> list[str]:
+    """Obs columns of biology: label and condition, where they are known and not the batch itself."""
+    return [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
 
 
 def _with_known_values(text: pd.DataFrame, names: list[str]) -> list[str]:
@@ -139,10 +147,90 @@ def codes(values: pd.Series) -> np.ndarray:
     return np.unique(values.to_numpy(dtype=str), return_inverse=True)[1]
 
 
-_CELLS_AT_ONCE = 512
+def embeddings_of(
+    design: Design, pca_latent: pd.DataFrame, latent: pd.DataFrame, corrected_latent: pd.DataFrame
+) -> dict[tuple[str, str], np.ndarray]:
+    """Coordinates of the measured cells by stage and representation; those of a table without rows are left out."""
+    tables = {
+        ("before", "pca"): pca_latent,
+        ("after", "latent"): latent,
+        ("corrected", "corrected_pca"): corrected_latent,
+    }
+    return {key: table.loc[design.cells].to_numpy() for key, table in tables.items() if not table.empty}
 
 
-def why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | None:
+def log_counts(counts: AnnData, design: Design) -> sparse.csr_matrix:
+    """Log-normalised counts of the modelled genes in the measured cells, ``(n_cells, n_genes)``."""
+    return log_normalize(counts[design.positions], np.flatnonzero(counts.var["highly_variable"].to_numpy()))
+
+
+def correct_expression(
+    fitted: SavedModel,
+    counts: AnnData,
+    pca_latent: pd.DataFrame,
+    keys: Keys,
+    options: BatchEffectOptions,
+    seed: int,
+    accelerator: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Corrected expression of the measured cells and its principal components; both empty when there is none.
+
+    Corrected is the log expression per 10,000 that the model expects of each cell, averaged over all batches.
+
+    Parameters
+    ----------
+    fitted
+        The primary model.
+    counts
+        Counts that it was fitted on.
+    pca_latent
+        PCA of log counts, for the number of components.
+    keys
+        The study's obs columns.
+    options
+        Whether to correct, posterior samples, most cells.
+    seed
+        Of the sample of cells and of the posterior samples.
+    accelerator
+        Where to compute.
+
+    Returns
+    -------
+    ``n_cells`` × ``n_modelled_genes`` and ``n_cells`` × ``n_components``, float32.
+
+    Raises
+    ------
+    InputError
+        The model was fitted with another batch_key.
+
+    References
+    ----------
+    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    """
+    reason = _why_not_corrected(fitted, options)
+    if reason:
+        logger.info("no corrected expression: %s", reason)
+        return pd.DataFrame(), pd.DataFrame()
+    design = choose_cells(counts, keys, options, seed)
+    modelled = fitted.setup["batch_key"]
+    if modelled != keys.batch_key:
+        raise InputError(
+            f"the model in {fitted.save_dir} was fitted with batch_key '{modelled}', not '{keys.batch_key}': "
+            "run training again, or set batch_effects.corrected to false"
+        )
+    model = fitted.attach(counts, accelerator=accelerator)
+    batches = [str(name) for name in counts.obs[keys.batch_key].cat.categories]
+    starts = range(0, len(design.positions), CELLS_AT_ONCE)
+    blocks = [
+        _decode(model, design.positions[start : start + CELLS_AT_ONCE], batches, options, seed + block)
+        for block, start in enumerate(track(starts, "decoding corrected expression", len(starts)))
+    ]
+    genes = pd.Index(model.adata.var_names.astype(str))
+    expression = pd.DataFrame(np.concatenate(blocks), index=design.cells.rename("cell"), columns=genes)
+    return expression, leading_components(expression, pca_latent.shape[1], seed)
+
+
+def _why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | None:
     """Reason why there is no corrected expression, if there is one."""
     if not options.corrected:
         return "batch_effects.corrected is false"
@@ -152,65 +240,6 @@ def why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | 
     if fitted.setup.get("batch_key") is None:
         return "the model was fitted without batches (correct_batch is false)"
     return None
-
-
-def decode_corrected(
-    fitted: SavedModel,
-    counts: AnnData,
-    batch_key: str,
-    design: Design,
-    options: BatchEffectOptions,
-    *,
-    seed: int,
-    accelerator: str,
-) -> pd.DataFrame:
-    """Log expression per 10,000 that the model expects of each cell, averaged over all batches.
-
-    Parameters
-    ----------
-    fitted
-        Model that was set up with ``batch_key``.
-    counts
-        Counts that it was fitted on.
-    batch_key
-        Obs column of the batches.
-    design
-        Cells to decode.
-    options
-        Posterior samples.
-    seed
-        Of the posterior samples.
-    accelerator
-        Where to compute.
-
-    Returns
-    -------
-    ``n_cells`` × ``n_modelled_genes`` float32.
-
-    Raises
-    ------
-    InputError
-        The model was fitted with another batch_key, or none.
-
-    References
-    ----------
-    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
-    """
-    modelled = fitted.setup.get("batch_key")
-    if modelled != batch_key:
-        raise InputError(
-            f"the model in {fitted.save_dir} was fitted with batch_key '{modelled}', not '{batch_key}': "
-            "run training again, or set batch_effects.corrected to false"
-        )
-    model = fitted.attach(counts, accelerator=accelerator)
-    batches = [str(name) for name in counts.obs[batch_key].cat.categories]
-    starts = range(0, len(design.positions), _CELLS_AT_ONCE)
-    blocks = [
-        _decode(model, design.positions[start : start + _CELLS_AT_ONCE], batches, options, seed + block)
-        for block, start in enumerate(track(starts, "decoding corrected expression", len(starts)))
-    ]
-    genes = pd.Index(model.adata.var_names.astype(str))
-    return pd.DataFrame(np.concatenate(blocks), index=design.cells.rename("cell"), columns=genes)
 
 
 def _decode(

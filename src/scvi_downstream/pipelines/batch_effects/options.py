@@ -1,4 +1,4 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of the measurement of batch structure."""
 
 from __future__ import annotations
 

@@ -2,21 +2,25 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.batch_effects.nodes import (
-    compare_label_separation,
-    correct_expression,
-    measure_batch_structure,
-    partition_gene_variance,
-    partition_variance,
-    summarize_batch_effects,
-)
+from scvi_downstream.pipelines.batch_effects.design import correct_expression
 from scvi_downstream.pipelines.batch_effects.plots import (
     plot_batch_effects,
     plot_batch_genes,
     plot_batch_variance,
 )
+from scvi_downstream.pipelines.batch_effects.report import summarize_batch_effects
+from scvi_downstream.pipelines.batch_effects.structure import (
+    compare_label_separation,
+    measure_batch_structure,
+)
+from scvi_downstream.pipelines.batch_effects.variance import partition_gene_variance, partition_variance
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
+
+_OPTIONS = ["params:keys", "params:batch_effects"]
+_MEASURED = [*_OPTIONS, "params:seed"]
+_LATENTS = ["pca.latent", "latent"]
+_TABLES = ["batch_effects", "batch_variance", "batch_genes", "batch_by_label"]
 
 
 def template() -> Pipeline:
@@ -25,77 +29,37 @@ def template() -> Pipeline:
         [
             Node(
                 correct_expression,
-                [
-                    "fitted",
-                    "counts",
-                    "pca.latent",
-                    "params:keys",
-                    "params:batch_effects",
-                    "params:seed",
-                    "params:accelerator",
-                ],
+                ["fitted", "counts", "pca.latent", *_MEASURED, "params:accelerator"],
                 ["corrected_expression", "corrected_latent"],
                 name="correct_expression",
             ),
             Node(
                 measure_batch_structure,
-                [
-                    "counts",
-                    "pca.latent",
-                    "latent",
-                    "corrected_latent",
-                    "params:keys",
-                    "params:batch_effects",
-                    "params:seed",
-                ],
+                ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
                 "batch_effects",
                 name="measure_batch_structure",
             ),
             Node(
                 partition_variance,
-                [
-                    "counts",
-                    "pca.latent",
-                    "latent",
-                    "corrected_expression",
-                    "params:keys",
-                    "params:batch_effects",
-                    "params:seed",
-                ],
+                ["counts", *_LATENTS, "corrected_expression", *_MEASURED],
                 "batch_variance",
                 name="partition_variance",
             ),
             Node(
                 partition_gene_variance,
-                ["counts", "corrected_expression", "params:keys", "params:batch_effects", "params:seed"],
+                ["counts", "corrected_expression", *_MEASURED],
                 "batch_genes",
                 name="partition_gene_variance",
             ),
             Node(
                 compare_label_separation,
-                [
-                    "counts",
-                    "pca.latent",
-                    "latent",
-                    "corrected_latent",
-                    "params:keys",
-                    "params:batch_effects",
-                    "params:seed",
-                ],
+                ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
                 "batch_by_label",
                 name="compare_label_separation",
             ),
             Node(
                 summarize_batch_effects,
-                [
-                    "batch_effects",
-                    "batch_variance",
-                    "batch_genes",
-                    "batch_by_label",
-                    "preparation_summary",
-                    "params:keys",
-                    "params:batch_effects",
-                ],
+                [*_TABLES, "preparation_summary", *_OPTIONS],
                 "batch_summary",
                 name="summarize_batch_effects",
             ),

@@ -1,28 +1,18 @@
-"""Batch effects in the report."""
+"""Batch effects in the report: what is shown, and the verdict in numbers and sentences."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
-from scvi_downstream.pipelines.batch_effects.structure import (
-    CLASSIFIERS,
-    CONFINED_SHARE,
-    FEWEST_CELLS,
-    Verdict,
-    better_classifier,
-    is_present,
-    judge,
-    relative_excess,
-    wanted_permutations,
-    why_not_testable,
-)
-from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import count, listed
+from scvi_downstream.report.words import listed, sentence
 
 SECTION = Section(
     "Batch effects",
@@ -87,13 +77,10 @@ SECTION = Section(
     ),
 )
 
-
-# Shares of variance, and of cells, from which overlap of batch and biology is worth a sentence.
-LARGE_SHARED_SHARE = 0.05
-FEW_EXCHANGEABLE = 0.5
-_REMOVES = "correcting for the batch also removes"
-_WHERE = {"before": "PCA of log counts", "after": "the latent", "corrected": "corrected expression"}
-_OUTCOMES = {
+Verdict = Literal[
+    "none", "removed", "weaker", "kept", "stronger", "brought in", "confounded", "one batch", "not testable"
+]
+OUTCOMES = {
     "none": "no correction is needed",
     "removed": "the model removed what the tests can find",
     "weaker": "batch structure is weaker but still there",
@@ -101,210 +88,26 @@ _OUTCOMES = {
     "stronger": "batch structure is stronger than before",
     "brought in": "there was nothing to correct, and the model brought batch structure in",
 }
-_MOST_NAMED = 5
+CLASSIFIER_NAMES = {"linear": "a linear classifier", "neighbor": "nearest neighbours"}
+STAGE_NAMES = {"before": "PCA of log counts", "after": "the latent", "corrected": "corrected expression"}
+METRICS = ("kbet", "kbet_mixed", "kbet_within_labels", "ilisi", "ilisi_mixed", "batch_asw", "bras", "pcr")
+TEST_PARTS = ("auc", "null_mean", "null_sd", "p", "permutations")
+NUMBERS = (*METRICS, *(f"{classifier}_{part}" for classifier in CLASSIFIERS for part in TEST_PARTS))
+"""Columns of ``batch_effects`` that the summary repeats."""
+# An AUC that is this little above its null is detectable in many cells, but matters for nothing.
+NEGLIGIBLE_EXCESS = 0.02
+# Structure is weaker, or stronger, when its excess changes by more than this share.
+CHANGED_SHARE = 0.1
+# Shares of variance, and of cells, from which overlap of batch and biology is worth a sentence.
+LARGE_SHARED_SHARE, FEW_EXCHANGEABLE = 0.05, 0.5
+# A label with this share of its cells in one batch is confined to it.
+CONFINED_SHARE = 0.95
+# How warnings of the preparation about confounding can be told from its others.
+REMOVES = "correcting for the batch also removes"
+MOST_NAMED = 5
 
 
-def verdict_sentence(
-    verdict: Verdict, stages: dict[str, dict[str, Any]], keys: Keys, options: BatchEffectOptions
-) -> str:
-    """How well the batch can be predicted at each stage, and what follows."""
-    biology = biology_name(keys)
-    if verdict == "one batch":
-        return f"obs['{keys.batch_key}'] holds one batch, so there is no batch structure to measure."
-    if verdict == "confounded":
-        return (
-            f"Every value of {biology} is found in one batch only, so batch and biology cannot be told apart: no "
-            "test of batch structure is possible."
-        )
-    before, after = stages["before"], stages["after"]
-    if verdict == "not testable":
-        return _not_testable(stages, options.fdr)
-    null = f", batches permuted within {biology}" if biology else ""
-    if verdict in ("none", "brought in"):
-        first = f"On {_WHERE['before']} no batch structure was found: the batch is predicted with"
-    else:
-        first = f"Before correction ({_WHERE['before']}) the batch can be predicted with"
-    left = ""
-    if verdict in ("weaker", "kept", "stronger"):
-        left = f" ({100 * relative_excess(after) / relative_excess(before):.0f} % of the excess over the null is left)"
-    text = f"{first} {_told(before, null)}; on the latent with {_told(after)}: {_OUTCOMES[verdict]}{left}."
-    corrected = stages.get("corrected")
-    if corrected is None:
-        return text
-    reason = why_not_testable(corrected, options.fdr)
-    if reason:
-        return f"{text} Corrected expression could not be tested: {reason}."
-    found = "still tells" if is_present(corrected, options.fdr) else "does not tell"
-    return f"{text} Corrected expression {found} the batch: {_told(corrected)}."
-
-
-def _not_testable(stages: dict[str, dict[str, Any]], fdr: float) -> str:
-    reasons = {stage: why_not_testable(stages[stage], fdr) for stage in ("before", "after")}
-    where = " and on ".join(_WHERE[stage] for stage, reason in reasons.items() if reason)
-    why = "; ".join(dict.fromkeys(reason for reason in reasons.values() if reason))
-    return (
-        f"Batch structure could not be tested on {where}: {why}. Whether a correction is needed, or worked, is "
-        "not known."
-    )
-
-
-def _told(row: dict[str, Any], null: str = "") -> str:
-    name = better_classifier(row)
-    auc, mean, sd, p = (row[f"{name}_{part}"] for part in ("auc", "null_mean", "null_sd", "p"))
-    return f"AUC {auc:.2f} by {CLASSIFIERS[name]} (null {mean:.2f} ± {sd:.2f}{null}; p = {p:.2g})"
-
-
-def variance_sentence(
-    batch_variance: pd.DataFrame, batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
-) -> str:
-    """Shares of variance before and after, and the genes that carry the batch most."""
-    shares = batch_variance.set_index(["representation", "source"])["share"]
-    biology = biology_name(keys)
-    parts = []
-    for representation, where in (("pca", "the principal components"), ("latent", "the latent")):
-        alone = [f"batch alone {_percent(shares[representation, 'batch'])}"]
-        if biology:
-            alone.append(f"{biology} alone {_percent(shares[representation, 'biology'])}")
-            alone.append(f"both together {_percent(shares[representation, 'shared'])}")
-        parts.append(f"of the variance of {where} {', '.join(alone)}")
-    text = f"Adjusted shares: {'; '.join(parts)}."
-    if batch_genes["batch_p_adjusted"].notna().sum() == 0:
-        return text
-    called = batch_genes[batch_genes["batch_p_adjusted"] <= options.fdr]
-    given = f" given {biology}" if biology else ""
-    first = f" {len(called):,} of {len(batch_genes):,} genes differ between batches{given}"
-    first += f" (FDR {100 * options.fdr:g} %)"
-    names = called["gene"].head(_MOST_NAMED).tolist()
-    return text + (f"{first}, most of all {_listed(names)}." if names else f"{first}.")
-
-
-def separation_sentence(batch_by_label: pd.DataFrame, keys: Keys) -> str:
-    """Labels that vanish, or that none does."""
-    if batch_by_label.empty:
-        return ""
-    lost = batch_by_label[batch_by_label["vanishes"].astype(bool)]
-    sizes = batch_by_label.groupby("label")["n_cells"].max()
-    judged = int((sizes >= FEWEST_CELLS).sum())
-    small = len(sizes) - judged
-    if judged == 0:
-        return (
-            f"Over-correction could not be judged: every value of {keys.label_key} has fewer than {FEWEST_CELLS} "
-            "cells."
-        )
-    unjudged = f" {small} with fewer than {FEWEST_CELLS} cells could not be judged." if small else ""
-    if lost.empty:
-        where = " or in ".join(
-            _WHERE[stage] for stage in batch_by_label["stage"].unique() if stage != "before"
-        )
-        return (
-            f"No sign of over-correction: none of {judged} values of {keys.label_key} loses its neighbourhood "
-            f"in {where}.{unjudged}"
-        )
-    texts = []
-    for stage, table in lost.groupby("stage", sort=False):
-        named = [_vanishing(row) for row in table.sort_values("change").head(_MOST_NAMED).to_dict("records")]
-        more = f" and {len(table) - _MOST_NAMED} more" if len(table) > _MOST_NAMED else ""
-        texts.append(f"{'; '.join(named)}{more} in {_WHERE[str(stage)]}")
-    return (
-        f"Possible over-correction: cells lose neighbours of their own {keys.label_key}: {'; '.join(texts)}."
-        f"{unjudged}"
-    )
-
-
-def _vanishing(row: dict[str, Any]) -> str:
-    before = row["recall"] - row["change"]
-    text = f"'{row['label']}' (recall {before:.2f} → {row['recall']:.2f}, {row['n_cells']} cells"
-    if row["main_batch_share"] >= CONFINED_SHARE:
-        text += f", {_percent(row['main_batch_share'])} of them in batch '{row['main_batch']}'"
-    return f"{text}) merges into '{row['merges_into']}'"
-
-
-def confounding_sentences(
-    preparation_summary: dict[str, Any], before: dict[str, Any], batch_variance: pd.DataFrame, keys: Keys
-) -> list[str]:
-    """Where batch and biology go together, so that correction and biology cannot be told apart."""
-    warnings = [text for text in preparation_summary.get("warnings") or [] if _REMOVES in text]
-    said = [f"{text[0].upper()}{text[1:]}." for text in warnings]
-    said += [
-        f"batch_key and {name} are both '{keys.batch_key}': correcting for the batch removes what is looked for, "
-        "and the two cannot be told apart."
-        for name in ("label_key", "condition_key")
-        if getattr(keys, name) == keys.batch_key
-    ]
-    biology = biology_name(keys)
-    if not biology:
-        return said
-    shares = batch_variance.set_index(["representation", "source"])["share"]
-    shared = shares["pca", "shared"]
-    if shared >= LARGE_SHARED_SHARE:
-        said.append(
-            f"Batch and {biology} overlap: {_percent(shared)} of the variance of the principal components goes with "
-            "either, and no method can say which part is technique."
-        )
-    if 0 < before["exchangeable_share"] < FEW_EXCHANGEABLE:
-        said.append(
-            f"Only {_percent(before['exchangeable_share'])} of the cells have a {biology} that is found in several "
-            "batches; the tests rest on these."
-        )
-    return said
-
-
-def caveat_sentences(
-    stages: dict[str, dict[str, Any]], batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
-) -> list[str]:
-    """What was left out, and what the tests count as replicates."""
-    if stages["before"]["n_batches"] < 2:
-        return []
-    said = []
-    if keys.label_key in (None, keys.batch_key):
-        said.append(
-            "Without labels a difference in composition counts as batch structure, and kBET within labels, batch "
-            "ASW, BRAS and the search for over-correction are left out."
-        )
-    if "corrected" not in stages:
-        reason = "the primary model does not decode it" if options.corrected else "it is switched off"
-        said.append(f"Corrected expression was not measured: {reason}.")
-    permutations = [row["linear_permutations"] for row in stages.values() if row["linear_permutations"] > 0]
-    wanted = wanted_permutations(options)
-    if permutations and min(permutations) < wanted:
-        said.append(
-            f"The linear classifier's null has {min(permutations):.0f} permutations in place of "
-            f"{wanted}, which would take minutes."
-        )
-    if (batch_genes["batch_unit"] == "sample").any():
-        unit = "The classifiers count cells as replicates, the tests of genes samples"
-    else:
-        unit = "The tests count cells as replicates"
-    said.append(f"{unit}: on cells a p-value speaks of these batches, not of others like them.")
-    return said
-
-
-def known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
-    """The keys without label and condition that the measurements left out, no value of them being known."""
-    dropped = before.get("dropped")
-    names = dropped.split("\t") if isinstance(dropped, str) else []
-    absent = [key for key in ("label_key", "condition_key") if getattr(keys, key) in names]
-    return keys.model_copy(update=dict.fromkeys(absent))
-
-
-def biology_name(keys: Keys) -> str:
-    """``cell_type``, or ``cell_type and condition``; empty when neither is known."""
-    named = [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
-    return " and ".join(named)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * max(share, 0.0):.{0 if share >= 0.1 else 1}f} %"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-_METRICS = ("kbet", "kbet_mixed", "kbet_within_labels", "ilisi", "ilisi_mixed", "batch_asw", "bras", "pcr")
-
-
-def summarize(
+def summarize_batch_effects(
     batch_effects: pd.DataFrame,
     batch_variance: pd.DataFrame,
     batch_genes: pd.DataFrame,
@@ -327,95 +130,294 @@ def summarize(
         ``fdr`` is the level of all tests.
     """
     stages = {row["stage"]: row for row in batch_effects.to_dict("records")}
-    keys = known_keys(keys, stages["before"])
+    before = stages["before"]
+    keys = known_keys(keys, before)
     verdict = judge(stages, options.fdr)
-    called = batch_genes["batch_p_adjusted"] <= options.fdr
-    vanished = batch_by_label[batch_by_label["vanishes"].astype(bool)]
+    shares = batch_variance.pivot(index="representation", columns="source", values="share")
+    caveats = [
+        *confounding_sentences(preparation_summary, before, shares, keys),
+        *caveat_sentences(stages, batch_genes, keys, options),
+    ]
     sentences = [
         verdict_sentence(verdict, stages, keys, options),
-        variance_sentence(batch_variance, batch_genes, keys, options),
+        variance_sentence(shares, batch_genes, keys, options),
         separation_sentence(batch_by_label, keys),
-        " ".join(
-            [
-                *confounding_sentences(preparation_summary, stages["before"], batch_variance, keys),
-                *caveat_sentences(stages, batch_genes, keys, options),
-            ]
-        ),
+        " ".join(caveats),
     ]
-    numbers = {stage: _finite({name: row[name] for name in _named(row)}) for stage, row in stages.items()}
-    shares = batch_variance.pivot(index="representation", columns="source", values="share")
+    vanished = batch_by_label[batch_by_label["vanishes"].astype(bool) & (batch_by_label["stage"] == "after")]
     return {
         "verdict": verdict,
-        "n_cells": int(stages["before"]["n_cells"]),
-        "n_batches": int(stages["before"]["n_batches"]),
-        **numbers,
+        "n_cells": int(before["n_cells"]),
+        "n_batches": int(before["n_batches"]),
+        **{stage: _finite({name: row[name] for name in NUMBERS}) for stage, row in stages.items()},
         "variance": {name: _finite(row) for name, row in shares.to_dict("index").items()},
-        "n_genes_with_batch": int(called.sum()),
-        "n_labels_vanished": int(vanished.loc[vanished["stage"] == "after", "label"].nunique()),
-        "sentences": [sentence for sentence in sentences if sentence],
+        "n_genes_with_batch": int((batch_genes["batch_p_adjusted"] <= options.fdr).sum()),
+        "n_labels_vanished": int(vanished["label"].nunique()),
+        "sentences": [text for text in sentences if text],
     }
 
 
-def _named(row: dict[str, Any]) -> list[str]:
-    tests = [
-        f"{classifier}_{part}"
-        for classifier in CLASSIFIERS
-        for part in ("auc", "null_mean", "null_sd", "p", "permutations")
-    ]
-    return [*_METRICS, *tests]
-
-
-def _finite(values: dict[str, Any]) -> dict[str, float]:
+def _finite(values: dict[Any, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items() if pd.notna(value)}
 
 
-def describe_batch_effects(study: Any, keys: Keys, graph: Study) -> str:
-    """Mixing metrics, classifiers and their null, shares of variance, over-correction."""
-    if "batch_effects" not in graph.analyses:
+def known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
+    """The keys without label and condition that the measurements left out, no value of them being known."""
+    dropped = before.get("dropped")
+    names = dropped.split("\t") if isinstance(dropped, str) else []
+    absent = [key for key in ("label_key", "condition_key") if getattr(keys, key) in names]
+    return keys.model_copy(update=dict.fromkeys(absent))
+
+
+def judge(stages: dict[str, dict[str, Any]], fdr: float) -> Verdict:
+    """What became of the batch structure between the uncorrected embedding and the latent.
+
+    Parameters
+    ----------
+    stages
+        Rows of ``batch_effects`` by stage.
+    fdr
+        Level of the test by both classifiers together.
+    """
+    before, after = stages["before"], stages["after"]
+    if before["n_batches"] < 2:
+        return "one batch"
+    if before["exchangeable_share"] == 0:
+        return "confounded"
+    if why_not_testable(before, fdr) or why_not_testable(after, fdr):
+        return "not testable"
+    return _compare_stages(before, after, fdr)
+
+
+def _compare_stages(before: dict[str, Any], after: dict[str, Any], fdr: float) -> Verdict:
+    if not is_present(before, fdr):
+        return "brought in" if is_present(after, fdr) else "none"
+    if not is_present(after, fdr):
+        return "removed"
+    change = relative_excess(after) / relative_excess(before)
+    if change < 1 - CHANGED_SHARE:
+        return "weaker"
+    return "stronger" if change > 1 + CHANGED_SHARE else "kept"
+
+
+def is_present(row: dict[str, Any], fdr: float) -> bool:
+    """Whether either classifier tells batches better than chance, by more than is negligible."""
+    return any(
+        row[f"{name}_p"] <= fdr / len(CLASSIFIERS)
+        and row[f"{name}_auc"] - row[f"{name}_null_mean"] >= NEGLIGIBLE_EXCESS
+        for name in CLASSIFIERS
+    )
+
+
+def why_not_testable(row: dict[str, Any], fdr: float) -> str | None:
+    """Reason why an absence of batch structure cannot be told from a missing result, if there is one."""
+    if row["exchangeable_share"] == 0:
+        return "every biology is found in one batch only"
+    if is_present(row, fdr) or all(np.isfinite(row[f"{name}_p"]) for name in CLASSIFIERS):
+        return None
+    if np.isnan(row["exchangeable_share"]):
+        return "fewer than two batches have a cell for every fold of the classifiers"
+    return "a classifier has no finite result"
+
+
+def better_classifier(row: dict[str, Any]) -> str:
+    """The classifier that lies farther above its null."""
+    return max(CLASSIFIERS, key=lambda name: _excess(row, name))
+
+
+def relative_excess(row: dict[str, Any]) -> float:
+    """AUC above the null, as a share of what is possible, of the better classifier."""
+    name = better_classifier(row)
+    return _excess(row, name) / max(1 - row[f"{name}_null_mean"], 1e-9)
+
+
+def _excess(row: dict[str, Any], name: str) -> float:
+    return float(np.nan_to_num(row[f"{name}_auc"] - row[f"{name}_null_mean"], nan=-1.0))
+
+
+def verdict_sentence(
+    verdict: Verdict, stages: dict[str, dict[str, Any]], keys: Keys, options: BatchEffectOptions
+) -> str:
+    """How well the batch can be predicted at each stage, and what follows."""
+    biology = biology_name(keys)
+    if verdict == "one batch":
+        return f"obs['{keys.batch_key}'] holds one batch, so there is no batch structure to measure."
+    if verdict == "confounded":
+        return (
+            f"Every value of {biology} is found in one batch only, so batch and biology cannot be told apart: no "
+            "test of batch structure is possible."
+        )
+    before, after = stages["before"], stages["after"]
+    if verdict == "not testable":
+        reasons = {stage: why_not_testable(stages[stage], options.fdr) for stage in ("before", "after")}
+        where = " and on ".join(STAGE_NAMES[stage] for stage, reason in reasons.items() if reason)
+        why = "; ".join(dict.fromkeys(filter(None, reasons.values())))
+        return (
+            f"Batch structure could not be tested on {where}: {why}. Whether a correction is needed, or worked, is "
+            "not known."
+        )
+    null = f", batches permuted within {biology}" if biology else ""
+    if verdict in ("none", "brought in"):
+        first = f"On {STAGE_NAMES['before']} no batch structure was found: the batch is predicted with"
+    else:
+        first = f"Before correction ({STAGE_NAMES['before']}) the batch can be predicted with"
+    left = ""
+    if verdict in ("weaker", "kept", "stronger"):
+        left = f" ({100 * relative_excess(after) / relative_excess(before):.0f} % of the excess over the null is left)"
+    text = f"{first} {_auc_text(before, null)}; on the latent with {_auc_text(after)}: {OUTCOMES[verdict]}{left}."
+    corrected = stages.get("corrected")
+    if corrected is None:
+        return text
+    reason = why_not_testable(corrected, options.fdr)
+    if reason:
+        return f"{text} Corrected expression could not be tested: {reason}."
+    found = "still tells" if is_present(corrected, options.fdr) else "does not tell"
+    return f"{text} Corrected expression {found} the batch: {_auc_text(corrected)}."
+
+
+def _auc_text(row: dict[str, Any], null: str = "") -> str:
+    name = better_classifier(row)
+    auc, mean, sd, p = (row[f"{name}_{part}"] for part in ("auc", "null_mean", "null_sd", "p"))
+    return f"AUC {auc:.2f} by {CLASSIFIER_NAMES[name]} (null {mean:.2f} ± {sd:.2f}{null}; p = {p:.2g})"
+
+
+def variance_sentence(
+    shares: pd.DataFrame, batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
+) -> str:
+    """Shares of variance before and after, and the genes that carry the batch most.
+
+    Parameters
+    ----------
+    shares
+        Representation × source, shares of the variance.
+    batch_genes
+        One row a gene, the one that carries the batch most first.
+    keys
+        The study's obs columns.
+    options
+        ``fdr`` of the genes.
+    """
+    biology = biology_name(keys)
+    parts = []
+    for representation, where in (("pca", "the principal components"), ("latent", "the latent")):
+        share = shares.loc[representation].map(_percent)
+        alone = f"batch alone {share['batch']}"
+        if biology:
+            alone += f", {biology} alone {share['biology']}, both together {share['shared']}"
+        parts.append(f"of the variance of {where} {alone}")
+    text = f"Adjusted shares: {'; '.join(parts)}."
+    if batch_genes["batch_p_adjusted"].isna().all():
+        return text
+    called = batch_genes.loc[batch_genes["batch_p_adjusted"] <= options.fdr, "gene"]
+    given = f" given {biology}" if biology else ""
+    most = f", most of all {listed(called.head(MOST_NAMED).tolist())}" if len(called) else ""
+    return (
+        f"{text} {len(called):,} of {len(batch_genes):,} genes differ between batches{given} "
+        f"(FDR {100 * options.fdr:g} %){most}."
+    )
+
+
+def separation_sentence(batch_by_label: pd.DataFrame, keys: Keys) -> str:
+    """Labels that vanish, or that none does."""
+    if batch_by_label.empty:
         return ""
-    options = study.batch_effects
-    known = [name for name in (keys.label_key, keys.condition_key) if name and name != keys.batch_key]
-    biology = listed([f"`{name}`" for name in known]) if known else ""
-    corrected = options.corrected and "normalized_expression" in graph.models[graph.primary].can
-    text = [
-        f"Batch structure by `{keys.batch_key}` was measured on the principal components of log counts and on "
-        f"the latent variables of `{graph.primary}`, on at most about {options.max_cells:,} cells sampled in "
-        "proportion.",
-    ]
-    if corrected:
-        text.append(
-            "Corrected expression is what the model decodes of each cell "
-            f"({count(options.n_samples, 'posterior sample')}), averaged over all batches, as log counts per "
-            "10,000; its principal components were measured alike."
+    lost = batch_by_label[batch_by_label["vanishes"].astype(bool)]
+    sizes = batch_by_label.groupby("label")["n_cells"].max()
+    judged = int((sizes >= FEWEST_CELLS).sum())
+    small = len(sizes) - judged
+    if judged == 0:
+        return (
+            f"Over-correction could not be judged: every value of {keys.label_key} has fewer than {FEWEST_CELLS} "
+            "cells."
         )
-    text.append(_metrics(options.n_neighbors, keys))
-    text.append(
-        f"The batch was predicted by multinomial logistic regression ({options.n_folds}-fold cross-validation, "
-        f"stratified) and by the {options.n_neighbors} nearest other cells, and scored by the macro one-vs-rest "
-        f"AUC [@fawcett2006]; p-values come from permutations [@phipson2010] of "
-        f"the batches{f' among cells of the same {biology}' if biology else ''}."
-    )
-    terms = f"batch and {biology}" if biology else "batch"
-    text.append(
-        f"Variance was partitioned by linear models on {terms} with R² adjusted for degrees of freedom "
-        "[@peresneto2006], with jackknife intervals over groups of cells; each gene was tested for the batch"
-        f"{f' given {biology}' if biology else ''} by an F test with Benjamini-Hochberg correction "
-        f"[@benjamini1995] at {100 * options.fdr:g} %."
-    )
-    if keys.label_key in known:
-        text.append(
-            f"Over-correction was judged by the recall of each `{keys.label_key}` by its nearest neighbours, with "
-            "bootstrap intervals: a label vanishes whose recall falls by more than 0.1."
+    unjudged = f" {small} with fewer than {FEWEST_CELLS} cells could not be judged." if small else ""
+    if lost.empty:
+        where = [STAGE_NAMES[stage] for stage in batch_by_label["stage"].unique() if stage != "before"]
+        return (
+            f"No sign of over-correction: none of {judged} values of {keys.label_key} loses its neighbourhood "
+            f"in {' or in '.join(where)}.{unjudged}"
         )
-    return " ".join(text)
+    texts = []
+    for stage, table in lost.groupby("stage", sort=False):
+        worst = table.sort_values("change").head(MOST_NAMED).to_dict("records")
+        more = f" and {len(table) - MOST_NAMED} more" if len(table) > MOST_NAMED else ""
+        texts.append(f"{'; '.join(map(_vanishing_text, worst))}{more} in {STAGE_NAMES[str(stage)]}")
+    return (
+        f"Possible over-correction: cells lose neighbours of their own {keys.label_key}: {'; '.join(texts)}."
+        f"{unjudged}"
+    )
 
 
-def _metrics(n_neighbors: int, keys: Keys) -> str:
-    metrics = [
-        f"kBET [@buttner2019] on {n_neighbors} neighbours",
-        "iLISI [@korsunsky2019]",
-        "principal component regression",
+def _vanishing_text(row: dict[str, Any]) -> str:
+    before = row["recall"] - row["change"]
+    text = f"'{row['label']}' (recall {before:.2f} → {row['recall']:.2f}, {row['n_cells']} cells"
+    if row["main_batch_share"] >= CONFINED_SHARE:
+        text += f", {_percent(row['main_batch_share'])} of them in batch '{row['main_batch']}'"
+    return f"{text}) merges into '{row['merges_into']}'"
+
+
+def confounding_sentences(
+    preparation_summary: dict[str, Any], before: dict[str, Any], shares: pd.DataFrame, keys: Keys
+) -> list[str]:
+    """Where batch and biology go together, so that correction and biology cannot be told apart."""
+    sentences = [sentence(text) for text in preparation_summary.get("warnings") or [] if REMOVES in text]
+    sentences += [
+        f"batch_key and {name} are both '{keys.batch_key}': correcting for the batch removes what is looked for, "
+        "and the two cannot be told apart."
+        for name in ("label_key", "condition_key")
+        if getattr(keys, name) == keys.batch_key
     ]
-    if keys.label_key and keys.label_key != keys.batch_key:
-        metrics += ["batch ASW", "BRAS [@rautenstrauch2025]", "kBET inside labels"]
-    return f"Mixing was scored as in scib-metrics [@luecken2022] by {listed(metrics)}."
+    biology = biology_name(keys)
+    if not biology:
+        return sentences
+    shared = shares.loc["pca", "shared"]
+    if shared >= LARGE_SHARED_SHARE:
+        sentences.append(
+            f"Batch and {biology} overlap: {_percent(shared)} of the variance of the principal components goes with "
+            "either, and no method can say which part is technique."
+        )
+    if 0 < before["exchangeable_share"] < FEW_EXCHANGEABLE:
+        sentences.append(
+            f"Only {_percent(before['exchangeable_share'])} of the cells have a {biology} that is found in several "
+            "batches; the tests rest on these."
+        )
+    return sentences
+
+
+def caveat_sentences(
+    stages: dict[str, dict[str, Any]], batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
+) -> list[str]:
+    """What was left out, and what the tests count as replicates."""
+    if stages["before"]["n_batches"] < 2:
+        return []
+    sentences = []
+    if keys.label_key in (None, keys.batch_key):
+        sentences.append(
+            "Without labels a difference in composition counts as batch structure, and kBET within labels, batch "
+            "ASW, BRAS and the search for over-correction are left out."
+        )
+    if "corrected" not in stages:
+        reason = "the primary model does not decode it" if options.corrected else "it is switched off"
+        sentences.append(f"Corrected expression was not measured: {reason}.")
+    permutations = [row["linear_permutations"] for row in stages.values() if row["linear_permutations"] > 0]
+    wanted = wanted_permutations(options)
+    if permutations and min(permutations) < wanted:
+        sentences.append(
+            f"The linear classifier's null has {min(permutations):.0f} permutations in place of "
+            f"{wanted}, which would take minutes."
+        )
+    if (batch_genes["batch_unit"] == "sample").any():
+        unit = "The classifiers count cells as replicates, the tests of genes samples"
+    else:
+        unit = "The tests count cells as replicates"
+    sentences.append(f"{unit}: on cells a p-value speaks of these batches, not of others like them.")
+    return sentences
+
+
+def biology_name(keys: Keys) -> str:
+    """``cell_type``, or ``cell_type and condition``; empty when neither is known."""
+    return " and ".join(biology_keys(keys))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * max(share, 0.0):.{0 if share >= 0.1 else 1}f} %"

@@ -3,21 +3,96 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.pipelines.batch_effects.design import Design, codes
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.batch_effects.design import (
+    Design,
+    choose_cells,
+    codes,
+    embeddings_of,
+    log_counts,
+)
+from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.statistics.testing import benjamini_hochberg
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing this is slow
+    AnnData = Any
 
 SOURCES = ("batch", "biology", "shared", "residual")
 COLUMNS = ("stage", "representation", "source", "share", "low", "high", "n_cells", "n_dims")
-_GROUPS = 20
-_LEVEL = 0.95
+GENE_COLUMNS = (
+    "gene", "batch_variance", "biology_variance", "shared_variance", "batch_f", "batch_p",
+    "batch_p_adjusted", "batch_unit", "batch_variance_corrected", "biology_variance_corrected",
+)  # fmt: skip
+# Groups of cells that the jackknife leaves out in turn.
+N_GROUPS = 20
+LEVEL = 0.95
 # (n_cells, n_dims), dense or CSR
 type Values = Any
+
+
+def partition_variance(
+    counts: AnnData,
+    pca_latent: pd.DataFrame,
+    latent: pd.DataFrame,
+    corrected_expression: pd.DataFrame,
+    keys: Keys,
+    options: BatchEffectOptions,
+    seed: int,
+) -> pd.DataFrame:
+    """Shares of variance by batch and biology, four rows a representation.
+
+    Parameters
+    ----------
+    counts
+        obs holds the study's keys.
+    pca_latent, latent
+        Coordinates before the model and on its latent.
+    corrected_expression
+        Measured cells × modelled genes; empty when there is none.
+    keys
+        The study's obs columns.
+    options
+        Most cells.
+    seed
+        Of the sample of cells and of the jackknife.
+
+    Returns
+    -------
+    ``COLUMNS``; see :func:`partition`.
+    """
+    design = choose_cells(counts, keys, options, seed)
+    values: dict[tuple[str, str], Values] = {("before", "expression"): log_counts(counts, design)}
+    values |= embeddings_of(design, pca_latent, latent, pd.DataFrame())
+    if not corrected_expression.empty:
+        values["corrected", "corrected_expression"] = corrected_expression.loc[design.cells].to_numpy()
+    parts = [
+        partition(points, design, seed=seed).assign(stage=stage, representation=name)
+        for (stage, name), points in values.items()
+    ]
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+
+
+def partition_gene_variance(
+    counts: AnnData, corrected_expression: pd.DataFrame, keys: Keys, options: BatchEffectOptions, seed: int
+) -> pd.DataFrame:
+    """Modelled genes by the share of their variance that is batch alone, see :func:`rank_genes`.
+
+    Parameters are those of :func:`partition_variance`.
+    """
+    design = choose_cells(counts, keys, options, seed)
+    genes = counts.var_names[counts.var["highly_variable"].to_numpy()]
+    corrected = None
+    if not corrected_expression.empty:
+        corrected = corrected_expression.loc[design.cells].reindex(columns=genes).to_numpy()
+    return rank_genes(log_counts(counts, design), corrected, genes, design)
 
 
 @dataclass(frozen=True)
@@ -102,13 +177,12 @@ class Moments:
 
 def moments(columns: sparse.csr_matrix, values: Values) -> Moments:
     """Sums of ``(n_cells, n_columns)`` indicators and ``(n_cells, n_dims)`` values, in double precision."""
+    exact = values.astype(np.float64)
+    cross = columns.T @ exact
     if sparse.issparse(values):
-        exact = values.astype(np.float64)
-        cross = (columns.T @ exact).toarray()
-        squares = np.asarray(exact.multiply(exact).sum(axis=0)).ravel()
+        cross, squares = cross.toarray(), np.asarray(exact.multiply(exact).sum(axis=0)).ravel()
     else:
-        exact = values.astype(np.float64)
-        cross, squares = columns.T @ exact, np.square(exact).sum(axis=0)
+        squares = np.square(exact).sum(axis=0)
     return Moments((columns.T @ columns).toarray(), np.asarray(cross), squares)
 
 
@@ -172,7 +246,7 @@ def partition(values: Values, design: Design, *, seed: int) -> pd.DataFrame:
     model = factors(design)
     everyone = moments(model.columns, values)
     observed = shares(everyone, model, together=True)
-    n_groups = min(_GROUPS, len(design.cells))
+    n_groups = min(N_GROUPS, len(design.cells))
     groups = np.random.default_rng(seed).permutation(len(design.cells)) % n_groups
     left = np.stack(
         [
@@ -181,15 +255,9 @@ def partition(values: Values, design: Design, *, seed: int) -> pd.DataFrame:
         ]
     )
     error = np.sqrt((n_groups - 1) / n_groups * np.square(left - left.mean(axis=0)).sum(axis=0))
-    reach = t.ppf((1 + _LEVEL) / 2, n_groups - 1) * error
+    reach = t.ppf((1 + LEVEL) / 2, n_groups - 1) * error
     table = pd.DataFrame({"source": SOURCES, "share": observed, "low": observed - reach})
     return table.assign(high=observed + reach, n_cells=len(design.cells), n_dims=values.shape[1])
-
-
-GENE_COLUMNS = (
-    "gene", "batch_variance", "biology_variance", "shared_variance", "batch_f", "batch_p",
-    "batch_p_adjusted", "batch_unit", "batch_variance_corrected", "biology_variance_corrected",
-)  # fmt: skip
 
 
 def rank_genes(
@@ -210,7 +278,7 @@ def rank_genes(
 
     Returns
     -------
-    ``COLUMNS``: adjusted shares of the variance, before and after; the F test that batches are equal given
+    ``GENE_COLUMNS``: adjusted shares of the variance, before and after; the F test that batches are equal given
     biology, on cells, or on samples where a batch holds several (``batch_unit``). NaN where a share or test
     is undefined.
     """
@@ -219,34 +287,21 @@ def rank_genes(
     model = factors(design)
     before = expression[rows]
     sums = moments(model.columns, before)
-    by_gene = shares(sums, model, together=False)
-    f, p, unit = compare_batches(before, sums, model, design)
-    table = pd.DataFrame(
-        {
-            "gene": genes.astype(str),
-            "batch_variance": by_gene[0],
-            "biology_variance": by_gene[1],
-            "shared_variance": by_gene[2],
-            "batch_f": f,
-            "batch_p": p,
-            "batch_p_adjusted": benjamini_hochberg(p),
-            "batch_unit": unit,
-        }
-    )
-    after = np.full_like(by_gene, np.nan)
+    batch, biology, shared, _ = shares(sums, model, together=False)
+    if design.samples is not None and _is_nested(design.samples, design.batches):
+        unit, (f, p) = "sample", _compare_on_samples(before, sums, model, design)
+    else:
+        unit, (f, p) = "cell", nested_f(sums, model.with_biology, model.with_both)
+    batch_after = biology_after = np.full_like(batch, np.nan)
     if corrected is not None:
-        after = shares(moments(model.columns, corrected[rows]), model, together=False)
-    table = table.assign(batch_variance_corrected=after[0], biology_variance_corrected=after[1])
+        batch_after, biology_after, *_ = shares(
+            moments(model.columns, corrected[rows]), model, together=False
+        )
+    columns = (
+        genes.astype(str), batch, biology, shared, f, p, benjamini_hochberg(p), unit, batch_after, biology_after,
+    )  # fmt: skip
+    table = pd.DataFrame(dict(zip(GENE_COLUMNS, columns, strict=True)))
     return table.sort_values("batch_variance", ascending=False, kind="stable", ignore_index=True)
-
-
-def compare_batches(
-    values: sparse.csr_matrix, sums: Moments, model: Factors, design: Design
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """F statistics and p-values ``(n_genes,)`` of batch given biology, and what was the replicate."""
-    if design.samples is not None and _nested(design.samples, design.batches):
-        return (*_compare_on_samples(values, sums, model, design), "sample")
-    return (*nested_f(sums, model.with_biology, model.with_both), "cell")
 
 
 def nested_f(sums: Moments, smaller: np.ndarray, larger: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,16 +316,16 @@ def nested_f(sums: Moments, smaller: np.ndarray, larger: np.ndarray) -> tuple[np
     explained, rank = sums.explained(larger)
     without, rank_without = sums.explained(smaller)
     added, left = rank - rank_without, sums.n_cells - rank
+    ratio = np.full(len(explained), np.nan)
     if added < 1 or left < 1:
-        return np.full(len(explained), np.nan), np.full(len(explained), np.nan)
+        return ratio, ratio
     residual = sums.squares - explained
     varies = residual > 1e-10 * np.maximum(sums.squares, 1e-300)
-    ratio = np.full(len(explained), np.nan)
     ratio[varies] = (explained - without)[varies] / added / (residual[varies] / left)
     return ratio, f.sf(ratio, added, left)
 
 
-def _nested(samples: pd.Series, batches: pd.Series) -> bool:
+def _is_nested(samples: pd.Series, batches: pd.Series) -> bool:
     """Whether every sample lies in one batch, and there are more samples than batches."""
     held = pd.crosstab(samples, batches) > 0
     return bool((held.sum(axis=1) == 1).all() and len(held) > held.shape[1])

@@ -1,39 +1,34 @@
-"""Leiden, k-means and Ward clusters of a latent, and how far they can be trusted."""
+"""Leiden and k-means clusters of a latent, how far they can be trusted, and all clusterings in one table."""
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.graphs.neighbors import NeighborsGraph
-from scvi_downstream.pipelines.clustering.kmeans import choose_k, describe_choice, partition
-from scvi_downstream.pipelines.clustering.leiden import agreement, column_of, stability
-from scvi_downstream.pipelines.clustering.options import ClusteringOptions
-from scvi_downstream.pipelines.clustering.plots import draw_dendrogram, plot_clustering, plot_clusters
-from scvi_downstream.pipelines.clustering.report import recommend
-from scvi_downstream.pipelines.clustering.ward import crown, ward_tree
+from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions, leiden_column
+from scvi_downstream.pipelines.clustering.report import describe_kmeans, recommend
+from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.figure import Figure
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
-LEAVES_SHOWN = 30
-
-__all__ = [
-    "assemble_clusters",
-    "cluster_hierarchical",
-    "cluster_kmeans",
-    "cluster_leiden",
-    "compare_clusterings",
-    "plot_clustering",
-    "plot_clusters",
-    "plot_dendrogram",
-    "resample_leiden",
-]
+STABILITY_COLUMNS = ["resolution", "replicate", "n_clusters", "ari"]
+AGREEMENT_COLUMNS = ["clustering_a", "clustering_b", "ari", "nmi", "n_cells"]
+MOST_CELLS_FITTED = 10_000
+"""Cells on which numbers of clusters are compared; the chosen one is fitted on all."""
+MOST_CELLS_MEASURED = 3_000
+"""Cells of the silhouette, whose distance matrix is held in memory (72 MB)."""
+STARTS = 5
+MOST_ITERATIONS = 300
 
 
 def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: int) -> pd.DataFrame:
@@ -50,8 +45,8 @@ def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: 
     """
     graph = weighted_graph(neighbors.connectivities)
     found = {
-        column_of(resolution): by_falling_size(communities(graph, resolution, seed))
-        for resolution in sorted(set(options.leiden_resolutions))
+        leiden_column(resolution): by_falling_size(communities(graph, resolution, seed))
+        for resolution in options.resolutions
     }
     return pd.DataFrame(found, index=neighbors.cells.rename("cell"))
 
@@ -59,21 +54,64 @@ def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: 
 def resample_leiden(
     neighbors: NeighborsGraph, leiden: pd.DataFrame, options: ClusteringOptions, seed: int
 ) -> pd.DataFrame:
-    """Whether halves of the cells agree on the communities: ``resolution, replicate, n_clusters, ari``.
+    """Whether two halves of the cells, clustered without each other, are split alike.
+
+    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not.
 
     Parameters
     ----------
     neighbors
-        Graph of all cells.
+        Graph of all cells; a half sees its induced part.
     leiden
-        Its communities.
+        Clusters of all cells, one column a resolution.
     options
         Resolutions and number of divisions into halves.
     seed
-        Of the divisions.
+        Of the divisions and of Leiden.
+
+    Returns
+    -------
+    ``resolution, replicate, n_clusters, ari``, two rows a resolution and division: the clusters of one half, and
+    their adjusted Rand index with the clusters of the other half, carried over by the edges between the halves. It is
+    0 where all cells have several clusters and a half has one.
+
+    References
+    ----------
+    Lange et al. (2004), doi:10.1162/089976604773717621; Tibshirani & Walther (2005),
+    doi:10.1198/106186005X59243.
     """
-    resolutions = tuple(sorted(set(options.leiden_resolutions)))
-    return stability(neighbors.connectivities, leiden, resolutions, options.stability_replicates, seed)
+    connectivities = neighbors.connectivities
+    n_cells = connectivities.shape[0]
+    generator = np.random.default_rng(seed)
+    n_divisions = options.stability_replicates
+    progress = Progress("Testing the stability of Leiden clusters", n_divisions * len(options.resolutions))
+    rows = []
+    for division in range(n_divisions):
+        order = generator.permutation(n_cells)
+        halves = np.sort(order[: n_cells // 2]), np.sort(order[n_cells // 2 :])
+        graphs = [weighted_graph(connectivities[half][:, half]) for half in halves]
+        between = connectivities[halves[0]][:, halves[1]]
+        for resolution in options.resolutions:
+            first, second = (communities(graph, resolution, seed + division + 1) for graph in graphs)
+            is_split = len(leiden[leiden_column(resolution)].cat.categories) > 1
+            pairs = ((first, second, between), (second, first, between.T))
+            for side, (own, other, edges) in enumerate(pairs):
+                ari = _transfer_agreement(own, other, edges, is_split=is_split)
+                rows.append((resolution, 2 * division + side, len(np.unique(own)), ari))
+            progress.advance()
+    return pd.DataFrame(rows, columns=STABILITY_COLUMNS)
+
+
+def _transfer_agreement(
+    own: np.ndarray, other: np.ndarray, edges: sparse.csr_matrix, *, is_split: bool
+) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    if is_split and min(own.max(), other.max()) == 0:
+        return 0.0
+    votes = edges @ np.eye(other.max() + 1)[other]
+    reached = votes.sum(axis=1) > 0
+    return float(adjusted_rand_score(own[reached], votes[reached].argmax(axis=1)))
 
 
 def cluster_kmeans(
@@ -96,40 +134,67 @@ def cluster_kmeans(
     """
     points = latent.to_numpy(np.float64)
     most = max(1, min(options.kmeans_max_k, len(np.unique(points, axis=0)) - 1))
-    tried = choose_k(points, list(range(2, most + 1)), seed)
+    tried = _choose_k(points, list(range(2, most + 1)), seed)
     k = int(tried.loc[tried["chosen"], "k"].iloc[0]) if len(tried) else 1
     if options.kmeans_k:
         k = min(options.kmeans_k, len(points))
         tried = tried.assign(chosen=tried["k"] == k)
-    membership, _ = partition(points, k, seed)
+    membership, _ = _partition(points, k, seed)
     return pd.DataFrame({"kmeans": by_falling_size(membership)}, index=latent.index.rename("cell")), tried
 
 
-def cluster_hierarchical(
-    latent: pd.DataFrame, leiden: pd.DataFrame, leiden_stability: pd.DataFrame, options: ClusteringOptions
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ward tree, cut into ``options.hierarchical_k`` clusters or as many as the recommended Leiden has.
+def _choose_k(points: np.ndarray, candidates: list[int], seed: int) -> pd.DataFrame:
+    """Mean silhouette width and inertia of each number of clusters, on at most 10,000 cells.
 
     Parameters
     ----------
-    latent
-        `n_cells` × `n_latent`.
-    leiden, leiden_stability
-        Decide the number of clusters.
-    options
-        ``hierarchical_k``, ``min_stability``.
+    points
+        ``(n_cells, n_dims)``.
+    candidates
+        Numbers of clusters, from 2 to below the number of cells.
+    seed
+        Of the sample and of the starts.
 
     Returns
     -------
-    `n_cells` × ``hierarchical``; linkage ``left, right, height, size`` as scipy has it, ``left_size`` and
-    ``right_size`` beside it, over cells (up to 10,000) or over groups of cells.
+    ``k``, ``silhouette`` in [-1, 1] (of at most 3,000 cells), ``inertia`` (squared latent units, of the
+    cells fitted) and ``chosen``, which marks the best silhouette.
+
+    References
+    ----------
+    Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
     """
-    k = options.hierarchical_k or recommend(leiden, leiden_stability, options.min_stability).n_clusters
-    tree = ward_tree(latent.to_numpy())
-    membership = tree.cut(min(k, len(tree.linkage) + 1))
-    categories = [str(i) for i in range(membership.max() + 1)]
-    hierarchical = pd.Categorical.from_codes(membership, categories=categories)
-    return pd.DataFrame({"hierarchical": hierarchical}, index=latent.index.rename("cell")), tree.linkage
+    from sklearn.metrics import pairwise_distances, silhouette_score
+
+    generator = np.random.default_rng(seed)
+    if len(points) > MOST_CELLS_FITTED:
+        points = points[np.sort(generator.choice(len(points), MOST_CELLS_FITTED, replace=False))]
+    measured = np.sort(generator.permutation(len(points))[:MOST_CELLS_MEASURED])
+    distances = pairwise_distances(points[measured])
+    np.fill_diagonal(distances, 0)
+    rows = []
+    for k in track(candidates, "Choosing k of k-means", len(candidates)):
+        membership, inertia = _partition(points, k, seed)
+        seen = membership[measured]
+        separable = 2 <= len(np.unique(seen)) < len(seen)
+        width = silhouette_score(distances, seen, metric="precomputed") if separable else np.nan
+        rows.append((k, width, inertia))
+    table = pd.DataFrame(rows, columns=["k", "silhouette", "inertia"])
+    best = table["silhouette"].fillna(-1).idxmax() if len(table) else None
+    return table.assign(chosen=table.index == best)
+
+
+def _partition(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float]:
+    """Best of several k-means++ starts: membership ``(n_cells,)`` and inertia.
+
+    References
+    ----------
+    Arthur & Vassilvitskii (2007), SODA, pp. 1027-1035.
+    """
+    from sklearn.cluster import KMeans
+
+    fit = KMeans(k, n_init=STARTS, max_iter=MOST_ITERATIONS, random_state=seed).fit(points)
+    return fit.labels_, float(fit.inertia_)
 
 
 def assemble_clusters(
@@ -169,26 +234,50 @@ def assemble_clusters(
         "min_stability": options.min_stability,
         "reason": best.reason,
         "n_clusters": {column: int(clusters[column].nunique()) for column in clusters},
-        "stability": {column_of(resolution): float(ari) for resolution, ari in mean.items()},
-        "kmeans": describe_choice(kmeans_silhouette, clusters["kmeans"].nunique()),
+        "stability": {leiden_column(resolution): float(ari) for resolution, ari in mean.items()},
+        "kmeans": describe_kmeans(kmeans_silhouette, clusters["kmeans"].nunique()),
     }
     return clusters, summary
 
 
 def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> pd.DataFrame:
-    """ARI and NMI of every pair of clusterings, and with labels and batch; see :func:`.agreement`."""
-    return agreement(clusters, counts, keys)
-
-
-def plot_dendrogram(linkage: pd.DataFrame, hierarchical: pd.DataFrame) -> Figure:
-    """The top of the Ward tree, its leaves named by cluster and number of cells.
+    """Adjusted Rand index and normalised mutual information of every pair of clusterings.
 
     Parameters
     ----------
-    linkage
-        Of :func:`cluster_hierarchical`.
-    hierarchical
-        The clusters it was cut into.
+    clusters
+        `n_cells` rows, one categorical column a clustering.
+    counts
+        obs of the same cells.
+    keys
+        Name the labels and the batch.
+
+    Returns
+    -------
+    ``clustering_a, clustering_b, ari, nmi, n_cells``. ``clustering_a`` is a column of ``clusters``;
+    ``clustering_b`` another, or ``label`` (cells of unknown label left out), or ``batch``, with which a good
+    integration hardly agrees.
+
+    References
+    ----------
+    Hubert & Arabie (1985), doi:10.1007/BF01908075; Vinh, Epps & Bailey (2010), JMLR 11:2837.
     """
-    top = crown(linkage, hierarchical["hierarchical"].nunique(), LEAVES_SHOWN)
-    return draw_dendrogram(top.linkage, top.sizes, top.clusters, top.cut_height)
+    obs = counts.obs.loc[clusters.index]
+    rows = [_compare(clusters[a], clusters[b], b) for a, b in combinations(clusters.columns, 2)]
+    for name, key in (("label", keys.label_key), ("batch", keys.batch_key)):
+        if not key:
+            continue
+        known = obs[key].astype(str)
+        if name == "label":
+            known = known[known != UNKNOWN]
+        if len(known.unique()) > 1:
+            rows += [_compare(clusters.loc[known.index, column], known, name) for column in clusters.columns]
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def _compare(clusters: pd.Series, other: pd.Series, name: str) -> tuple[Any, str, float, float, int]:
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    pair = clusters.astype(str).to_numpy(), other.astype(str).to_numpy()
+    ari, nmi = float(adjusted_rand_score(*pair)), float(normalized_mutual_info_score(*pair))
+    return clusters.name, name, ari, nmi, len(clusters)

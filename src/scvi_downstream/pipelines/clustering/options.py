@@ -1,4 +1,4 @@
-"""Options of what is run for every model, from counts to the leaderboard."""
+"""Options of the clusterings."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ class ClusteringOptions(Options):
     hierarchical_k: PositiveInt | None = None
     min_stability: Annotated[float, Field(ge=0, le=1)] = 0.75
     stability_replicates: PositiveInt = 5
+
+    @property
+    def resolutions(self) -> list[float]:
+        """The Leiden resolutions from the coarsest to the finest, each once."""
+        return sorted(set(self.leiden_resolutions))
+
+
+def leiden_column(resolution: float) -> str:
+    """Column of a resolution: ``leiden_0.5``, ``leiden_1``."""
+    return f"leiden_{resolution:g}"

@@ -1,31 +1,64 @@
-"""Why these clusters: stability of resolutions, silhouette of k, agreement of clusterings."""
+"""The clusters on the UMAP, why these clusters, and Ward's dendrogram."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.plots.style import (
-    OKABE_ITO,
-    SEQUENTIAL,
-    bare_umap_axes,
-    category_colors,
-    new_figure,
-    scatter_categories,
-)
+from scvi_downstream.pipelines.clustering.options import leiden_column
+from scvi_downstream.pipelines.clustering.ward import crown
+from scvi_downstream.plots.charts import heat_map
+from scvi_downstream.plots.panels import empty_panel, panel_grid, umap_panel
+from scvi_downstream.plots.style import OKABE_ITO, category_colors, new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Figure = Any
 
 BLUE, ORANGE = OKABE_ITO[:2]
 GREY = "#888888"
 REASON_WIDTH = 150
+"""Characters of the recommendation that fit in a line above the panels."""
+LEAVES_SHOWN = 30
+INCHES_A_LEAF = 0.36
+_TITLES = {
+    "leiden": "Leiden (recommended resolution)",
+    "kmeans": "k-means",
+    "hierarchical": "hierarchical (Ward)",
+}
+_RING: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "mec": ORANGE, "mew": 2, "ls": ""}
+
+
+def plot_clusters(umap: pd.DataFrame, clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> Figure:
+    """UMAP panels of the recommended Leiden, k-means and Ward clusters beside the known labels.
+
+    Parameters
+    ----------
+    umap
+        `n_cells` × ``UMAP1``, ``UMAP2``.
+    clusters
+        ``leiden``, ``kmeans``, ``hierarchical`` of the same cells.
+    counts
+        obs holds the labels, if there are any.
+    keys
+        Name the labels.
+    """
+    panels = {title: clusters[name] for name, title in _TITLES.items()}
+    if keys.label_key:
+        panels[keys.label_key] = counts.obs[keys.label_key]
+    figure, grid = panel_grid(len(panels), columns=2, width=6, height=4)
+    for axes, (title, values) in zip(grid, panels.items(), strict=True):
+        own = values.reindex(umap.index)
+        named = title in _TITLES.values()
+        umap_panel(axes, umap.to_numpy(), own, f"{title}: {own.nunique()} groups", on_data=named)
+    return figure
 
 
 def plot_clustering(
@@ -47,8 +80,6 @@ def plot_clustering(
     clustering_summary
         ``recommended_resolution``, ``reason``, ``min_stability``, ``n_clusters``.
     """
-    from textwrap import fill
-
     figure = new_figure(14, 4.6)
     stability_axes, silhouette_axes, agreement_axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     _draw_stability(stability_axes, leiden_stability, clustering_summary)
@@ -64,51 +95,29 @@ def _draw_stability(axes: Axes, stability: pd.DataFrame, summary: dict[str, Any]
     chosen = summary["recommended_resolution"]
     axes.fill_between(mean.index, low, high, color=BLUE, alpha=0.2, linewidth=0, label="range")
     axes.plot(mean.index, mean, color=BLUE, marker="o", label="mean")
-    axes.plot(
-        [chosen], [mean[chosen]], marker="o", ms=11, mfc="none", mec=ORANGE, mew=2, ls="", label="recommended"
-    )
+    axes.plot([chosen], [mean[chosen]], label="recommended", **_RING)
     axes.axhline(summary["min_stability"], color=GREY, ls=":", label="threshold")
+    offset: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
     for resolution, value in mean.items():
-        n_clusters = summary["n_clusters"][f"leiden_{resolution:g}"]
-        axes.annotate(
-            f"{n_clusters}",
-            (resolution, value),
-            xytext=(0, 9),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    axes.set(
-        title="Leiden: stability (numbers: clusters)",
-        xlabel="resolution",
-        ylabel="ARI between halves of the cells",
-        ylim=(min(0.0, float(low.min())), 1.09),
-    )
+        n_clusters = str(summary["n_clusters"][leiden_column(resolution)])
+        axes.annotate(n_clusters, (resolution, value), fontsize=8, **offset)
+    axes.set(title="Leiden: stability (numbers: clusters)", ylim=(min(0.0, float(low.min())), 1.09))
+    axes.set(xlabel="resolution", ylabel="ARI between halves of the cells")
     axes.legend(loc="lower left")
 
 
-def _draw_silhouette(axes: Axes, silhouette: pd.DataFrame) -> None:
+def _draw_silhouette(axes: Axes, tried: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set(title="k-means: silhouette", xlabel="number of clusters k", ylabel="mean silhouette width")
-    if silhouette["silhouette"].isna().all():
-        axes.text(0.5, 0.5, "no k could be measured", ha="center", va="center", transform=axes.transAxes)
+    if tried["silhouette"].isna().all():
+        empty_panel(axes, "no k could be measured")
         return
-    axes.plot(silhouette["k"], silhouette["silhouette"], color=BLUE, marker="o", ms=4)
-    chosen = silhouette[silhouette["chosen"]]
-    axes.plot(
-        chosen["k"],
-        chosen["silhouette"],
-        marker="o",
-        ms=11,
-        mfc="none",
-        mec=ORANGE,
-        mew=2,
-        ls="",
-        label="chosen",
-    )
+    axes.plot(tried["k"], tried["silhouette"], color=BLUE, marker="o", ms=4)
+    chosen = tried[tried["chosen"]]
+    axes.plot(chosen["k"], chosen["silhouette"], label="chosen", **_RING)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    low, high = float(silhouette["silhouette"].min()), float(silhouette["silhouette"].max())
+    low, high = float(tried["silhouette"].min()), float(tried["silhouette"].max())
     axes.set_ylim(min(0.0, 1.1 * low), 1.12 * high)
     axes.legend(loc="lower right")
 
@@ -116,107 +125,48 @@ def _draw_silhouette(axes: Axes, silhouette: pd.DataFrame) -> None:
 def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
     axes.set(title="agreement (ARI)")
     if agreement.empty:
-        axes.text(
-            0.5, 0.5, "no two clusterings to compare", ha="center", va="center", transform=axes.transAxes
-        )
+        empty_panel(axes, "no two clusterings to compare")
         return
     rows = list(dict.fromkeys(agreement["clustering_a"]))
     columns = list(dict.fromkeys([*rows, *agreement["clustering_b"]]))
-    ari = agreement.set_index(["clustering_a", "clustering_b"])["ari"]
     table = pd.DataFrame(np.nan, index=columns, columns=columns)
-    for (a, b), value in ari.items():
-        table.loc[a, b] = table.loc[b, a] = value
+    for a, b, ari in agreement[["clustering_a", "clustering_b", "ari"]].itertuples(index=False):
+        table.loc[a, b] = table.loc[b, a] = ari
     table = table[[name for name in columns if name in rows or name not in ("label", "batch")]]
+    texts = table.map("{:.2f}".format).replace({"-0.00": "0.00", "nan": ""})
     axes.set_facecolor("#F2F2F2")
-    axes.imshow(table.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(table.to_numpy()):
-        if np.isfinite(value):
-            axes.text(
-                j,
-                i,
-                f"{value:.2f}".replace("-0.00", "0.00"),
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if value < 0.6 else "black",
-            )
-    axes.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right")
-    axes.set_yticks(range(len(table)), table.index)
+    heat_map(axes, table, limits=(0, 1), texts=texts, rotation=45, name_size=None)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
 
 
-_TITLES = {
-    "leiden": "Leiden (recommended resolution)",
-    "kmeans": "k-means",
-    "hierarchical": "hierarchical (Ward)",
-}
-
-
-def plot_clusters(umap: pd.DataFrame, clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> Figure:
-    """UMAP panels of the recommended Leiden, k-means and Ward clusters beside the known labels.
-
-    Parameters
-    ----------
-    umap
-        `n_cells` × ``UMAP1``, ``UMAP2``.
-    clusters
-        ``leiden``, ``kmeans``, ``hierarchical`` of the same cells.
-    counts
-        obs holds the labels, if there are any.
-    keys
-        Name the labels.
-    """
-    panels = {title: clusters[name].reindex(umap.index) for name, title in _TITLES.items()}
-    if keys.label_key:
-        panels[keys.label_key] = counts.obs[keys.label_key].reindex(umap.index)
-    figure = new_figure(12, 8)
-    grid = figure.subplots(2, 2).ravel()
-    for axes, (title, values) in zip(grid, panels.items(), strict=False):
-        scatter_categories(axes, umap.to_numpy(), values, on_data=title in _TITLES.values())
-        bare_umap_axes(axes, f"{title}: {values.nunique()} groups")
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    return figure
-
-
-ABOVE_THE_CUT = "#888888"
-INCHES_A_LEAF = 0.36
-
-
-def draw_dendrogram(
-    linkage: np.ndarray, sizes: np.ndarray, clusters: np.ndarray, cut_height: float
-) -> Figure:
-    """Dendrogram with a colour a cluster.
+def plot_dendrogram(linkage: pd.DataFrame, hierarchical: pd.DataFrame) -> Figure:
+    """The top of the Ward tree with a colour a cluster, its leaves named by cluster and number of cells.
 
     Parameters
     ----------
     linkage
-        ``(n_leaves - 1, 4)``, as scipy has it.
-    sizes
-        ``(n_leaves,)`` cells below each leaf.
-    clusters
-        ``(2 * n_leaves - 1,)`` cluster of each node, leaves first; -1 above the cut.
-    cut_height
-        Height of the cut; NaN where there is none.
+        Of :func:`.cluster_hierarchical`.
+    hierarchical
+        The clusters it was cut into.
     """
     from scipy.cluster.hierarchy import dendrogram
 
-    n_leaves = len(sizes)
-    names = [str(i) for i in range(clusters.max() + 1)]
-    colors = category_colors(names)
-    node_colors = [colors[str(cluster)] if cluster >= 0 else ABOVE_THE_CUT for cluster in clusters]
-    figure = new_figure(max(6.0, INCHES_A_LEAF * n_leaves), 4.6)
+    n_clusters = hierarchical["hierarchical"].nunique()
+    top = crown(linkage, n_clusters, LEAVES_SHOWN)
+    colors = category_colors([str(i) for i in range(n_clusters)])
+    node_colors = [colors.get(str(cluster), GREY) for cluster in top.clusters]
+    figure = new_figure(max(6.0, INCHES_A_LEAF * len(top.sizes)), 4.6)
     axes = figure.subplots()
-    drawn = dendrogram(linkage, ax=axes, link_color_func=lambda node: node_colors[node], no_labels=True)
+    drawn = dendrogram(top.linkage, ax=axes, link_color_func=lambda node: node_colors[node], no_labels=True)
     for link in axes.collections:
         link.set_linewidth(1.6)
-    ticks = 5 + 10 * np.arange(n_leaves)
-    axes.set_xticks(ticks, [f"{clusters[leaf]}  ({sizes[leaf]:,})" for leaf in drawn["leaves"]], rotation=90)
+    names = [f"{top.clusters[leaf]}  ({top.sizes[leaf]:,})" for leaf in drawn["leaves"]]
+    axes.set_xticks(5 + 10 * np.arange(len(names)), names, rotation=90)
     for label, leaf in zip(axes.get_xticklabels(), drawn["leaves"], strict=True):
         label.set_color(node_colors[leaf])
-    if np.isfinite(cut_height):
-        axes.axhline(cut_height, color="black", ls=":", lw=1, label=f"cut into {len(names)} clusters")
+    if n_clusters > 1:
+        cut = f"cut into {n_clusters} clusters"
+        axes.axhline(top.cut_height, color="black", ls=":", lw=1, label=cut)
         axes.legend(loc="upper right")
     axes.set(title="Hierarchical clustering", xlabel="cluster (cells)", ylabel="Ward distance (latent units)")
     return figure

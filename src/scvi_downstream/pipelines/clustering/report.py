@@ -1,4 +1,4 @@
-"""Which Leiden resolution to work with, and why."""
+"""The section on clusters: which Leiden resolution to work with and why, and what k-means found."""
 
 from __future__ import annotations
 
@@ -8,82 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.pipelines.clustering.leiden import column_of
+from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section
 from scvi_downstream.report.words import Finding, verdicts
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """The recommended resolution.
-
-    Attributes
-    ----------
-    resolution, column
-        Of the Leiden table.
-    n_clusters
-        Clusters of all cells.
-    mean_stability
-        Mean adjusted Rand index between halves of the cells.
-    stable
-        Whether that reaches the threshold with at least two clusters.
-    reason
-        One plain sentence.
-    """
-
-    resolution: float
-    column: str
-    n_clusters: int
-    mean_stability: float
-    stable: bool
-    reason: str
-
-
-def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: float) -> Recommendation:
-    """The finest stable resolution; else the most stable with two clusters or more; else the finest.
-
-    Parameters
-    ----------
-    leiden
-        Clusters of all cells, one column a resolution.
-    stability
-        One row a resolution and replicate, column ``ari``.
-    min_stability
-        Mean adjusted Rand index from which a resolution counts as stable.
-    """
-    mean = stability.groupby("resolution")["ari"].mean().sort_index()
-    n_clusters = pd.Series({resolution: leiden[column_of(resolution)].nunique() for resolution in mean.index})
-    split = mean[n_clusters >= 2]
-    stable = split[split >= min_stability]
-    if len(stable):
-        chosen = float(stable.index[-1])
-        reason = (
-            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest on which "
-            f"random halves of the cells agree: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
-        )
-    elif len(split):
-        chosen = float(split.idxmax())
-        reason = (
-            f"No clustering is stable: the best, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
-            f"reaches a mean ARI of {mean[chosen]:.2f} between random halves of the cells, "
-            f"below {min_stability:g}; its borders are arbitrary."
-        )
-    else:
-        chosen = float(mean.index[-1])
-        reason = (
-            f"No clustering is stable: no resolution up to {chosen:g} finds two clusters, "
-            "the cells form one group."
-        )
-    return Recommendation(
-        resolution=chosen,
-        column=column_of(chosen),
-        n_clusters=int(n_clusters[chosen]),
-        mean_stability=float(mean[chosen]),
-        stable=bool(len(stable)),
-        reason=reason,
-    )
-
 
 SECTION = Section(
     "Clusters",
@@ -116,6 +44,92 @@ SECTION = Section(
         ),
     ),
 )
+
+STRENGTHS = (
+    (0.7, "a strong structure"),
+    (0.5, "a reasonable structure"),
+    (0.25, "a weak structure"),
+    (-float("inf"), "no substantial structure"),
+)
+"""Mean silhouette widths, after Kaufman & Rousseeuw, and what they say of k-means clusters."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The recommended Leiden resolution.
+
+    Attributes
+    ----------
+    resolution, column
+        Of the Leiden table.
+    n_clusters
+        Clusters of all cells.
+    stable
+        Whether their mean adjusted Rand index reaches the threshold with at least two clusters.
+    reason
+        One plain sentence.
+    """
+
+    resolution: float
+    column: str
+    n_clusters: int
+    stable: bool
+    reason: str
+
+
+def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: float) -> Recommendation:
+    """The finest stable resolution; else the most stable with two clusters or more; else the finest.
+
+    Parameters
+    ----------
+    leiden
+        Clusters of all cells, one column a resolution.
+    stability
+        One row a resolution and replicate, column ``ari``.
+    min_stability
+        Mean adjusted Rand index from which a resolution counts as stable.
+    """
+    mean = stability.groupby("resolution")["ari"].mean().sort_index()
+    n_clusters = {resolution: int(leiden[leiden_column(resolution)].nunique()) for resolution in mean.index}
+    split = mean[[n_clusters[resolution] >= 2 for resolution in mean.index]]
+    stable = split[split >= min_stability]
+    if len(stable):
+        chosen = float(stable.index[-1])
+        reason = (
+            f"Resolution {chosen:g} ({n_clusters[chosen]} clusters) is the finest on which "
+            f"random halves of the cells agree: mean ARI {mean[chosen]:.2f}, at least {min_stability:g}."
+        )
+    elif len(split):
+        chosen = float(split.idxmax())
+        reason = (
+            f"No clustering is stable: the best, resolution {chosen:g} ({n_clusters[chosen]} clusters), "
+            f"reaches a mean ARI of {mean[chosen]:.2f} between random halves of the cells, "
+            f"below {min_stability:g}; its borders are arbitrary."
+        )
+    else:
+        chosen = float(mean.index[-1])
+        reason = (
+            f"No clustering is stable: no resolution up to {chosen:g} finds two clusters, "
+            "the cells form one group."
+        )
+    return Recommendation(chosen, leiden_column(chosen), n_clusters[chosen], bool(len(stable)), reason)
+
+
+def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str | None]:
+    """The chosen ``k``, its silhouette and what that means.
+
+    References
+    ----------
+    Kaufman & Rousseeuw (1990), doi:10.1002/9780470316801.
+    """
+    width = tried.loc[tried["k"] == k, "silhouette"].dropna()
+    if width.empty:
+        reason = f"k-means with {k} clusters; its silhouette was not measured."
+        return {"k": k, "silhouette": None, "reason": reason}
+    silhouette = float(width.iloc[0])
+    strength = next(word for least, word in STRENGTHS if silhouette > least)
+    reason = f"k-means with {k} clusters: mean silhouette {silhouette:.2f}, {strength}."
+    return {"k": k, "silhouette": silhouette, "reason": reason}
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Ward's hierarchical clustering without a distance matrix."""
+"""Ward's hierarchical clustering without a distance matrix, its cut into clusters, and the top of its tree."""
 
 from __future__ import annotations
 
@@ -9,111 +9,45 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions
+from scvi_downstream.pipelines.clustering.report import recommend
 from scvi_downstream.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Crown:
-    """The top of a tree, whose leaves are subtrees.
-
-    Attributes
-    ----------
-    linkage
-        ``(n_shown - 1, 4)``, as scipy has it.
-    sizes
-        ``(n_shown,)`` cells below each leaf.
-    clusters
-        ``(2 * n_shown - 1,)`` cluster of each node of the crown, leaves first; -1 above the cut.
-    cut_height
-        Between the last merge inside a cluster and the first between clusters; NaN for one cluster.
-    """
-
-    linkage: np.ndarray
-    sizes: np.ndarray
-    clusters: np.ndarray
-    cut_height: float
-
-
-def subtrees(linkage: pd.DataFrame, k: int) -> list[int]:
-    """Nodes of the cut into ``k`` clusters, by falling size; the tree's own numbering breaks ties.
-
-    Parameters
-    ----------
-    linkage
-        Of :func:`linkage`; leaves are ``0 … n_leaves - 1``, the node of row `i` is ``n_leaves + i``.
-    k
-        At most the number of leaves.
-    """
-    sizes = node_sizes(linkage)
-    n_leaves = len(linkage) + 1
-    children = linkage[["left", "right"]].to_numpy(np.int64)
-    nodes = {2 * n_leaves - 2}
-    for row in range(n_leaves - 2, n_leaves - 1 - min(k, n_leaves), -1):
-        nodes.remove(n_leaves + row)
-        nodes.update(children[row].tolist())
-    return sorted(nodes, key=lambda node: (-sizes[node], node))
-
-
-def node_sizes(linkage: pd.DataFrame) -> np.ndarray:
-    """Cells below every node: leaves first, then one a row."""
-    sizes = np.empty(2 * len(linkage) + 1)
-    sizes[linkage["left"].to_numpy(np.int64)] = linkage["left_size"]
-    sizes[linkage["right"].to_numpy(np.int64)] = linkage["right_size"]
-    sizes[-1] = linkage["size"].iloc[-1] if len(linkage) else 1
-    return sizes
-
-
-def node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
-    """``(2 * n_leaves - 1,)`` position of each node's cluster in :func:`subtrees`; -1 above the cut."""
-    n_leaves = len(linkage) + 1
-    children = linkage[["left", "right"]].to_numpy(np.int64)
-    membership = np.full(2 * n_leaves - 1, -1)
-    membership[subtrees(linkage, k)] = np.arange(min(k, n_leaves))
-    for row in range(n_leaves - 1 - min(k, n_leaves), -1, -1):
-        membership[children[row]] = membership[n_leaves + row]
-    return membership
-
-
-def crown(linkage: pd.DataFrame, k: int, n_shown: int) -> Crown:
-    """The tree above its ``n_shown`` largest-height subtrees, each inside one of ``k`` clusters.
-
-    Parameters
-    ----------
-    linkage
-        Of the Ward tree.
-    k
-        Number of clusters.
-    n_shown
-        Leaves wanted; raised to ``k``, cut to what there is.
-    """
-    n_leaves = len(linkage) + 1
-    n_shown = min(max(n_shown, k), n_leaves)
-    leaves = sorted(subtrees(linkage, n_shown))
-    first_row = n_leaves - n_shown
-    inner = [n_leaves + row for row in range(first_row, n_leaves - 1)]
-    position = {node: i for i, node in enumerate([*leaves, *inner])}
-    top = np.empty((n_shown - 1, 4))
-    counted = np.ones(2 * n_shown - 1)
-    for i, row in enumerate(linkage.iloc[first_row:].itertuples()):
-        left, right = position[row.left], position[row.right]
-        counted[n_shown + i] = counted[left] + counted[right]
-        top[i] = left, right, row.height, counted[n_shown + i]
-    heights = linkage["height"].to_numpy()
-    below = heights[n_leaves - k - 1] if k < n_leaves else 0.0
-    return Crown(
-        linkage=top,
-        sizes=node_sizes(linkage)[leaves].astype(int),
-        clusters=node_membership(linkage, k)[[*leaves, *inner]],
-        cut_height=float((below + heights[n_leaves - k]) / 2) if k > 1 else float("nan"),
-    )
-
-
-LINKAGE_COLUMNS = ("left", "right", "height", "size", "left_size", "right_size")
+LINKAGE_COLUMNS = ["left", "right", "height", "size", "left_size", "right_size"]
 MOST_LEAVES = 10_000
+"""Cells up to which each is a leaf: the time grows with their square."""
 MICRO_CLUSTERS = 2_000
+"""k-means groups that are the leaves beyond that."""
 MICRO_ITERATIONS = 20
+
+
+def cluster_hierarchical(
+    latent: pd.DataFrame, leiden: pd.DataFrame, leiden_stability: pd.DataFrame, options: ClusteringOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ward tree, cut into ``options.hierarchical_k`` clusters or as many as the recommended Leiden has.
+
+    Parameters
+    ----------
+    latent
+        `n_cells` × `n_latent`.
+    leiden, leiden_stability
+        Decide the number of clusters.
+    options
+        ``hierarchical_k``, ``min_stability``.
+
+    Returns
+    -------
+    `n_cells` × ``hierarchical``; linkage ``left, right, height, size`` as scipy has it, ``left_size`` and
+    ``right_size`` beside it, over cells (up to 10,000) or over groups of cells.
+    """
+    k = options.hierarchical_k or recommend(leiden, leiden_stability, options.min_stability).n_clusters
+    tree = ward_tree(latent.to_numpy())
+    membership = tree.cut(min(k, len(tree.linkage) + 1))
+    categories = [str(i) for i in range(membership.max() + 1)]
+    hierarchical = pd.Categorical.from_codes(membership, categories=categories)
+    return pd.DataFrame({"hierarchical": hierarchical}, index=latent.index.rename("cell")), tree.linkage
 
 
 @dataclass(frozen=True)
@@ -123,7 +57,8 @@ class WardTree:
     Attributes
     ----------
     linkage
-        One row a merge by rising height, as scipy has it, ``size`` in cells; both sides' sizes beside it.
+        One row a merge by rising height, as scipy has it, ``size`` in cells; both sides' sizes beside it. Leaves
+        are the nodes ``0 … n_leaves - 1``, the node of row `i` is ``n_leaves + i``.
     leaf_of_cell
         ``(n_cells,)`` leaf of each cell.
     """
@@ -132,7 +67,7 @@ class WardTree:
     leaf_of_cell: np.ndarray
 
     def cut(self, k: int) -> np.ndarray:
-        """Membership ``(n_cells,)`` in ``k`` clusters: positions in :func:`.tree.subtrees`."""
+        """Membership ``(n_cells,)`` in ``k`` clusters: positions in :func:`subtrees`."""
         return node_membership(self.linkage, k)[self.leaf_of_cell]
 
 
@@ -158,10 +93,19 @@ def ward_tree(points: np.ndarray) -> WardTree:
         return WardTree(linkage(points, np.ones(len(points))), np.arange(len(points)))
     leaf_of_cell = _micro_clusters(points)
     sizes = np.bincount(leaf_of_cell).astype(np.float64)
-    centroids = (
-        np.column_stack([np.bincount(leaf_of_cell, weights=column) for column in points.T]) / sizes[:, None]
-    )
-    return WardTree(linkage(centroids, sizes), leaf_of_cell)
+    sums = np.column_stack([np.bincount(leaf_of_cell, weights=column) for column in points.T])
+    return WardTree(linkage(sums / sizes[:, None], sizes), leaf_of_cell)
+
+
+def _micro_clusters(points: np.ndarray) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    logger.info("Ward: %d cells are first joined in %d k-means groups", len(points), MICRO_CLUSTERS)
+    grouping = KMeans(MICRO_CLUSTERS, n_init=1, max_iter=MICRO_ITERATIONS, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # stopped early on purpose
+        membership = grouping.fit_predict(points.astype(np.float32))
+    return np.unique(membership, return_inverse=True)[1]
 
 
 def linkage(centroids: np.ndarray, sizes: np.ndarray) -> pd.DataFrame:
@@ -201,6 +145,7 @@ def linkage(centroids: np.ndarray, sizes: np.ndarray) -> pd.DataFrame:
         if len(chain) == 1 or costs[nearest] < costs[chain[-2]]:
             chain.append(nearest)
             continue
+        # Two leaves that are each other's nearest are merged; the rest of the chain stays valid.
         partner = chain[-2]
         del chain[-2:]
         merges.append((leaves[partner], leaves[here], float(np.sqrt(costs[partner]))))
@@ -209,6 +154,7 @@ def linkage(centroids: np.ndarray, sizes: np.ndarray) -> pd.DataFrame:
         weights[here] = total
         alive[partner] = False
         progress.advance()
+        # Merged leaves are swept out when they are half of all, so that costs are computed of few of them.
         if 2 * (n_leaves - len(merges)) <= len(alive):
             position = np.cumsum(alive) - 1
             chain = [int(position[member]) for member in chain]
@@ -235,22 +181,105 @@ def _name_nodes(merges: list[tuple[int, int, float]], sizes: np.ndarray) -> pd.D
         return int(node)
 
     rows = []
-    for row, (one, other, height) in enumerate(sorted(merges, key=lambda merge: merge[2])):
+    for node, (one, other, height) in enumerate(sorted(merges, key=lambda merge: merge[2]), n_leaves):
         left, right = sorted((root(one), root(other)))
-        node = n_leaves + row
         parent[[left, right]] = node
         cells[node] = cells[left] + cells[right]
         rows.append((left, right, height, cells[node], cells[left], cells[right]))
-    types = {name: "float64" if name == "height" else "int64" for name in LINKAGE_COLUMNS}
-    return pd.DataFrame(rows, columns=list(LINKAGE_COLUMNS)).astype(types)
+    types = dict.fromkeys(LINKAGE_COLUMNS, "int64") | {"height": "float64"}
+    return pd.DataFrame(rows, columns=LINKAGE_COLUMNS).astype(types)
 
 
-def _micro_clusters(points: np.ndarray) -> np.ndarray:
-    from sklearn.cluster import KMeans
+def subtrees(linkage: pd.DataFrame, k: int) -> list[int]:
+    """Nodes of the cut into ``k`` clusters, by falling size; the tree's own numbering breaks ties.
 
-    logger.info("Ward: %d cells are first joined in %d k-means groups", len(points), MICRO_CLUSTERS)
-    grouping = KMeans(MICRO_CLUSTERS, n_init=1, max_iter=MICRO_ITERATIONS, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # stopped early on purpose
-        membership = grouping.fit_predict(points.astype(np.float32))
-    return np.unique(membership, return_inverse=True)[1]
+    Parameters
+    ----------
+    linkage
+        Of a :class:`WardTree`.
+    k
+        At most the number of leaves.
+    """
+    sizes = node_sizes(linkage)
+    n_leaves = len(linkage) + 1
+    children = linkage[["left", "right"]].to_numpy(np.int64)
+    nodes = {2 * n_leaves - 2}
+    for row in range(n_leaves - 2, n_leaves - 1 - min(k, n_leaves), -1):
+        nodes.remove(n_leaves + row)
+        nodes.update(children[row].tolist())
+    return sorted(nodes, key=lambda node: (-sizes[node], node))
+
+
+def node_sizes(linkage: pd.DataFrame) -> np.ndarray:
+    """Cells below every node: leaves first, then one a row."""
+    sizes = np.empty(2 * len(linkage) + 1)
+    sizes[linkage["left"].to_numpy(np.int64)] = linkage["left_size"]
+    sizes[linkage["right"].to_numpy(np.int64)] = linkage["right_size"]
+    sizes[-1] = linkage["size"].iloc[-1] if len(linkage) else 1
+    return sizes
+
+
+def node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
+    """``(2 * n_leaves - 1,)`` position of each node's cluster in :func:`subtrees`; -1 above the cut."""
+    n_leaves = len(linkage) + 1
+    children = linkage[["left", "right"]].to_numpy(np.int64)
+    membership = np.full(2 * n_leaves - 1, -1)
+    membership[subtrees(linkage, k)] = np.arange(min(k, n_leaves))
+    for row in range(n_leaves - 1 - min(k, n_leaves), -1, -1):
+        membership[children[row]] = membership[n_leaves + row]
+    return membership
+
+
+@dataclass(frozen=True)
+class Crown:
+    """The top of a tree, whose leaves are subtrees.
+
+    Attributes
+    ----------
+    linkage
+        ``(n_shown - 1, 4)``, as scipy has it.
+    sizes
+        ``(n_shown,)`` cells below each leaf.
+    clusters
+        ``(2 * n_shown - 1,)`` cluster of each node of the crown, leaves first; -1 above the cut.
+    cut_height
+        Between the last merge inside a cluster and the first between clusters; NaN for one cluster.
+    """
+
+    linkage: np.ndarray
+    sizes: np.ndarray
+    clusters: np.ndarray
+    cut_height: float
+
+
+def crown(linkage: pd.DataFrame, k: int, n_shown: int) -> Crown:
+    """The tree above its ``n_shown`` largest-height subtrees, each inside one of ``k`` clusters.
+
+    Parameters
+    ----------
+    linkage
+        Of a :class:`WardTree`.
+    k
+        Number of clusters.
+    n_shown
+        Leaves wanted; raised to ``k``, cut to what there is.
+    """
+    n_leaves = len(linkage) + 1
+    n_shown = min(max(n_shown, k), n_leaves)
+    first_row = n_leaves - n_shown
+    nodes = [*sorted(subtrees(linkage, n_shown)), *range(n_leaves + first_row, 2 * n_leaves - 1)]
+    position = {node: i for i, node in enumerate(nodes)}
+    top = np.empty((n_shown - 1, 4))
+    counted = np.ones(2 * n_shown - 1)
+    for i, row in enumerate(linkage.iloc[first_row:].itertuples()):
+        left, right = position[row.left], position[row.right]
+        counted[n_shown + i] = counted[left] + counted[right]
+        top[i] = left, right, row.height, counted[n_shown + i]
+    heights = linkage["height"].to_numpy()
+    below = heights[n_leaves - k - 1] if k < n_leaves else 0.0
+    return Crown(
+        linkage=top,
+        sizes=node_sizes(linkage)[nodes[:n_shown]].astype(int),
+        clusters=node_membership(linkage, k)[nodes],
+        cut_height=float((below + heights[n_leaves - k]) / 2) if k > 1 else float("nan"),
+    )

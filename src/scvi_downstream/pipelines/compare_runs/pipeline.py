@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.compare_runs.nodes import compare_runs, plot_runs, summarize_runs
+from scvi_downstream.pipelines.compare_runs.plots import plot_runs
+from scvi_downstream.pipelines.compare_runs.report import summarize_runs
+from scvi_downstream.pipelines.compare_runs.table import tabulate_runs
 from scvi_downstream.pipelines.declaration import Study
 
 
@@ -10,7 +12,7 @@ def template() -> Pipeline:
     """tracked_runs ─► run_comparison, run_comparison_summary, run_comparison_figure."""
     return Pipeline(
         [
-            Node(compare_runs, "tracked_runs", "run_comparison", name="compare_runs"),
+            Node(tabulate_runs, "tracked_runs", "run_comparison", name="compare_runs"),
             Node(summarize_runs, "tracked_runs", "run_comparison_summary", name="summarize_runs"),
             Node(plot_runs, "tracked_runs", "run_comparison_figure", name="plot_runs"),
         ],

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.pipelines.compare_runs.table import changes, comparable_groups
+from scvi_downstream.pipelines.compare_runs.table import comparable_groups, list_changes
 from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, unit
 
-CRITERIA = ("elbo_test", "marginal_ll_test", "scib_total", "scib_bio_conservation", "scib_batch_correction")
-_OF_LIKELIHOOD = ("elbo_test", "marginal_ll_test")
+logger = logging.getLogger(__name__)
+
+_LIKELIHOODS = ("elbo_test", "marginal_ll_test")
+_EMBEDDINGS = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
+# So many of each kind can be read in a sentence; the table has all of them.
 MOST_CHANGES = 8
 MOST_GROUPS = 4
+_MOST_NAMES = 6
+_MOST_RUNS = 2
+
+
+def summarize_runs(tracked_runs: pd.DataFrame) -> dict[str, Any]:
+    """The best by each criterion, and sentences on the best, on what changed and on what cannot be compared.
+
+    Parameters
+    ----------
+    tracked_runs
+        One row a model of a run.
+
+    Returns
+    -------
+    ``n_runs``, ``n_models``, ``runs`` (ids), ``best`` (see :func:`best_models`) and ``sentences``: what is compared,
+    the best, what cannot be compared, what changed, what failed.
+    """
+    best = best_models(tracked_runs)
+    sentences = [
+        _describe_size(tracked_runs),
+        *_describe_best(best),
+        *_describe_groups(tracked_runs),
+        *_describe_changes(tracked_runs),
+        *_describe_failures(tracked_runs),
+    ]
+    for sentence in sentences:
+        logger.info("%s", sentence)
+    return {
+        "n_runs": tracked_runs["run_id"].nunique(),
+        "n_models": int(tracked_runs["model"].notna().sum()),
+        "runs": tracked_runs["run_id"].unique().tolist(),
+        "best": best,
+        "sentences": sentences,
+    }
 
 
 def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -31,15 +69,18 @@ def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
     ``next_model``, ``next_run``, ``next_value``, ``standard_error`` (over cells, of the best; None where not known).
     Models that were trained on the labels are not judged by them.
     """
+    families = runs.get("param.family", pd.Series(index=runs.index, dtype=object))
     found = []
-    for criterion in CRITERIA:
+    for criterion in (*_LIKELIHOODS, *_EMBEDDINGS):
         column = f"metric.{criterion}"
         if column not in runs:
             continue
-        scored = runs[runs[column].notna() & ~_unfair(runs, criterion)]
+        unfair = families.isin(SAW_LABELS) & (criterion in JUDGED_BY_LABELS)
+        scored = runs[runs[column].notna() & ~unfair]
         for group, rows in scored.groupby(comparable_groups(runs, criterion), sort=False):
             ranked = rows.sort_values(column, ascending=direction(criterion) < 0, kind="stable")
-            best, second = ranked.iloc[0], ranked.iloc[1] if len(ranked) > 1 else None
+            best = ranked.iloc[0]
+            second = ranked.iloc[1] if len(ranked) > 1 else None
             error = best.get(f"{column}_se")
             found.append(
                 {
@@ -53,126 +94,104 @@ def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
                     "next_model": None if second is None else second["model"],
                     "next_run": None if second is None else second["run"],
                     "next_value": None if second is None else float(second[column]),
-                    "standard_error": None if error is None or pd.isna(error) else float(error),
+                    "standard_error": None if pd.isna(error) else float(error),
                 }
             )
     return found
 
 
-def describe_runs(runs: pd.DataFrame, best: list[dict[str, Any]]) -> list[str]:
-    """Sentences: what is compared, the best, what cannot be compared, what changed, what failed.
-
-    Parameters
-    ----------
-    runs
-        One row a model of a run.
-    best
-        Of :func:`best_models`.
-    """
-    return [
-        _overview(runs),
-        *(_best(record) for record in _told(best)),
-        *_apart(runs),
-        *_changes(runs),
-        *_failures(runs),
-    ]
-
-
-def _unfair(runs: pd.DataFrame, criterion: str) -> pd.Series:
-    families = runs.get("param.family", pd.Series(index=runs.index, dtype=object))
-    return families.isin(SAW_LABELS) & (criterion in JUDGED_BY_LABELS)
-
-
-def _overview(runs: pd.DataFrame) -> str:
-    n_runs, n_studies = runs["run_id"].nunique(), runs["study"].nunique()
-    models = runs["model"].dropna()
-    with_models = (
-        f"{len(models)} fits of {_count(models.nunique(), 'model or baseline', 'models and baselines')}"
-    )
+def _describe_size(runs: pd.DataFrame) -> str:
+    n_runs, models = runs["run_id"].nunique(), runs["model"].dropna()
+    kinds = _count(models.nunique(), "model or baseline", "models and baselines")
     return (
-        f"{_count(n_runs, 'run')} of {_count(n_studies, 'study', 'studies')} "
-        f"{'is' if n_runs == 1 else 'are'} compared, with {with_models if len(models) else 'no models'}."
+        f"{_count(n_runs, 'run', 'runs')} of {_count(runs['study'].nunique(), 'study', 'studies')} "
+        f"{'is' if n_runs == 1 else 'are'} compared, with "
+        f"{f'{len(models)} fits of {kinds}' if len(models) else 'no models'}."
     )
 
 
-def _told(best: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One likelihood and one score of embeddings, in the first groups of several models."""
-    for criteria in (CRITERIA[:2], CRITERIA[2:]):
-        present = [record["criterion"] for record in best if record["criterion"] in criteria]
-        chosen = next((name for name in criteria if name in present), None)
-        records = [record for record in best if record["criterion"] == chosen and record["n"] > 1]
-        yield from records[:MOST_GROUPS]
+def _count(n: int, noun: str, plural: str) -> str:
+    return f"{n} {noun if n == 1 else plural}"
 
 
-def _best(record: dict[str, Any]) -> str:
-    criterion, of = record["criterion"], unit(record["criterion"])
-    studies = ", ".join(record["studies"])
-    error = record["standard_error"]
-    noise = f", standard error {_shown(criterion, error)} over cells that all of them share" if error else ""
-    runs = f" of run '{record['run']}'" if record["run"] != record["next_run"] else ""
-    other = f" of run '{record['next_run']}'" if runs else ""
+def _describe_best(best: list[dict[str, Any]]) -> Iterator[str]:
+    """By one likelihood and one score of embeddings, in the first groups of several models."""
+    for criteria in (_LIKELIHOODS, _EMBEDDINGS):
+        records = [record for record in best if record["criterion"] in criteria]
+        several = [
+            record for record in records if record["criterion"] == records[0]["criterion"] and record["n"] > 1
+        ]
+        yield from map(_describe_record, several[:MOST_GROUPS])
+
+
+def _describe_record(record: dict[str, Any]) -> str:
+    criterion = record["criterion"]
+    value, next_value, error = (
+        _format_score(criterion, record[name]) for name in ("value", "next_value", "standard_error")
+    )
+    noise = f", standard error {error} over cells that all of them share" if record["standard_error"] else ""
+    apart = record["run"] != record["next_run"]
+    run, next_run = (f" of run '{record[name]}'" if apart else "" for name in ("run", "next_run"))
+    second = f"{record['next_model']}{next_run}"
     following = (
-        f"equal: {record['next_model']}{other}"
-        if record["next_value"] == record["value"]
-        else f"next {record['next_model']}{other}, {_shown(criterion, record['next_value'])}"
+        f"equal: {second}" if record["next_value"] == record["value"] else f"next {second}, {next_value}"
     )
     return (
-        f"{studies}: {record['model']}{runs} has the best {criterion} of {record['n']} fits on the same cells "
-        f"({_shown(criterion, record['value'])}{of}{noise}; {following})."
+        f"{', '.join(record['studies'])}: {record['model']}{run} has the best {criterion} of {record['n']} fits on the "
+        f"same cells ({value}{unit(criterion)}{noise}; {following})."
     )
 
 
-def _shown(criterion: str, value: float) -> str:
-    return f"{value:.1f}" if criterion in _OF_LIKELIHOOD else f"{value:.3f}"
+def _format_score(criterion: str, value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}" if criterion in _LIKELIHOODS else f"{value:.3f}"
 
 
-def _apart(runs: pd.DataFrame) -> Iterator[str]:
-    for criterion, what in (("elbo_test", "Likelihoods"), ("scib_total", "Scores of embeddings")):
-        if f"metric.{criterion}" not in runs:
-            continue
+def _describe_groups(runs: pd.DataFrame) -> Iterator[str]:
+    for criterion, what, why in (
+        ("elbo_test", "Likelihoods", "cells, genes or the split"),
+        ("scib_total", "Scores of embeddings", "cells, labels or batches"),
+    ):
         groups = comparable_groups(runs, criterion).dropna()
-        scored = runs.loc[groups.index]
         if groups.nunique() < 2:
             continue
-        named = "; ".join(
-            f"{letter}: {_who(rows)}"
-            for letter, rows in list(scored.groupby(groups, sort=False))[:MOST_GROUPS]
+        first = list(runs.loc[groups.index].groupby(groups, sort=False))[:MOST_GROUPS]
+        members = "; ".join(f"{letter}: {_name_runs(rows)}" for letter, rows in first)
+        yield (
+            f"{what} are not compared between {groups.nunique()} groups of fits, as their {why} differ ({members})."
         )
-        why = (
-            "cells, genes or the split differ" if what == "Likelihoods" else "cells, labels or batches differ"
-        )
-        yield f"{what} are not compared between {groups.nunique()} groups of fits, as their {why} ({named})."
 
 
-def _who(rows: pd.DataFrame) -> str:
+def _name_runs(rows: pd.DataFrame) -> str:
     sizes = rows[["data_cells", "data_genes"]].dropna().drop_duplicates()
     shape = f" with {sizes.iloc[0, 0]:,.0f} cells × {sizes.iloc[0, 1]:,.0f} genes" if len(sizes) == 1 else ""
     names = rows["run"].unique()
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return f"{', '.join(map(str, names[:2]))}{more}{shape}"
+    more = f" and {len(names) - _MOST_RUNS} more" if len(names) > _MOST_RUNS else ""
+    return f"{', '.join(map(str, names[:_MOST_RUNS]))}{more}{shape}"
 
 
-def _changes(runs: pd.DataFrame) -> Iterator[str]:
+def _describe_changes(runs: pd.DataFrame) -> Iterator[str]:
     """From each run of a study to its next."""
     for _, of_study in runs.groupby("study", sort=False):
         ordered = of_study.sort_values("started", kind="stable")
         parts = [rows for _, rows in ordered.groupby("run_id", sort=False)]
-        yield from (_change(before, after, runs) for before, after in pairwise(parts))
+        yield from (_describe_change(before, after, runs) for before, after in pairwise(parts))
 
 
-def _change(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str:
-    found = changes(before, after)
-    names = [set(rows["model"].dropna()) for rows in (before, after)]
-    told = [str(change) for change in found[:MOST_CHANGES]]
-    told += [f"{len(found) - MOST_CHANGES} more options"] if len(found) > MOST_CHANGES else []
-    told += [f"{word} {', '.join(sorted(models)[:6])}" for word, models in (
-        ("new:", names[1] - names[0]), ("gone:", names[0] - names[1])
-    ) if models]  # fmt: skip
-    what = "; ".join(told) or "no option and no version differs"
-    return f"From run '{before['run'].iloc[0]}' to '{after['run'].iloc[0]}': {what}{_moved(before, after, runs)}."
+def _describe_change(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str:
+    changes = list_changes(before, after)
+    old, new = (set(rows["model"].dropna()) for rows in (before, after))
+    parts = changes[:MOST_CHANGES]
+    if len(changes) > MOST_CHANGES:
+        parts.append(f"{len(changes) - MOST_CHANGES} more options")
+    for word, models in (("new:", new - old), ("gone:", old - new)):
+        if models:
+            parts.append(f"{word} {', '.join(sorted(models)[:_MOST_NAMES])}")
+    what = "; ".join(parts) or "no option and no version differs"
+    moved = _describe_moves(before, after, runs)
+    return f"From run '{before['run'].iloc[0]}' to '{after['run'].iloc[0]}': {what}{moved}."
 
 
-def _moved(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str:
+def _describe_moves(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str:
     """How far scores of the models that both runs have went."""
     moves, n_equal = [], 0
     for criterion in ("elbo_test", "scib_total"):
@@ -187,32 +206,21 @@ def _moved(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str
             old, new = float(one[column]), float(same.iloc[0][column])
             n_equal += old == new
             if old != new:
-                moves.append((one["model"], criterion, old, new))
+                values = f"{_format_score(criterion, old)} → {_format_score(criterion, new)}"
+                moves.append(f"{one['model']} {criterion} {values}")
     if not moves:
         return f"; {n_equal} scores of the same models are equal to the last digit" if n_equal else ""
-    shown = ", ".join(
-        f"{model} {criterion} {_shown(criterion, old)} → {_shown(criterion, new)}"
-        for model, criterion, old, new in moves[:6]
-    )
-    more = f" and {len(moves) - 6} more" if len(moves) > 6 else ""
-    return f"; scores: {shown}{more}"
+    more = f" and {len(moves) - _MOST_NAMES} more" if len(moves) > _MOST_NAMES else ""
+    return f"; scores: {', '.join(moves[:_MOST_NAMES])}{more}"
 
 
-def _failures(runs: pd.DataFrame) -> Iterator[str]:
+def _describe_failures(runs: pd.DataFrame) -> Iterator[str]:
     unfinished = runs[(runs["status"] != "FINISHED") | runs["model_status"].isin(["FAILED", "KILLED"])]
     for _, rows in unfinished.groupby("run_id", sort=False):
-        first = rows.iloc[0]
-        if first["status"] == "FINISHED":
-            names = ", ".join(rows["model"].dropna())
-            yield f"In run '{first['run']}' {names} failed{_reason(rows)}."
+        run, status = rows["run"].iloc[0], rows["status"].iloc[0]
+        reasons = rows["error"].dropna()
+        reason = f" ({str(reasons.iloc[0]).splitlines()[0].rstrip('.')})" if len(reasons) else ""
+        if status == "FINISHED":
+            yield f"In run '{run}' {', '.join(rows['model'].dropna())} failed{reason}."
         else:
-            yield f"Run '{first['run']}' is {first['status']}{_reason(rows)}, so its scores may be incomplete."
-
-
-def _reason(rows: pd.DataFrame) -> str:
-    reasons = rows["error"].dropna()
-    return f" ({str(reasons.iloc[0]).splitlines()[0].rstrip('.')})" if len(reasons) else ""
-
-
-def _count(n: int, noun: str, plural: str = "") -> str:
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+            yield f"Run '{run}' is {status}{reason}, so its scores may be incomplete."

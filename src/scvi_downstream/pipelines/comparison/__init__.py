@@ -1,4 +1,4 @@
-"""None"""
+"""All models, trials and baselines on one board, and its champion."""
 
 from scvi_downstream.pipelines.declaration import Analysis
 

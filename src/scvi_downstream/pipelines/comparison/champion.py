@@ -1,144 +1,107 @@
-"""The champion by the rule stated in the configuration."""
+"""How one criterion chooses a model: the most economical of those that cannot be told from the best."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.comparison.noise import (
-    Contest,
-    Evidence,
-    decides,
-    deciding_criterion,
-    hold,
-    selection_optimism,
-)
+from scvi_downstream.pipelines.comparison.noise import Difference, Evidence, paired_difference
 from scvi_downstream.pipelines.comparison.options import ChampionRule
-from scvi_downstream.pipelines.comparison.report import (
-    explain_choice,
-    name_other_choices,
-    no_choice,
-    state_rule,
-    warn_of_selection,
-)
-from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.scoring.criteria import (
-    AGGREGATES,
-    BATCH_CORRECTION,
-    BIO_CONSERVATION,
-    CLUSTERS,
-    COSTS,
-    LIKELIHOOD,
-    direction,
-)
-
-_FURTHER_NAMES = ("n_latent", "mean_rank")
-_OTHER_CRITERIA = (("scib_total", "scib_bio_conservation"), ("elbo_test",), ("marginal_ll_test",))
+from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction
 
 
-def crown(
-    leaderboard: pd.DataFrame,
-    rule: ChampionRule,
-    baselines: Collection[str],
-    evidence: Evidence | None = None,
-) -> dict[str, Any]:
-    """The most economical of the models that cannot be told from the best by the first criterion there is.
+@dataclass(frozen=True)
+class Contest:
+    """How one criterion decided.
 
-    Baselines cannot be champion, since nothing can be registered or decoded from them; when one is better,
-    the reason says so.
+    Attributes
+    ----------
+    criterion
+        Column of the board.
+    values
+        Of the models that were judged, more is better, the best first.
+    differences
+        From the best to each other model; ``None`` where the noise is not known.
+    tied
+        Models that cannot be told from the best, which comes first.
+    champion
+        The most economical of these.
+    decided_by
+        Column in which the champion is more economical than the best; ``None`` when it is the best.
+    unfair
+        Models not judged, as they were trained on the labels that would judge them.
+    """
+
+    criterion: str
+    values: pd.Series
+    differences: Mapping[str, Difference | None]
+    tied: tuple[str, ...]
+    champion: str
+    decided_by: str | None
+    unfair: tuple[str, ...]
+
+    @property
+    def best(self) -> str:
+        """The model with the best value."""
+        return self.tied[0]
+
+
+def hold(models: pd.DataFrame, criterion: str, rule: ChampionRule, evidence: Evidence) -> Contest:
+    """Let a criterion that :func:`decides` choose among the models.
 
     Parameters
     ----------
-    leaderboard
-        Rows by model, columns by metric.
+    models
+        Rows by model, without baselines.
+    criterion
+        Column to judge by.
     rule
-        Criteria, noise, tolerance and tie-breakers.
-    baselines
-        Rows that are not models.
+        Noise, tolerance and tie-breakers: the lowest wins, NaN last; then the better value, then the name.
     evidence
-        Bootstrap draws and per-cell likelihoods; without them only equal values, or those within the tolerance, tie.
-
-    Returns
-    -------
-    ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``, ``better_baseline``, ``within_noise`` (the
-    other models that tie, the best first) and ``sentences``; ``model`` is ``None`` when no model has any of the
-    criteria.
-
-    Raises
-    ------
-    InputError
-        When a criterion or a tie-breaker is no numeric column that the leaderboard could have.
+        Bootstrap draws and per-cell likelihoods.
     """
-    _check_names(leaderboard, rule)
-    evidence = evidence or Evidence()
-    board = leaderboard.sort_index()
-    models = board[~board.index.isin(baselines)]
-    criterion = deciding_criterion(models, rule)
-    if criterion is None:
-        reason = no_choice(models, rule)
-        chosen: dict[str, Any] = dict.fromkeys(
-            ("model", "criterion", "value", "runner_up", "better_baseline")
+    unfair = judged_by_own_labels(models, criterion, rule)
+    values = direction(criterion) * models.sort_index()[criterion].drop(unfair).dropna()
+    values = values.sort_values(ascending=False, kind="stable")
+    best, *others = map(str, values.index)
+    differences = {name: paired_difference(models, criterion, best, name, evidence) for name in others}
+
+    def ties(name: str) -> bool:
+        difference = differences[name]
+        return values[name] >= values[best] - rule.within or (
+            difference is not None and difference.is_noise(rule.noise)
         )
-        return {
-            **chosen,
-            "reason": reason,
-            "rule": state_rule(rule),
-            "within_noise": [],
-            "sentences": [reason],
-        }
-    contest = hold(models, criterion, rule, evidence)
-    beaten_by = _better_baseline(board, baselines, contest)
-    reason = explain_choice(contest, board, rule, evidence, beaten_by)
-    sentences = [
-        reason,
-        name_other_choices(
-            contest, [hold(models, name, rule, evidence) for name in _others(models, contest, rule)]
-        ),
-        warn_of_selection(
-            contest, selection_optimism(models, criterion, list(contest.values.index), evidence)
-        ),
-    ]
-    return {
-        "model": contest.champion,
-        "criterion": criterion,
-        "value": float(models.loc[contest.champion, criterion]),
-        "reason": reason,
-        "runner_up": next((str(name) for name in contest.values.index if name != contest.champion), None),
-        "rule": state_rule(rule),
-        "better_baseline": beaten_by,
-        "within_noise": [name for name in contest.tied if name != contest.champion],
-        "sentences": [text for text in sentences if text],
-    }
+
+    tied = (best, *filter(ties, others))
+    breakers = [column for column in rule.tie_breakers if column in models]
+
+    def costs(name: str) -> list[float]:
+        found = (float(models.loc[name, column]) for column in breakers)
+        return [math.inf if math.isnan(cost) else cost for cost in found]
+
+    champion = min(tied, key=costs)  # of equals the first, which has the better value
+    compared = zip(breakers, costs(champion), costs(best), strict=True)
+    decided_by = next((column for column, own, of_best in compared if own != of_best), None)
+    return Contest(criterion, values, differences, tied, champion, decided_by, tuple(unfair))
 
 
-def _others(models: pd.DataFrame, contest: Contest, rule: ChampionRule) -> list[str]:
-    """The other kinds of criterion, one a kind: scib scores, held-out ELBO, held-out marginal likelihood."""
-    others = []
-    for kind in _OTHER_CRITERIA:
-        found = next((name for name in kind if decides(models, name, rule)), None)
-        if found and contest.criterion not in kind:
-            others.append(found)
-    return others
+def decides(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> bool:
+    """Whether any model may be judged by a criterion."""
+    if criterion not in models:
+        return False
+    return bool(models[criterion].drop(judged_by_own_labels(models, criterion, rule)).notna().any())
 
 
-def _better_baseline(board: pd.DataFrame, baselines: Collection[str], contest: Contest) -> str | None:
-    values = board.loc[board.index.isin(baselines), contest.criterion].dropna() * direction(contest.criterion)
-    better = values[values > contest.values[contest.champion]]
-    return str(better.idxmax()) if len(better) else None
+def deciding_criterion(models: pd.DataFrame, rule: ChampionRule) -> str | None:
+    """The first criterion of the rule by which any model may be judged."""
+    return next((name for name in rule.criteria if decides(models, name, rule)), None)
 
 
-def _check_names(leaderboard: pd.DataFrame, rule: ChampionRule) -> None:
-    known = {
-        *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS, *_FURTHER_NAMES,
-    } - {"device"}  # fmt: skip
-    known |= set(leaderboard.select_dtypes(np.number).columns)
-    for option, names in (("criteria", rule.criteria), ("tie_breakers", rule.tie_breakers)):
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"comparison.champion.{option}: '{name}' is no column of the leaderboard"
-                    f"{closest(name, sorted(known))}"
-                )
+def judged_by_own_labels(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> list[str]:
+    """Models that a criterion would judge by labels that they were trained on."""
+    if rule.trained_on_labels or criterion not in JUDGED_BY_LABELS or "family" not in models:
+        return []
+    return [str(name) for name in models.index[models["family"].isin(SAW_LABELS)]]

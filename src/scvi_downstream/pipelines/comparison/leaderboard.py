@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.comparison.champion import deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import (
     Evidence,
-    deciding_criterion,
-    hold,
+    by_model,
     likelihood_intervals,
     paired_difference,
     score_intervals,
 )
-from scvi_downstream.pipelines.comparison.options import ChampionRule
+from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
@@ -29,29 +30,134 @@ from scvi_downstream.scoring.criteria import (
     direction,
 )
 
+logger = logging.getLogger(__name__)
 
-def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Rows that no other row dominates: none is as good and as cheap, and better in one of the two.
+_ORDER = ("family", *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS)
+_LAST = ("left_out", "failed")
+_SORT_BY = ("scib_total", "scib_bio_conservation", "elbo_test", "scib_batch_correction")
+# Options that name a model and do not set anything of it.
+_IDENTITY = ("name", "family", "init_from", "trial_of", "training")
+
+
+def build_leaderboard(
+    options: ComparisonOptions, models: Mapping[str, Mapping[str, Any]] | None = None, **records: Any
+) -> pd.DataFrame:
+    """One row a model, trial or baseline, the best first, with NaN where a metric does not exist.
 
     Parameters
     ----------
-    quality
-        ``(n_rows,)``, more is better.
-    cost
-        ``(n_rows,)``, less is better.
+    options
+        ``champion.criteria``: the first that exists is the quality of the Pareto front; ``baselines``: rows that are
+        no models.
+    models
+        Complete options by model, for what differs between them.
+    **records
+        ``<name>__scores``: flat records, each with ``model``; ``<name>__score_draws``: bootstrap draws × scib metrics;
+        ``<name>__cell_likelihood``: cells × ``share, elbo, reconstruction_error, marginal_ll``.
 
     Returns
     -------
-    ``(n_rows,)`` of booleans; a row with NaN in either is never on the front. Equal rows are on it together.
+    Indexed by ``model``: scores and costs, ``kind`` (model, trial or baseline), ``trial_of``, options that differ,
+    ``rank_<criterion>``, ``mean_rank``, ``pareto``, ``behind_best`` (in pairs of the same cells or draws), intervals of
+    95 % as ``<metric>_low`` and ``<metric>_high``, ``left_out`` and ``failed``.
     """
-    quality, cost = np.asarray(quality, dtype=float), np.asarray(cost, dtype=float)
-    known = np.isfinite(quality) & np.isfinite(cost)
-    front = np.zeros(len(quality), dtype=bool)
-    as_good = quality[known][:, None] >= quality[known][None, :]
-    as_cheap = cost[known][:, None] <= cost[known][None, :]
-    dominates = as_good & as_cheap & ~(as_good.T & as_cheap.T)
-    front[known] = ~dominates.any(axis=0)
-    return front
+    models = models or {}
+    evidence = Evidence.of_datasets(records)
+    table = tabulate_scores(list(by_model(records, "scores").values()))
+    differing = differing_options(table.index, models)
+    scored = table.columns.intersection(differing.columns)
+    table = table.assign(**{column: table[column].fillna(differing[column]) for column in scored})
+    trial_of = pd.Series(
+        [(models.get(name) or {}).get("trial_of") for name in table.index], index=table.index, dtype=object
+    )
+    if "trial_of" in table:
+        trial_of = table["trial_of"].fillna(trial_of)
+    is_baseline = table.index.isin(options.no_models)
+    kind = np.where(is_baseline, "baseline", np.where(trial_of.notna(), "trial", "model"))
+    identity = pd.DataFrame({"kind": kind, "trial_of": trial_of}, index=table.index)
+    last = table.columns.intersection(_LAST)
+    board = pd.concat(
+        [
+            table.drop(columns=[*last, "trial_of"], errors="ignore"),
+            identity if trial_of.notna().any() else identity[["kind"]],
+            differing.drop(columns=scored),
+            rank_models(table),
+            _compare_with_best(table, evidence, options.no_models, options.champion),
+            score_intervals(table, evidence.draws),
+            likelihood_intervals(table, evidence.cells),
+            table[last],
+        ],
+        axis="columns",
+    )
+    if "failed" in board:
+        for name, reason in board["failed"].dropna().items():
+            logger.warning("%s failed and has no scores: %s", name, reason)
+    return board
+
+
+def rows_by_model(leaderboard: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard indexed by ``model``, which is a column when it was read from a file."""
+    return leaderboard.set_index("model") if "model" in leaderboard else leaderboard
+
+
+def tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows by ``scib_total``, else bio conservation, held-out ELBO or batch correction; columns grouped.
+
+    Parameters
+    ----------
+    scores
+        One flat record each, with at least ``model``; ``failed`` says why a trial has no scores.
+
+    Returns
+    -------
+    Indexed by ``model``; NaN where a metric does not exist for a row, failed trials last.
+    """
+    table = pd.DataFrame(list(scores)).set_index("model").dropna(axis="columns", how="all")
+    numbers = table.select_dtypes("number").columns
+    table[numbers] = table[numbers].replace([np.inf, -np.inf], np.nan)
+    grouped = [column for column in _ORDER if column in table]
+    others = [column for column in table if column not in (*_ORDER, *_LAST)]
+    last = [column for column in _LAST if column in table]
+    table = table[[*grouped, *others, *last]].sort_index()
+    criterion = next((column for column in _SORT_BY if column in table), None)
+    if criterion is not None:
+        table = table.sort_values(criterion, ascending=False, na_position="last", kind="stable")
+    if "failed" not in table:
+        return table
+    # the failed after all that are scored, even where these lack the criterion
+    return table.sort_values("failed", key=pd.Series.notna, kind="stable")
+
+
+def differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One column for each option that two models of one family set differently.
+
+    Parameters
+    ----------
+    names
+        Rows of the leaderboard.
+    models
+        Complete options by model; those of ``training`` become ``training.<option>``.
+
+    Returns
+    -------
+    One row a name; missing where a family does not have the option, or the row is no model.
+    """
+    options = {name: _flatten(models[name]) for name in names if name in models}
+    values: dict[tuple[str, str], set[str]] = {}
+    for name, given in options.items():
+        for option, value in given.items():
+            values.setdefault((str(models[name].get("family")), option), set()).add(repr(value))
+    differing = dict.fromkeys(option for (_, option), seen in values.items() if len(seen) > 1)
+    return pd.DataFrame(
+        {option: [options.get(name, {}).get(option) for name in names] for option in differing}, index=names
+    )
+
+
+def _flatten(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and words; lists and mappings are written as text."""
+    flat = {name: value for name, value in options.items() if name not in _IDENTITY}
+    flat |= {f"training.{name}": value for name, value in (options.get("training") or {}).items()}
+    return {name: str(value) if isinstance(value, list | dict) else value for name, value in flat.items()}
 
 
 def rank_models(board: pd.DataFrame) -> pd.DataFrame:
@@ -80,158 +186,51 @@ def rank_models(board: pd.DataFrame) -> pd.DataFrame:
         },
         index=board.index,
     )
-    qualities = [name for name in (f"rank_{criterion}" for criterion in QUALITIES) if name in ranks]
-    if qualities:
+    qualities = ranks.columns.intersection([f"rank_{criterion}" for criterion in QUALITIES])
+    if len(qualities):
         ranks["mean_rank"] = ranks[qualities].mean(axis="columns", skipna=False)
     return ranks
 
 
-_IDENTITY = ("name", "family", "init_from", "trial_of")
-
-
-def differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One column for each option that two models of one family set differently.
-
-    Parameters
-    ----------
-    names
-        Rows of the leaderboard.
-    models
-        Complete options by model; those of ``training`` become ``training.<option>``.
-
-    Returns
-    -------
-    One row a name; missing where a family does not have the option, or the row is no model.
-    """
-    options = {name: _flat(models[name]) for name in names if name in models}
-    values: dict[tuple[str, str], set[str]] = {}
-    for name, given in options.items():
-        for option, value in given.items():
-            values.setdefault((str(models[name].get("family")), option), set()).add(repr(value))
-    swept = dict.fromkeys(option for (_, option), seen in values.items() if len(seen) > 1)
-    return pd.DataFrame(
-        {option: [options.get(name, {}).get(option) for name in names] for option in swept}, index=names
-    )
-
-
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers and words; lists and mappings are written as text."""
-    flat = {
-        **{name: value for name, value in options.items() if name not in (*_IDENTITY, "training")},
-        **{f"training.{name}": value for name, value in (options.get("training") or {}).items()},
-    }
-    return {name: str(value) if isinstance(value, list | dict) else value for name, value in flat.items()}
-
-
-_ORDER = ("family", *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS)
-_LAST = ("left_out", "failed")
-_SORT_BY = ("scib_total", "scib_bio_conservation", "elbo_test", "scib_batch_correction")
-
-
-def tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows by ``scib_total``, else bio conservation, held-out ELBO or batch correction; columns grouped.
+def pareto_front(scores: np.ndarray) -> np.ndarray:
+    """Rows that no other row dominates: none is at least as good everywhere and better somewhere.
 
     Parameters
     ----------
     scores
-        One flat record each, with at least ``model``; ``failed`` says why a trial has no scores.
+        ``(n_rows, n_criteria)``, higher is better.
 
     Returns
     -------
-    Indexed by ``model``; NaN where a metric does not exist for a row, failed trials last.
+    ``(n_rows,)`` of booleans; a row with NaN is never on the front. Equal rows are on it together.
     """
-    table = pd.DataFrame(list(scores)).set_index("model").dropna(axis="columns", how="all")
-    numbers = table.select_dtypes("number").columns
-    table[numbers] = table[numbers].replace([np.inf, -np.inf], np.nan)
-    named = [column for column in _ORDER if column in table]
-    others = [column for column in table if column not in (*_ORDER, *_LAST)]
-    table = table[[*named, *others, *(column for column in _LAST if column in table)]].sort_index()
-    criterion = next((column for column in _SORT_BY if column in table), None)
-    if criterion is not None:
-        table = table.sort_values(criterion, ascending=False, na_position="last", kind="stable")
-    if "failed" not in table:
-        return table
-    return table.sort_values(
-        "failed", key=lambda reasons: reasons.notna(), kind="stable"
-    )  # the failed after all that are scored, even where these lack the criterion
+    known = np.isfinite(scores).all(axis=1)
+    front = np.zeros(len(scores), dtype=bool)
+    rows = scores[known]
+    at_least = (rows[:, None] >= rows[None]).all(axis=2)
+    front[known] = ~(at_least & ~at_least.T).any(axis=0)
+    return front
 
 
-def complete_board(
-    table: pd.DataFrame,
-    *,
-    evidence: Evidence,
-    models: Mapping[str, Mapping[str, Any]],
-    baselines: Collection[str],
-    rule: ChampionRule,
-) -> pd.DataFrame:
-    """What follows from the scores: kinds, swept options, ranks, the Pareto front and intervals.
-
-    Parameters
-    ----------
-    table
-        Of :func:`tabulate_scores`.
-    evidence
-        Bootstrap draws and per-cell likelihoods by row.
-    models
-        Complete options by model.
-    baselines
-        Rows that are not models.
-    rule
-        Its first criterion that a model has is the quality of the Pareto front and of ``behind_best``.
-
-    Returns
-    -------
-    The table with further columns behind its own; ``left_out`` and ``failed`` stay last.
-    """
-    options = differing_options(table.index, models)
-    known = [column for column in options if column in table]
-    table = table.assign(**{column: table[column].fillna(options[column]) for column in known})
-    trial_of = pd.Series(
-        [(models.get(name) or {}).get("trial_of") for name in table.index], index=table.index, dtype=object
-    )
-    trial_of = table["trial_of"].fillna(trial_of) if "trial_of" in table else trial_of
-    kind = np.where(table.index.isin(baselines), "baseline", np.where(trial_of.notna(), "trial", "model"))
-    last = [column for column in _LAST if column in table]
-    identity = pd.DataFrame({"kind": kind}, index=table.index)
-    if trial_of.notna().any():
-        identity["trial_of"] = trial_of
-    return pd.concat(
-        [
-            table.drop(columns=[*last, "trial_of"], errors="ignore"),
-            identity,
-            options.drop(columns=known),
-            rank_models(table),
-            _against_best(table, evidence, baselines, rule),
-            score_intervals(table, evidence.draws),
-            likelihood_intervals(table, evidence.cells),
-            table[last],
-        ],
-        axis="columns",
-    )
-
-
-def _against_best(
+def _compare_with_best(
     table: pd.DataFrame, evidence: Evidence, baselines: Collection[str], rule: ChampionRule
 ) -> pd.DataFrame:
     """``pareto``, and by how much each row is behind the best model in pairs of the same cells or draws."""
     models = table[~table.index.isin(baselines)]
+    compared = pd.DataFrame(index=table.index)
     quality = deciding_criterion(models, rule)
     if quality is None:
-        return pd.DataFrame(index=table.index)
-    columns: dict[str, Any] = {}
+        return compared
     if "seconds" in table:
-        better = table[quality].to_numpy(dtype=float) * direction(quality)
-        columns["pareto"] = pareto_front(better, table["seconds"].to_numpy(dtype=float))
+        compared["pareto"] = pareto_front(
+            np.column_stack([table[quality] * direction(quality), -table["seconds"]]).astype(float)
+        )
     best = hold(models, quality, rule, evidence).best
-    differences = {
-        str(name): paired_difference(table, quality, best, str(name), evidence)
-        for name in table.index[table[quality].notna()]
-    }
-    if any(difference is not None for difference in differences.values()):
-        for column, part in (
-            ("behind_best", "value"),
-            ("behind_best_low", "low"),
-            ("behind_best_high", "high"),
-        ):
-            columns[column] = [getattr(differences.get(name), part, np.nan) for name in table.index]
-    return pd.DataFrame(columns, index=table.index)
+    differences = [
+        paired_difference(table, quality, best, name, evidence) if known else None
+        for name, known in table[quality].notna().items()
+    ]
+    if any(differences):
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+            compared[f"behind_best{end}"] = [getattr(found, part, np.nan) for found in differences]
+    return compared

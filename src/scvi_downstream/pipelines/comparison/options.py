@@ -1,4 +1,4 @@
-"""Options of what is run for every model, from counts to the leaderboard."""
+"""Options of the integration metrics and of the rule for the champion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.options import Options
+from scvi_downstream.scoring.criteria import Profile, choose_profile
 
 
 class ChampionRule(Options):
@@ -30,11 +32,16 @@ class ChampionRule(Options):
     def _one_tie_breaker(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "tie_breaker" not in given:
             return given
-        others = {name: value for name, value in given.items() if name != "tie_breaker"}
-        only = given["tie_breaker"]
-        return (
-            others if only is None else others | {"tie_breakers": only if isinstance(only, list) else [only]}
-        )
+        only, others = given["tie_breaker"], {name: given[name] for name in given if name != "tie_breaker"}
+        if only is None:
+            return others
+        return others | {"tie_breakers": only if isinstance(only, list) else [only]}
+
+    def first_measurable(self, keys: Keys) -> str | None:
+        """The first criterion for which the study has the labels and batches."""
+        missing = {"scib_total"} if not keys.batch_key else set()
+        missing |= {"scib_total", "scib_bio_conservation"} if not keys.label_key else set()
+        return next((name for name in self.criteria if name not in missing), None)
 
 
 class ComparisonOptions(Options):
@@ -46,3 +53,15 @@ class ComparisonOptions(Options):
     leiden_optimisation: bool | None = None
     n_bootstrap: NonNegativeInt = 200
     champion: ChampionRule = ChampionRule()
+
+    @property
+    def no_models(self) -> frozenset[str]:
+        """Rows of the leaderboard that are no models; PCA always, as every study compares with it."""
+        return frozenset({"pca", *self.baselines})
+
+    @property
+    def metrics_profile(self) -> Profile:
+        """What integration metrics look at."""
+        return choose_profile(
+            self.profile, max_cells=self.max_cells, leiden_optimisation=self.leiden_optimisation
+        )

@@ -6,10 +6,22 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.comparison.correction import judge_correction
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
-from scvi_downstream.pipelines.comparison.nodes import build_leaderboard, choose_champion
-from scvi_downstream.pipelines.comparison.plots import plot_leaderboard, plot_pareto
-from scvi_downstream.pipelines.comparison.plots_answers import plot_correction, plot_dimensions
+from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard
+from scvi_downstream.pipelines.comparison.plots import (
+    plot_correction,
+    plot_dimensions,
+    plot_leaderboard,
+    plot_pareto,
+)
+from scvi_downstream.pipelines.comparison.report import choose_champion
 from scvi_downstream.pipelines.declaration import Study
+
+_OPTIONS = {"options": "params:comparison"}
+_MODELS = {"models": "params:models"}
+_BOARD = {"leaderboard": "leaderboard"}
+_UNCORRECTED = {
+    "pca_neighbors": "pca.neighbors", "counts": "counts", "keys": "params:keys", "seed": "params:seed"
+}  # fmt: skip
 
 
 def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True) -> Pipeline:
@@ -28,50 +40,33 @@ def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: b
     draws = {f"{name}__score_draws": f"{name}.score_draws" for name in names}
     likelihoods = {f"{name}__cell_likelihood": f"{name}.cell_likelihood" for name in with_likelihood}
     evidence = draws | likelihoods
-    of_board = {"leaderboard": "leaderboard", "models": "params:models"}
-    answers = {"dimensions": "dimensions"} | ({"correction": "correction"} if batches else {})
-    asked = [
+    built = _OPTIONS | _MODELS | scores | evidence
+    answers = {"dimensions": "dimensions"}
+    nodes = [
+        Node(build_leaderboard, built, "leaderboard", name="build_leaderboard"),
         Node(
             recommend_dimensions,
-            {**of_board, "options": "params:comparison", **likelihoods},
+            _BOARD | _MODELS | _OPTIONS | likelihoods,
             "dimensions",
             name="recommend_dimensions",
         ),
         Node(plot_dimensions, "dimensions", "dimensions_figure", name="plot_dimensions"),
     ]
     if batches:
-        of_cells = {"pca_neighbors": "pca.neighbors", "counts": "counts", "keys": "params:keys"}
-        asked += [
-            Node(
-                judge_correction,
-                {**of_board, **of_cells, "seed": "params:seed", **evidence},
-                "correction",
-                name="judge_correction",
-            ),
+        answers["correction"] = "correction"
+        judged = _BOARD | _MODELS | _UNCORRECTED | evidence
+        nodes += [
+            Node(judge_correction, judged, "correction", name="judge_correction"),
             Node(plot_correction, "correction", "correction_figure", name="plot_correction"),
         ]
-    return Pipeline(
-        [
-            *asked,
-            Node(
-                build_leaderboard,
-                {"options": "params:comparison", "models": "params:models", **scores, **evidence},
-                "leaderboard",
-                name="build_leaderboard",
-            ),
-            Node(
-                choose_champion,
-                {"leaderboard": "leaderboard", "options": "params:comparison", **answers, **evidence},
-                "champion",
-                name="choose_champion",
-            ),
-            Node(
-                plot_leaderboard, ["leaderboard", "champion"], "leaderboard_figure", name="plot_leaderboard"
-            ),
-            Node(plot_pareto, ["leaderboard", "champion"], "pareto_figure", name="plot_pareto"),
-        ],
-        tags="comparison",
-    )
+    chosen = _BOARD | _OPTIONS | answers | evidence
+    shown = ["leaderboard", "champion"]
+    nodes += [
+        Node(choose_champion, chosen, "champion", name="choose_champion"),
+        Node(plot_leaderboard, shown, "leaderboard_figure", name="plot_leaderboard"),
+        Node(plot_pareto, shown, "pareto_figure", name="plot_pareto"),
+    ]
+    return Pipeline(nodes, tags="comparison")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -1,218 +1,45 @@
-"""Why a champion was chosen, in words with numbers."""
+"""The champion, in words with numbers, and the section of the report."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.comparison.noise import Contest, Difference, Evidence, paired_difference
-from scvi_downstream.pipelines.comparison.options import ChampionRule
+from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
+from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
+from scvi_downstream.pipelines.comparison.noise import (
+    Difference,
+    Evidence,
+    paired_difference,
+    selection_optimism,
+)
+from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.versions import named
 from scvi_downstream.report.words import Finding, listed
-from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, of_cells, unit
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.scoring.criteria import (
+    AGGREGATES,
+    BATCH_CORRECTION,
+    BIO_CONSERVATION,
+    CLUSTERS,
+    COSTS,
+    JUDGED_BY_LABELS,
+    LIKELIHOOD,
+    SAW_LABELS,
+    direction,
+    of_cells,
+    unit,
+)
 
-_MANY = 5
-_MOST_NAMES = 4
-_MARGINS = {"one_standard_error": "one standard error", "interval": "its 95 % interval"}
-_ECONOMIES = {
-    "n_latent": "is smaller ({own:,.0f} dimensions against {best:,.0f})",
-    "n_parameters": "has fewer parameters ({own:,.0f} against {best:,.0f})",
-    "seconds": "took less time to train ({own:,.3g} s against {best:,.3g} s)",
-    "peak_memory_mb": "took less memory ({own:,.0f} MB against {best:,.0f} MB)",
-}
-
-
-def state_rule(rule: ChampionRule) -> str:
-    """The whole rule, whatever it came to here."""
-    margins = [
-        *(
-            [f"within {_MARGINS[rule.noise]} of their paired difference to the best"]
-            if rule.noise != "none"
-            else []
-        ),
-        *([f"within {rule.within:g} of the best"] if rule.within or rule.noise == "none" else []),
-    ]
-    text = f"the first of {', '.join(rule.criteria)} that exists decides; models {' or '.join(margins)} tie, and "
-    text += (
-        f"of these the lowest {', then '.join(rule.tie_breakers)} wins"
-        if rule.tie_breakers
-        else "the best wins"
-    )
-    if rule.noise != "none":
-        text += "; the noise is that of the cells, training again with another seed adds to it"
-    text += "; baselines cannot be champion"
-    return text + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
-
-
-def no_choice(models: pd.DataFrame, rule: ChampionRule) -> str:
-    """Why there is no champion."""
-    failed = int(models["failed"].notna().sum()) if "failed" in models else 0
-    reason = f"no model has any of {', '.join(rule.criteria)}"
-    if failed:
-        reason += f"; {failed} of {len(models)} failed"
-    return reason + "."
-
-
-def explain_choice(
-    contest: Contest, board: pd.DataFrame, rule: ChampionRule, evidence: Evidence, beaten_by: str | None
-) -> str:
-    """The champion, what it was compared with, and what speaks against it.
-
-    Parameters
-    ----------
-    contest
-        Of the criterion that decided.
-    board
-        All rows.
-    rule
-        Noise and tolerance.
-    evidence
-        For the difference to the baseline.
-    beaten_by
-        The best baseline that has a better value.
-    """
-    champion, criterion = contest.champion, contest.criterion
-    parts = [_compare(contest, board, rule)]
-    if beaten_by:
-        parts.append(_of_baseline(contest, board, rule, evidence, beaten_by))
-    family = board["family"].get(champion) if "family" in board else None
-    if criterion in JUDGED_BY_LABELS and family in SAW_LABELS:
-        parts.append("It was trained on the labels that it is judged by, so its bio conservation is too good")
-    if contest.unfair:
-        names = ", ".join(f"{model} ({_value(board, model, criterion)})" for model in contest.unfair)
-        parts.append(f"Not considered, being trained on the labels that would judge it: {names}")
-    return ". ".join(parts) + "."
-
-
-def name_other_choices(contest: Contest, others: Sequence[Contest]) -> str:
-    """Whether other criteria would choose another model; empty when there is no other criterion or model."""
-    if not others or len(contest.values) < 2:
-        return ""
-    by_choice: dict[str, list[Contest]] = {}
-    for other in others:
-        by_choice.setdefault(other.champion, []).append(other)
-    alike = [other.criterion for other in by_choice.pop(contest.champion, [])]
-    if not by_choice:
-        return f"By {_listed(alike)} the choice would be the same."
-    parts = [
-        f"{_listed([other.criterion for other in same])} would choose {name}{_lead(same[0], contest.champion)}"
-        for name, same in by_choice.items()
-    ]
-    if alike:
-        parts.append(f"{_listed(alike)} would choose {contest.champion} as well")
-    return f"The choice depends on the criterion: {'; '.join(parts)}."
-
-
-def warn_of_selection(contest: Contest, optimism: float | None) -> str:
-    """That the cells which chose the best score make it look too good; empty for a choice among few."""
-    among = len(contest.values)
-    opening = f"The cells that score it also chose it among {among} models"
-    if optimism is None:
-        return f"{opening}, so its {contest.criterion} is slightly optimistic." if among >= _MANY else ""
-    shown = f"{optimism:.1g}"
-    if among < 3 or optimism < (0.05 if of_cells(contest.criterion) else 0.0005):
-        return ""
-    return (
-        f"{opening}, which makes the best {contest.criterion} too good by about {shown}{unit(contest.criterion)}; "
-        "only cells that took no part in the choice can tell the rest."
-    )
-
-
-def _compare(contest: Contest, board: pd.DataFrame, rule: ChampionRule) -> str:
-    criterion, champion, best = contest.criterion, contest.champion, contest.best
-    if len(contest.values) == 1:
-        return f"{champion} is the only model with {criterion} ({_value(board, champion, criterion)})"
-    if len(contest.tied) == 1:
-        second = str(contest.values.index[1])
-        return (
-            f"{champion} has the best {criterion} of the models ({_value(board, champion, criterion)}; next {second}, "
-            f"{_value(board, second, criterion)}{_worse_by(contest.differences[second], criterion, rule)})"
-        )
-    lead = f"{best} has the best {criterion} ({_value(board, best, criterion)})"
-    if champion == best:
-        others = [name for name in contest.tied if name != best]
-        if len(others) > 1:
-            text = f"{_some(others)} are within noise of it but no more economical"
-            return f"{lead}; {text}; choose {champion}"
-        return f"{lead}; {_tie(contest, others[0], rule)} but is no more economical; choose {champion}"
-    text = f"{lead}, but {_tie(contest, champion, rule)} and {_economy(contest, board)}; choose {champion}"
-    more = [name for name in contest.tied if name not in (best, champion)]
-    return f"{text}. As close to the best: {_some(more)}" if more else text
-
-
-def _tie(contest: Contest, name: str, rule: ChampionRule) -> str:
-    """``ldvae is within noise of it (difference 0.4 ± 0.6 nats per cell)``."""
-    difference = contest.differences[name]
-    if difference is not None and difference.is_noise(rule.noise):
-        return f"{name} is within noise of it (difference {_difference(difference, contest.criterion, rule)})"
-    if contest.values[name] == contest.values[contest.best]:
-        return f"{name} equals it"
-    return f"{name} is within {rule.within:g} of it"
-
-
-def _economy(contest: Contest, board: pd.DataFrame) -> str:
-    column = contest.decided_by
-    if column is None or pd.isna(board.loc[contest.best, column]):
-        return "is more economical"
-    words = _ECONOMIES.get(column, f"has the lower {column} ({{own:,.4g}} against {{best:,.4g}})")
-    return words.format(own=board.loc[contest.champion, column], best=board.loc[contest.best, column])
-
-
-def _of_baseline(
-    contest: Contest, board: pd.DataFrame, rule: ChampionRule, evidence: Evidence, baseline: str
-) -> str:
-    criterion = contest.criterion
-    shown = _value(board, baseline, criterion)
-    difference = paired_difference(board, criterion, baseline, contest.champion, evidence)
-    if difference is None:
-        return f"The baseline {baseline} is better ({shown}): no model improves on it here"
-    by = _difference(difference, criterion, rule)
-    if difference.is_noise(rule.noise):
-        return f"The baseline {baseline} is as good ({shown}; the difference of {by} is within noise)"
-    return f"The baseline {baseline} is better ({shown}, by {by}): no model improves on it here"
-
-
-def _lead(other: Contest, champion: str) -> str:
-    """``, 3.1 nats per cell better than scvi``, where the criterion judged the champion."""
-    if champion not in other.values:
-        return ""
-    gain = other.values[other.champion] - other.values[champion]
-    if gain < 0:  # it ties with the best, and is more economical than the champion, which is nearer
-        return " (within noise of the best, and more economical)"
-    return f" ({gain:.2g}{unit(other.criterion)} better)"
-
-
-def _worse_by(difference: Difference | None, criterion: str, rule: ChampionRule) -> str:
-    return "" if difference is None else f", worse by {_difference(difference, criterion, rule)}"
-
-
-def _difference(difference: Difference, criterion: str, rule: ChampionRule) -> str:
-    if rule.noise == "interval":
-        return f"{difference.value:.2g}, 95 % interval {difference.low:.2g} to {difference.high:.2g}{unit(criterion)}"
-    return f"{difference.value:.2g} ± {difference.standard_error:.2g}{unit(criterion)}"
-
-
-def _value(board: pd.DataFrame, model: str, criterion: str) -> str:
-    value = board.loc[model, criterion]
-    return f"{value:,.1f}" if of_cells(criterion) else f"{value:,.4g}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _MOST_NAMES:
-        return _listed(names)
-    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
-
+logger = logging.getLogger(__name__)
 
 _OPTIONS = tuple(
     dict.fromkeys(
@@ -266,73 +93,304 @@ SECTION = Section(
     ),
 )
 
-
-def describe_comparison(study: Any, keys: Keys, graph: Study) -> str:
-    """Held-out likelihood, integration metrics, baselines and the rule for the champion."""
-    options = study.evaluation
-    text = [
-        "Models were compared by ELBO and reconstruction error on the test cells and by their marginal "
-        "log-likelihood, estimated by importance sampling [@burda2015] with at most "
-        f"{options.marginal_ll_samples} samples on at most {options.marginal_ll_max_cells:,} cells."
-    ]
-    measured = ["biological conservation"] if keys.label_key else []
-    measured += ["batch correction"] if keys.batch_key else []
-    if measured:
-        baselines = [_BASELINES[name] for name in graph.baselines]
-        special = (
-            ", kBET [@buttner2019] and BRAS [@rautenstrauch2025] among them," if len(measured) > 1 else ""
-        )
-        text.append(
-            f"Metrics of {listed(measured)} [@luecken2022]{special} were computed as in "
-            f"{named('scib-metrics')} for every model and, to compare with, for {listed(baselines)}."
-        )
-    rule = study.comparison.champion
-    criterion = next((name for name in rule.criteria if _measurable(name, keys)), None)
-    drawn = bool(measured) and study.comparison.n_bootstrap > 0
-    text.append(_describe_intervals(study.comparison.n_bootstrap if drawn else 0))
-    if criterion and len(graph.models) > 1:
-        text.append(_describe_rule(rule, criterion, drawn=drawn))
-    return " ".join(text)
-
-
-def _describe_intervals(n_bootstrap: int) -> str:
-    of_cells = "intervals of means over cells are t intervals"
-    if not n_bootstrap:
-        return f"The 95 % {of_cells}."
-    return (
-        f"The 95 % intervals of integration metrics are percentiles of up to {n_bootstrap:,} bootstrap samples "
-        "[@efron1979] of the cells, the same for all embeddings, which stay as they are; in each the cells are "
-        f"clustered and tested by kBET anew, and the draws are centred at the score; {of_cells}."
-    )
-
-
-def _describe_rule(rule: ChampionRule, criterion: str, *, drawn: bool) -> str:
-    has_noise = drawn or not criterion.startswith("scib_")
-    if rule.noise == "none" or not has_noise or not rule.tie_breakers:
-        return f"The champion is the model with the best `{criterion}`."
-    margin = {
-        "one_standard_error": "is at most one standard error [@breiman1984]",
-        "interval": "has a 95 % interval that holds zero",
-    }[rule.noise]
-    economy = ", then ".join(_ECONOMY.get(name, f"lowest `{name}`") for name in rule.tie_breakers)
-    paired = "bootstrap samples" if criterion.startswith("scib_") else "cells"
-    return (
-        f"The champion is the most economical ({economy}) of the models whose difference to the best `{criterion}`, in "
-        f"pairs of the same {paired}, {margin}."
-    )
-
-
-_ECONOMY = {
-    "n_latent": "fewest latent dimensions",
-    "n_parameters": "fewest parameters",
-    "seconds": "least training time",
+_NUMBERS = {
+    *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS, "n_latent", "mean_rank",
+} - {"device"}  # fmt: skip
+"""Columns that a leaderboard could have, and that a champion could be chosen by."""
+_KINDS_OF_CRITERIA = (("scib_total", "scib_bio_conservation"), ("elbo_test",), ("marginal_ll_test",))
+# So many models that the best of them is too good even where it is not known by how much.
+_MANY = 5
+_MOST_NAMES = 4
+# Below these, the optimism of a choice is not worth a sentence: nats per cell, and shares.
+_LEAST_OPTIMISM = {True: 0.05, False: 0.0005}
+_MARGINS = {"one_standard_error": "one standard error", "interval": "its 95 % interval"}
+_ECONOMIES = {
+    "n_latent": "is smaller ({own:,.0f} dimensions against {best:,.0f})",
+    "n_parameters": "has fewer parameters ({own:,.0f} against {best:,.0f})",
+    "seconds": "took less time to train ({own:,.3g} s against {best:,.3g} s)",
+    "peak_memory_mb": "took less memory ({own:,.0f} MB against {best:,.0f} MB)",
 }
-_BASELINES = {"pca": "PCA", "harmony": "Harmony [@korsunsky2019]", "scanorama": "Scanorama [@hie2019]"}
 
 
-def _measurable(criterion: str, keys: Keys) -> bool:
-    needed = {"scib_total": (keys.label_key, keys.batch_key), "scib_bio_conservation": (keys.label_key,)}
-    return all(needed.get(criterion, ()))
+def choose_champion(
+    leaderboard: pd.DataFrame,
+    options: ComparisonOptions,
+    dimensions: Mapping[str, Any] | None = None,
+    correction: Mapping[str, Any] | None = None,
+    **evidence: pd.DataFrame,
+) -> dict[str, Any]:
+    """The most economical of the models that cannot be told from the best by the first criterion there is.
+
+    Baselines cannot be champion, since nothing can be registered or decoded from them; when one is better,
+    the reason says so.
+
+    Parameters
+    ----------
+    leaderboard
+        One row a model or baseline.
+    options
+        ``champion``: criteria, noise, tolerance, tie-breakers; ``baselines``: rows that cannot win.
+    dimensions, correction
+        Further answers, whose first sentence is added to ``sentences``.
+    **evidence
+        ``<name>__score_draws`` and ``<name>__cell_likelihood``, as for :func:`.leaderboard.build_leaderboard`; without
+        them only equal values, or those within the tolerance, tie.
+
+    Returns
+    -------
+    ``model``, ``criterion``, ``value``, ``reason``, ``runner_up``, ``rule``, ``better_baseline``, ``within_noise`` (the
+    other models that tie, the best first) and ``sentences``; ``model`` is ``None`` when no model has any of the
+    criteria.
+
+    Raises
+    ------
+    InputError
+        When a criterion or a tie-breaker is no numeric column that the leaderboard could have.
+    """
+    rule, known = options.champion, Evidence.of_datasets(evidence)
+    board = rows_by_model(leaderboard).sort_index()
+    _check_names(board, rule)
+    models = board[~board.index.isin(options.no_models)]
+    criterion = deciding_criterion(models, rule)
+    champion: dict[str, Any]
+    if criterion is None:
+        reason = explain_absence(models, rule)
+        champion = {
+            **dict.fromkeys(("model", "criterion", "value", "runner_up", "better_baseline")),
+            "reason": reason,
+            "rule": state_rule(rule),
+            "within_noise": [],
+            "sentences": [reason],
+        }
+    else:
+        contest = hold(models, criterion, rule, known)
+        beaten_by = _better_baseline(board.drop(models.index), contest)
+        reason = Explanation(contest, board, rule, known).explain_choice(beaten_by)
+        optimism = selection_optimism(models, criterion, list(contest.values.index), known)
+        sentences = [
+            reason,
+            name_other_choices(contest, _hold_others(models, contest, rule, known)),
+            warn_of_selection(contest, optimism),
+        ]
+        champion = {
+            "model": contest.champion,
+            "criterion": criterion,
+            "value": float(models.loc[contest.champion, criterion]),
+            "reason": reason,
+            "runner_up": next((str(name) for name in contest.values.index if name != contest.champion), None),
+            "rule": state_rule(rule),
+            "better_baseline": beaten_by,
+            "within_noise": [name for name in contest.tied if name != contest.champion],
+            "sentences": list(filter(None, sentences)),
+        }
+    for answer in (dimensions, correction):
+        champion["sentences"] += ((answer or {}).get("sentences") or [])[:1]
+    logger.info("champion: %s", reason)
+    return champion
+
+
+def _check_names(leaderboard: pd.DataFrame, rule: ChampionRule) -> None:
+    known = _NUMBERS | set(leaderboard.select_dtypes(np.number).columns)
+    for option in ("criteria", "tie_breakers"):
+        for name in getattr(rule, option):
+            if name not in known:
+                raise InputError(
+                    f"comparison.champion.{option}: '{name}' is no column of the leaderboard"
+                    f"{closest(name, sorted(known))}"
+                )
+
+
+def _hold_others(
+    models: pd.DataFrame, contest: Contest, rule: ChampionRule, evidence: Evidence
+) -> list[Contest]:
+    """Contests by the other kinds of criterion, one a kind: scib scores, held-out ELBO, marginal likelihood."""
+    kinds = [kind for kind in _KINDS_OF_CRITERIA if contest.criterion not in kind]
+    firsts = [next((name for name in kind if decides(models, name, rule)), None) for kind in kinds]
+    return [hold(models, name, rule, evidence) for name in firsts if name]
+
+
+def _better_baseline(baselines: pd.DataFrame, contest: Contest) -> str | None:
+    values = baselines[contest.criterion].dropna() * direction(contest.criterion)
+    better = values[values > contest.values[contest.champion]]
+    return str(better.idxmax()) if len(better) else None
+
+
+def state_rule(rule: ChampionRule) -> str:
+    """The whole rule, whatever it came to here."""
+    margins = []
+    if rule.noise != "none":
+        margins.append(f"within {_MARGINS[rule.noise]} of their paired difference to the best")
+    if rule.within or rule.noise == "none":
+        margins.append(f"within {rule.within:g} of the best")
+    winner = f"the lowest {', then '.join(rule.tie_breakers)}" if rule.tie_breakers else "the best"
+    text = (
+        f"the first of {', '.join(rule.criteria)} that exists decides; models {' or '.join(margins)} tie, and "
+        f"{'of these ' if rule.tie_breakers else ''}{winner} wins"
+    )
+    if rule.noise != "none":
+        text += "; the noise is that of the cells, training again with another seed adds to it"
+    text += "; baselines cannot be champion"
+    return text + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
+
+
+def explain_absence(models: pd.DataFrame, rule: ChampionRule) -> str:
+    """Why there is no champion."""
+    failed = int(models["failed"].notna().sum()) if "failed" in models else 0
+    because = f"; {failed} of {len(models)} failed" if failed else ""
+    return f"no model has any of {', '.join(rule.criteria)}{because}."
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Phrases on how a criterion decided.
+
+    Attributes
+    ----------
+    contest
+        Of the criterion.
+    board
+        All rows.
+    rule
+        Noise and tolerance.
+    evidence
+        For the difference to a baseline.
+    """
+
+    contest: Contest
+    board: pd.DataFrame
+    rule: ChampionRule
+    evidence: Evidence
+
+    def explain_choice(self, beaten_by: str | None) -> str:
+        """The champion, what it was compared with, and what speaks against it.
+
+        Parameters
+        ----------
+        beaten_by
+            The best baseline that has a better value.
+        """
+        contest = self.contest
+        parts = [self._compare_models()]
+        if beaten_by:
+            parts.append(self._compare_with_baseline(beaten_by))
+        family = self.board["family"].get(contest.champion) if "family" in self.board else None
+        if contest.criterion in JUDGED_BY_LABELS and family in SAW_LABELS:
+            parts.append(
+                "It was trained on the labels that it is judged by, so its bio conservation is too good"
+            )
+        if contest.unfair:
+            unfair = ", ".join(f"{model} ({self._value(model)})" for model in contest.unfair)
+            parts.append(f"Not considered, being trained on the labels that would judge it: {unfair}")
+        return ". ".join(parts) + "."
+
+    def _compare_models(self) -> str:
+        contest, champion, best = self.contest, self.contest.champion, self.contest.best
+        value = self._value(best)
+        if len(contest.values) == 1:
+            return f"{best} is the only model with {contest.criterion} ({value})"
+        if len(contest.tied) == 1:
+            second = str(contest.values.index[1])
+            behind = contest.differences[second]
+            worse = "" if behind is None else f", worse by {self._size(behind)}"
+            return (
+                f"{best} has the best {contest.criterion} of the models ({value}; next {second}, "
+                f"{self._value(second)}{worse})"
+            )
+        lead = f"{best} has the best {contest.criterion} ({value})"
+        others = [name for name in contest.tied if name not in (best, champion)]
+        if champion != best:
+            text = f"{lead}, but {self._tie(champion)} and {self._economy()}; choose {champion}"
+            return f"{text}. As close to the best: {_list_first(others)}" if others else text
+        if len(others) == 1:
+            return f"{lead}; {self._tie(others[0])} but is no more economical; choose {best}"
+        return f"{lead}; {_list_first(others)} are within noise of it but no more economical; choose {best}"
+
+    def _tie(self, name: str) -> str:
+        """``ldvae is within noise of it (difference 0.4 ± 0.6 nats per cell)``."""
+        difference = self.contest.differences[name]
+        if difference is not None and difference.is_noise(self.rule.noise):
+            return f"{name} is within noise of it (difference {self._size(difference)})"
+        if self.contest.values[name] == self.contest.values[self.contest.best]:
+            return f"{name} equals it"
+        return f"{name} is within {self.rule.within:g} of it"
+
+    def _economy(self) -> str:
+        column, best = self.contest.decided_by, self.contest.best
+        if column is None or pd.isna(self.board.loc[best, column]):
+            return "is more economical"
+        words = _ECONOMIES.get(column, f"has the lower {column} ({{own:,.4g}} against {{best:,.4g}})")
+        return words.format(
+            own=self.board.loc[self.contest.champion, column], best=self.board.loc[best, column]
+        )
+
+    def _compare_with_baseline(self, baseline: str) -> str:
+        value = self._value(baseline)
+        difference = paired_difference(
+            self.board, self.contest.criterion, baseline, self.contest.champion, self.evidence
+        )
+        by = "" if difference is None else self._size(difference)
+        if difference is not None and difference.is_noise(self.rule.noise):
+            return f"The baseline {baseline} is as good ({value}; the difference of {by} is within noise)"
+        better = f"{value}, by {by}" if by else value
+        return f"The baseline {baseline} is better ({better}): no model improves on it here"
+
+    def _size(self, difference: Difference) -> str:
+        of_unit = unit(self.contest.criterion)
+        if self.rule.noise == "interval":
+            return f"{difference.value:.2g}, 95 % interval {difference.low:.2g} to {difference.high:.2g}{of_unit}"
+        return f"{difference.value:.2g} ± {difference.standard_error:.2g}{of_unit}"
+
+    def _value(self, model: str) -> str:
+        value = self.board.loc[model, self.contest.criterion]
+        return f"{value:,.1f}" if of_cells(self.contest.criterion) else f"{value:,.4g}"
+
+
+def name_other_choices(contest: Contest, others: Sequence[Contest]) -> str:
+    """Whether other criteria would choose another model; empty when there is no other criterion or model."""
+    if not others or len(contest.values) < 2:
+        return ""
+    by_choice: dict[str, list[str]] = {}
+    for other in others:
+        by_choice.setdefault(other.champion, []).append(other.criterion)
+    alike = by_choice.pop(contest.champion, [])
+    if not by_choice:
+        return f"By {listed(alike)} the choice would be the same."
+    leads = {other.criterion: _describe_lead(other, contest.champion) for other in others}
+    parts = [
+        f"{listed(criteria)} would choose {name}{leads[criteria[0]]}" for name, criteria in by_choice.items()
+    ]
+    if alike:
+        parts.append(f"{listed(alike)} would choose {contest.champion} as well")
+    return f"The choice depends on the criterion: {'; '.join(parts)}."
+
+
+def _describe_lead(other: Contest, champion: str) -> str:
+    """``, 3.1 nats per cell better than scvi``, where the criterion judged the champion."""
+    if champion not in other.values:
+        return ""
+    gain = other.values[other.champion] - other.values[champion]
+    if gain < 0:  # it ties with the best, and is more economical than the champion, which is nearer
+        return " (within noise of the best, and more economical)"
+    return f" ({gain:.2g}{unit(other.criterion)} better)"
+
+
+def warn_of_selection(contest: Contest, optimism: float | None) -> str:
+    """That the cells which chose the best score make it look too good; empty for a choice among few."""
+    among, criterion = len(contest.values), contest.criterion
+    opening = f"The cells that score it also chose it among {among} models"
+    if optimism is None:
+        return f"{opening}, so its {criterion} is slightly optimistic." if among >= _MANY else ""
+    if among < 3 or optimism < _LEAST_OPTIMISM[of_cells(criterion) is not None]:
+        return ""
+    return (
+        f"{opening}, which makes the best {criterion} too good by about {optimism:.1g}{unit(criterion)}; "
+        "only cells that took no part in the choice can tell the rest."
+    )
+
+
+def _list_first(models: Sequence[str]) -> str:
+    more = len(models) - _MOST_NAMES
+    return listed(list(models)) if more <= 0 else f"{', '.join(models[:_MOST_NAMES])} and {more} more"
 
 
 def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,13 @@ from scvi_downstream.scoring.marginal_likelihood import log_weights
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+
+SCORES = ("elbo", "marginal_ll", "reconstruction_error", "effective_samples")
+_CELLS_AT_ONCE = 64
+# Draws of each batch's bound: enough that the weights of the batches, which are taken from them, are steady.
+_DRAWS_FOR_WEIGHTS = 4
+_FEWEST_SAMPLES = 20
+_INDICES = "_indices"  # MrVI's set-up numbers cells, but only those that it is fitted on
 
 
 def log_mean(values: np.ndarray) -> np.ndarray:
@@ -71,15 +78,8 @@ def mixture_bound(bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray((weights * bounds + entr(weights)).sum(axis=0) - np.log(len(bounds)))
 
 
-_CELLS_AT_ONCE = 64
-_DRAWS_FOR_WEIGHTS = 4
-_FEWEST_SAMPLES = 20
-_INDICES = "_indices"  # MrVI's set-up numbers cells, but only those that it is fitted on
-SCORES = ("elbo", "marginal_ll", "reconstruction_error", "effective_samples")
-
-
 @contextmanager
-def shown(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
+def attached(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
     """Let a model's own functions speak of other cells than those that it was fitted on.
 
     Parameters
@@ -94,14 +94,31 @@ def shown(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
         cells.obs[_INDICES] = np.arange(cells.n_obs)
     with quiet():
         model.adata = cells
-    shown_id = model.adata_manager.adata_uuid
+    uuid = model.adata_manager.adata_uuid
     try:
         yield
     finally:
         with quiet():
             model.adata = before
-        # scvi-tools would keep the cells as long as the model; its own deregister_manager knows only set-up ones
-        model._per_instance_manager_store[model.id].pop(shown_id, None)
+        forget_cells(model, uuid)
+
+
+def forget_cells(model: BaseModelClass, uuid: str) -> None:
+    """Let go of cells that a model was shown, which scvi-tools would keep as long as the model.
+
+    The store is scvi-tools' own, as ``deregister_manager`` only knows cells that a model was set up with.
+
+    Parameters
+    ----------
+    uuid
+        Of the cells' ``AnnDataManager``.
+    """
+    model._per_instance_manager_store[model.id].pop(uuid, None)
+
+
+def known_batches(model: BaseModelClass) -> list[str]:
+    """Batches that a model was fitted on."""
+    return [str(name) for name in model.adata_manager.get_state_registry("batch").categorical_mapping]
 
 
 def score_cells(
@@ -128,18 +145,17 @@ def score_cells(
     ``reconstruction_error`` in nats, and ``effective_samples`` of the estimate.
     """
     everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
-    with shown(model, cells):
+    with attached(model, cells):
         elbo = cell_elbo(model, everyone, seed)
         error = cell_reconstruction_error(model, everyone, seed)
         weights = _importance_weights(model, chosen, n_samples, seed)
-    return _table(cells, elbo, error, chosen, log_mean(weights), _effective(weights))
+    return _tabulate(cells, elbo, error, chosen, weights)
 
 
 def score_cells_of_unknown_batch(
     model: BaseModelClass,
     cells: AnnData,
     batch_key: str | None,
-    known: Sequence[str],
     with_marginal: np.ndarray,
     n_samples: int,
     seed: int,
@@ -148,7 +164,7 @@ def score_cells_of_unknown_batch(
 
     A model that corrects for the batch has no p(x) without one. The cell may be of any of the batches that the model
     knows, all equally likely: ``log p(x) = log 1/B Σ_b p(x | b)``. The ELBO bounds that by weights of the batches from
-    draws of their own (:func:`.mixture.mixture_bound`), the marginal likelihood estimates every term by importance
+    draws of their own (:func:`mixture_bound`), the marginal likelihood estimates every term by importance
     sampling. The reconstruction error is the mean over batches by the same weights.
 
     A mixture averages over batches, which can describe a cell better than its own batch does where batches hardly
@@ -163,8 +179,6 @@ def score_cells_of_unknown_batch(
         `n_cells` that it has not seen.
     batch_key
         obs column of the batch; ``None``: the model does not see batches, and there is nothing to average.
-    known
-        Batches that the model has seen.
     with_marginal, n_samples, seed
         As in :func:`score_cells`; samples are shared out over batches, with at least 20 for each.
 
@@ -174,35 +188,31 @@ def score_cells_of_unknown_batch(
     """
     if batch_key is None:
         return score_cells(model, cells, with_marginal, n_samples, seed), pd.Series(dtype=np.float64)
+    known = known_batches(model)
     everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
     n_samples = max(min(n_samples, _FEWEST_SAMPLES), round(n_samples / len(known)))
     first, elbo, error, weights = [], [], [], []
     for batch in known:
-        with shown(model, _as_batch(cells, batch_key, batch, known)):
+        with attached(model, _relabel_batch(cells, batch_key, batch, known)):
             draws = [cell_elbo(model, everyone, seed + 1 + draw) for draw in range(_DRAWS_FOR_WEIGHTS)]
             first.append(np.mean(draws, axis=0))
             elbo.append(cell_elbo(model, everyone, seed))
             error.append(cell_reconstruction_error(model, everyone, seed))
             weights.append(_importance_weights(model, chosen, n_samples, seed))
     shares = batch_weights(np.array(first))
-    stacked = np.concatenate(weights)
-    table = _table(
-        cells,
-        mixture_bound(np.array(elbo), shares),
-        (shares * np.array(error)).sum(axis=0),
-        chosen,
-        log_mean(stacked),
-        _effective(stacked),
-    )
-    return table, pd.Series(shares.mean(axis=1), index=list(known))
+    bounds = mixture_bound(np.array(elbo), shares)
+    errors = (shares * np.array(error)).sum(axis=0)
+    table = _tabulate(cells, bounds, errors, chosen, np.concatenate(weights))
+    return table, pd.Series(shares.mean(axis=1), index=known)
 
 
-def _as_batch(cells: AnnData, batch_key: str, batch: str, known: Sequence[str]) -> AnnData:
+def _relabel_batch(cells: AnnData, batch_key: str, batch: str, known: list[str]) -> AnnData:
     """The same cells, said to be of another batch; counts are shared, not copied."""
     from anndata import AnnData
 
-    said = pd.Categorical([batch] * cells.n_obs, categories=sorted(known))
-    return AnnData(X=cells.X, obs=cells.obs.assign(**{batch_key: said}), var=cells.var, obsm=dict(cells.obsm))
+    batches = pd.Categorical([batch] * cells.n_obs, categories=sorted(known))
+    obs = cells.obs.assign(**{batch_key: batches})
+    return AnnData(X=cells.X, obs=obs, var=cells.var, obsm=dict(cells.obsm))
 
 
 def _importance_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
@@ -217,25 +227,17 @@ def _importance_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int
     return np.concatenate(parts, axis=1)
 
 
-def _effective(weights: np.ndarray) -> np.ndarray:
-    """Kish's effective number of samples of each cell."""
+def _tabulate(
+    cells: AnnData, elbo: np.ndarray, error: np.ndarray, chosen: np.ndarray, weights: np.ndarray
+) -> pd.DataFrame:
+    """Scores by cell; of the ``chosen`` ones also what their ``(n_samples, n_chosen)`` log-weights say."""
     from scipy.special import logsumexp
 
-    return np.exp(2 * logsumexp(weights, axis=0) - logsumexp(2 * weights, axis=0))
-
-
-def _table(
-    cells: AnnData,
-    elbo: np.ndarray,
-    error: np.ndarray,
-    chosen: np.ndarray,
-    marginal: np.ndarray,
-    effective: np.ndarray,
-) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {"elbo": elbo, "marginal_ll": np.nan, "reconstruction_error": error, "effective_samples": np.nan},
-        index=pd.Index(cells.obs_names, name="cell"),
-    )
-    table.iloc[chosen, table.columns.get_loc("marginal_ll")] = marginal
-    table.iloc[chosen, table.columns.get_loc("effective_samples")] = effective
+    table = pd.DataFrame({"elbo": elbo, "reconstruction_error": error}, index=cells.obs_names.rename("cell"))
+    table = table.reindex(columns=SCORES)
+    # Kish's effective number of samples
+    effective = np.exp(2 * logsumexp(weights, axis=0) - logsumexp(2 * weights, axis=0))
+    marginal = {"marginal_ll": log_mean(weights), "effective_samples": effective}
+    for name, values in marginal.items():
+        table.iloc[chosen, table.columns.get_loc(name)] = values
     return table

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.saved import why_no_unseen_batch
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.options import Options
 
 
@@ -17,3 +21,8 @@ class CrossValidationOptions(Options):
     batches: bool = True
     max_batches: Annotated[int, Field(ge=2)] = 20
     max_epochs: PositiveInt | None = None
+
+    def over_batches(self, specs: Mapping[str, ModelSpec], keys: Keys) -> list[str]:
+        """Those of the models that are also fitted without each batch."""
+        able = [name for name in self.models if name in specs and not why_no_unseen_batch(specs[name], keys)]
+        return able if self.batches else []

@@ -2,15 +2,23 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.models.saved import why_no_unseen_batch
 from scvi_downstream.pipelines.copies import copied, joined
-from scvi_downstream.pipelines.cross_validation.nodes import (
-    fit_without_batches,
-    of_fold,
-    summarise_cross_validation,
-)
 from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
+from scvi_downstream.pipelines.cross_validation.refit import fit_without_batches, fold_fitter
+from scvi_downstream.pipelines.cross_validation.summary import summarise_cross_validation
 from scvi_downstream.pipelines.declaration import UNIT, Study
+
+_FIT = {
+    "counts": "counts",
+    "spec": "params:spec",
+    "keys": "params:keys",
+    "options": "params:cross_validation",
+    "evaluation": "params:evaluation",
+    "seed": "params:seed",
+    "accelerator": "params:accelerator",
+    "checkpoint": "cv_checkpoint",
+}
+_SUMMARY = ["cv_scores", "cv_summary"]
 
 
 def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipeline:
@@ -25,61 +33,24 @@ def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipel
     initialised
         Whether the weights start from another model: ``params:initial_spec`` is its entry of ``models:``.
     """
-    inputs = {
-        "counts": "counts",
-        "spec": "params:spec",
-        "keys": "params:keys",
-        "options": "params:cross_validation",
-        "evaluation": "params:evaluation",
-        "seed": "params:seed",
-        "accelerator": "params:accelerator",
-        "checkpoint": "cv_checkpoint",
-    }
-    if initialised:
-        inputs["initial_spec"] = "params:initial_spec"
-    folds = range(1, n_folds + 1)
-    fits = [
-        Node(
-            of_fold(fold),
-            inputs,
-            [f"cv_fold_{fold}", f"cv_training_{fold}"],
-            name=f"fit_fold_{fold}",
-            tags=UNIT,
-        )
-        for fold in folds
-    ]
-    trainings = {f"training_{fold}": f"cv_training_{fold}" for fold in folds}
-    cells = {f"cells_{fold}": f"cv_fold_{fold}" for fold in folds}
-    by_batch: dict[str, str] = {}
+    fit = _FIT | ({"initial_spec": "params:initial_spec"} if initialised else {})
+    nodes, cells, trainings = [], {}, {}
+    for fold in range(1, n_folds + 1):
+        made = [f"cv_fold_{fold}", f"cv_training_{fold}"]
+        nodes.append(Node(fold_fitter(fold), fit, made, name=f"fit_fold_{fold}", tags=UNIT))
+        cells[f"cells_{fold}"], trainings[f"training_{fold}"] = made
+    summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts", **cells, **trainings}
     if batches:
-        by_batch = {"batch_cells": "cv_batches", "batch_trainings": "cv_batch_trainings"}
-        made = list(by_batch.values())
-        fits.append(Node(fit_without_batches, inputs, made, name="fit_without_batches", tags=UNIT))
-    summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts"}
-    return Pipeline(
-        [
-            *fits,
-            Node(
-                summarise_cross_validation,
-                summarised | cells | trainings | by_batch,
-                ["cv_scores", "cv_summary"],
-                name="summarise_cross_validation",
-            ),
-            Node(
-                plot_cross_validation,
-                ["cv_scores", "cv_summary"],
-                "cv_figure",
-                name="plot_cross_validation",
-            ),
-            Node(
-                plot_fold_curves,
-                {"cv_scores": "cv_scores", "cv_summary": "cv_summary"} | trainings,
-                "cv_curves_figure",
-                name="plot_fold_curves",
-            ),
-        ],
-        tags="cross_validation",
-    )
+        made = ["cv_batches", "cv_batch_trainings"]
+        nodes.append(Node(fit_without_batches, fit, made, name="fit_without_batches", tags=UNIT))
+        summarised |= dict(zip(("batch_cells", "batch_trainings"), made, strict=True))
+    curves = dict(zip(_SUMMARY, _SUMMARY, strict=True)) | trainings
+    nodes += [
+        Node(summarise_cross_validation, summarised, _SUMMARY, name="summarise_cross_validation"),
+        Node(plot_cross_validation, _SUMMARY, "cv_figure", name="plot_cross_validation"),
+        Node(plot_fold_curves, curves, "cv_curves_figure", name="plot_fold_curves"),
+    ]
+    return Pipeline(nodes, tags="cross_validation")
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -91,10 +62,10 @@ def create_pipeline(study: Study) -> Pipeline:
         A model that is not in the study.
     """
     options = study.options["cross_validation"]
+    by_batch = options.over_batches(study.models, study.keys)
     copies = []
     for name in options.models:
-        spec = study.models[study.model(name, "cross_validation.models")]
-        batches = options.batches and why_no_unseen_batch(spec, study.keys) is None
-        made = template(options.n_folds, batches=batches, initialised=spec.init_from is not None)
-        copies.append(copied(made, name, initial_spec=spec.init_from))
+        start = study.models[study.model(name, "cross_validation.models")].init_from
+        made = template(options.n_folds, batches=name in by_batch, initialised=start is not None)
+        copies.append(copied(made, name, initial_spec=start))
     return joined(copies)

@@ -1,4 +1,4 @@
-"""Held-out likelihood of folds, and what an unseen batch costs."""
+"""Held-out likelihood of folds, what an unseen batch costs, and the curves of the trainings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.plots.charts import draw_intervals
+from scvi_downstream.plots.panels import name_rows
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-
 MAX_BATCHES = 30
-_PANELS = (
-    ("elbo", "held-out ELBO (nats per cell)"),
-    ("marginal_ll", "held-out marginal log-likelihood\n(nats per cell)"),
-)
+_PANELS = {
+    "elbo": "held-out ELBO (nats per cell)",
+    "marginal_ll": "held-out marginal log-likelihood\n(nats per cell)",
+}
+_TRAIN, _VALIDATION, _HELD_OUT = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2]
 
 
 def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -> Figure:
@@ -34,7 +36,7 @@ def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -
         Means with intervals.
     """
     folds = cv_scores[cv_scores["held_out_by"] == "fold"]
-    shown = [(score, label) for score, label in _PANELS if folds[score].notna().any()]
+    shown = [score for score in _PANELS if folds[score].notna().any()]
     if not shown:
         return empty_figure("No held-out cell has a likelihood.")
     batches = cv_scores[cv_scores["held_out_by"] == "batch"]
@@ -42,9 +44,8 @@ def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -
     widths = [3.2] * len(shown) + ([5.2] if n_drawn else [])
     figure = new_figure(sum(widths) + 0.3, max(3.4, 1.5 + 0.24 * n_drawn))
     panels = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    for axes, (score, label) in zip(panels, shown, strict=False):
+    for axes, score in zip(panels, shown, strict=False):
         _draw_folds(axes, folds, cv_summary[score], score)
-        axes.set(xlabel="fold", ylabel=label)
     if n_drawn:
         _draw_costs(panels[-1], batches, cv_summary["unseen_batches"]["cost"])
     handles, labels = panels[0].get_legend_handles_labels()
@@ -54,55 +55,38 @@ def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -
 
 
 def _draw_folds(axes: Axes, folds: pd.DataFrame, mean: dict[str, Any], score: str) -> None:
-    positions = np.arange(len(folds))
     axes.axhline(mean["value"], color=OKABE_ITO[0], lw=1.2)
     if mean["low"] is not None:
-        axes.axhspan(
-            mean["low"],
-            mean["high"],
-            color=OKABE_ITO[0],
-            alpha=0.15,
-            lw=0,
-            label="mean and 95 % interval\n(corrected for shared training cells)",
-        )
-    axes.errorbar(
-        positions,
-        folds[score],
-        yerr=1.96 * folds[f"{score}_se"].fillna(0),
-        fmt="o",
-        ms=5,
-        lw=1.2,
-        color="#222222",
-        label="one fold; 95 % interval over cells",
-    )
-    axes.set_xticks(positions, folds["held_out"].astype(str))
-    axes.set_xlim(-0.6, len(folds) - 0.4)
+        label = "mean and 95 % interval\n(corrected for shared training cells)"
+        axes.axhspan(mean["low"], mean["high"], color=OKABE_ITO[0], alpha=0.15, lw=0, label=label)
+    value, reach = folds[score], 1.96 * folds[f"{score}_se"].fillna(0)
+    look: dict[str, Any] = {"ms": 5, "lw": 1.2, "label": "one fold; 95 % interval over cells"}
+    places = np.arange(len(folds))
+    draw_intervals(axes, places, value, value - reach, value + reach, vertical=True, color="#222222", **look)
+    _name_folds(axes, folds, _PANELS[score])
+
+
+def _name_folds(axes: Axes, folds: pd.DataFrame, ylabel: str) -> None:
+    axes.set_xticks(range(len(folds)), folds["held_out"].astype(str))
+    axes.set(xlim=(-0.6, len(folds) - 0.4), xlabel="fold", ylabel=ylabel)
 
 
 def _draw_costs(axes: Axes, batches: pd.DataFrame, mean: dict[str, Any]) -> None:
     ordered = batches.sort_values("cost", ascending=False).head(MAX_BATCHES)
-    positions = np.arange(len(ordered))
-    cost = ordered["cost"].to_numpy()
-    reach = np.maximum([cost - ordered["cost_low"], ordered["cost_high"] - cost], 0)
+    low, high = (ordered[f"cost_{end}"].fillna(ordered["cost"]) for end in ("low", "high"))
     axes.axvline(0, color="#888888", lw=0.8)
     axes.axvline(mean["value"], color=OKABE_ITO[3], lw=1.2)
     if mean["low"] is not None:
         axes.axvspan(mean["low"], mean["high"], color=OKABE_ITO[3], alpha=0.12, lw=0)
-    axes.errorbar(cost, positions, xerr=np.nan_to_num(reach), fmt="o", ms=5, lw=1.2, color=OKABE_ITO[3])
-    names = [f"{name} ({int(n)})" for name, n in zip(ordered["held_out"], ordered["n_held_out"], strict=True)]
-    axes.set_yticks(positions, names)
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
-    left = len(batches) - len(ordered)
-    axes.set(
-        xlabel="ELBO lost when the batch is unseen (nats per cell)",
-        ylabel="batch (cells)" + (f"; {left} of least cost not drawn" if left else ""),
-        title="points: 95 % interval over cells; band: of the mean over batches",
+    draw_intervals(
+        axes, np.arange(len(ordered)), ordered["cost"], low, high, ms=5, lw=1.2, color=OKABE_ITO[3]
     )
-    axes.title.set_fontsize(8)
-
-
-_TRAIN, _VALIDATION, _HELD_OUT = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2]
-_PARTS = (("train", "training cells", _TRAIN), ("validation", "validation cells", _VALIDATION))
+    names = zip(ordered["held_out"], ordered["n_held_out"], strict=True)
+    name_rows(axes, [f"{name} ({int(n)})" for name, n in names])
+    left = len(batches) - len(ordered)
+    axes.set_xlabel("ELBO lost when the batch is unseen (nats per cell)")
+    axes.set_ylabel("batch (cells)" + (f"; {left} of least cost not drawn" if left else ""))
+    axes.set_title("points: 95 % interval over cells; band: of the mean over batches", fontsize=8)
 
 
 def plot_fold_curves(
@@ -137,22 +121,17 @@ def plot_fold_curves(
 
 
 def _draw_curves(axes: Axes, trainings: list[dict[str, Any]]) -> None:
+    """Losses by epoch; the axis is that of all but the first twentieth, where they fall from a height."""
     settled = []
-    for position, training in enumerate(trainings):
-        for part, label, color in _PARTS:
-            values = np.asarray(training["curves"].get(f"elbo_{part}", []), dtype=np.float64)
-            if not len(values):
-                continue
+    for training in trainings:
+        for part, color in (("train", _TRAIN), ("validation", _VALIDATION)):
+            values = np.asarray(training["curves"][f"elbo_{part}"], dtype=np.float64)
             epochs = np.arange(1, len(values) + 1)
-            axes.plot(epochs, values, color=color, lw=1, alpha=0.7, label=None if position else label)
+            label = "training cells" if part == "train" else "validation cells"
+            axes.plot(epochs, values, color=color, lw=1, alpha=0.7, label=label)
             settled.append(values[max(1, len(values) // 20) :])
-        axes.axvline(
-            training["best_epoch"],
-            color="#666666",
-            ls=":",
-            lw=0.9,
-            label=None if position else "epoch whose\nweights are kept",
-        )
+        kept = "epoch whose\nweights are kept"
+        axes.axvline(training["best_epoch"], color="#666666", ls=":", lw=0.9, label=kept)
     together = np.concatenate(settled)
     together = together[np.isfinite(together)]
     if together.size:
@@ -163,17 +142,12 @@ def _draw_curves(axes: Axes, trainings: list[dict[str, Any]]) -> None:
 
 
 def _draw_gaps(axes: Axes, folds: pd.DataFrame, cv_summary: dict[str, Any]) -> None:
-    positions = np.arange(len(folds))
-    axes.vlines(positions, folds["elbo"], folds["elbo_train"], color="#BBBBBB", lw=2, zorder=0)
-    for column, label, color in (
-        ("elbo_train", "trained on\n(by the other folds)", _TRAIN),
-        ("elbo", "held out", _HELD_OUT),
-    ):
-        axes.plot(positions, folds[column], "o", ms=6, color=color, label=label)
-    gap = cv_summary["gap"]
-    share = cv_summary["gap_share"]
-    if gap["value"] is not None and share is not None:
-        axes.set_title(f"the same cells: a gap of {gap['value']:.1f} nats ({100 * share:.1f} %)")
-    axes.set_xticks(positions, folds["held_out"].astype(str))
-    axes.set_xlim(-0.6, len(folds) - 0.4)
-    axes.set(xlabel="fold", ylabel="ELBO (nats per cell, higher is better)")
+    places = np.arange(len(folds))
+    axes.vlines(places, folds["elbo"], folds["elbo_train"], color="#BBBBBB", lw=2, zorder=0)
+    trained = "trained on\n(by the other folds)"
+    axes.plot(places, folds["elbo_train"], "o", ms=6, color=_TRAIN, label=trained)
+    axes.plot(places, folds["elbo"], "o", ms=6, color=_HELD_OUT, label="held out")
+    gap, share = cv_summary["gap"]["value"], cv_summary["gap_share"]
+    if share is not None:
+        axes.set_title(f"the same cells: a gap of {gap:.1f} nats ({100 * share:.1f} %)")
+    _name_folds(axes, folds, "ELBO (nats per cell, higher is better)")

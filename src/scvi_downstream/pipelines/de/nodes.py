@@ -1,8 +1,9 @@
-"""Differential expression of one fitted model's groups, and the classical tests beside it."""
+"""Which groups of cells are compared, by which tests, and what the tests say together."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,29 +11,183 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.de import pseudobulk, wilcoxon
-from scvi_downstream.pipelines.de.groups import find_comparisons, log_left_out
+from scvi_downstream.cells.obs import reference_condition
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.de.classical import (
+    PSEUDOBULK_COLUMNS,
+    WILCOXON_COLUMNS,
+    compare_pseudobulk,
+    compare_wilcoxon,
+)
 from scvi_downstream.pipelines.de.options import DeOptions
-from scvi_downstream.statistics import bayesian_expression
-from scvi_downstream.statistics.comparisons import keep_large
+from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.statistics.bayesian_expression import compare_bayesian
+from scvi_downstream.statistics.comparisons import Comparison, keep_large, known_categories, one_vs_rest
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
-
-
-CLASSICAL = ("wilcoxon", "pseudobulk")
-MEASURES = ("spearman_lfc", "top_overlap", "jaccard", "confirmed")
-COLUMNS = (
+KEY = ["grouping", "comparison", "gene"]
+CONCORDANCE_COLUMNS = [
     "grouping", "comparison", "n_genes", "n_bayesian", "n_wilcoxon", "n_pseudobulk",
-    *(f"{measure}_{test}" for test in CLASSICAL for measure in MEASURES),
-)  # fmt: skip
+    "spearman_lfc_wilcoxon", "top_overlap_wilcoxon", "jaccard_wilcoxon", "confirmed_wilcoxon",
+    "spearman_lfc_pseudobulk", "top_overlap_pseudobulk", "jaccard_pseudobulk", "confirmed_pseudobulk",
+]  # fmt: skip
+MARKER_COLUMNS = [
+    "grouping", "group", "rank", "gene", "score", "lfc_median", "proba_de", "expected_fdr",
+    "fraction1", "fraction2", "specificity", "mean1", "mean2", "wilcoxon_p_adjusted", "called_by",
+]  # fmt: skip
 
 
-def concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
+def find_comparisons(
+    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions
+) -> list[Comparison]:
+    """Every comparison of the study, those with too few cells included.
+
+    Parameters
+    ----------
+    counts
+        Counts whose obs holds the study's keys.
+    clusters
+        Cells × clusterings, in the order of ``counts``.
+    keys
+        The obs columns that the study names.
+    options
+        One-vs-rest groupings, pairs, and whether conditions are compared.
+
+    Raises
+    ------
+    InputError
+        If a pair names a column or group that does not exist.
+    """
+    obs = counts.obs
+    comparisons: list[Comparison] = []
+    if "clusters" in options.groupings:
+        comparisons += one_vs_rest("clusters", clusters["leiden"])
+    if "labels" in options.groupings and keys.label_key:
+        comparisons += one_vs_rest("labels", obs[keys.label_key])
+    comparisons += [_compare_pair(obs, clusters, *pair) for pair in options.pairs]
+    if options.conditions and keys.condition_key:
+        cell_types = obs[keys.label_key] if keys.label_key else clusters["leiden"]
+        comparisons += _compare_conditions(obs[keys.condition_key], cell_types)
+    return comparisons
+
+
+def _compare_pair(
+    obs: pd.DataFrame, clusters: pd.DataFrame, column: str, group1: str, group2: str
+) -> Comparison:
+    tables = [table for table in (clusters, obs) if column in table]
+    if not tables:
+        known = closest(column, [*clusters.columns, *obs.columns])
+        raise InputError(
+            f"de.pairs names the column '{column}', which is neither a clustering nor in obs{known}"
+        )
+    groups = tables[0][column].astype(str).to_numpy()
+    for group in (group1, group2):
+        if group not in groups:
+            raise InputError(
+                f"de.pairs names the group '{group}' of '{column}'{closest(group, np.unique(groups))}"
+            )
+    if group1 == group2:
+        raise InputError(f"de.pairs compares the group '{group1}' of '{column}' with itself; name two groups")
+    name = f"{column}: {group1} vs {group2}"
+    return Comparison("pairs", name, group1, group2, groups == group1, groups == group2)
+
+
+def _compare_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterator[Comparison]:
+    """Each condition against the reference, over all cells and then inside each cell type."""
+    names = known_categories(conditions)
+    if len(names) < 2:
+        logger.info(
+            "condition column '%s' has the one value %s: no conditions to compare", conditions.name, names
+        )
+        return
+    reference = reference_condition(names)
+    values, types = (column.astype(str).to_numpy() for column in (conditions, cell_types))
+    places = [("condition", "", np.ones(len(values), dtype=bool))]
+    places += [("condition_by_type", f"{name}: ", types == name) for name in known_categories(cell_types)]
+    for grouping, prefix, inside in places:
+        for other in names:
+            if other != reference:
+                name = f"{prefix}{other} vs {reference}"
+                cells1, cells2 = inside & (values == other), inside & (values == reference)
+                yield Comparison(grouping, name, other, reference, cells1, cells2)
+
+
+def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
+    """One line that names what is not compared, with the sizes of its groups."""
+    if left_out:
+        named = ", ".join(f"{each.grouping} {each.name} ({each.n1} and {each.n2} cells)" for each in left_out)
+        logger.info(
+            "left out of differential expression, a group having fewer than %d cells: %s", min_cells, named
+        )
+
+
+def rank_bayesian(
+    fitted: SavedModel,
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    keys: Keys,
+    options: DeOptions,
+    seed: int,
+    accelerator: str,
+) -> pd.DataFrame:
+    """Bayesian differential expression of the modelled genes; see `bayesian_expression.compare_bayesian`."""
+    found = find_comparisons(counts, clusters, keys, options)
+    comparisons, left_out = keep_large(found, options.min_cells_per_group)
+    log_left_out(left_out, options.min_cells_per_group)
+    return compare_bayesian(fitted.attach(counts, accelerator), comparisons, options.bayesian, seed)
+
+
+def rank_wilcoxon(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
+    """Rank-sum tests of all genes; see `classical.compare_wilcoxon`. Empty where they are not asked for."""
+    if not options.wilcoxon:
+        return pd.DataFrame(columns=WILCOXON_COLUMNS)
+    found = find_comparisons(counts, clusters, keys, options)
+    comparisons, _ = keep_large(found, options.min_cells_per_group)
+    return compare_wilcoxon(log_normalize(counts), counts.var_names, comparisons)
+
+
+def rank_pseudobulk(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
+    """DESeq2 on sums by sample; see `classical.compare_pseudobulk`. Empty without a sample key."""
+    if not options.pseudobulk or not keys.sample_key:
+        missing = "sample_key is not set" if options.pseudobulk else "de.pseudobulk is false"
+        logger.info("no pseudobulk tests: %s", missing)
+        return pd.DataFrame(columns=PSEUDOBULK_COLUMNS)
+    found = find_comparisons(counts, clusters, keys, options)
+    comparisons, _ = keep_large(found, options.min_cells_per_group)
+    return compare_pseudobulk(counts, keys.sample_key, comparisons, options)
+
+
+def combine_results(
+    de_bayesian: pd.DataFrame, de_wilcoxon: pd.DataFrame, de_pseudobulk: pd.DataFrame
+) -> pd.DataFrame:
+    """Rows and columns of the Bayesian test with those of the classical tests beside them.
+
+    Parameters
+    ----------
+    de_bayesian, de_wilcoxon, de_pseudobulk
+        Tables of the tests, unique by grouping, comparison and gene.
+
+    Returns
+    -------
+    ``de_bayesian`` with ``wilcoxon_lfc``, ``wilcoxon_p``, ``wilcoxon_p_adjusted`` and the same of
+    ``pseudobulk``, NaN where a test has no such gene or comparison. Adjusted p-values are over all genes
+    that the test saw, not over the modelled ones.
+    """
+    joined = de_bayesian.astype(dict.fromkeys(KEY, str))
+    for name, table in (("wilcoxon", de_wilcoxon), ("pseudobulk", de_pseudobulk)):
+        columns = {"lfc": f"{name}_lfc", "p_value": f"{name}_p", "p_adjusted": f"{name}_p_adjusted"}
+        part = table[[*KEY, *columns]].rename(columns=columns)
+        part = part.astype(dict.fromkeys(KEY, str) | dict.fromkeys(columns.values(), float))
+        joined = joined.merge(part, on=KEY, how="left", validate="one_to_one")
+    return joined
+
+
+def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Agreement of the Bayesian test with the classical ones, one row a comparison.
 
     Parameters
@@ -51,56 +206,43 @@ def concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     of Bayesian calls that the classical test also makes, with the same sign. NaN where a test is missing or
     has no calls to compare.
     """
-    rows = [
-        {"grouping": grouping, "comparison": comparison, **_row(table, options)}
-        for (grouping, comparison), table in de_results.groupby(
-            ["grouping", "comparison"], sort=False, observed=True
-        )
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows = []
+    for (grouping, comparison), table in de_results.groupby(KEY[:2], sort=False, observed=True):
+        numbers: dict[str, float] = {"n_genes": len(table), "n_bayesian": int(table["is_de"].sum())}
+        for test in ("wilcoxon", "pseudobulk"):
+            agreement = _measure_agreement(table, test, options)
+            numbers |= {f"{measure}_{test}": value for measure, value in agreement.items()}
+        rows.append({"grouping": grouping, "comparison": comparison, **numbers})
+    return pd.DataFrame(rows, columns=CONCORDANCE_COLUMNS)
 
 
-def _row(table: pd.DataFrame, options: DeOptions) -> dict[str, Any]:
-    row: dict[str, Any] = {"n_genes": len(table), "n_bayesian": int(table["is_de"].sum())}
-    for test in CLASSICAL:
-        both = table[table[f"{test}_p"].notna()]
-        called = both[f"{test}_p_adjusted"] <= options.fdr
-        row[f"n_{test}"] = int(called.sum()) if len(both) else np.nan
-        row |= {
-            f"{measure}_{test}": value for measure, value in _agreement(both, test, called, options).items()
-        }
-    return row
-
-
-def _agreement(both: pd.DataFrame, test: str, called: pd.Series, options: DeOptions) -> dict[str, float]:
+def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> dict[str, float]:
+    both = table[table[f"{test}_p"].notna()]
+    called = both[f"{test}_p_adjusted"] <= options.fdr
     if len(both) < 3:
-        return {}
+        return {"n": int(called.sum()) if len(both) else np.nan}
     bayesian = both["is_de"].astype(bool)
-    same_sign = np.sign(both[f"{test}_lfc"]) == np.sign(both["lfc_median"])
+    lfc = both[f"{test}_lfc"]
+    same_sign = np.sign(lfc) == np.sign(both["lfc_median"])
     n_either = (bayesian | called).sum()
     n_top = min(options.top_genes, max(len(both) // 4, 1))
     probable = both.assign(size=both["lfc_median"].abs()).sort_values(
         ["proba_de", "size"], ascending=False, kind="stable"
     )
-    significant = both.assign(size=both[f"{test}_lfc"].abs()).sort_values(
+    significant = both.assign(size=lfc.abs()).sort_values(
         [f"{test}_p", "size"], ascending=[True, False], kind="stable"
     )
     overlap = set(probable["gene"].head(n_top)) & set(significant["gene"].head(n_top))
     return {
-        "spearman_lfc": both["lfc_median"].corr(both[f"{test}_lfc"], method="spearman"),
+        "n": int(called.sum()),
+        "spearman_lfc": both["lfc_median"].corr(lfc, method="spearman"),
         "top_overlap": len(overlap) / n_top,
         "jaccard": (bayesian & called).sum() / n_either if n_either else np.nan,
         "confirmed": (bayesian & called & same_sign).sum() / bayesian.sum() if bayesian.any() else np.nan,
     }
 
 
-MARKER_COLUMNS = (
-    "grouping", "group", "rank", "gene", "score", "lfc_median", "proba_de", "expected_fdr",
-    "fraction1", "fraction2", "specificity", "mean1", "mean2", "wilcoxon_p_adjusted", "called_by",
-)  # fmt: skip
-
-
-def rank_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
+def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Genes that are higher in a group than in the rest, and seen in more of its cells.
 
     A marker has a median log2 fold change of ``min_lfc``, a count in ``min_fraction`` of the group's cells,
@@ -144,90 +286,4 @@ def rank_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
         ["position", "by_wilcoxon_alone", "score"], ascending=[True, True, False], kind="stable"
     )
     ranked["rank"] = ranked.groupby("position").cumcount() + 1
-    return ranked.loc[ranked["rank"] <= limits.max_per_group, list(MARKER_COLUMNS)].reset_index(drop=True)
-
-
-KEY = ["grouping", "comparison", "gene"]
-
-
-def join_tests(bayesian: pd.DataFrame, wilcoxon: pd.DataFrame, pseudobulk: pd.DataFrame) -> pd.DataFrame:
-    """Rows and columns of the Bayesian test with those of the classical tests beside them.
-
-    Parameters
-    ----------
-    bayesian, wilcoxon, pseudobulk
-        Tables of the tests, unique by grouping, comparison and gene.
-
-    Returns
-    -------
-    ``bayesian`` with ``wilcoxon_lfc``, ``wilcoxon_p``, ``wilcoxon_p_adjusted`` and the same
-    of ``pseudobulk``, NaN where a test has no such gene or comparison. Adjusted p-values are over all genes
-    that the test saw, not over the modelled ones.
-    """
-    joined = bayesian
-    for name, table in (("wilcoxon", wilcoxon), ("pseudobulk", pseudobulk)):
-        columns = {"lfc": f"{name}_lfc", "p_value": f"{name}_p", "p_adjusted": f"{name}_p_adjusted"}
-        part = table[[*KEY, *columns]].rename(columns=columns)
-        part = part.astype(dict.fromkeys(KEY, str) | dict.fromkeys(columns.values(), float))
-        joined = joined.astype(dict.fromkeys(KEY, str)).merge(part, on=KEY, how="left", validate="one_to_one")
-    return joined
-
-
-def rank_bayesian(
-    fitted: SavedModel,
-    counts: AnnData,
-    clusters: pd.DataFrame,
-    keys: Keys,
-    options: DeOptions,
-    seed: int,
-    accelerator: str,
-) -> pd.DataFrame:
-    """Bayesian differential expression of the modelled genes; see `bayesian_expression.compare_bayesian`."""
-    comparisons, left_out = keep_large(
-        find_comparisons(counts, clusters, keys, options), options.min_cells_per_group
-    )
-    log_left_out(left_out, options.min_cells_per_group)
-    return bayesian_expression.compare_bayesian(
-        fitted.attach(counts, accelerator=accelerator), comparisons, options, seed
-    )
-
-
-def rank_wilcoxon(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
-    """Rank-sum tests of all genes; see `wilcoxon.compare_wilcoxon`."""
-    if not options.wilcoxon:
-        return wilcoxon.compare_wilcoxon(counts.X, counts.var_names, [])
-    comparisons, _ = keep_large(
-        find_comparisons(counts, clusters, keys, options), options.min_cells_per_group
-    )
-    return wilcoxon.compare_wilcoxon(log_normalize(counts), counts.var_names, comparisons)
-
-
-def rank_pseudobulk(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
-    """DESeq2 on sums by sample; see `pseudobulk.compare_pseudobulk`. Empty without a sample key."""
-    if not options.pseudobulk or not keys.sample_key:
-        logger.info(
-            "no pseudobulk tests: %s",
-            "sample_key is not set" if options.pseudobulk else "de.pseudobulk is false",
-        )
-        return pd.DataFrame(columns=list(pseudobulk.COLUMNS))
-    comparisons, _ = keep_large(
-        find_comparisons(counts, clusters, keys, options), options.min_cells_per_group
-    )
-    return pseudobulk.compare_pseudobulk(counts, keys.sample_key, comparisons, options)
-
-
-def combine_results(
-    de_bayesian: pd.DataFrame, de_wilcoxon: pd.DataFrame, de_pseudobulk: pd.DataFrame
-) -> pd.DataFrame:
-    """The three tests, one row a gene and comparison; see `results.join_tests`."""
-    return join_tests(de_bayesian, de_wilcoxon, de_pseudobulk)
-
-
-def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
-    """Agreement of the tests, one row a comparison; see `concordance.concordance`."""
-    return concordance(de_results, options)
-
-
-def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
-    """Marker genes of clusters and labels; see `markers.rank_markers`."""
-    return rank_markers(de_results, options)
+    return ranked.loc[ranked["rank"] <= limits.max_per_group, MARKER_COLUMNS].reset_index(drop=True)

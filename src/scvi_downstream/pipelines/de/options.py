@@ -1,12 +1,14 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of differential expression."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from scvi_downstream.runtime.options import Options, Share
+from scvi_downstream.statistics.bayesian_expression import BayesianTest
 
 
 class MarkerOptions(Options):
@@ -39,3 +41,8 @@ class DeOptions(Options):
     min_cells_per_sample: PositiveInt = 5
     top_genes: PositiveInt = 100
     markers: MarkerOptions = MarkerOptions()
+
+    @property
+    def bayesian(self) -> BayesianTest:
+        """What the Bayesian test needs to know."""
+        return BayesianTest(**{field.name: getattr(self, field.name) for field in fields(BayesianTest)})

@@ -14,59 +14,28 @@ from scvi_downstream.pipelines.de.nodes import (
 from scvi_downstream.pipelines.de.plots import plot_concordance, plot_dotplot, plot_heatmap, plot_volcano
 from scvi_downstream.pipelines.declaration import Study
 
+_GROUPS = ["counts", "clusters", "params:keys", "params:de"]
+_TESTS = ["de_bayesian", "de_wilcoxon", "de_pseudobulk"]
+_RESULTS = ["de_results", "params:de"]
+_MARKERS = ["counts", "clusters", "markers"]
+
 
 def template() -> Pipeline:
     """fitted, counts, clusters ─► three tests ─► de_results ─► concordance, markers, figures."""
+    bayesian = ["fitted", *_GROUPS, "params:seed", "params:accelerator"]
+    compared = ["de_results", "de_concordance"]
     return Pipeline(
         [
-            Node(
-                rank_bayesian,
-                [
-                    "fitted",
-                    "counts",
-                    "clusters",
-                    "params:keys",
-                    "params:de",
-                    "params:seed",
-                    "params:accelerator",
-                ],
-                "de_bayesian",
-                name="rank_bayesian",
-            ),
-            Node(
-                rank_wilcoxon,
-                ["counts", "clusters", "params:keys", "params:de"],
-                "de_wilcoxon",
-                name="rank_wilcoxon",
-            ),
-            Node(
-                rank_pseudobulk,
-                ["counts", "clusters", "params:keys", "params:de"],
-                "de_pseudobulk",
-                name="rank_pseudobulk",
-            ),
-            Node(
-                combine_results,
-                ["de_bayesian", "de_wilcoxon", "de_pseudobulk"],
-                "de_results",
-                name="combine_results",
-            ),
-            Node(
-                tabulate_concordance,
-                ["de_results", "params:de"],
-                "de_concordance",
-                name="tabulate_concordance",
-            ),
-            Node(select_markers, ["de_results", "params:de"], "markers", name="select_markers"),
-            Node(plot_volcano, ["de_results", "params:de"], "volcano_figure", name="plot_volcano"),
-            Node(plot_dotplot, ["counts", "clusters", "markers"], "dotplot_figure", name="plot_dotplot"),
-            Node(plot_heatmap, ["counts", "clusters", "markers"], "heatmap_figure", name="plot_heatmap"),
-            Node(
-                plot_concordance,
-                ["de_results", "de_concordance"],
-                "concordance_figure",
-                name="plot_concordance",
-            ),
+            Node(rank_bayesian, bayesian, "de_bayesian", name="rank_bayesian"),
+            Node(rank_wilcoxon, _GROUPS, "de_wilcoxon", name="rank_wilcoxon"),
+            Node(rank_pseudobulk, _GROUPS, "de_pseudobulk", name="rank_pseudobulk"),
+            Node(combine_results, _TESTS, "de_results", name="combine_results"),
+            Node(tabulate_concordance, _RESULTS, "de_concordance", name="tabulate_concordance"),
+            Node(select_markers, _RESULTS, "markers", name="select_markers"),
+            Node(plot_volcano, _RESULTS, "volcano_figure", name="plot_volcano"),
+            Node(plot_dotplot, _MARKERS, "dotplot_figure", name="plot_dotplot"),
+            Node(plot_heatmap, _MARKERS, "heatmap_figure", name="plot_heatmap"),
+            Node(plot_concordance, compared, "concordance_figure", name="plot_concordance"),
         ],
         tags="de",
     )

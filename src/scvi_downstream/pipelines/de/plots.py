@@ -1,8 +1,7 @@
-"""Effect against certainty for the comparisons that matter most."""
+"""Volcanoes of the comparisons, agreement of the tests, and markers by cluster and by cell."""
 
 from __future__ import annotations
 
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,8 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.plots.charts import dot_plot, legend_areas
+from scvi_downstream.plots.panels import legend_dots, name_rows, panel_grid, shortened
 from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,
@@ -27,12 +28,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Bounds of what can be told apart on one page.
 MAX_PANELS = 12
 PANELS_PER_ROW = 4
 NAMES_PER_PANEL = 8
+MAX_COMPARISONS = 40
+MAX_GENES = 48
+MAX_GENES_PER_CLUSTER = 5
+MAX_HEATMAP_GENES = 60
+MAX_HEATMAP_GENES_PER_CLUSTER = 6
+MAX_CELLS = 1500
+
 MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
 PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}
 HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
+MEASURES = {
+    "spearman_lfc": "Spearman of\nfold changes",
+    "top_overlap": "overlap of\ntop genes",
+    "jaccard": "Jaccard\nof calls",
+    "confirmed": "Bayesian calls\nconfirmed",
+}
+COLORS = {"wilcoxon": OKABE_ITO[1], "pseudobulk": OKABE_ITO[0]}
+NAMES = {"wilcoxon": "Wilcoxon", "pseudobulk": "pseudobulk"}
+DOT_AREA = 110  # points², of a gene that all cells of a cluster express
+LIMIT = 2.5  # z-score of the first and the last colour
+NARROW = 0.03  # share of the cells below which a cluster has no room for its name
 
 
 def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
@@ -51,29 +71,19 @@ def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
     if de_results.empty:
         return empty_figure("No differential expression: no two groups have cells enough to be compared.")
     chosen = _choose(de_results)
-    columns = min(PANELS_PER_ROW, len(chosen))
-    rows = ceil(len(chosen) / columns)
-    figure = new_figure(max(3.1 * columns, 4.5), 2.9 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(chosen) :]:
-        axes.remove()
-    drawn = [_panel(axes, table, options) for axes, table in zip(panels, chosen, strict=False)]
+    figure, panels = panel_grid(
+        len(chosen), columns=PANELS_PER_ROW, width=3.1, height=2.9, more_height=0.4, least_width=4.5
+    )
+    drawn = [_draw_volcano(axes, table, options) for axes, table in zip(panels, chosen, strict=True)]
     highest = max(1.5, *(points["y"].max() for points in drawn))
-    for axes in panels[: len(chosen)]:
+    for axes in panels:
         axes.set_ylim(-0.03 * highest, 1.2 * highest)
-    figure.supxlabel("log2 fold change (posterior median)", fontsize=9)
-    figure.supylabel("−log10 (1 − probability of differential expression)", fontsize=9)
-    handles = [
-        panels[0].scatter([], [], s=18, color=color, label=label)
-        for color, label in (
-            (HIGHER, f"higher (expected FDR ≤ {options.fdr:g})"),
-            (LOWER, "lower"),
-            (MISSING, "not called"),
-        )
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.supxlabel("log2 fold change (posterior median)")
+    figure.supylabel("−log10 (1 − probability of differential expression)")
+    colors = {f"higher (expected FDR ≤ {options.fdr:g})": HIGHER, "lower": LOWER, "not called": MISSING}
+    figure.legend(handles=legend_dots(panels[0], colors, size=18), loc="outside upper center", ncols=3)
     figure.draw_without_rendering()
-    for axes, points in zip(panels, drawn, strict=False):
+    for axes, points in zip(panels, drawn, strict=True):
         named = points[points["seen"] & points["is_de"]].nlargest(NAMES_PER_PANEL, "strength")
         called = points.loc[points["is_de"], ["x", "y"]].to_numpy()
         label_points(axes, named[["x", "y"]].to_numpy(), named["gene"].tolist(), avoid=called)
@@ -86,16 +96,11 @@ def _choose(de_results: pd.DataFrame) -> list[pd.DataFrame]:
     return tables[:MAX_PANELS]
 
 
-def _panel(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
+def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Draw one comparison and return its points, with what decides which of them are named."""
     resolution = 0.5 / options.n_samples
-    points = pd.DataFrame(
-        {
-            "gene": table["gene"],
-            "x": table["lfc_median"],
-            "y": -np.log10(np.maximum(1 - table["proba_de"], resolution)),
-            "is_de": table["is_de"].astype(bool),
-        }
+    points = table[["gene", "is_de"]].assign(
+        x=table["lfc_median"], y=-np.log10(np.maximum(1 - table["proba_de"], resolution))
     )
     for called, size in ((False, 4), (True, 9)):
         part = points[points["is_de"] == called]
@@ -104,24 +109,12 @@ def _panel(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
-    name = str(table["comparison"].iloc[0])
-    short = name if len(name) <= 34 else name[:33] + "…"
-    axes.set_title(f"{short}\n{int(points['is_de'].sum())} of {len(points)} genes called", fontsize=8)
+    name = shortened(table["comparison"].iloc[0], 34)
+    axes.set_title(f"{name}\n{points['is_de'].sum()} of {len(points)} genes called", fontsize=8)
     return points.assign(
         seen=table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED,
         strength=points["y"] + points["x"].abs() / reach,
     )
-
-
-MEASURES = {
-    "spearman_lfc": "Spearman of\nfold changes",
-    "top_overlap": "overlap of\ntop genes",
-    "jaccard": "Jaccard\nof calls",
-    "confirmed": "Bayesian calls\nconfirmed",
-}
-COLORS = {"wilcoxon": OKABE_ITO[1], "pseudobulk": OKABE_ITO[0]}
-NAMES = {"wilcoxon": "Wilcoxon", "pseudobulk": "pseudobulk"}
-MAX_COMPARISONS = 40
 
 
 def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> Figure:
@@ -134,7 +127,7 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
     de_concordance
         One row a comparison.
     """
-    tests = [test for test in COLORS if not de_results.empty and de_results[f"{test}_p"].notna().any()]
+    tests = [test for test in COLORS if de_results[f"{test}_p"].notna().any()]
     if not tests:
         return empty_figure("No concordance: only the Bayesian test was run.")
     shown = de_concordance.head(MAX_COMPARISONS)
@@ -142,39 +135,27 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
     halves = figure.add_gridspec(1, 2, width_ratios=[3.4, 8])
     left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     for axes, test in zip(left.subplots(len(tests), 1, squeeze=False).ravel(), tests, strict=True):
-        _fold_changes(axes, de_results, test)
+        _draw_fold_changes(axes, de_results, test)
     panels = right.subplots(1, len(MEASURES), sharey=True)
     for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
-        _measure(axes, shown, measure, title, tests)
-    panels[0].set_yticks(range(len(shown)), [_short(row) for row in shown.itertuples()], fontsize=7)
-    panels[0].set_ylim(len(shown) - 0.4, -0.6)
-    handles = [
-        panels[0].scatter([], [], s=24, color=COLORS[test], label=f"with {NAMES[test]}") for test in tests
-    ]
+        _draw_measure(axes, shown, measure, title, tests)
+    name_rows(panels[0], [shortened(name, 32) for name in shown["comparison"]], fontsize=7)
+    colors = {f"with {NAMES[test]}": COLORS[test] for test in tests}
+    handles = legend_dots(panels[0], colors, size=24)
     right.legend(handles=handles, loc="outside lower center", ncols=len(tests))
     return figure
 
 
-def _short(row: object) -> str:
-    name = str(row.comparison)  # type: ignore[attr-defined]
-    return name if len(name) <= 32 else name[:31] + "…"
-
-
-def _fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
+def _draw_fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     # The ratio of a mean to nothing is no fold change: genes unseen in one of the groups are left out.
     seen = (de_results["fraction1"] > 0) & (de_results["fraction2"] > 0)
     both = de_results[seen & de_results[f"{test}_p"].notna()]
     x, y = both["lfc_median"].to_numpy(), both[f"{test}_lfc"].to_numpy()
     reach = max(np.quantile(np.abs(np.concatenate([x, y])), 0.999), 1) if len(x) else 1.0
+    inside = np.clip([x, y], -reach, reach)
+    extent = (-reach, reach, -reach, reach)
     hexagons = axes.hexbin(
-        np.clip(x, -reach, reach),
-        np.clip(y, -reach, reach),
-        gridsize=45,
-        bins="log",
-        cmap=SEQUENTIAL,
-        mincnt=1,
-        extent=(-reach, reach, -reach, reach),
-        linewidths=0.1,
+        *inside, gridsize=45, bins="log", cmap=SEQUENTIAL, mincnt=1, extent=extent, linewidths=0.1
     )
     axes.plot([-reach, reach], [-reach, reach], color="#999999", linewidth=0.6)
     correlation = pd.Series(x).corr(pd.Series(y), method="spearman")
@@ -183,25 +164,17 @@ def _fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     axes.figure.colorbar(hexagons, ax=axes, label="genes", shrink=0.7)
 
 
-def _measure(axes: Axes, table: pd.DataFrame, measure: str, title: str, tests: list[str]) -> None:
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: str, title: str, tests: list[str]) -> None:
     rows = np.arange(len(table))
-    for offset, test in zip(
-        np.linspace(-0.13, 0.13, len(tests)) if len(tests) > 1 else [0], tests, strict=True
-    ):
-        axes.scatter(table[f"{measure}_{test}"], rows + offset, s=16, color=COLORS[test], linewidths=0)
-    lowest = min(
-        0, np.nanmin(table[[f"{measure}_{test}" for test in tests]].to_numpy(dtype=float), initial=0)
-    )
-    axes.set(xlim=(lowest - 0.04, 1.04), title=title)
-    axes.title.set_fontsize(8)
+    values = table[[f"{measure}_{test}" for test in tests]].to_numpy(dtype=float)
+    for column, test in enumerate(tests):
+        offset = 0.26 * column - 0.13 if len(tests) > 1 else 0
+        axes.scatter(values[:, column], rows + offset, s=16, color=COLORS[test], linewidths=0)
+    axes.set_xlim(np.nanmin(values, initial=0) - 0.04, 1.04)
+    axes.set_title(title, fontsize=8)
     axes.grid(axis="y", color="#EEEEEE", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-
-
-MAX_GENES = 48
-MAX_GENES_PER_CLUSTER = 5
-DOT_AREA = 110
 
 
 def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
@@ -220,7 +193,7 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
     if genes.empty:
         return empty_figure("No dot plot: no gene passes the marker filters in any cluster.")
     groups = clusters["leiden"].astype("category").cat.remove_unused_categories()
-    names = [str(name) for name in groups.cat.categories]
+    names = groups.cat.categories.astype(str)
     expression = log_normalize(counts, counts.var_names.get_indexer(genes["gene"]))
     member = np.eye(len(names))[:, groups.cat.codes.to_numpy()]
     member /= member.sum(axis=1, keepdims=True)
@@ -231,38 +204,17 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
 
     figure = new_figure(0.24 * len(genes) + 2.6, max(0.27 * len(names) + 1.6, 3.2))
     axes = figure.add_subplot()
-    x, y = np.meshgrid(np.arange(len(genes)), np.arange(len(names)))
-    dots = axes.scatter(
-        x,
-        y,
-        s=fraction * DOT_AREA,
-        c=scaled,
-        cmap=f"{SEQUENTIAL}_r",
-        vmin=0,
-        vmax=1,
-        linewidths=0.3,
-        edgecolors="#555555",
+    scaled, fraction = (pd.DataFrame(table, names, genes["gene"]) for table in (scaled, fraction))
+    dots = dot_plot(
+        axes, scaled, fraction, largest=DOT_AREA, cmap=f"{SEQUENTIAL}_r", linewidths=0.3, edgecolors="#555555"
     )
-    axes.set_xticks(range(len(genes)), genes["gene"], rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(
-        xlim=(-0.7, len(genes) - 0.3),
-        ylim=(len(names) - 0.4, -0.6),
-        ylabel="Leiden cluster",
-        xlabel="marker genes, by the cluster above",
-    )
-    _bracket(axes, genes["group"].tolist())
-    sizes = (0.25, 0.5, 0.75, 1.0)
-    handles = [
-        axes.scatter([], [], s=share * DOT_AREA, color="#888888", label=f"{share:.0%}") for share in sizes
-    ]
-    axes.legend(
-        handles=handles,
-        title="cells with\na count",
-        loc="upper left",
-        bbox_to_anchor=(1, 1.02),
-        labelspacing=0.9,
-    )
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set(ylabel="Leiden cluster", xlabel="marker genes, by the cluster above")
+    _bracket_genes(axes, genes["group"])
+    shares = {f"{share:.0%}": share for share in (0.25, 0.5, 0.75, 1.0)}
+    handles = legend_areas(axes, shares, largest=DOT_AREA)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1.02)}
+    axes.legend(handles=handles, title="cells with\na count", labelspacing=0.9, **beside)
     inches = 0.24 * len(genes)
     bar = axes.inset_axes((1 + 0.2 / inches, 0, 0.12 / inches, 0.42))
     figure.colorbar(dots, cax=bar, label="mean log expression,\nscaled per gene")
@@ -290,29 +242,15 @@ def top_markers(markers: pd.DataFrame, max_genes: int, max_per_cluster: int) -> 
     return once.groupby("group", sort=False).head(each).reset_index(drop=True)
 
 
-def _bracket(axes: Axes, groups: list[str]) -> None:
+def _bracket_genes(axes: Axes, groups: pd.Series) -> None:
     """A line and a name above the genes of each cluster."""
     top = axes.get_xaxis_transform()
-    for group in dict.fromkeys(groups):
-        places = [i for i, other in enumerate(groups) if other == group]
-        axes.plot(
-            [places[0] - 0.35, places[-1] + 0.35],
-            [1.02, 1.02],
-            transform=top,
-            color="#333333",
-            linewidth=1,
-            clip_on=False,
-        )
-        axes.text(
-            (places[0] + places[-1]) / 2, 1.035, group, transform=top, ha="center", va="bottom", fontsize=8
-        )
-
-
-MAX_HEATMAP_GENES = 60
-MAX_HEATMAP_GENES_PER_CLUSTER = 6
-MAX_CELLS = 1500
-LIMIT = 2.5
-NARROW = 0.03
+    for group in groups.unique():
+        first, last = np.flatnonzero(groups == group)[[0, -1]]
+        ends = [first - 0.35, last + 0.35]
+        axes.plot(ends, [1.02, 1.02], transform=top, color="#333333", linewidth=1, clip_on=False)
+        middle = (first + last) / 2
+        axes.text(middle, 1.035, group, transform=top, ha="center", va="bottom", fontsize=8)
 
 
 def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
@@ -337,15 +275,15 @@ def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
     mean = np.asarray(expression.mean(axis=0)).ravel()
     squared = expression.multiply(expression).mean(axis=0)
     std = np.sqrt(np.maximum(np.asarray(squared).ravel() - mean**2, 0))
-    cells = _choose_cells(groups.cat.codes.to_numpy())
+    codes = groups.cat.codes.to_numpy()
+    cells = _choose_cells(codes)
+    codes = codes[cells]
     z_scores = (expression[cells].toarray() - mean) / np.where(std > 0, std, 1)
-    codes = groups.cat.codes.to_numpy()[cells]
 
     figure = new_figure(9, 0.135 * len(genes) + 1.6)
     figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     bar, axes = figure.subplots(2, 1, height_ratios=[0.16, 0.135 * len(genes)], sharex=True)
-    names = [str(name) for name in groups.cat.categories]
-    _color_bar(bar, codes, names)
+    _draw_clusters(bar, codes, groups.cat.categories.astype(str).tolist())
     image = axes.imshow(
         z_scores.T, aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="nearest"
     )
@@ -371,7 +309,7 @@ def _choose_cells(codes: np.ndarray) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _color_bar(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
+def _draw_clusters(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
     """The clusters' colours above the cells, each with its name."""
     from matplotlib.colors import ListedColormap
 

@@ -1,18 +1,14 @@
-"""Clusters, expression tests and imputation in the report."""
+"""Differential expression and markers in the report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pandas as pd
-
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.tables import number
-from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import Finding, count, listed, sentence
+from scvi_downstream.report.words import Finding, count
 
 SECTION = Section(
     "Differential expression and markers",
@@ -55,92 +51,41 @@ SECTION = Section(
         ),
     ),
 )
-
-
-def describe_expression_tests(study: Any, keys: Keys) -> str:
-    """The Bayesian test and the classical ones."""
-    options = study.de
-    groups = ["each cluster against the rest"] if "clusters" in options.groupings else []
-    if "labels" in options.groupings and keys.label_key:
-        groups.append(f"each `{keys.label_key}` against the rest")
-    groups += [f"{first} against {second} of `{column}`" for column, first, second in options.pairs]
-    if options.conditions and keys.condition_key:
-        within = "cell type" if keys.label_key else "cluster"
-        groups.append(f"`{keys.condition_key}` within each {within}")
-    if not groups:
-        return ""
-    size = (
-        f"an absolute log2 fold change above {options.delta:g}"
-        if options.delta
-        else "a log2 fold change above a data-driven threshold"
-    )
-    hypothesis = size if options.mode == "change" else "a higher expression"
-    sampling = "" if options.weights == "uniform" else " with importance weights"
-    sampling += ", averaged over batches" if options.batch_correction else ""
-    text = [
-        f"Differential expression was tested for {listed(groups)} with the posterior of the model "
-        f"[@boyeau2023], as the probability of {hypothesis} in {options.n_samples:,} posterior "
-        f"samples{sampling}, at an expected false discovery rate [@newton2004] of {options.fdr:g}."
-    ]
-    if options.wilcoxon:
-        text.append(
-            "Beside it, log-normalised counts were compared by the Wilcoxon rank-sum test [@wilcoxon1945] "
-            "with Benjamini-Hochberg correction [@benjamini1995]."
-        )
-    if options.pseudobulk and keys.sample_key:
-        text.append(
-            f"Counts summed by `{keys.sample_key}` (pseudobulk [@squair2021]; at least "
-            f"{options.min_samples_per_group} samples a group) were tested with "
-            f"{named('pydeseq2', 'PyDESeq2')} [@muzellec2023], an implementation of DESeq2 [@love2014]."
-        )
-    return " ".join(text)
-
-
 _GROUPINGS = {
-    "clusters": "each cluster against the rest",
-    "labels": "each label against the rest",
-    "pairs": "chosen pairs",
-    "condition": "between conditions",
-    "condition_by_type": "between conditions within a cell type",
+    "clusters": "Each cluster against the rest",
+    "labels": "Each label against the rest",
+    "pairs": "Chosen pairs",
+    "condition": "Between conditions",
+    "condition_by_type": "Between conditions within a cell type",
 }
+# Groups whose first marker is named: as many as fit into a sentence.
 _MOST_GROUPS = 12
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
     """How many genes differ by comparison, how far the tests agree, and the first marker of each group."""
-    yield from _expression(contents.get("de_concordance"), study.options["de"].fdr)
-    yield from _markers(contents.get("markers"))
+    concordance, markers = contents.get("de_concordance"), contents.get("markers")
+    if concordance is not None:
+        for grouping, table in concordance.groupby("grouping", sort=False, observed=True):
+            yield Finding("Expression", _summarize_calls(grouping, table, study.options["de"].fdr))
+    if markers is not None:
+        for grouping, table in markers.groupby("grouping", sort=False, observed=True):
+            best = table.groupby("group", sort=False, observed=True)["gene"].first()
+            named = ", ".join(f"{gene} ({group})" for group, gene in best.head(_MOST_GROUPS).items())
+            more = f" and {len(best) - _MOST_GROUPS} more" if len(best) > _MOST_GROUPS else ""
+            yield Finding("Markers", f"First of each of the {grouping}: {named}{more}.")
 
 
-def _expression(concordance: Any, fdr: float) -> Iterator[Finding]:
-    if not isinstance(concordance, pd.DataFrame):
-        return
-    for grouping, table in concordance.groupby("grouping", sort=False, observed=True):
-        called = table["n_bayesian"]
-        span = (
-            number(called.min())
-            if called.min() == called.max()
-            else f"{number(called.min())} to {number(called.max())}"
-        )
-        text = (
-            f"{sentence(_GROUPINGS.get(str(grouping), str(grouping))).rstrip('.')}: {span} of "
-            f"{number(table['n_genes'].max())} genes differ at an expected FDR of {fdr:g} "
-            f"({count(len(table), 'comparison')})"
-        )
-        confirmed = [
-            f"{test} confirms {table[column].median():.0%}"
-            for test, column in (("Wilcoxon", "confirmed_wilcoxon"), ("pseudobulk", "confirmed_pseudobulk"))
-            if column in table and table[column].notna().any()
-        ]
-        more = f"; in the median comparison {' and '.join(confirmed)} of them" if confirmed else ""
-        yield Finding("Expression", f"{text}{more}.")
-
-
-def _markers(markers: Any) -> Iterator[Finding]:
-    if not isinstance(markers, pd.DataFrame) or markers.empty:
-        return
-    for grouping, table in markers.groupby("grouping", sort=False, observed=True):
-        best = table.groupby("group", sort=False, observed=True)["gene"].first()
-        shown = ", ".join(f"{gene} ({group})" for group, gene in best.head(_MOST_GROUPS).items())
-        more = f" and {len(best) - _MOST_GROUPS} more" if len(best) > _MOST_GROUPS else ""
-        yield Finding("Markers", f"First of each of the {grouping}: {shown}{more}.")
+def _summarize_calls(grouping: str, table: Any, fdr: float) -> str:
+    fewest, most = table["n_bayesian"].min(), table["n_bayesian"].max()
+    span = number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
+    confirmed = [
+        f"{test} confirms {table[column].median():.0%}"
+        for test, column in (("Wilcoxon", "confirmed_wilcoxon"), ("pseudobulk", "confirmed_pseudobulk"))
+        if table[column].notna().any()
+    ]
+    more = f"; in the median comparison {' and '.join(confirmed)} of them" if confirmed else ""
+    return (
+        f"{_GROUPINGS[grouping]}: {span} of {number(table['n_genes'].max())} genes differ at an expected FDR of "
+        f"{fdr:g} ({count(len(table), 'comparison')}){more}."
+    )

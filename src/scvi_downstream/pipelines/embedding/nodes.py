@@ -12,8 +12,7 @@ from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.layout import layout
-from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, layout, neighbors_graph
 from scvi_downstream.models.fitting import ResourceMeter
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.runtime.errors import InputError
@@ -23,8 +22,53 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
 
 logger = logging.getLogger(__name__)
+
+MUTUAL_NEIGHBORS = 20
+"""Scanorama's own number of neighbours among which cells of two batches are matched."""
+
+
+def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
+    """Posterior mean of every cell: `n_cells` × ``latent_1``, …, exactly as scvi-tools gives it.
+
+    Parameters
+    ----------
+    fitted
+        Saved model.
+    counts
+        All cells, all genes.
+    accelerator
+        Where the encoder runs.
+    """
+    means = fitted.attach(counts, accelerator).get_latent_representation()
+    return _by_cell(means, counts.obs_names, "latent_")
+
+
+def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Principal components of log-normalised highly variable genes, and what they cost.
+
+    Parameters
+    ----------
+    counts
+        Raw counts with ``var["highly_variable"]``.
+    options
+        Number of components, cut to what the data allow.
+    seed
+        Of the solver.
+
+    Returns
+    -------
+    `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
+    """
+    import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
+
+    with ResourceMeter() as meter:
+        expression = _variable_expression(counts)
+        scores = principal_components(expression, options.n_pcs, seed)
+    return _by_cell(scores, counts.obs_names, "PC_"), _cost("pca", "PCA", meter, scores)
 
 
 def principal_components(expression: sparse.csr_matrix, n_components: int, seed: int) -> np.ndarray:
@@ -67,6 +111,35 @@ def principal_components(expression: sparse.csr_matrix, n_components: int, seed:
     return pca.fit_transform(expression[:, varying]).astype(np.float32)
 
 
+def compute_harmony(
+    counts: AnnData, pca_latent: pd.DataFrame, keys: Keys, seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Principal components with the batches aligned by Harmony, and what that cost beyond the PCA.
+
+    Parameters
+    ----------
+    counts
+        obs holds ``keys.batch_key``.
+    pca_latent
+        `n_cells` × `n_pcs`.
+    keys
+        Names the batch.
+    seed
+        Of Harmony's clusters.
+
+    Returns
+    -------
+    `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
+    """
+    scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
+    with ResourceMeter() as meter:
+        if keys.batch_key and len(counts.obs[keys.batch_key].unique()) > 1:
+            scores = correct_batches(scores, counts.obs[[keys.batch_key]], seed)
+        else:
+            logger.warning("Harmony has fewer than two batches to align: its embedding is the PCA")
+    return _by_cell(scores, counts.obs_names, "PC_"), _cost("harmony", "Harmony", meter, scores)
+
+
 def correct_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
     """Batch-corrected principal components.
 
@@ -99,7 +172,42 @@ def correct_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.
     return np.ascontiguousarray(corrected.Z_corr, dtype=np.float32)
 
 
-_N_NEIGHBORS = 20
+def compute_scanorama(
+    counts: AnnData, options: EmbeddingOptions, keys: Keys, seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Scanorama's embedding of log-normalised highly variable genes, and what it costs.
+
+    Parameters
+    ----------
+    counts
+        Raw counts with ``var["highly_variable"]``; obs holds ``keys.batch_key``.
+    options
+        Number of dimensions.
+    keys
+        Names the batch.
+    seed
+        Of the singular vectors and the neighbour search.
+
+    Returns
+    -------
+    `n_cells` × ``scanorama_1``, …; training summary.
+
+    Raises
+    ------
+    InputError
+        With fewer than two batches.
+    """
+    import scanorama  # noqa: F401  (its import is not part of the cost)
+
+    if not keys.batch_key or counts.obs[keys.batch_key].nunique() < 2:
+        raise InputError(
+            "the baseline 'scanorama' needs a batch_key with at least two batches; leave it out of comparison.baselines"
+        )
+    with ResourceMeter() as meter:
+        expression = _variable_expression(counts)
+        batches = counts.obs[keys.batch_key].astype(str).to_numpy()
+        scores = stitch_batches(expression, batches, options.n_pcs, seed)
+    return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
 def stitch_batches(
@@ -138,7 +246,7 @@ def stitch_batches(
             [sparse.csr_matrix(expression[own], dtype=np.float64) for own in cells],
             [genes] * len(cells),
             dimred=n_components,
-            knn=min(_N_NEIGHBORS, *(len(own) for own in cells)),
+            knn=min(MUTUAL_NEIGHBORS, *(len(own) for own in cells)),
             seed=seed,
             verbose=False,
         )
@@ -148,113 +256,6 @@ def stitch_batches(
     embedding = np.empty((expression.shape[0], parts[0].shape[1]), dtype=np.float32)
     embedding[np.concatenate(cells)] = np.concatenate(parts)
     return embedding
-
-
-def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
-    """Posterior mean of every cell: `n_cells` × ``latent_1``, …, exactly as scvi-tools gives it.
-
-    Parameters
-    ----------
-    fitted
-        Saved model.
-    counts
-        All cells, all genes.
-    accelerator
-        Where the encoder runs.
-    """
-    means = fitted.attach(counts, accelerator).get_latent_representation()
-    return _by_cell(means, counts.obs_names, "latent_")
-
-
-def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Principal components of log-normalised highly variable genes, and what they cost.
-
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``.
-    options
-        Number of components, cut to what the data allow.
-    seed
-        Of the solver.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
-    """
-    import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
-
-    with ResourceMeter() as meter:
-        expression = log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
-        scores = principal_components(expression, options.n_pcs, seed)
-    return _by_cell(scores, counts.obs_names, "PC_"), _cost("pca", "PCA", meter, scores)
-
-
-def compute_harmony(
-    counts: AnnData, pca_latent: pd.DataFrame, keys: Keys, seed: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Principal components with the batches aligned by Harmony, and what that cost beyond the PCA.
-
-    Parameters
-    ----------
-    counts
-        obs holds ``keys.batch_key``.
-    pca_latent
-        `n_cells` × `n_pcs`.
-    keys
-        Names the batch.
-    seed
-        Of Harmony's clusters.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
-    """
-    scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
-    with ResourceMeter() as meter:
-        if keys.batch_key and len(counts.obs[keys.batch_key].unique()) > 1:
-            scores = correct_batches(scores, counts.obs[[keys.batch_key]], seed)
-        else:
-            logger.warning("Harmony has fewer than two batches to align: its embedding is the PCA")
-    return _by_cell(scores, counts.obs_names, "PC_"), _cost("harmony", "Harmony", meter, scores)
-
-
-def compute_scanorama(
-    counts: AnnData, options: EmbeddingOptions, keys: Keys, seed: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Scanorama's embedding of log-normalised highly variable genes, and what it costs.
-
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``; obs holds ``keys.batch_key``.
-    options
-        Number of dimensions.
-    keys
-        Names the batch.
-    seed
-        Of the singular vectors and the neighbour search.
-
-    Returns
-    -------
-    `n_cells` × ``scanorama_1``, …; training summary.
-
-    Raises
-    ------
-    InputError
-        With fewer than two batches.
-    """
-    import scanorama  # noqa: F401  (its import is not part of the cost)
-
-    if not keys.batch_key or counts.obs[keys.batch_key].nunique() < 2:
-        raise InputError(
-            "the baseline 'scanorama' needs a batch_key with at least two batches; leave it out of comparison.baselines"
-        )
-    with ResourceMeter() as meter:
-        expression = log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
-        batches = counts.obs[keys.batch_key].astype(str).to_numpy()
-        scores = stitch_batches(expression, batches, options.n_pcs, seed)
-    return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
 def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) -> NeighborsGraph:
@@ -280,17 +281,47 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 
 
 def compute_umap(
-    latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int
+    latent: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    options: EmbeddingOptions,
+    seed: int,
+    n_components: int = 2,
 ) -> pd.DataFrame:
-    """Plane layout of the shared graph: `n_cells` × ``UMAP1``, ``UMAP2``; see :func:`.umap_layout.layout`."""
-    return layout(latent, neighbors, options, n_components=2, seed=seed)
+    """Layout of the shared graph in the plane: `n_cells` × ``UMAP1``, ``UMAP2``.
+
+    Parameters
+    ----------
+    latent
+        `n_cells` × `n_latent`; places the start.
+    neighbors
+        Graph of the same cells.
+    options
+        Minimal distance, spread and epochs.
+    seed
+        Of the start and of negative sampling.
+    n_components
+        Dimensions of the layout.
+    """
+    return layout(
+        latent,
+        neighbors,
+        n_components=n_components,
+        min_dist=options.umap_min_dist,
+        spread=options.umap_spread,
+        n_epochs=options.umap_epochs,
+        seed=seed,
+    )
 
 
 def compute_umap_3d(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int
 ) -> pd.DataFrame:
-    """Space layout of the shared graph: `n_cells` × ``UMAP1`` … ``UMAP3``; see :func:`.umap_layout.layout`."""
-    return layout(latent, neighbors, options, n_components=3, seed=seed)
+    """Layout of the shared graph in space: `n_cells` × ``UMAP1`` … ``UMAP3``; otherwise as :func:`compute_umap`."""
+    return compute_umap(latent, neighbors, options, seed, n_components=3)
+
+
+def _variable_expression(counts: AnnData) -> sparse.csr_matrix:
+    return log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
 
 
 def _by_cell(values: np.ndarray, cells: pd.Index, prefix: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Options of what is run for every model, from counts to the leaderboard."""
+"""Options of the neighbours graph, the UMAPs and what they are coloured by."""
 
 from __future__ import annotations
 

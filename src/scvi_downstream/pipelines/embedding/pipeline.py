@@ -1,5 +1,7 @@
 """Latent space, its neighbours graph and its UMAPs: a template, copied per model and per baseline."""
 
+from collections.abc import Callable
+
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
@@ -13,31 +15,16 @@ from scvi_downstream.pipelines.embedding.nodes import (
     compute_umap,
     compute_umap_3d,
 )
-from scvi_downstream.pipelines.embedding.plots import plot_embedding
-from scvi_downstream.plots.umap import plot_umap_3d
+from scvi_downstream.pipelines.embedding.plots import plot_embedding, plot_umap_3d
 
-_LATENT = {
-    "model": lambda: Node(
-        compute_latent, ["fitted", "counts", "params:accelerator"], "latent", name="compute_latent"
-    ),
-    "pca": lambda: Node(
-        compute_pca,
-        ["counts", "params:embedding", "params:seed"],
-        ["latent", "training_summary"],
-        name="compute_pca",
-    ),
-    "harmony": lambda: Node(
-        compute_harmony,
-        ["counts", "pca.latent", "params:keys", "params:seed"],
-        ["latent", "training_summary"],
-        name="compute_harmony",
-    ),
-    "scanorama": lambda: Node(
-        compute_scanorama,
-        ["counts", "params:embedding", "params:keys", "params:seed"],
-        ["latent", "training_summary"],
-        name="compute_scanorama",
-    ),
+_OPTIONS = ["params:embedding", "params:seed"]
+_GRAPH = ["latent", "neighbors", *_OPTIONS]
+_DRAWN = ["counts", "qc_metrics", "params:keys", "params:embedding"]
+_COMPUTE: dict[str, tuple[Callable, list[str]]] = {
+    "model": (compute_latent, ["fitted", "counts", "params:accelerator"]),
+    "pca": (compute_pca, ["counts", *_OPTIONS]),
+    "harmony": (compute_harmony, ["counts", "pca.latent", "params:keys", "params:seed"]),
+    "scanorama": (compute_scanorama, ["counts", "params:embedding", "params:keys", "params:seed"]),
 }
 
 
@@ -46,39 +33,16 @@ def template(latent_of: str = "model") -> Pipeline:
 
     ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``, ``scanorama``) that the latent is computed by.
     """
+    compute, inputs = _COMPUTE[latent_of]
+    outputs = "latent" if latent_of == "model" else ["latent", "training_summary"]
     return Pipeline(
         [
-            _LATENT[latent_of](),
-            Node(
-                build_neighbors,
-                ["latent", "params:embedding", "params:seed"],
-                "neighbors",
-                name="build_neighbors",
-            ),
-            Node(
-                compute_umap,
-                ["latent", "neighbors", "params:embedding", "params:seed"],
-                "umap",
-                name="compute_umap",
-            ),
-            Node(
-                compute_umap_3d,
-                ["latent", "neighbors", "params:embedding", "params:seed"],
-                "umap_3d",
-                name="compute_umap_3d",
-            ),
-            Node(
-                plot_embedding,
-                ["umap", "counts", "qc_metrics", "params:keys", "params:embedding"],
-                "embedding_figure",
-                name="plot_embedding",
-            ),
-            Node(
-                plot_umap_3d,
-                ["umap_3d", "counts", "qc_metrics", "params:keys", "params:embedding"],
-                "umap_3d_page",
-                name="plot_umap_3d",
-            ),
+            Node(compute, inputs, outputs, name=compute.__name__),
+            Node(build_neighbors, ["latent", *_OPTIONS], "neighbors", name="build_neighbors"),
+            Node(compute_umap, _GRAPH, "umap", name="compute_umap"),
+            Node(compute_umap_3d, _GRAPH, "umap_3d", name="compute_umap_3d"),
+            Node(plot_embedding, ["umap", *_DRAWN], "embedding_figure", name="plot_embedding"),
+            Node(plot_umap_3d, ["umap_3d", *_DRAWN], "umap_3d_page", name="plot_umap_3d"),
         ],
         tags="embedding",
     )

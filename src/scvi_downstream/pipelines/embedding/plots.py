@@ -1,24 +1,27 @@
-"""UMAP panels coloured by the study's keys, chosen columns and quality."""
+"""UMAP in the plane and in space, coloured by the study's keys, chosen columns and quality."""
 
 from __future__ import annotations
 
-from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-from scvi_downstream.plots.style import bare_umap_axes, new_figure, scatter_categories, scatter_values
-from scvi_downstream.plots.umap import colorings
+from scvi_downstream.plots.panels import panel_grid, umap_panel
+from scvi_downstream.plots.umap import by_category, by_value, colour_page, thinned
+from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Page
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Figure = Page = Any
 
-
-PANELS_A_ROW = 2
-PANEL_WIDTH, PANEL_HEIGHT = 6.0, 4.0
+MOST_CATEGORIES = 40
+"""Beyond this a legend is longer than its panel."""
 
 
 def plot_embedding(
@@ -44,19 +47,95 @@ def plot_embedding(
     InputError
         When a column of ``color_by`` does not exist.
     """
-    panels = colorings(counts, qc_metrics, keys, options)
-    n_columns = min(PANELS_A_ROW, max(len(panels), 1))
-    n_rows = max(ceil(len(panels) / n_columns), 1)
-    figure = new_figure(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    xy = umap.to_numpy()
-    for axes, (title, values) in zip(grid, panels.items(), strict=False):
-        aligned = values.reindex(umap.index)
-        if isinstance(aligned.dtype, pd.CategoricalDtype):
-            scatter_categories(axes, xy, aligned)
-        else:
-            scatter_values(axes, xy, aligned.to_numpy(), title)
-        bare_umap_axes(axes, title)
-    for axes in grid[len(panels) :]:
-        axes.remove()
+    panels = colorings(counts, qc_metrics, keys, options.color_by)
+    figure, grid = panel_grid(len(panels), columns=2, width=6.0, height=4.0)
+    for axes, (title, values) in zip(grid, panels.items(), strict=True):
+        umap_panel(axes, umap.to_numpy(), values.reindex(umap.index), title)
     return figure
+
+
+def plot_umap_3d(
+    umap_3d: pd.DataFrame, counts: AnnData, qc_metrics: pd.DataFrame, keys: Keys, options: EmbeddingOptions
+) -> Page:
+    """Rotatable scatter; the menu changes the colouring, the legend hides and isolates categories.
+
+    Coordinates are rounded and at most 30,000 cells (a fixed random sample) drawn: the page stays light.
+
+    Parameters
+    ----------
+    umap_3d
+        `n_cells` × ``UMAP1`` … ``UMAP3``.
+    counts, qc_metrics, keys, options
+        As in :func:`plot_embedding`.
+
+    Raises
+    ------
+    InputError
+        When a column of ``color_by`` does not exist.
+    """
+    drawn = thinned(umap_3d)
+    hover = drawn.index.to_series().astype(str)
+    if keys.label_key:
+        hover = hover + "<br>" + counts.obs[keys.label_key].reindex(drawn.index).astype(str)
+    panels = {}
+    for title, values in colorings(counts, qc_metrics, keys, options.color_by).items():
+        own = values.reindex(drawn.index)
+        is_number = pd.api.types.is_numeric_dtype(own)
+        panels[title] = [by_value(drawn, hover, own, title)] if is_number else by_category(drawn, hover, own)
+    return colour_page(panels, "UMAP in three dimensions", n_drawn=len(drawn), n_cells=len(umap_3d))
+
+
+def colorings(
+    counts: AnnData, qc_metrics: pd.DataFrame, keys: Keys, color_by: tuple[str, ...]
+) -> dict[str, pd.Series]:
+    """Title → one value a cell, categorical or float, in the order of the figures.
+
+    Parameters
+    ----------
+    counts
+        obs holds the keys and most of ``color_by``.
+    qc_metrics
+        ``n_counts`` and ``mitochondrial_percent`` of the same cells.
+    keys
+        The study's obs columns.
+    color_by
+        More columns of obs or of ``qc_metrics``.
+
+    Returns
+    -------
+    At most 40 categories a column: the smaller ones are joined as ``other``, and the title says so.
+
+    Raises
+    ------
+    InputError
+        When a column of ``color_by`` does not exist.
+    """
+    quality = qc_metrics.reindex(counts.obs_names)
+    known = pd.concat(
+        [counts.obs, quality[quality.columns.difference(counts.obs.columns, sort=False)]], axis=1
+    )
+    for name in color_by:
+        if name not in known:
+            raise InputError(f"embedding.color_by '{name}' is not in obs{closest(name, known.columns)}")
+    names = [keys.batch_key, keys.label_key, keys.condition_key, keys.sample_key]
+    chosen = [*filter(None, names), *keys.categorical_covariates, *keys.continuous_covariates, *color_by]
+    drawn = dict(_drawable(name, known[name]) for name in dict.fromkeys(chosen))
+    if "n_counts" not in drawn:
+        drawn["counts per cell (log10)"] = np.log10(quality["n_counts"].astype(float).clip(lower=1))
+    if quality["mitochondrial_percent"].notna().any():
+        drawn["mitochondrial counts (%)"] = quality["mitochondrial_percent"].astype(float)
+    return drawn
+
+
+def _drawable(name: str, values: pd.Series) -> tuple[str, pd.Series]:
+    """Title and values of a panel: numbers as floats, all else as at most 40 categories."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return name, values.astype(float)
+    labels = values.astype("category").cat.remove_unused_categories()
+    n_labels = len(labels.cat.categories)
+    if n_labels <= MOST_CATEGORIES:
+        return name, labels.cat.rename_categories(labels.cat.categories.astype(str))
+    largest = labels.value_counts(sort=True).index[: MOST_CATEGORIES - 1].astype(str)
+    texts = labels.astype(str)
+    joined = pd.Categorical(texts.where(texts.isin(largest), "other"), categories=[*largest, "other"])
+    return f"{name} ({len(largest)} largest of {n_labels})", pd.Series(joined, index=values.index)

@@ -1,4 +1,4 @@
-"""Counts, models and their latent spaces in the report."""
+"""The section on the latent space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""None"""
+"""Held-out likelihood and integration metrics of every model and baseline."""
 
 from scvi_downstream.pipelines.declaration import Analysis
 

@@ -12,7 +12,6 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
-from scvi_downstream.scoring.criteria import profile_of
 from scvi_downstream.scoring.embedding_metrics import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
 
@@ -25,103 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 _COSTS = (
-    "model",
-    "family",
-    "seconds",
-    "peak_memory_mb",
-    "epochs",
-    "best_epoch",
-    "n_parameters",
-    "device",
-    "batch_size",
-    "n_latent",
-    "n_genes",
-    "n_cells",
-)
+    "model", "family", "seconds", "peak_memory_mb", "epochs", "best_epoch", "n_parameters", "device", "batch_size",
+    "n_latent", "n_genes", "n_cells",
+)  # fmt: skip
 _LIKELIHOOD = (
-    "elbo_train",
-    "elbo_validation",
-    "elbo_test",
-    "elbo_test_se",
-    "generalisation_gap",
-    "reconstruction_error_train",
-    "reconstruction_error_validation",
-    "reconstruction_error_test",
-    "marginal_ll_test",
-    "marginal_ll_test_se",
-    "marginal_ll_samples",
-    "n_train",
-    "n_validation",
-    "n_test",
-)
+    "elbo_train", "elbo_validation", "elbo_test", "elbo_test_se", "generalisation_gap", "reconstruction_error_train",
+    "reconstruction_error_validation", "reconstruction_error_test", "marginal_ll_test", "marginal_ll_test_se",
+    "marginal_ll_samples", "n_train", "n_validation", "n_test",
+)  # fmt: skip
 _CLUSTERINGS = ("leiden", "kmeans", "hierarchical")
-_NOT_METRICS = ("left_out", "n_cells", "n_labelled_cells", "seconds")
-
-
-def model_record(
-    training_summary: dict[str, Any],
-    likelihood: dict[str, Any],
-    cluster_agreement: pd.DataFrame,
-    integration: dict[str, Any],
-) -> dict[str, Any]:
-    """Costs, held-out likelihood, clusters against labels, integration metrics; no absent values."""
-    return {
-        **_costs(training_summary),
-        **_held_out(likelihood),
-        **agreement_with_labels(cluster_agreement),
-        **_metrics(integration),
-    }
-
-
-def trial_record(
-    training_summary: dict[str, Any], likelihood: dict[str, Any], integration: dict[str, Any]
-) -> dict[str, Any]:
-    """Costs, held-out likelihood and integration metrics of one trial."""
-    return {**_costs(training_summary), **_held_out(likelihood), **_metrics(integration)}
-
-
-def baseline_record(training_summary: dict[str, Any], integration: dict[str, Any]) -> dict[str, Any]:
-    """Costs and integration metrics of one baseline."""
-    return {**_costs(training_summary), **_metrics(integration)}
-
-
-def agreement_with_labels(cluster_agreement: pd.DataFrame) -> dict[str, float]:
-    """``<clustering>_ari_labels`` and ``<clustering>_nmi_labels`` of Leiden, k-means and Ward clusters.
-
-    Parameters
-    ----------
-    cluster_agreement
-        One row a pair: columns ``clustering_a``, ``clustering_b`` (``label`` for the known labels), ``ari``,
-        ``nmi``.
-    """
-    known = cluster_agreement[cluster_agreement["clustering_b"] == "label"].set_index("clustering_a")
-    return {
-        f"{clustering}_{score}_labels": float(known.loc[clustering, score])
-        for clustering in _CLUSTERINGS
-        if clustering in known.index
-        for score in ("ari", "nmi")
-    }
-
-
-def _costs(training_summary: dict[str, Any]) -> dict[str, Any]:
-    return {name: training_summary[name] for name in _COSTS if training_summary.get(name) is not None}
-
-
-def _held_out(likelihood: dict[str, Any]) -> dict[str, Any]:
-    return {name: likelihood[name] for name in _LIKELIHOOD if likelihood.get(name) is not None}
-
-
-def _metrics(integration: dict[str, Any]) -> dict[str, Any]:
-    metrics = {name: value for name, value in integration.items() if name not in _NOT_METRICS}
-    named = {name if name.startswith("scib_") else f"scib_{name}": value for name, value in metrics.items()}
-    return named | ({"left_out": _explain(integration["left_out"])} if integration["left_out"] else {})
-
-
-def _explain(left_out: dict[str, str]) -> str:
-    reasons = {
-        reason: [name for name, why in left_out.items() if why == reason] for reason in left_out.values()
-    }
-    return "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
+_NO_METRICS = ("left_out", "n_cells", "n_labelled_cells", "seconds")
 
 
 def evaluate_likelihood(
@@ -146,7 +58,7 @@ def evaluate_likelihood(
     -------
     Nats per cell, and the values of each cell; see :func:`scvi_downstream.scoring.likelihood.score_likelihood`.
     """
-    return score_likelihood(fitted.attach(counts, accelerator=accelerator), options, seed=seed)
+    return score_likelihood(fitted.attach(counts, accelerator=accelerator), options.sampling, seed=seed)
 
 
 def score_integration(
@@ -189,7 +101,7 @@ def score_integration(
         pca_latent.loc[latent.index].to_numpy(),
         obs[keys.label_key] if keys.label_key else None,
         obs[keys.batch_key] if keys.batch_key else None,
-        profile=profile_of(options),
+        profile=options.metrics_profile,
         n_draws=options.n_bootstrap,
         seed=seed,
     )
@@ -202,45 +114,11 @@ def score_integration(
 
 def collect_scores(
     training_summary: dict[str, Any],
-    likelihood: dict[str, Any],
-    cluster_agreement: pd.DataFrame,
     integration: dict[str, Any],
+    likelihood: dict[str, Any] | None = None,
+    cluster_agreement: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """One flat record of a model: what it is, what it cost, how well it did.
-
-    Parameters
-    ----------
-    training_summary
-        Of the training.
-    likelihood
-        Of :func:`evaluate_likelihood`.
-    cluster_agreement
-        Pairs of clusterings with their ARI and NMI.
-    integration
-        Of :func:`score_integration`.
-    """
-    return model_record(training_summary, likelihood, cluster_agreement, integration)
-
-
-def collect_trial_scores(
-    training_summary: dict[str, Any], likelihood: dict[str, Any], integration: dict[str, Any]
-) -> dict[str, Any]:
-    """One flat record of a trial: what it cost and how well it did; trials are not clustered.
-
-    Parameters
-    ----------
-    training_summary
-        Of the training.
-    likelihood
-        Of :func:`evaluate_likelihood`.
-    integration
-        Of :func:`score_integration`.
-    """
-    return trial_record(training_summary, likelihood, integration)
-
-
-def collect_baseline_scores(training_summary: dict[str, Any], integration: dict[str, Any]) -> dict[str, Any]:
-    """One flat record of a baseline, which has no likelihood.
+    """One flat record of a model, trial or baseline: what it is, what it cost, how well it did; no absent values.
 
     Parameters
     ----------
@@ -248,5 +126,37 @@ def collect_baseline_scores(training_summary: dict[str, Any], integration: dict[
         Name, seconds and sizes.
     integration
         Of :func:`score_integration`.
+    likelihood
+        Of :func:`evaluate_likelihood`; baselines have none.
+    cluster_agreement
+        One row a pair of clusterings: columns ``clustering_a``, ``clustering_b`` (``label`` for the known labels),
+        ``ari``, ``nmi``; trials and baselines are not clustered.
+
+    Returns
+    -------
+    Costs, held-out likelihood, ``<clustering>_ari_labels`` and ``<clustering>_nmi_labels`` of Leiden, k-means and Ward
+    clusters, ``scib_<metric>``, and ``left_out``: which metrics there are not, and why.
     """
-    return baseline_record(training_summary, integration)
+    record = {name: training_summary.get(name) for name in _COSTS}
+    record |= {name: (likelihood or {}).get(name) for name in _LIKELIHOOD}
+    if cluster_agreement is not None:
+        with_labels = cluster_agreement[cluster_agreement["clustering_b"] == "label"].set_index(
+            "clustering_a"
+        )
+        record |= {
+            f"{clustering}_{score}_labels": float(with_labels.loc[clustering, score])
+            for clustering in _CLUSTERINGS
+            if clustering in with_labels.index
+            for score in ("ari", "nmi")
+        }
+    known = {name: value for name, value in record.items() if value is not None}
+    metrics = {
+        f"scib_{name.removeprefix('scib_')}": value
+        for name, value in integration.items()
+        if name not in _NO_METRICS
+    }
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in integration["left_out"].items():
+        by_reason.setdefault(reason, []).append(name)
+    left_out = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in by_reason.items())
+    return known | metrics | ({"left_out": left_out} if left_out else {})

@@ -1,4 +1,4 @@
-"""Options of what is run for every model, from counts to the leaderboard."""
+"""Options of the held-out likelihoods."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from scvi_downstream.runtime.options import Options
+from scvi_downstream.scoring.marginal_likelihood import SamplingBounds
 
 
 class EvaluationOptions(Options):
@@ -15,3 +16,10 @@ class EvaluationOptions(Options):
     marginal_ll_samples: Annotated[int, Field(ge=2)] = 200
     marginal_ll_max_cells: PositiveInt = 1000
     marginal_ll_max_seconds: PositiveFloat = 60.0
+
+    @property
+    def sampling(self) -> SamplingBounds:
+        """What the marginal likelihood may cost."""
+        return SamplingBounds(
+            self.marginal_ll_samples, self.marginal_ll_max_cells, self.marginal_ll_max_seconds
+        )

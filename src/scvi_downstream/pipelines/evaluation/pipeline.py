@@ -4,81 +4,38 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.evaluation.nodes import (
-    collect_baseline_scores,
-    collect_scores,
-    collect_trial_scores,
-    evaluate_likelihood,
-    score_integration,
-)
+from scvi_downstream.pipelines.evaluation.nodes import collect_scores, evaluate_likelihood, score_integration
+
+_FITTED = ["fitted", "counts", "params:evaluation", "params:seed", "params:accelerator"]
+_EMBEDDED = ["latent", "neighbors", "counts", "pca.latent", "params:keys", "params:comparison", "params:seed"]
 
 
 def template() -> Pipeline:
     """Fitted ─► likelihood; latent, neighbors ─► integration, score_draws; all ─► scores."""
-    return Pipeline(
-        [
-            _likelihood(),
-            _integration(),
-            Node(
-                collect_scores,
-                ["training_summary", "likelihood", "cluster_agreement", "integration"],
-                "scores",
-                name="collect_scores",
-            ),
-        ],
-        tags="evaluation",
-    )
+    return _scored("collect_scores", "likelihood", "cluster_agreement")
 
 
 def trial_template() -> Pipeline:
     """As :func:`template`, for a trial, which is not clustered."""
-    return Pipeline(
-        [
-            _likelihood(),
-            _integration(),
-            Node(
-                collect_trial_scores,
-                ["training_summary", "likelihood", "integration"],
-                "scores",
-                name="collect_trial_scores",
-            ),
-        ],
-        tags="evaluation",
-    )
+    return _scored("collect_trial_scores", "likelihood")
 
 
 def baseline_template() -> Pipeline:
     """Latent, neighbors ─► integration, score_draws ─► scores, for an embedding without a likelihood."""
-    return Pipeline(
-        [
-            _integration(),
-            Node(
-                collect_baseline_scores,
-                ["training_summary", "integration"],
-                "scores",
-                name="collect_baseline_scores",
-            ),
-        ],
-        tags="evaluation",
-    )
+    return _scored("collect_baseline_scores")
 
 
-def _likelihood() -> Node:
-    return Node(
-        evaluate_likelihood,
-        ["fitted", "counts", "params:evaluation", "params:seed", "params:accelerator"],
-        ["likelihood", "cell_likelihood"],
-        name="evaluate_likelihood",
-    )
-
-
-def _integration() -> Node:
-    return Node(
-        score_integration,
-        ["latent", "neighbors", "counts", "pca.latent", "params:keys", "params:comparison", "params:seed"],
-        ["integration", "score_draws"],
-        name="score_integration",
-    )
+def _scored(name: str, *further: str) -> Pipeline:
+    """What every embedding is judged by, and ``further`` that of a fitted or clustered model."""
+    collected = {each: each for each in ("training_summary", "integration", *further)}
+    nodes = [
+        Node(score_integration, _EMBEDDED, ["integration", "score_draws"], name="score_integration"),
+        Node(collect_scores, collected, "scores", name=name),
+    ]
+    if "likelihood" in further:
+        held_out = ["likelihood", "cell_likelihood"]
+        nodes.append(Node(evaluate_likelihood, _FITTED, held_out, name="evaluate_likelihood"))
+    return Pipeline(nodes, tags="evaluation")
 
 
 def create_pipeline(study: Study) -> Pipeline:

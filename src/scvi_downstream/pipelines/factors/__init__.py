@@ -9,8 +9,5 @@ ANALYSIS = Analysis(
     summaries={"factor_summary": "Factors"},
     metrics={"factor_summary": "factors"},
     joins={"{model}.loadings": Varm("{model}_loadings"), "factor_associations": Uns()},
-    files={
-        "factors": "genes of the latent factors",
-        "factor_associations": "what latent dimensions follow",
-    },
+    files={"factors": "genes of the latent factors", "factor_associations": "what latent dimensions follow"},
 )

@@ -1,4 +1,4 @@
-"""How a decoder moves the expression of every gene with each latent dimension."""
+"""What latent dimensions stand for: how the decoder moves genes with them, and covariates that they follow."""
 
 from __future__ import annotations
 
@@ -9,15 +9,57 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import as_categories, split_by_condition
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.factors.options import FactorOptions
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.statistics.association import associate
 
 if TYPE_CHECKING:
     import torch
+    from anndata import AnnData
     from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
 
-
+# Cells that effects of a non-linear decoder are measured on: their mean hardly moves with more.
 MAX_CELLS = 5000
+# Values that are decoded at once: cells times dimensions times genes.
 CHUNK_VALUES = 2**24
+MIN_SHARE = 1e-4
+"""Share of the decoded variance from which the decoder counts as using a dimension."""
+FACTOR_COLUMNS = ["model", "factor", "dimension", "gene", "symbol", "loading", "direction", "rank"]
+
+
+def read_loadings(
+    fitted: SavedModel, latent: pd.DataFrame, counts: AnnData, accelerator: Accelerator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Genes that load on latent factors, and the variance that these explain.
+
+    Parameters
+    ----------
+    fitted
+        Model with a linear decoder, or one that is a sum over dimensions.
+    latent
+        ``(n_cells, n_dimensions)`` posterior means.
+    counts
+        Counts that it was fitted on.
+    accelerator
+        Where to compute.
+
+    Returns
+    -------
+    Loadings (genes × ``factor_1`` …) and one row a factor with its dimension, sign and shares of variance; see
+    :func:`order_factors`.
+    """
+    model = fitted.attach(counts, accelerator)
+    latent = latent.loc[model.adata.obs_names]
+    effects = latent_effects(model, latent.to_numpy(dtype=np.float64))
+    expression = log_normalize(counts, counts.var_names.get_indexer(fitted.genes))
+    return order_factors(effects, latent, fitted.genes, expression)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +116,8 @@ def linear_effects(weights: np.ndarray, latent: np.ndarray) -> LatentEffects:
     Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169.
     """
     slopes = np.empty(weights.shape)
-    for k, column in enumerate(
-        np.ascontiguousarray(weights.T)
-    ):  # column by column: their order changes no bit
+    # column by column: their order changes no bit
+    for k, column in enumerate(np.ascontiguousarray(weights.T)):
         slopes[:, k] = (column - column.mean()) * np.std(np.ascontiguousarray(latent[:, k], dtype=np.float64))
     variance = np.array([column @ column for column in np.ascontiguousarray(slopes.T)])
     centred = latent - latent.mean(axis=0, dtype=np.float64)
@@ -108,7 +149,7 @@ def split_effects(model: Any, latent: np.ndarray) -> LatentEffects:
     chosen = np.unique(np.linspace(0, n_cells - 1, min(n_cells, MAX_CELLS)).round().astype(np.intp))
     mean, covariates = latent.mean(axis=0), _covariates(model)
     centred = latent[chosen] - latent[chosen].mean(axis=0, dtype=np.float64)
-    sums = _Moments(n_dimensions, model.adata.n_vars)
+    sums = _Sums(n_dimensions, model.adata.n_vars)
     size = max(1, CHUNK_VALUES // (n_dimensions * model.adata.n_vars))
     progress = Progress("effects of latent dimensions", len(chosen))
     for start in range(0, len(chosen), size):
@@ -122,28 +163,39 @@ def split_effects(model: Any, latent: np.ndarray) -> LatentEffects:
         with torch.inference_mode():
             splits = decoded["px_unaggregated_params"].double().cpu()
             here, moved = splits[: len(cells)], splits[len(cells) :]
-            each, together = _effects(here, moved, model.module.split_aggregation)
+            each, together = split_differences(here, moved, model.module.split_aggregation)
             sums.add(each, together, torch.as_tensor(centred[start : start + size]))
         progress.advance(len(cells))
     return sums.effects(centred.std(axis=0))
 
 
 def _covariates(model: Any) -> dict[str, np.ndarray | None]:
+    """Batch and covariates of all cells under the names of DRVI's arguments; ``None`` where it has none."""
     from scvi import REGISTRY_KEYS
 
     manager = model.adata_manager
-    optional = {"cat_values": REGISTRY_KEYS.CAT_COVS_KEY, "cont_values": REGISTRY_KEYS.CONT_COVS_KEY}
-    found: dict[str, np.ndarray | None] = {
-        name: np.asarray(manager.get_from_registry(key)) if key in manager.data_registry else None
-        for name, key in optional.items()
+    keys = {
+        "batch_values": REGISTRY_KEYS.BATCH_KEY,
+        "cat_values": REGISTRY_KEYS.CAT_COVS_KEY,
+        "cont_values": REGISTRY_KEYS.CONT_COVS_KEY,
     }
-    return found | {"batch_values": np.asarray(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))}
+    return {
+        name: np.asarray(manager.get_from_registry(key)) if key in manager.data_registry else None
+        for name, key in keys.items()
+    }
 
 
-def _effects(here: torch.Tensor, moved: torch.Tensor, aggregation: str) -> tuple[torch.Tensor, torch.Tensor]:
+def split_differences(
+    here: torch.Tensor, moved: torch.Tensor, aggregation: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Effects of each dimension ``(n_cells, n_dimensions, n_genes)`` and of all together ``(n_cells, n_genes)``.
 
-    ``here`` are the decoder's parts at the cells' latents, ``moved`` those at the mean latent.
+    Parameters
+    ----------
+    here, moved
+        The decoder's parts at the cells' latents and at the mean latent, ``(n_cells, n_dimensions, n_genes)``.
+    aggregation
+        How the decoder joins its parts: ``mean`` or ``logsumexp``.
     """
     import torch
 
@@ -160,14 +212,13 @@ def _effects(here: torch.Tensor, moved: torch.Tensor, aggregation: str) -> tuple
     return each - each.mean(dim=-1, keepdim=True), together - together.mean(dim=-1, keepdim=True)
 
 
-class _Moments:
+class _Sums:
     """Sums over cells from which slopes and variances come."""
 
     def __init__(self, n_dimensions: int, n_genes: int) -> None:
         self.n = 0
-        self.first, self.second = np.zeros((n_dimensions, n_genes)), np.zeros((n_dimensions, n_genes))
-        self.products = np.zeros((n_dimensions, n_genes))
-        self.all_first, self.all_second = np.zeros(n_genes), np.zeros(n_genes)
+        self.first, self.second, self.products = np.zeros((3, n_dimensions, n_genes))
+        self.all_first, self.all_second = np.zeros((2, n_genes))
 
     def add(self, each: torch.Tensor, together: torch.Tensor, centred: torch.Tensor) -> None:
         import torch
@@ -180,16 +231,11 @@ class _Moments:
         self.all_second += (together**2).sum(dim=0).numpy()
 
     def effects(self, spread: np.ndarray) -> LatentEffects:
-        slopes = np.divide(
-            self.products.T / self.n, spread, out=np.zeros(self.products.T.shape), where=spread > 0
-        )
+        products = self.products.T / self.n
+        slopes = np.divide(products, spread, out=np.zeros(products.shape), where=spread > 0)
         variance = (self.second / self.n - (self.first / self.n) ** 2).sum(axis=1)
         total = (self.all_second / self.n - (self.all_first / self.n) ** 2).sum()
         return LatentEffects(slopes, np.maximum(variance, 0), float(total))
-
-
-MIN_SHARE = 1e-4
-"""Share of the decoded variance from which the decoder counts as using a dimension."""
 
 
 def order_factors(
@@ -229,7 +275,7 @@ def order_factors(
     centred = values - values.mean(axis=0)
     spread = np.sqrt((centred**2).mean(axis=0))
     share = effects.variance[order] / effects.total if effects.total > 0 else np.zeros(len(order))
-    alone, cumulative = _observed(centred, expression)
+    alone, cumulative = _explained_expression(centred, expression)
     table = pd.DataFrame(
         {
             "factor": names,
@@ -237,7 +283,7 @@ def order_factors(
             "sign": signs,
             "sd": spread,
             "variance_share": share,
-            "unique_share": share * _not_predicted(centred, share >= MIN_SHARE),
+            "unique_share": share * _unpredicted_share(centred, share >= MIN_SHARE),
             "observed_share": alone,
             "observed_cumulative": cumulative,
             "active": share >= MIN_SHARE,
@@ -253,7 +299,7 @@ def _sign(loadings: np.ndarray) -> int:
     return -1 if decisive < 0 else 1
 
 
-def _not_predicted(centred: np.ndarray, active: np.ndarray) -> np.ndarray:
+def _unpredicted_share(centred: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Share of the variance of each column that a linear model of the other active columns leaves."""
     left = np.ones(centred.shape[1])
     for k in range(centred.shape[1]):
@@ -265,7 +311,9 @@ def _not_predicted(centred: np.ndarray, active: np.ndarray) -> np.ndarray:
     return left
 
 
-def _observed(centred: np.ndarray, expression: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+def _explained_expression(
+    centred: np.ndarray, expression: sparse.csr_matrix
+) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the variance of expression by each column alone, and by the first, the first two, …"""
     n = len(centred)
     mean = np.asarray(expression.mean(axis=0, dtype=np.float64)).ravel()
@@ -278,3 +326,108 @@ def _observed(centred: np.ndarray, expression: sparse.csr_matrix) -> tuple[np.nd
     q = q * (np.abs(np.diag(r)) > 1e-8)
     alone, added = (((expression.T @ directions) ** 2).sum(axis=0) / total for directions in (unit, q))
     return alone, np.cumsum(added)
+
+
+def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
+    """Loadings of all models: one row a model, factor and gene.
+
+    Parameters
+    ----------
+    counts
+        For the genes' symbols.
+    tables
+        ``{model}__loadings`` and ``{model}__factor_variance``.
+
+    Returns
+    -------
+    ``model``, ``factor``, ``dimension``, ``gene``, ``symbol``, ``loading``, ``direction`` (up or down) and
+    ``rank`` within it (1: the largest).
+    """
+    models = [name.removesuffix("__loadings") for name in tables if name.endswith("__loadings")]
+    long = [
+        tables[f"{model}__loadings"]
+        .melt(var_name="factor", value_name="loading", ignore_index=False)
+        .reset_index()
+        .assign(model=model)
+        .merge(tables[f"{model}__factor_variance"][["factor", "dimension"]], on="factor", how="left")
+        for model in models
+    ]
+    table = pd.concat(long, ignore_index=True)
+    table["symbol"] = gene_symbols(counts).reindex(table["gene"]).to_numpy()
+    table["direction"] = np.where(table["loading"] >= 0, "up", "down")
+    sizes = table["loading"].abs().groupby([table["model"], table["factor"], table["direction"]])
+    table["rank"] = sizes.rank(ascending=False, method="first").astype(np.int64)
+    texts = [name for name in FACTOR_COLUMNS if name not in ("loading", "rank")]
+    return table[FACTOR_COLUMNS].astype(dict.fromkeys(texts, "category"))
+
+
+def gene_symbols(counts: AnnData) -> pd.Series:
+    """Symbol of each gene; its name where the counts have no symbols."""
+    return counts.var.get("symbol", counts.var_names.to_series())
+
+
+def associate_factors(
+    latent: pd.DataFrame,
+    factor_variance: pd.DataFrame,
+    covariates: pd.DataFrame,
+    keys: Keys,
+    options: FactorOptions,
+) -> pd.DataFrame:
+    """Test every active factor, signed and in order, against every covariate; see :func:`associate_latent`.
+
+    What the decoder does not use is left out: the encoder's faint echoes of other dimensions say nothing.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dimensions)`` posterior means.
+    factor_variance
+        One row a factor: ``factor``, ``dimension``, ``sign``, ``active``.
+    covariates, keys, options
+        As for :func:`associate_latent`.
+    """
+    active = factor_variance[factor_variance["active"]]
+    factors = latent[active["dimension"].tolist()] * active["sign"].to_numpy()
+    return associate_latent(factors.set_axis(active["factor"], axis=1), covariates, keys, options)
+
+
+def associate_latent(
+    latent: pd.DataFrame, covariates: pd.DataFrame, keys: Keys, options: FactorOptions
+) -> pd.DataFrame:
+    """Test every latent dimension against every covariate, on samples where the covariate is theirs.
+
+    Where cells of one sample have different conditions, what differs with the condition is tested on each
+    sample's cells of one condition.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dimensions)`` posterior means.
+    covariates
+        Numbers and categories of the same cells.
+    keys
+        Sample and condition.
+    options
+        ``min_effect``, ``fdr``.
+
+    Returns
+    -------
+    The table of :func:`scvi_downstream.statistics.association.associate` with ``follows``: whether the effect
+    reaches ``min_effect`` at ``fdr``.
+    """
+    covariates = covariates.loc[latent.index]
+    samples, parts = covariates.get(keys.sample_key), None
+    if samples is not None:
+        of_cell = pd.Series(as_categories(samples), index=samples.index)
+        parts = split_by_condition(of_cell, covariates.get(keys.condition_key))
+    table = associate(latent, covariates, samples, parts)
+    follows = (table["p_adjusted"] <= options.fdr) & (table["effect"] >= options.min_effect)
+    return table.assign(follows=follows)
+
+
+def gather_associations(**associations: pd.DataFrame) -> pd.DataFrame:
+    """Associations of all models, one table; ``p_adjusted`` is within a model and unit."""
+    return pd.concat(
+        [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()],
+        ignore_index=True,
+    )

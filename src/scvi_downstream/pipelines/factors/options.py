@@ -1,4 +1,4 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of loadings and associations."""
 
 from __future__ import annotations
 

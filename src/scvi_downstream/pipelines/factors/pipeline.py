@@ -6,15 +6,17 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import copied, per_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.factors.nodes import (
+from scvi_downstream.pipelines.factors.effects import (
     associate_factors,
     associate_latent,
     gather_associations,
     gather_factors,
     read_loadings,
-    summarize_factors,
 )
 from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
+from scvi_downstream.pipelines.factors.report import summarize_factors
+
+_OPTIONS = ["params:keys", "params:factors"]
 
 
 def model_template(*, loadings: bool) -> Pipeline:
@@ -34,54 +36,38 @@ def model_template(*, loadings: bool) -> Pipeline:
         ),
         Node(
             associate_factors,
-            ["latent", "factor_variance", "covariates", "params:keys", "params:factors"],
+            ["latent", "factor_variance", "covariates", *_OPTIONS],
             "associations",
             name="associate_factors",
         ),
     ]
-    dimensions = [
-        Node(
-            associate_latent,
-            ["latent", "covariates", "params:keys", "params:factors"],
-            "associations",
-            name="associate_latent",
-        )
-    ]
-    drawn = Node(
-        plot_associations,
-        ["associations", "params:factors"],
-        "associations_figure",
-        name="plot_associations",
+    dimensions = Node(
+        associate_latent, ["latent", "covariates", *_OPTIONS], "associations", name="associate_latent"
     )
-    return Pipeline([*(factors if loadings else dimensions), drawn], tags="factors")
+    drawn = Node(
+        plot_associations, ["associations", "params:factors"], "associations_figure", name="plot_associations"
+    )
+    return Pipeline([*(factors if loadings else [dimensions]), drawn], tags="factors")
 
 
 def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     """Loadings and associations of all models ─► factors, factor_associations, factor_summary."""
-    tables = {
-        f"{model}__{table}": f"{model}.{table}"
-        for model in with_loadings
-        for table in ("loadings", "factor_variance")
-    }
-    loadings = [Node(gather_factors, {"counts": "counts"} | tables, "factors", name="gather_factors")]
-    return Pipeline(
-        [
-            *(loadings if with_loadings else []),
-            Node(
-                gather_associations,
-                {model: f"{model}.associations" for model in models},
-                "factor_associations",
-                name="gather_associations",
-            ),
-            Node(
-                summarize_factors,
-                ["factor_associations", "params:primary", "params:keys", "params:factors"],
-                "factor_summary",
-                name="summarize_factors",
-            ),
-        ],
-        tags="factors",
+    kinds = ("loadings", "factor_variance")
+    tables = {f"{model}__{kind}": f"{model}.{kind}" for model in with_loadings for kind in kinds}
+    loadings = Node(gather_factors, {"counts": "counts"} | tables, "factors", name="gather_factors")
+    joined = Node(
+        gather_associations,
+        {model: f"{model}.associations" for model in models},
+        "factor_associations",
+        name="gather_associations",
     )
+    summary = Node(
+        summarize_factors,
+        ["factor_associations", "params:primary", *_OPTIONS],
+        "factor_summary",
+        name="summarize_factors",
+    )
+    return Pipeline([*([loadings] if with_loadings else []), joined, summary], tags="factors")
 
 
 def create_pipeline(study: Study) -> Pipeline:

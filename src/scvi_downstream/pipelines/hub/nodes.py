@@ -13,8 +13,8 @@ from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.models.hub import MINIFIED_MARK, HubExport
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import MINIFIED_MARK, HubExport, SavedModel
+from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
 from scvi_downstream.pipelines.hub.card import CardFacts, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.runtime.errors import InputError, closest
@@ -28,7 +28,83 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_SHARES = ("train", "validation", "test")
 _MEAN, _VARIANCE = "X_latent_qzm", "X_latent_qzv"
+
+
+def build_hub_export(
+    fitted: SavedModel,
+    counts: AnnData,
+    training_summary: Mapping[str, Any],
+    preparation_summary: Mapping[str, Any],
+    keys: Keys,
+    options: HubOptions,
+    study: str,
+    seed: int,
+    accelerator: Accelerator,
+    leaderboard: pd.DataFrame | None = None,
+    champion: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
+) -> HubExport:
+    """The model, the posterior of its latent without counts, metadata and a model card.
+
+    Parameters
+    ----------
+    fitted
+        Model to export.
+    counts
+        The study's checked counts, all genes.
+    training_summary, preparation_summary
+        Name, epochs and costs of the model; size and fingerprint of the data.
+    keys
+        The study's obs columns, which the minified cells keep unless ``options`` name others.
+    options
+        What leaves with the model, and what the card says of rights and origin.
+    study, seed, accelerator
+        Of the study.
+    leaderboard, champion
+        All models compared; the model's row is its scores.
+    scores
+        Of its own evaluation, where nothing was compared.
+
+    Raises
+    ------
+    InputError
+        An obs column of ``options`` does not exist.
+    """
+    model = fitted.attach(counts, accelerator)
+    columns = kept_columns(fitted, counts.obs.columns, keys, options.obs_columns)
+    minified, reason = minify(model, fitted, columns) if options.minified else (None, "hub.minified is false")
+    if minified is None:
+        logger.info("hub: the folder holds no cells: %s", reason)
+    name = str(training_summary.get("model", fitted.family))
+    registry = fitted.contents.attributes["registry_"]
+    metadata = {
+        "scvi_version": str(registry.get("scvi_version", version("scvi-tools"))),
+        "anndata_version": version("anndata"),
+        "model_cls_name": fitted.family,
+        "training_data_url": options.training_data_url,
+        "model_parent_module": FAMILIES[fitted.family].module,
+    }
+    facts = CardFacts(
+        study=study,
+        name=name,
+        family=fitted.family,
+        settings=fitted.settings,
+        setup=fitted.setup,
+        scores=_find_scores(name, leaderboard, scores),
+        champion=champion or {},
+        training=training_summary,
+        data=preparation_summary,
+        seed=seed,
+        split=_count_split(fitted),
+        versions=metadata,
+        n_genes=len(fitted.genes),
+        annotated=keys.label_key is not None,
+        columns=None if minified is None else columns,
+        no_cells=reason,
+    )
+    return HubExport(model=model, minified=minified, metadata=metadata, card=write_card(facts, options))
 
 
 def minify(
@@ -104,103 +180,24 @@ def kept_columns(
             raise InputError(f"hub.obs_columns: '{name}' is not in obs{closest(name, available)}")
     setup = fitted.setup
     used = [setup.get(key) for key in ("batch_key", "labels_key", "sample_key", "size_factor_key")]
-    used += [
-        *(setup.get("categorical_covariate_keys") or ()),
-        *(setup.get("continuous_covariate_keys") or ()),
-    ]
+    for kind in ("categorical", "continuous"):
+        used += setup.get(f"{kind}_covariate_keys") or ()
     study = [*keys.categorical.values(), *keys.continuous_covariates] if chosen is None else chosen
     return list(dict.fromkeys(str(name) for name in (*used, *study) if name and name in available))
 
 
-def build_hub_export(
-    fitted: SavedModel,
-    counts: AnnData,
-    training_summary: Mapping[str, Any],
-    preparation_summary: Mapping[str, Any],
-    keys: Keys,
-    options: HubOptions,
-    study: str,
-    seed: int,
-    accelerator: Accelerator,
-    leaderboard: pd.DataFrame | None = None,
-    champion: Mapping[str, Any] | None = None,
-    scores: Mapping[str, Any] | None = None,
-) -> HubExport:
-    """The model, the posterior of its latent without counts, metadata and a model card.
-
-    Parameters
-    ----------
-    fitted
-        Model to export.
-    counts
-        The study's checked counts, all genes.
-    training_summary, preparation_summary
-        Name, epochs and costs of the model; size and fingerprint of the data.
-    keys
-        The study's obs columns, which the minified cells keep unless ``options`` name others.
-    options
-        What leaves with the model, and what the card says of rights and origin.
-    study, seed, accelerator
-        Of the study.
-    leaderboard, champion
-        All models compared; the model's row is its scores.
-    scores
-        Of its own evaluation, where nothing was compared.
-
-    Raises
-    ------
-    InputError
-        An obs column of ``options`` does not exist.
-    """
-    model = fitted.attach(counts, accelerator)
-    columns = kept_columns(fitted, counts.obs.columns, keys, options.obs_columns)
-    minified, reason = minify(model, fitted, columns) if options.minified else (None, "hub.minified is false")
-    if minified is None:
-        logger.info("hub: the folder holds no cells: %s", reason)
-    name = str(training_summary.get("model", fitted.family))
-    metadata = {
-        "scvi_version": str(
-            fitted.contents.attributes["registry_"].get("scvi_version", version("scvi-tools"))
-        ),
-        "anndata_version": version("anndata"),
-        "model_cls_name": fitted.family,
-        "training_data_url": options.training_data_url,
-        "model_parent_module": FAMILIES[fitted.family].module,
-    }
-    facts = CardFacts(
-        study=study,
-        name=name,
-        family=fitted.family,
-        settings=fitted.settings,
-        setup=fitted.setup,
-        scores=_scores(name, leaderboard, scores),
-        champion=champion or {},
-        training=training_summary,
-        data=preparation_summary,
-        seed=seed,
-        split=_split(fitted),
-        versions=metadata,
-        n_genes=len(fitted.genes),
-        annotated=keys.label_key is not None,
-        columns=None if minified is None else columns,
-        no_cells=reason,
-    )
-    return HubExport(model=model, minified=minified, metadata=metadata, card=write_card(facts, options))
-
-
-def _scores(
+def _find_scores(
     name: str, leaderboard: pd.DataFrame | None, scores: Mapping[str, Any] | None
 ) -> Mapping[str, Any]:
-    if leaderboard is None:
-        return scores or {}
-    board = leaderboard.set_index("model") if "model" in leaderboard else leaderboard
+    """The model's row of the leaderboard, or its own scores where it has none."""
+    board = pd.DataFrame() if leaderboard is None else rows_by_model(leaderboard)
     if name not in board.index:
         return scores or {}
     row = board.loc[name].dropna().to_dict()
     return {score: value.item() if isinstance(value, np.generic) else value for score, value in row.items()}
 
 
-def _split(fitted: SavedModel) -> dict[str, int]:
-    attributes = fitted.contents.attributes
-    indices = {part: attributes.get(f"{part}_indices_") for part in ("train", "validation", "test")}
-    return {part: 0 if found is None else len(found) for part, found in indices.items()}
+def _count_split(fitted: SavedModel) -> dict[str, int]:
+    """Cells by ``train``, ``validation`` and ``test``."""
+    indices = (fitted.contents.attributes.get(f"{part}_indices_") for part in _SHARES)
+    return {part: 0 if found is None else len(found) for part, found in zip(_SHARES, indices, strict=True)}

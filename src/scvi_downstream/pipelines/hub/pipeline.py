@@ -6,6 +6,9 @@ from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
 
+_SUMMARIES = ("fitted", "counts", "training_summary", "preparation_summary")
+_PARAMETERS = {"keys": "params:keys", "options": "params:hub", "study": "params:study", "seed": "params:seed"}
+
 
 def template(*, compared: bool = True) -> Pipeline:
     """fitted, counts, summaries, leaderboard ─► hub.
@@ -13,22 +16,10 @@ def template(*, compared: bool = True) -> Pipeline:
     Without ``compared`` the card has the scores of the model's own evaluation instead of the leaderboard's, which has
     intervals and says which model is the champion.
     """
-    inputs = {
-        "fitted": "fitted",
-        "counts": "counts",
-        "training_summary": "training_summary",
-        "preparation_summary": "preparation_summary",
-        "keys": "params:keys",
-        "options": "params:hub",
-        "study": "params:study",
-        "seed": "params:seed",
-        "accelerator": "params:accelerator",
-    }
-    scored = {"leaderboard": "leaderboard", "champion": "champion"} if compared else {"scores": "scores"}
-    return Pipeline(
-        [Node(build_hub_export, inputs | scored, "hub", name="build_hub_export")],
-        tags="hub",
-    )
+    scored = ("leaderboard", "champion") if compared else ("scores",)
+    inputs = {name: name for name in (*_SUMMARIES, *scored)}
+    inputs |= _PARAMETERS | {"accelerator": "params:accelerator"}
+    return Pipeline([Node(build_hub_export, inputs, "hub", name="build_hub_export")], tags="hub")
 
 
 def create_pipeline(study: Study) -> Pipeline:

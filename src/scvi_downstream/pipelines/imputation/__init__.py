@@ -1,4 +1,4 @@
-"""None"""
+"""Denoised expression, and how well the model predicts counts that it has not seen."""
 
 from scvi_downstream.pipelines.declaration import Analysis, Need
 

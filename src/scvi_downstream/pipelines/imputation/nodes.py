@@ -1,4 +1,4 @@
-"""Denoised expression of the primary model, and how well it predicts counts that it has not seen."""
+"""Denoised expression of the primary model, decoded block by block."""
 
 from __future__ import annotations
 
@@ -13,18 +13,79 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
-from scvi_downstream.pipelines.imputation.scoring import score_held_out_counts
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scvi.model.base import BaseModelClass
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
 
+# Of smaller blocks scvi-tools would spend more time on each than on its cells.
 _FEWEST_CELLS_AT_ONCE = 128
+
+
+def denoise_expression(
+    fitted: SavedModel,
+    counts: AnnData,
+    markers: pd.DataFrame,
+    keys: Keys,
+    options: ImputationOptions,
+    seed: int,
+    accelerator: str,
+) -> ExpressionStream:
+    """Denoised expression of every cell in its own batch, as a stream of blocks of cells.
+
+    Parameters
+    ----------
+    fitted
+        The primary model.
+    counts
+        Counts that it was fitted on.
+    markers
+        Table with a column ``gene``, used when ``options.genes`` is ``markers``.
+    keys
+        The study's obs columns.
+    options
+        Genes, posterior samples, library size, cells per block.
+    seed
+        Of the posterior samples.
+    accelerator
+        Where to compute.
+
+    Returns
+    -------
+    Stream of ``(n_block, n_genes)`` float32, counts per ``library_size``.
+    """
+    genes = choose_genes(fitted.genes, counts, markers, options)
+    model = fitted.attach(counts, accelerator)
+    return stream_expression(model, genes, options, batches=None, seed=seed, label="denoising")
+
+
+def decode_counterfactual(
+    fitted: SavedModel,
+    counts: AnnData,
+    markers: pd.DataFrame,
+    keys: Keys,
+    options: ImputationOptions,
+    seed: int,
+    accelerator: str,
+) -> ExpressionStream:
+    """Expression of every cell as if it came from the batches in ``transform_batch``, averaged over them.
+
+    Parameters are those of :func:`denoise_expression`.
+
+    Raises
+    ------
+    InputError
+        Without a batch_key, or when a batch does not exist.
+    """
+    batches = check_batches(options.transform_batch, counts, keys.batch_key)
+    genes = choose_genes(fitted.genes, counts, markers, options)
+    model = fitted.attach(counts, accelerator)
+    label = "decoding the counterfactual"
+    return stream_expression(model, genes, options, batches=batches, seed=seed, label=label)
 
 
 def choose_genes(
@@ -96,7 +157,7 @@ def check_batches(wanted: Sequence[str], counts: AnnData, batch_key: str | None)
 
 
 def stream_expression(
-    model: BaseModelClass,
+    model: Any,
     genes: pd.Index,
     options: ImputationOptions,
     *,
@@ -136,126 +197,22 @@ def stream_expression(
     """
     cells = pd.Index(model.adata.obs_names, name="cell")
     per_block = min(options.chunk_cells, max(_FEWEST_CELLS_AT_ONCE, options.chunk_cells // options.n_samples))
-    everything = len(genes) == model.adata.n_vars
+    scale = {"library_size": options.library_size, "n_samples": options.n_samples}
+    gene_list = None if len(genes) == model.adata.n_vars else list(genes)
 
-    def decode(block: int, start: int) -> np.ndarray:
-        with reproducible(seed + block):
-            values = model.get_normalized_expression(
-                indices=np.arange(start, min(start + per_block, len(cells))),
-                gene_list=None if everything else list(genes),
-                transform_batch=batches,
-                library_size=options.library_size,
-                n_samples=options.n_samples,
-                return_mean=True,
-                return_numpy=True,
-            )
-        return np.ascontiguousarray(values, dtype=np.float32)
-
-    def blocks() -> Iterator[np.ndarray]:
+    def decode() -> Iterator[np.ndarray]:
         starts = range(0, len(cells), per_block)
-        yield from track((decode(block, start) for block, start in enumerate(starts)), label, len(starts))
+        for block, start in enumerate(track(starts, label, len(starts))):
+            with reproducible(seed + block):
+                values = model.get_normalized_expression(
+                    indices=np.arange(start, min(start + per_block, len(cells))),
+                    gene_list=gene_list,
+                    transform_batch=batches,
+                    return_mean=True,
+                    return_numpy=True,
+                    **scale,
+                )
+            yield np.ascontiguousarray(values, dtype=np.float32)
 
-    attributes: dict[str, Any] = {
-        "library_size": options.library_size,
-        "n_samples": options.n_samples,
-        "transform_batch": batches or [],
-        "seed": seed,
-    }
-    return ExpressionStream(
-        cells=cells,
-        genes=pd.Index(genes, name="gene"),
-        blocks=blocks(),
-        chunk_cells=per_block,
-        attributes=attributes,
-    )
-
-
-def denoise_expression(
-    fitted: SavedModel,
-    counts: AnnData,
-    markers: pd.DataFrame,
-    keys: Keys,
-    options: ImputationOptions,
-    seed: int,
-    accelerator: str,
-) -> ExpressionStream:
-    """Denoised expression of every cell in its own batch, as a stream of blocks of cells.
-
-    Parameters
-    ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
-    markers
-        Table with a column ``gene``, used when ``options.genes`` is ``markers``.
-    keys
-        The study's obs columns.
-    options
-        Genes, posterior samples, library size, cells per block.
-    seed
-        Of the posterior samples.
-    accelerator
-        Where to compute.
-
-    Returns
-    -------
-    Stream of ``(n_block, n_genes)`` float32, counts per ``library_size``.
-    """
-    genes = choose_genes(fitted.genes, counts, markers, options)
-    model = fitted.attach(counts, accelerator=accelerator)
-    return stream_expression(model, genes, options, batches=None, seed=seed, label="denoising")
-
-
-def decode_counterfactual(
-    fitted: SavedModel,
-    counts: AnnData,
-    markers: pd.DataFrame,
-    keys: Keys,
-    options: ImputationOptions,
-    seed: int,
-    accelerator: str,
-) -> ExpressionStream:
-    """Expression of every cell as if it came from the batches in ``transform_batch``, averaged over them.
-
-    Parameters are those of :func:`denoise_expression`.
-
-    Raises
-    ------
-    InputError
-        Without a batch_key, or when a batch does not exist.
-    """
-    batches = check_batches(options.transform_batch, counts, keys.batch_key)
-    genes = choose_genes(fitted.genes, counts, markers, options)
-    model = fitted.attach(counts, accelerator=accelerator)
-    return stream_expression(
-        model, genes, options, batches=batches, seed=seed, label="decoding the counterfactual"
-    )
-
-
-def score_imputation(
-    fitted: SavedModel, counts: AnnData, options: ImputationOptions, seed: int, accelerator: str
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Predict held-out counts of cells that the model was not trained on, beside three baselines.
-
-    Parameters
-    ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
-    options
-        ``score``: share of the counts held out, neighbours of the smoothing baseline, most cells.
-    seed
-        Of the thinning, the posterior samples and the bootstrap.
-    accelerator
-        Where to compute.
-
-    Returns
-    -------
-    Scores of each method with 95 % intervals and a verdict; one row per gene with the
-    correlation of each method.
-    """
-    return score_held_out_counts(
-        fitted.attach(counts, accelerator=accelerator), counts, options.score, seed=seed
-    )
+    attributes = scale | {"transform_batch": batches or [], "seed": seed}
+    return ExpressionStream(cells, pd.Index(genes, name="gene"), decode(), per_block, attributes)

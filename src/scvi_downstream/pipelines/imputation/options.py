@@ -1,4 +1,4 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of denoised expression and of its score."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.imputation.nodes import (
-    decode_counterfactual,
-    denoise_expression,
-    score_imputation,
-)
+from scvi_downstream.pipelines.imputation.nodes import decode_counterfactual, denoise_expression
 from scvi_downstream.pipelines.imputation.plots import plot_imputation, plot_imputation_scores
+from scvi_downstream.pipelines.imputation.scoring import score_imputation
+
+_RUN = ["params:imputation", "params:seed", "params:accelerator"]
+_DECODED = ["fitted", "counts", "markers", "params:keys", *_RUN]
+_DRAWN = ["counts", "expression", "umap", "markers", "params:imputation"]
+_SCORES = ["imputation_scores", "imputation_by_gene"]
 
 
 def template(*, counterfactual: bool = False) -> Pipeline:
@@ -17,40 +19,15 @@ def template(*, counterfactual: bool = False) -> Pipeline:
 
     With ``counterfactual`` every cell is also decoded as if from the batches in ``transform_batch``.
     """
-    model = [
-        "fitted",
-        "counts",
-        "markers",
-        "params:keys",
-        "params:imputation",
-        "params:seed",
-        "params:accelerator",
-    ]
     nodes = [
-        Node(denoise_expression, model, "expression", name="denoise_expression"),
-        Node(
-            score_imputation,
-            ["fitted", "counts", "params:imputation", "params:seed", "params:accelerator"],
-            ["imputation_scores", "imputation_by_gene"],
-            name="score_imputation",
-        ),
-        Node(
-            plot_imputation,
-            ["counts", "expression", "umap", "markers", "params:imputation"],
-            "imputation_figure",
-            name="plot_imputation",
-        ),
-        Node(
-            plot_imputation_scores,
-            ["imputation_scores", "imputation_by_gene"],
-            "imputation_score_figure",
-            name="plot_imputation_scores",
-        ),
+        Node(denoise_expression, _DECODED, "expression", name="denoise_expression"),
+        Node(score_imputation, ["fitted", "counts", *_RUN], _SCORES, name="score_imputation"),
+        Node(plot_imputation, _DRAWN, "imputation_figure", name="plot_imputation"),
+        Node(plot_imputation_scores, _SCORES, "imputation_score_figure", name="plot_imputation_scores"),
     ]
     if counterfactual:
-        nodes.append(
-            Node(decode_counterfactual, model, "expression_counterfactual", name="decode_counterfactual")
-        )
+        made = "expression_counterfactual"
+        nodes.append(Node(decode_counterfactual, _DECODED, made, name="decode_counterfactual"))
     return Pipeline(nodes, tags="imputation")
 
 

@@ -1,4 +1,4 @@
-"""Raw beside denoised expression on the UMAP."""
+"""Raw beside denoised expression on the UMAP, and the scores on held-out counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import ExpressionMatrix, log_normalize
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
-from scvi_downstream.plots.style import MISSING, OKABE_ITO, bare_umap_axes, new_figure, scatter_values
+from scvi_downstream.plots.charts import draw_intervals
+from scvi_downstream.plots.panels import empty_panel, umap_panel
+from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -22,6 +24,16 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 
 _GENES_IN_ONE_COLUMN = 3
+_LABELS = {
+    "model": "model",
+    "gene_mean": "gene mean",
+    "knn_smoothing": "kNN smoothing",
+    "thinned_cell": "thinned cell",
+}
+_SCORES = {
+    "poisson_nll": "Poisson loss\n(nats per entry, lower is better)",
+    "pearson": "Pearson correlation\n(mean over genes, higher is better)",
+}
 
 
 def plot_imputation(
@@ -53,38 +65,23 @@ def plot_imputation(
     """
     genes = genes_to_draw(expression.genes, markers, options)
     if not genes:
-        figure = new_figure(6, 1.5)
-        figure.text(
-            0.5,
-            0.5,
-            "No marker gene was decoded: name genes in imputation.figure_genes",
-            ha="center",
-            va="center",
-        )
-        return figure
-    denoised = expression.read(genes=genes).loc[umap.index]
-    positions = counts.var_names.get_indexer(genes)
-    raw = pd.DataFrame(log_normalize(counts, positions).toarray(), index=counts.obs_names, columns=genes).loc[
-        umap.index
-    ]
+        return empty_figure("No marker gene was decoded: name genes in imputation.figure_genes")
+    denoised = np.log1p(expression.read(genes=genes).loc[umap.index])
+    normalised = log_normalize(counts, counts.var_names.get_indexer(genes)).toarray()
+    raw = pd.DataFrame(normalised, counts.obs_names, genes).loc[umap.index]
     pairs = 1 if len(genes) <= _GENES_IN_ONE_COLUMN else 2
     rows = ceil(len(genes) / pairs)
     figure = new_figure(6.2 * pairs, 2.6 * rows)
     panels = figure.subplots(rows, 2 * pairs, squeeze=False)
     unit = "expected count" if options.library_size == "latent" else f"counts per {options.library_size:,.0f}"
     xy = umap[["UMAP1", "UMAP2"]].to_numpy()
-    for position in range(rows * pairs):
-        row, pair = position % rows, position // rows
-        left, right = panels[row, 2 * pair], panels[row, 2 * pair + 1]
-        if position >= len(genes):
-            left.set_axis_off()
-            right.set_axis_off()
-            continue
-        gene = genes[position]
-        scatter_values(left, xy, raw[gene].to_numpy(), "log(1 + counts per 10,000)")
-        scatter_values(right, xy, np.log1p(denoised[gene].to_numpy()), f"log(1 + {unit})")
-        bare_umap_axes(left, f"{gene}, raw")
-        bare_umap_axes(right, f"{gene}, denoised")
+    # genes follow one another down the columns, each beside itself
+    places = panels.reshape(rows, pairs, 2).swapaxes(0, 1).reshape(-1, 2)
+    for gene, (left, right) in zip(genes, places, strict=False):
+        umap_panel(left, xy, raw[gene], f"{gene}, raw", label="log(1 + counts per 10,000)")
+        umap_panel(right, xy, denoised[gene], f"{gene}, denoised", label=f"log(1 + {unit})")
+    for unused in places[len(genes) :].ravel():
+        unused.set_axis_off()
     return figure
 
 
@@ -103,24 +100,8 @@ def genes_to_draw(decoded: pd.Index, markers: pd.DataFrame, options: ImputationO
         return list(dict.fromkeys(options.figure_genes))
     usable = markers[markers["gene"].isin(decoded)].drop_duplicates("gene")
     rank = usable.groupby("group", sort=False, observed=True).cumcount()
-    return (
-        usable.assign(rank=rank)
-        .sort_values("rank", kind="stable")["gene"]
-        .head(options.n_figure_genes)
-        .tolist()
-    )
-
-
-_LABELS = {
-    "model": "model",
-    "gene_mean": "gene mean",
-    "knn_smoothing": "kNN smoothing",
-    "thinned_cell": "thinned cell",
-}
-_PANELS = (
-    ("poisson_nll", "Poisson loss\n(nats per entry, lower is better)"),
-    ("pearson", "Pearson correlation\n(mean over genes, higher is better)"),
-)
+    in_turn = usable["gene"].loc[rank.sort_values(kind="stable").index]
+    return in_turn.head(options.n_figure_genes).tolist()
 
 
 def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene: pd.DataFrame) -> Figure:
@@ -137,8 +118,8 @@ def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene
     figure = new_figure(12, 3.6)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
     methods = imputation_scores["methods"]
-    for axes, (score, label) in zip(panels, _PANELS, strict=False):
-        _draw_intervals(axes, {method: values[score] for method, values in methods.items()}, label)
+    for axes, (score, label) in zip(panels, _SCORES.items(), strict=False):
+        _draw_scores(axes, {method: values[score] for method, values in methods.items()}, label)
     panels[1].set_yticklabels([])
     best = imputation_scores["best_baseline"]
     if imputation_by_gene[f"pearson_{best}"].notna().sum() == 0:
@@ -150,42 +131,22 @@ def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene
     return figure
 
 
-def _draw_intervals(axes: Axes, scores: dict[str, dict[str, float] | None], label: str) -> None:
+def _draw_scores(axes: Axes, scores: dict[str, dict[str, float] | None], label: str) -> None:
+    """One row a method, with its score and 95 % interval, or ``None``."""
+    text: dict[str, Any] = {"ha": "center", "fontsize": 8}
     for position, (method, score) in enumerate(scores.items()):
-        color = OKABE_ITO[0] if method == "model" else MISSING
         if score is None:
-            axes.text(
-                0.5,
-                position,
-                "constant: no correlation",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="#666666",
-                transform=axes.get_yaxis_transform(),
-            )
+            middle = axes.get_yaxis_transform()
+            absent = "constant: no correlation"
+            axes.text(0.5, position, absent, va="center", color="#666666", transform=middle, **text)
             continue
-        # Heavy tails can put the mean outside its own bootstrap interval, where no error bar has a length.
-        reach = [[max(score["value"] - score["low"], 0.0)], [max(score["high"] - score["value"], 0.0)]]
-        axes.errorbar(
-            score["value"],
-            position,
-            xerr=reach,
-            fmt="o",
-            ms=7,
-            capsize=4,
-            color=color if method == "model" else "#666666",
-        )
-        axes.annotate(
-            f"{score['value']:.3f}",
-            (score["value"], position),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    axes.set(xlabel=label, ylim=(len(scores) - 0.5, -0.6), yticks=range(len(scores)))
-    axes.set_yticklabels([_LABELS.get(method, method) for method in scores])
+        color = OKABE_ITO[0] if method == "model" else "#666666"
+        value = score["value"]
+        draw_intervals(axes, [position], value, score["low"], score["high"], ms=7, capsize=4, color=color)
+        place = (value, position)
+        axes.annotate(f"{value:.3f}", place, xytext=(0, 8), textcoords="offset points", **text)
+    axes.set(xlabel=label, ylim=(len(scores) - 0.5, -0.6))
+    axes.set_yticks(range(len(scores)), [_LABELS[method] for method in scores])
     axes.grid(axis="x", color="#EEEEEE")
     axes.set_axisbelow(True)
     axes.margins(x=0.12)
@@ -194,15 +155,7 @@ def _draw_intervals(axes: Axes, scores: dict[str, dict[str, float] | None], labe
 def _draw_genes(axes: Axes, by_gene: pd.DataFrame, best: str) -> None:
     shown = by_gene.dropna(subset=["pearson_model", f"pearson_{best}"])
     if shown.empty:
-        axes.set_axis_off()
-        axes.text(
-            0.5,
-            0.5,
-            "No gene was detected in enough cells",
-            ha="center",
-            va="center",
-            transform=axes.transAxes,
-        )
+        empty_panel(axes, "No gene was detected in enough cells")
         return
     x, y = shown[f"pearson_{best}"], shown["pearson_model"]
     low, high = min(x.min(), y.min()) - 0.03, max(x.max(), y.max()) + 0.03
@@ -212,11 +165,6 @@ def _draw_genes(axes: Axes, by_gene: pd.DataFrame, best: str) -> None:
     )
     axes.figure.colorbar(points, ax=axes, label="log₁₀ mean held-out count")
     above = 100 * float((y > x).mean())
-    axes.set(
-        xlabel=f"Pearson correlation per gene, {_LABELS.get(best, best)}",
-        ylabel="model",
-        xlim=(low, high),
-        ylim=(low, high),
-        title=f"{above:.0f} % of {len(shown)} genes above the line",
-        aspect="equal",
-    )
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlabel=f"Pearson correlation per gene, {_LABELS[best]}", ylabel="model")
+    axes.set_title(f"{above:.0f} % of {len(shown)} genes above the line")

@@ -13,314 +13,98 @@ from scipy.special import gammaln
 from scipy.stats import rankdata
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.pipelines.imputation.options import ThinningOptions
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
 
 logger = logging.getLogger(__name__)
-
-
+FEWEST_TEST_CELLS = 20
+_POSTERIOR_SAMPLES = 10
+# Bounds of memory and time: dense entries of the scored cells, cells that tune the baselines, cells decoded together.
+_MOST_ENTRIES = 10_000_000
+_MOST_TUNING_CELLS = 500
+_CELLS_AT_ONCE = 1024
 _REPLICATES = 500
-_FEWEST_DETECTIONS = 10
 _INTERVAL = (2.5, 97.5)
+# The correlation of a gene that is seen in fewer cells is noise.
+_FEWEST_DETECTIONS = 10
+# Tried for each baseline: 3 to 30,000 molecules.
+_PRIOR_COUNTS = tuple(float(10**exponent) for exponent in np.arange(0.5, 4.51, 0.5))
+_SCALE = 1e4
+_MOST_COMPONENTS = 50
 _NAMES = {
-    "model": "the model",
     "gene_mean": "the mean of each gene",
     "knn_smoothing": "smoothing over neighbours",
     "thinned_cell": "the thinned cell itself",
 }
 
 
-@dataclass(frozen=True)
-class MethodScores:
-    """Errors per cell ``(n_cells,)`` and results per gene ``(n_genes,)``; undefined correlations are NaN."""
+def score_imputation(
+    fitted: SavedModel, counts: AnnData, options: ImputationOptions, seed: int, accelerator: str
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score the model and three baselines on the held-out molecules of cells that it was not trained on.
 
-    nll: np.ndarray
-    squared_error: np.ndarray
-    nll_by_gene: np.ndarray
-    pearson: np.ndarray
-    spearman: np.ndarray
-    pearson_replicates: np.ndarray
-    spearman_replicates: np.ndarray
-
-
-def expected_counts(rates: np.ndarray, kept: sparse.csr_matrix, held_out_share: float) -> np.ndarray:
-    """Held-out counts that rates per gene predict: rate × kept library × share / (1 - share)."""
-    library = np.asarray(kept.sum(axis=1), dtype=np.float64).reshape(-1, 1)
-    return rates * (library * held_out_share / (1 - held_out_share))
-
-
-def poisson_nll(expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood of each count in nats: in expectation only the true mean minimises it."""
-    mean = np.maximum(expected, 1e-12)
-    return mean - observed * np.log(mean) + gammaln(observed + 1.0)
-
-
-def compare_methods(
-    rates: dict[str, np.ndarray],
-    kept: sparse.csr_matrix,
-    held_out: sparse.csr_matrix,
-    held_out_share: float,
-    *,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, MethodScores]]:
-    """Score every method and say whether the model beats the best of the others.
+    Every method sees the kept molecules only and predicts a rate per gene; the expected held-out count is the
+    rate times the cell's kept library times ``share / (1 - share)``. The model's rate is the mean of ten
+    posterior samples.
 
     Parameters
     ----------
-    rates
-        Per method ``(n_cells, n_genes)``, rows adding to one; one is named ``model``.
-    kept, held_out
-        ``(n_cells, n_genes)`` parts of the counts.
-    held_out_share
-        Share of the molecules held out.
+    fitted
+        The primary model.
+    counts
+        Counts that it was fitted on.
+    options
+        ``score``: share of the counts held out, neighbours of the smoothing baseline, most cells.
     seed
-        Of the bootstrap.
+        Of the thinning, the posterior samples and the bootstrap.
+    accelerator
+        Where to compute.
 
     Returns
     -------
-    ``methods`` (per method and score: value, low, high), ``best_baseline``, ``difference``
-    (model minus best baseline, in nats per entry) and ``verdict``; and the scores per cell and gene.
+    Scores of each method with 95 % bootstrap intervals over cells, and a verdict; one row per gene with each
+    method's correlation and error.
     """
-    observed = held_out.toarray()
-    library = expected_counts(np.ones((len(observed), 1)), kept, held_out_share)
-    normalised = observed / library
-    ranked = rankdata(normalised, axis=0)
-    weights = _bootstrap_weights(len(observed), seed)
-    scored = {
-        method: _score(rate, library, observed, normalised, ranked, weights) for method, rate in rates.items()
-    }
-    methods = {method: _summary(scores, weights) for method, scores in scored.items()}
-    loss = {method: float(scores.nll.mean()) for method, scores in scored.items()}
-    baselines = [method for method in scored if method != "model"]
-    best = min(baselines, key=lambda method: loss[method])
-    difference = _interval(scored["model"].nll - scored[best].nll, weights)
-    summary = {
-        "methods": methods,
-        "best_baseline": best,
-        "difference": difference,
-        "verdict": _verdict(difference, best, loss[best]),
-    }
-    return summary, scored
-
-
-def tabulate_by_gene(
-    genes: pd.Index, scored: dict[str, MethodScores], held_out: sparse.csr_matrix
-) -> pd.DataFrame:
-    """One row per gene: held-out counts, and each method's error and correlations across cells."""
-    table = pd.DataFrame(
-        {
-            "gene": genes,
-            "mean_held_out": np.asarray(held_out.mean(axis=0)).ravel(),
-            "n_cells_detected": np.asarray((held_out > 0).sum(axis=0)).ravel(),
-        }
-    )
-    for method, scores in scored.items():
-        table[f"poisson_nll_{method}"] = scores.nll_by_gene
-        table[f"pearson_{method}"] = scores.pearson
-        table[f"spearman_{method}"] = scores.spearman
-    return table
-
-
-def _score(
-    rates: np.ndarray,
-    library: np.ndarray,
-    observed: np.ndarray,
-    normalised: np.ndarray,
-    ranked: np.ndarray,
-    weights: np.ndarray,
-) -> MethodScores:
-    nll = poisson_nll(rates * library, observed)
-    scale = np.median(library)
-    squared = (np.log1p(rates * scale) - np.log1p(normalised * scale)) ** 2
-    detected = (observed > 0).sum(axis=0) >= _FEWEST_DETECTIONS
-    varies = detected & (np.ptp(rates, axis=0) > 1e-6 * rates.mean(axis=0))
-    pearson, pearson_replicates = _correlation(rates, normalised, varies, weights)
-    spearman, spearman_replicates = _correlation(rankdata(rates, axis=0), ranked, varies, weights)
-    return MethodScores(
-        nll=nll.mean(axis=1),
-        squared_error=squared.mean(axis=1),
-        nll_by_gene=nll.mean(axis=0),
-        pearson=pearson,
-        spearman=spearman,
-        pearson_replicates=pearson_replicates,
-        spearman_replicates=spearman_replicates,
-    )
-
-
-def _bootstrap_weights(n_cells: int, seed: int) -> np.ndarray:
-    draws = np.random.default_rng(seed).multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_REPLICATES)
-    return draws / n_cells
-
-
-def _correlation(
-    predicted: np.ndarray, observed: np.ndarray, varies: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation per gene, NaN where undefined, and the mean over genes in each bootstrap replicate."""
-    by_gene = np.full(predicted.shape[1], np.nan)
-    if not varies.any():
-        return by_gene, np.full(len(weights), np.nan)
-    x, y = (values[:, varies].astype(np.float64) for values in (predicted, observed))
-    x, y = ((values - values.mean(axis=0)) / values.std(axis=0) for values in (x, y))
-    by_gene[varies] = (x * y).mean(axis=0)
-    mean_x, mean_y = weights @ x, weights @ y
-    covariance = weights @ (x * y) - mean_x * mean_y
-    spread = (weights @ x**2 - mean_x**2) * (weights @ y**2 - mean_y**2)
-    defined = spread > 1e-12
-    replicates = np.where(defined, covariance / np.sqrt(np.where(defined, spread, 1.0)), np.nan)
-    return by_gene, np.nanmean(replicates, axis=1)
-
-
-def _summary(scores: MethodScores, weights: np.ndarray) -> dict[str, dict[str, float] | None]:
-    return {
-        "poisson_nll": _interval(scores.nll, weights),
-        "mse_log_normalised": _interval(scores.squared_error, weights),
-        "pearson": _correlation_interval(scores.pearson, scores.pearson_replicates),
-        "spearman": _correlation_interval(scores.spearman, scores.spearman_replicates),
-    }
-
-
-def _interval(by_cell: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(weights @ by_cell, _INTERVAL)
-    return {"value": float(by_cell.mean()), "low": float(low), "high": float(high)}
-
-
-def _correlation_interval(by_gene: np.ndarray, replicates: np.ndarray) -> dict[str, float] | None:
-    if not np.isfinite(by_gene).any():
-        return None
-    low, high = np.percentile(replicates, _INTERVAL)
-    return {"value": float(np.nanmean(by_gene)), "low": float(low), "high": float(high)}
-
-
-def _verdict(difference: dict[str, float], best: str, reference: float) -> str:
-    value, low, high = (100 * difference[part] / reference for part in ("value", "low", "high"))
-    loss = f"Poisson loss {value:+.2f} % (95 % interval {low:+.2f} to {high:+.2f} %)"
-    comparison = "better than" if high < 0 else "worse than" if low > 0 else "as well as"
-    return f"the model predicts held-out counts {comparison} {_NAMES[best]}: {loss}"
-
-
-GENE_MEAN, KNN, ITSELF = "gene_mean", "knn_smoothing", "thinned_cell"
-_PRIOR_COUNTS = tuple(float(10**exponent) for exponent in np.arange(0.5, 4.51, 0.5))
-_SCALE = 1e4
-_MOST_COMPONENTS = 50
-
-
-@dataclass(frozen=True)
-class Baselines:
-    """Baselines learned from reference cells, none of which is scored.
-
-    Attributes
-    ----------
-    reference
-        ``(n_reference, n_genes)`` counts.
-    mean_rate
-        ``(n_genes,)`` share of each gene among all molecules of the reference, never zero.
-    centre, components
-        PCA of the log-normalised reference: ``(n_genes,)`` and ``(n_genes, n_components)``.
-    n_neighbors
-        Reference cells averaged.
-    prior_counts
-        Per method, the number of molecules that the gene mean counts for beside the observed ones.
-    """
-
-    reference: sparse.csr_matrix
-    mean_rate: np.ndarray
-    centre: np.ndarray
-    components: np.ndarray
-    n_neighbors: int
-    prior_counts: dict[str, float] = field(default_factory=lambda: {KNN: 100.0, ITSELF: 1000.0})
-
-    @classmethod
-    def fit(cls, reference: sparse.csr_matrix, n_neighbors: int, seed: int) -> Baselines:
-        """Mean rates and principal components of the reference cells.
-
-        Parameters
-        ----------
-        reference
-            ``(n_reference, n_genes)`` counts.
-        n_neighbors
-            Reference cells to average; cut to ``n_reference``.
-        seed
-            Of the randomised PCA.
-        """
-        from sklearn.decomposition import PCA
-
-        totals = np.asarray(reference.sum(axis=0), dtype=np.float64).ravel() + 0.5
-        normalised = _log_normalise(reference)
-        n_components = min(_MOST_COMPONENTS, *(side - 1 for side in normalised.shape))
-        solver = "covariance_eigh" if normalised.shape[1] <= 2000 else "arpack"
-        pca = PCA(max(1, n_components), svd_solver=solver, random_state=seed).fit(normalised)
-        return cls(
-            reference=reference,
-            mean_rate=totals / totals.sum(),
-            centre=np.asarray(pca.mean_, dtype=np.float32).ravel(),
-            components=np.asarray(pca.components_, dtype=np.float32).T,
-            n_neighbors=min(n_neighbors, reference.shape[0]),
+    model, share = fitted.attach(counts, accelerator), options.score.held_out_share
+    genes = pd.Index(model.adata.var_names, name="gene")
+    most = max(FEWEST_TEST_CELLS, min(options.score.max_cells, _MOST_ENTRIES // len(genes)))
+    indices = (model.train_indices, model.validation_indices, model.test_indices)
+    train, validation, test = (np.array([] if part is None else part, dtype=np.int64) for part in indices)
+    roles = assign_roles(train, validation, test, most, seed)
+    if roles.share == "validation":
+        logger.warning(
+            "imputation is scored on %d validation cells, since fewer than %d cells are in the test set; "
+            "they were used for early stopping, so the model's score is a little too good",
+            len(roles.scored),
+            FEWEST_TEST_CELLS,
         )
-
-    def tuned(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, held_out_share: float) -> Baselines:
-        """The same with the prior counts that predict the held-out molecules of the tuning cells best.
-
-        Parameters
-        ----------
-        kept, held_out
-            ``(n_tuning, n_genes)`` parts of the counts of cells that are neither reference nor scored.
-        held_out_share
-            Share of the molecules held out.
-        """
-        observed = self._observed(kept)
-        best = {}
-        for method, counts in observed.items():
-            loss = {
-                prior: poisson_nll(
-                    expected_counts(self._shrink(counts, prior), kept, held_out_share), held_out.toarray()
-                ).mean()
-                for prior in _PRIOR_COUNTS
-            }
-            best[method] = min(loss, key=lambda prior: loss[prior])
-        return replace(self, prior_counts=best)
-
-    def rates(self, kept: sparse.csr_matrix) -> dict[str, np.ndarray]:
-        """Rates ``(n_cells, n_genes)`` of each baseline, rows adding to one, from the kept molecules."""
-        smoothed = {
-            method: self._shrink(counts, self.prior_counts[method])
-            for method, counts in self._observed(kept).items()
-        }
-        return {GENE_MEAN: np.tile(self.mean_rate, (kept.shape[0], 1)), **smoothed}
-
-    def _observed(self, kept: sparse.csr_matrix) -> dict[str, sparse.csr_matrix]:
-        from sklearn.neighbors import NearestNeighbors
-
-        search = NearestNeighbors(n_neighbors=self.n_neighbors, algorithm="brute").fit(
-            self._project(self.reference)
-        )
-        nearest = search.kneighbors_graph(self._project(kept), mode="connectivity")
-        return {KNN: (nearest.astype(np.float32) @ self.reference).tocsr(), ITSELF: kept}
-
-    def _shrink(self, counts: sparse.csr_matrix, prior: float) -> np.ndarray:
-        totals = np.asarray(counts.sum(axis=1), dtype=np.float64).reshape(-1, 1)
-        return ((counts.toarray() + prior * self.mean_rate) / (totals + prior)).astype(np.float32)
-
-    def _project(self, counts: sparse.csr_matrix) -> np.ndarray:
-        return np.asarray(
-            _log_normalise(counts) @ self.components - self.centre @ self.components, dtype=np.float32
-        )
-
-
-def _log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    totals = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
-    return (sparse.diags_array(_SCALE / totals) @ counts).tocsr().astype(np.float32).log1p()
-
-
-FEWEST_TEST_CELLS = 20
-_POSTERIOR_SAMPLES = 10
-_MOST_ENTRIES = 10_000_000
-_MOST_TUNING_CELLS = 500
-_CELLS_AT_ONCE = 1024
+    matrix = sparse.csr_matrix(model.adata.X)
+    kept, held_out = thin(matrix[roles.scored], share, seed)
+    alive = np.flatnonzero(np.asarray(kept.sum(axis=1)).ravel() > 0)
+    scored, kept, held_out = roles.scored[alive], kept[alive], held_out[alive]
+    baselines = Baselines.fit(matrix[roles.reference], options.score.n_neighbors, seed)
+    baselines = baselines.tuned(*thin(matrix[roles.tuning], share, seed + 1), share)
+    rates = {"model": _predict_rates(model, counts, scored, kept, seed), **baselines.rates(kept)}
+    summary, by_method = compare_methods(rates, kept, held_out, share, seed=seed)
+    scores = {
+        "cells": roles.share,
+        "n_cells": len(scored),
+        "n_genes": len(genes),
+        "held_out_share": share,
+        "posterior_samples": _POSTERIOR_SAMPLES,
+        "n_neighbors": baselines.n_neighbors,
+        **summary,
+    }
+    logger.info("imputation: %s", scores["verdict"])
+    return scores, tabulate_by_gene(genes, by_method, held_out)
 
 
 @dataclass(frozen=True)
@@ -361,6 +145,10 @@ def assign_roles(
     )
 
 
+def _sample(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    return np.sort(cells if len(cells) <= most else rng.choice(cells, most, replace=False))
+
+
 def thin(
     counts: sparse.csr_matrix, held_out_share: float, seed: int
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
@@ -387,80 +175,121 @@ def thin(
     Batson, Royer & Webber (2019), doi:10.1101/786269.
     """
     held_out, kept = counts.copy(), counts.copy()
-    held_out.data = (
-        np.random.default_rng(seed).binomial(counts.data.astype(np.int64), held_out_share).astype(np.float32)
-    )
+    drawn = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), held_out_share)
+    held_out.data = drawn.astype(np.float32)
     kept.data = (counts.data - held_out.data).astype(np.float32)
     for part in (held_out, kept):
         part.eliminate_zeros()
     return kept, held_out
 
 
-def score_held_out_counts(
-    model: BaseModelClass, counts: AnnData, options: ThinningOptions, *, seed: int
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Score the model and three baselines on the held-out molecules of cells that it was not trained on.
+@dataclass(frozen=True)
+class Baselines:
+    """Baselines learned from reference cells, none of which is scored.
 
-    Every method sees the kept molecules only and predicts a rate per gene; the expected held-out count is the
-    rate times the cell's kept library times ``share / (1 - share)``. The model's rate is the mean of ten
-    posterior samples.
-
-    Parameters
+    Attributes
     ----------
-    model
-        scvi-tools model with its AnnData and the indices of its training, validation and test cells.
-    counts
-        The study's counts in the same order of cells, for their obs columns.
-    options
-        Share held out, neighbours of the smoothing baseline, most cells.
-    seed
-        Of every draw.
-
-    Returns
-    -------
-    Scores with 95 % bootstrap intervals over cells; one row per gene with each method's
-    correlation and error.
+    reference
+        ``(n_reference, n_genes)`` counts.
+    mean_rate
+        ``(n_genes,)`` share of each gene among all molecules of the reference, never zero.
+    centre, components
+        PCA of the log-normalised reference: ``(n_genes,)`` and ``(n_genes, n_components)``.
+    n_neighbors
+        Reference cells averaged.
+    prior_counts
+        Per method, the number of molecules that the gene mean counts for beside the observed ones; empty
+        before the baselines are tuned.
     """
-    genes = pd.Index(model.adata.var_names, name="gene")
-    most = max(FEWEST_TEST_CELLS, min(options.max_cells, _MOST_ENTRIES // len(genes)))
-    roles = assign_roles(*_shares(model), most, seed)
-    if roles.share == "validation":
-        logger.warning(
-            "imputation is scored on %d validation cells, since fewer than %d cells are in the test set; "
-            "they were used for early stopping, so the model's score is a little too good",
-            len(roles.scored),
-            FEWEST_TEST_CELLS,
+
+    reference: sparse.csr_matrix
+    mean_rate: np.ndarray
+    centre: np.ndarray
+    components: np.ndarray
+    n_neighbors: int
+    prior_counts: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, reference: sparse.csr_matrix, n_neighbors: int, seed: int) -> Baselines:
+        """Mean rates and principal components of the reference cells.
+
+        Parameters
+        ----------
+        reference
+            ``(n_reference, n_genes)`` counts.
+        n_neighbors
+            Reference cells to average; cut to ``n_reference``.
+        seed
+            Of the randomised PCA.
+        """
+        from sklearn.decomposition import PCA
+
+        totals = np.asarray(reference.sum(axis=0), dtype=np.float64).ravel() + 0.5
+        normalised = _log_normalise(reference)
+        n_components = min(_MOST_COMPONENTS, *(side - 1 for side in normalised.shape))
+        solver = "covariance_eigh" if normalised.shape[1] <= 2000 else "arpack"
+        pca = PCA(max(1, n_components), svd_solver=solver, random_state=seed).fit(normalised)
+        return cls(
+            reference=reference,
+            mean_rate=totals / totals.sum(),
+            centre=np.asarray(pca.mean_, dtype=np.float32).ravel(),
+            components=np.asarray(pca.components_, dtype=np.float32).T,
+            n_neighbors=min(n_neighbors, reference.shape[0]),
         )
-    matrix = sparse.csr_matrix(model.adata.X)
-    kept, held_out = thin(matrix[roles.scored], options.held_out_share, seed)
-    alive = np.flatnonzero(np.asarray(kept.sum(axis=1)).ravel() > 0)
-    roles = CellRoles(roles.scored[alive], roles.tuning, roles.reference, roles.share)
-    kept, held_out = kept[alive], held_out[alive]
-    tuning_kept, tuning_held_out = thin(matrix[roles.tuning], options.held_out_share, seed + 1)
-    baselines = Baselines.fit(matrix[roles.reference], options.n_neighbors, seed)
-    baselines = baselines.tuned(tuning_kept, tuning_held_out, options.held_out_share)
-    rates = {"model": _model_rates(model, counts, roles.scored, kept, seed), **baselines.rates(kept)}
-    summary, by_method = compare_methods(rates, kept, held_out, options.held_out_share, seed=seed)
-    scores = {
-        "cells": roles.share,
-        "n_cells": len(roles.scored),
-        "n_genes": len(genes),
-        "held_out_share": options.held_out_share,
-        "posterior_samples": _POSTERIOR_SAMPLES,
-        "n_neighbors": baselines.n_neighbors,
-        **summary,
-    }
-    logger.info("imputation: %s", scores["verdict"])
-    return scores, tabulate_by_gene(genes, by_method, held_out)
+
+    def tuned(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, held_out_share: float) -> Baselines:
+        """The same with the prior counts that predict the held-out molecules of the tuning cells best.
+
+        Parameters
+        ----------
+        kept, held_out
+            ``(n_tuning, n_genes)`` parts of the counts of cells that are neither reference nor scored.
+        held_out_share
+            Share of the molecules held out.
+        """
+        library, observed = library_held_out(kept, held_out_share), held_out.toarray()
+
+        def loss(counts: sparse.csr_matrix, prior: float) -> float:
+            return poisson_nll(self._shrink(counts, prior) * library, observed).mean()
+
+        best = {
+            method: min(_PRIOR_COUNTS, key=lambda prior: loss(counts, prior))
+            for method, counts in self._pool(kept).items()
+        }
+        return replace(self, prior_counts=best)
+
+    def rates(self, kept: sparse.csr_matrix) -> dict[str, np.ndarray]:
+        """Rates ``(n_cells, n_genes)`` of each baseline, rows adding to one, from the kept molecules."""
+        rates = {"gene_mean": np.tile(self.mean_rate, (kept.shape[0], 1))}
+        for method, counts in self._pool(kept).items():
+            rates[method] = self._shrink(counts, self.prior_counts[method])
+        return rates
+
+    def _pool(self, kept: sparse.csr_matrix) -> dict[str, sparse.csr_matrix]:
+        """Counts from which each smoothing method takes its rates: those of neighbours, or the cell's own."""
+        from sklearn.neighbors import NearestNeighbors
+
+        search = NearestNeighbors(n_neighbors=self.n_neighbors, algorithm="brute")
+        search.fit(self._project(self.reference))
+        nearest = search.kneighbors_graph(self._project(kept), mode="connectivity")
+        return {"knn_smoothing": (nearest.astype(np.float32) @ self.reference).tocsr(), "thinned_cell": kept}
+
+    def _shrink(self, counts: sparse.csr_matrix, prior: float) -> np.ndarray:
+        totals = np.asarray(counts.sum(axis=1), dtype=np.float64).reshape(-1, 1)
+        return ((counts.toarray() + prior * self.mean_rate) / (totals + prior)).astype(np.float32)
+
+    def _project(self, counts: sparse.csr_matrix) -> np.ndarray:
+        return np.asarray(
+            _log_normalise(counts) @ self.components - self.centre @ self.components, dtype=np.float32
+        )
 
 
-def _shares(model: BaseModelClass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    shares = (model.train_indices, model.validation_indices, model.test_indices)
-    train, validation, test = (np.asarray([] if share is None else share, dtype=np.int64) for share in shares)
-    return train, validation, test
+def _log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    totals = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
+    return (sparse.diags_array(_SCALE / totals) @ counts).tocsr().astype(np.float32).log1p()
 
 
-def _model_rates(
+def _predict_rates(
     model: BaseModelClass, counts: AnnData, cells: np.ndarray, kept: sparse.csr_matrix, seed: int
 ) -> np.ndarray:
     from anndata import AnnData
@@ -482,5 +311,150 @@ def _model_rates(
     return np.concatenate(blocks).astype(np.float32)
 
 
-def _sample(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(cells if len(cells) <= most else rng.choice(cells, most, replace=False))
+@dataclass(frozen=True)
+class MethodScores:
+    """How well one method predicts the held-out counts.
+
+    Attributes
+    ----------
+    nll
+        ``(n_cells,)`` Poisson loss of each cell, nats per entry.
+    nll_by_gene
+        ``(n_genes,)`` the same of each gene.
+    pearson, spearman
+        ``(n_genes,)`` correlations across cells, NaN where undefined.
+    intervals
+        Score → value, low, high; ``None`` where no correlation is defined.
+    """
+
+    nll: np.ndarray
+    nll_by_gene: np.ndarray
+    pearson: np.ndarray
+    spearman: np.ndarray
+    intervals: dict[str, dict[str, float] | None]
+
+
+def library_held_out(kept: sparse.csr_matrix, held_out_share: float) -> np.ndarray:
+    """``(n_cells, 1)`` expected held-out counts of each cell: kept library × share / (1 - share)."""
+    library = np.asarray(kept.sum(axis=1), dtype=np.float64).reshape(-1, 1)
+    return library * held_out_share / (1 - held_out_share)
+
+
+def poisson_nll(expected: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of each count in nats: in expectation only the true mean minimises it."""
+    mean = np.maximum(expected, 1e-12)
+    return mean - observed * np.log(mean) + gammaln(observed + 1.0)
+
+
+def compare_methods(
+    rates: dict[str, np.ndarray],
+    kept: sparse.csr_matrix,
+    held_out: sparse.csr_matrix,
+    held_out_share: float,
+    *,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, MethodScores]]:
+    """Score every method and say whether the model beats the best of the others.
+
+    Parameters
+    ----------
+    rates
+        Per method ``(n_cells, n_genes)``, rows adding to one; one is named ``model``.
+    kept, held_out
+        ``(n_cells, n_genes)`` parts of the counts.
+    held_out_share
+        Share of the molecules held out.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    ``methods`` (per method and score: value, low, high), ``best_baseline``, ``difference``
+    (model minus best baseline, in nats per entry) and ``verdict``; and the scores per cell and gene.
+    """
+    observed = held_out.toarray()
+    n_cells = len(observed)
+    library = library_held_out(kept, held_out_share)
+    ranked = rankdata(observed / library, axis=0)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_REPLICATES) / n_cells
+    scored = {method: _score(rate, library, observed, ranked, weights) for method, rate in rates.items()}
+    loss = {method: float(scores.nll.mean()) for method, scores in scored.items()}
+    best = min((method for method in scored if method != "model"), key=loss.__getitem__)
+    difference = _interval(scored["model"].nll - scored[best].nll, weights)
+    summary = {
+        "methods": {method: scores.intervals for method, scores in scored.items()},
+        "best_baseline": best,
+        "difference": difference,
+        "verdict": _verdict(difference, best, loss[best]),
+    }
+    return summary, scored
+
+
+def _score(
+    rates: np.ndarray, library: np.ndarray, observed: np.ndarray, ranked: np.ndarray, weights: np.ndarray
+) -> MethodScores:
+    normalised = observed / library
+    nll = poisson_nll(rates * library, observed)
+    scale = np.median(library)
+    squared = (np.log1p(rates * scale) - np.log1p(normalised * scale)) ** 2
+    detected = (observed > 0).sum(axis=0) >= _FEWEST_DETECTIONS
+    varies = detected & (np.ptp(rates, axis=0) > 1e-6 * rates.mean(axis=0))
+    pearson, pearson_interval = _correlation(rates, normalised, varies, weights)
+    spearman, spearman_interval = _correlation(rankdata(rates, axis=0), ranked, varies, weights)
+    intervals = {
+        "poisson_nll": _interval(nll.mean(axis=1), weights),
+        "mse_log_normalised": _interval(squared.mean(axis=1), weights),
+        "pearson": pearson_interval,
+        "spearman": spearman_interval,
+    }
+    return MethodScores(nll.mean(axis=1), nll.mean(axis=0), pearson, spearman, intervals)
+
+
+def _correlation(
+    predicted: np.ndarray, observed: np.ndarray, varies: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, dict[str, float] | None]:
+    """Correlation per gene, NaN where undefined, and its mean over genes with its bootstrap interval."""
+    by_gene = np.full(predicted.shape[1], np.nan)
+    if not varies.any():
+        return by_gene, None
+    x, y = (values[:, varies].astype(np.float64) for values in (predicted, observed))
+    x, y = ((values - values.mean(axis=0)) / values.std(axis=0) for values in (x, y))
+    by_gene[varies] = (x * y).mean(axis=0)
+    mean_x, mean_y = weights @ x, weights @ y
+    covariance = weights @ (x * y) - mean_x * mean_y
+    spread = (weights @ x**2 - mean_x**2) * (weights @ y**2 - mean_y**2)
+    defined = spread > 1e-12
+    replicates = np.where(defined, covariance / np.sqrt(np.where(defined, spread, 1.0)), np.nan)
+    low, high = np.percentile(np.nanmean(replicates, axis=1), _INTERVAL)
+    return by_gene, {"value": float(np.nanmean(by_gene)), "low": float(low), "high": float(high)}
+
+
+def _interval(by_cell: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    low, high = np.percentile(weights @ by_cell, _INTERVAL)
+    return {"value": float(by_cell.mean()), "low": float(low), "high": float(high)}
+
+
+def _verdict(difference: dict[str, float], best: str, reference: float) -> str:
+    value, low, high = (100 * difference[part] / reference for part in ("value", "low", "high"))
+    loss = f"Poisson loss {value:+.2f} % (95 % interval {low:+.2f} to {high:+.2f} %)"
+    comparison = "better than" if high < 0 else "worse than" if low > 0 else "as well as"
+    return f"the model predicts held-out counts {comparison} {_NAMES[best]}: {loss}"
+
+
+def tabulate_by_gene(
+    genes: pd.Index, scored: dict[str, MethodScores], held_out: sparse.csr_matrix
+) -> pd.DataFrame:
+    """One row per gene: held-out counts, and each method's error and correlations across cells."""
+    table = pd.DataFrame(
+        {
+            "gene": genes,
+            "mean_held_out": np.asarray(held_out.mean(axis=0)).ravel(),
+            "n_cells_detected": np.asarray((held_out > 0).sum(axis=0)).ravel(),
+        }
+    )
+    for method, scores in scored.items():
+        table[f"poisson_nll_{method}"] = scores.nll_by_gene
+        table[f"pearson_{method}"] = scores.pearson
+        table[f"spearman_{method}"] = scores.spearman
+    return table

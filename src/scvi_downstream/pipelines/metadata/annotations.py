@@ -1,20 +1,85 @@
-"""The columns to analyse: found, joined, typed, described."""
+"""The annotations to analyse: found, joined, typed, described, and tested against the latent."""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import align_metadata, as_categories
+from scvi_downstream.cells.obs import align_metadata, as_categories, constant_within, unmatched_sentence
+from scvi_downstream.pipelines.metadata.designs import (
+    Design,
+    SampleColumn,
+    Samples,
+    find_samples,
+    pairing_column,
+    sample_columns,
+)
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.statistics.association import associate
 
-N_SHOWN = 3
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = ["column", "source", "type", "unit", "n_values", "n_missing", "first_values", "note"]
+N_EXAMPLES = 3
+"""Values of a column that its description shows."""
 MOST_CODES = 10
+"""A column of no more whole numbers may hold codes of groups, which the user is told."""
+
+
+def join_annotations(
+    counts: AnnData,
+    metadata: pd.DataFrame | None,
+    keys: Keys,
+    preparation: PreparationOptions,
+    options: MetadataAnalysisOptions,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """The columns to analyse, what each was taken for, and what of the table found no cell.
+
+    Parameters
+    ----------
+    counts
+        obs may hold the table's columns already.
+    metadata
+        The user's table by cell or by sample, or ``None``.
+    keys
+        The study's obs columns.
+    preparation
+        ``metadata_key``, the column to join on.
+    options
+        Columns to analyse.
+
+    Returns
+    -------
+    Cells × columns, numbers as float64, others as categories; one row a column; facts of the join.
+
+    Raises
+    ------
+    InputError
+        See :func:`gather_columns` and :func:`.designs.find_samples`.
+    """
+    gathered, sources, facts = gather_columns(counts.obs, metadata, keys, preparation.metadata_key, options)
+    if (unmatched := unmatched_sentence(facts)) is not None:
+        logger.warning(unmatched)
+    usable, samples, columns = analysed_columns(gathered, counts.obs, keys, options)
+    notes = how_tested(counts.obs, usable, samples, columns, keys, options)
+    described = describe_columns(gathered, sources, samples, notes, options)
+    for row in described.itertuples():
+        logger.info(
+            "%s (%s values, %s: %s): %s", row.column, row.n_values, row.type, row.first_values, row.note
+        )
+    return gathered.rename_axis("cell"), described, facts
 
 
 def gather_columns(
@@ -55,100 +120,34 @@ def gather_columns(
         table, facts = align_metadata(obs, metadata, metadata_key, keys.sample_key)
         table = table.rename(columns=lambda name: str(name).replace("/", "_"))
         _require_same_values(obs, table, keys)
-    names = _chosen(obs, table, keys, options)
-    sources = {
-        name: "obs and table" if name in table and name in obs else "table" if name in table else "obs"
-        for name in names
-    }
+    names = _choose_columns(obs, table, keys, options)
+    held = {"obs": obs, "table": table}
+    sources = {name: " and ".join(where for where in held if name in held[where]) for name in names}
     columns = {name: typed(obs[name] if name in obs else table[name]) for name in names}
     return pd.DataFrame(columns, index=obs.index), pd.Series(sources, dtype=object), facts
 
 
-def typed(values: pd.Series) -> pd.Series:
-    """Numbers as float64, everything else as categories of strings; what is missing stays missing."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if not number:
-        return pd.Series(as_categories(values), index=values.index, name=values.name)
-    numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-    return numbers.where(np.isfinite(numbers)).rename(values.name)
-
-
-def analysed(annotations: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
-    """The columns that vary and have no more than ``max_categories`` categories."""
-    return annotations[[name for name in annotations if not _why_not(annotations[name], options)]]
-
-
-def describe_columns(
-    annotations: pd.DataFrame,
-    sources: pd.Series,
-    units: pd.Series,
-    notes: dict[str, str],
-    options: MetadataAnalysisOptions,
-) -> pd.DataFrame:
-    """One row a column: what it was taken for, and what follows from that.
-
-    Parameters
-    ----------
-    annotations
-        Cells × columns.
-    sources, units
-        By column: where it comes from, and whether it is constant within samples (``sample``) or not (``cell``).
-    notes
-        By column: how it is tested.
-    options
-        Most categories of a column.
-
-    Returns
-    -------
-    ``column``, ``source``, ``type`` (number or categories), ``unit``, ``n_values``, ``n_missing``,
-    ``first_values``, ``note``.
-    """
-    rows = []
-    for name, values in annotations.items():
-        known = values.dropna()
-        distinct = known.unique()
-        shown = ", ".join(_shown(value) for value in distinct[:N_SHOWN])
-        rows.append(
-            {
-                "column": name,
-                "source": sources[name],
-                "type": "number" if _is_number(values) else "categories",
-                "unit": units[name],
-                "n_values": len(distinct),
-                "n_missing": int(values.isna().sum()),
-                "first_values": shown + (", …" if len(distinct) > N_SHOWN else ""),
-                "note": _why_not(values, options)
-                or "; ".join(filter(None, [_codes(known), notes.get(name)])),
-            }
-        )
-    columns = ["column", "source", "type", "unit", "n_values", "n_missing", "first_values", "note"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _chosen(
+def _choose_columns(
     obs: pd.DataFrame, table: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
 ) -> list[str]:
-    if options.columns is not None:
+    if options.columns is None:
+        condition = [keys.condition_key] if keys.condition_key else []
+        names = [*table.columns, *condition, *keys.categorical_covariates, *keys.continuous_covariates]
+    else:
+        names = list(options.columns)
         known = [*map(str, obs.columns), *map(str, table.columns)]
-        for name in options.columns:
+        for name in names:
             if name not in known:
                 raise InputError(
                     f"metadata_analysis.columns names '{name}', which is neither in obs nor in the metadata table"
                     f"{closest(name, known)}"
                 )
-    by_default = [
-        *table.columns,
-        *filter(None, [keys.condition_key]),
-        *keys.categorical_covariates,
-        *keys.continuous_covariates,
-    ]
-    names = list(dict.fromkeys(by_default if options.columns is None else options.columns))
     if not names:
         raise InputError(
             "there is no column to analyse: give a table by metadata=<CSV, TSV or Parquet>, set condition_key, or "
             "name obs columns in metadata_analysis.columns"
         )
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> None:
@@ -168,30 +167,219 @@ def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> 
 
 
 def _equal(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
-    if _is_number(typed(ours)) and _is_number(typed(theirs)):
+    if is_number(typed(ours)) and is_number(typed(theirs)):
         return np.isclose(typed(ours), typed(theirs), rtol=1e-5, equal_nan=True)
     left, right = (np.asarray(as_categories(values), dtype=object) for values in (ours, theirs))
     return (left == right) | (pd.isna(left) & pd.isna(right))
 
 
-def _is_number(values: pd.Series) -> bool:
+def typed(values: pd.Series) -> pd.Series:
+    """Numbers as float64, everything else as categories of strings; what is missing stays missing."""
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not number:
+        return pd.Series(as_categories(values), index=values.index, name=values.name)
+    numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
+    return numbers.where(np.isfinite(numbers)).rename(values.name)
+
+
+def is_number(values: pd.Series) -> bool:
+    """Whether :func:`typed` took a column for numbers."""
     return not isinstance(values.dtype, pd.CategoricalDtype)
 
 
-def _why_not(values: pd.Series, options: MetadataAnalysisOptions) -> str:
+def analysed(annotations: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
+    """The columns that vary and have no more than ``max_categories`` categories."""
+    return annotations[[name for name in annotations if not _why_not_analysed(annotations[name], options)]]
+
+
+def _why_not_analysed(values: pd.Series, options: MetadataAnalysisOptions) -> str:
     n_values = values.nunique()
     if n_values < 2:
         return "not analysed: " + ("no value at all" if n_values == 0 else "the same in all cells")
-    if not _is_number(values) and n_values > options.max_categories:
+    if not is_number(values) and n_values > options.max_categories:
         return f"not analysed: {n_values:,} categories, more than {options.max_categories}"
     return ""
 
 
-def _codes(known: pd.Series) -> str:
-    if _is_number(known) and known.nunique() <= MOST_CODES and (known == known.round()).all():
-        return "whole numbers, analysed as a number; write them as words to compare groups"
-    return ""
+def analysed_columns(
+    annotations: pd.DataFrame, obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
+) -> tuple[pd.DataFrame, Samples | None, dict[str, SampleColumn]]:
+    """The annotations that are analysed, the study's samples, and the annotations that are constant within them.
+
+    Parameters
+    ----------
+    annotations
+        Cells × columns as :func:`typed` makes them.
+    obs
+        The same cells.
+    keys, options
+        Sample, condition and block; most categories of a column.
+    """
+    usable = analysed(annotations, options)
+    samples = find_samples(obs, keys, options)
+    return usable, samples, sample_columns(usable, samples)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def describe_columns(
+    annotations: pd.DataFrame,
+    sources: pd.Series,
+    samples: Samples | None,
+    notes: dict[str, str],
+    options: MetadataAnalysisOptions,
+) -> pd.DataFrame:
+    """One row a column: what it was taken for, and what follows from that.
+
+    Parameters
+    ----------
+    annotations
+        Cells × columns.
+    sources
+        By column: where it comes from.
+    samples
+        The replicates, or ``None``.
+    notes
+        By column: how it is tested.
+    options
+        Most categories of a column.
+
+    Returns
+    -------
+    ``column``, ``source``, ``type`` (number or categories), ``unit`` (``sample`` where it is constant within
+    samples, else ``cell``), ``n_values``, ``n_missing``, ``first_values``, ``note``.
+    """
+    rows = []
+    for name, values in annotations.items():
+        known = values.dropna()
+        distinct = known.unique()
+        examples = [f"{v:g}" if isinstance(v, float) else str(v) for v in distinct[:N_EXAMPLES]]
+        note = notes.get(str(name), "")
+        if is_number(values) and len(distinct) <= MOST_CODES and (known == known.round()).all():
+            codes = "whole numbers, analysed as a number; write them as words to compare groups"
+            note = f"{codes}; {note}" if note else codes
+        rows.append(
+            (
+                name,
+                sources[name],
+                "number" if is_number(values) else "categories",
+                "sample" if samples is not None and constant_within(values, samples.of_cell) else "cell",
+                len(distinct),
+                int(values.isna().sum()),
+                ", ".join(examples) + (", …" if len(distinct) > N_EXAMPLES else ""),
+                _why_not_analysed(values, options) or note,
+            )
+        )
+    return pd.DataFrame(rows, columns=DESCRIPTION)
+
+
+def how_tested(
+    obs: pd.DataFrame,
+    annotations: pd.DataFrame,
+    samples: Samples | None,
+    columns: dict[str, SampleColumn],
+    keys: Keys,
+    options: MetadataAnalysisOptions,
+) -> dict[str, str]:
+    """By annotation: on how many samples it is tested, or why it is not, and what to be careful about.
+
+    Parameters
+    ----------
+    obs
+        One row a cell.
+    annotations
+        Those that are analysed.
+    samples
+        The replicates, or ``None``.
+    columns
+        Annotations that are constant within samples.
+    keys
+        Name the condition.
+    options
+        Least samples of a category.
+    """
+    if samples is None:
+        return dict.fromkeys(annotations, "tested on cells, as sample_key is not set")
+    notes = {}
+    for name in annotations:
+        if name in (samples.block_name, samples.name, keys.sample_key):
+            notes[name] = "not tested: it names the samples or their blocks"
+        elif name not in columns:
+            notes[name] = "differs between cells of a sample: correlated with expression within samples"
+        else:
+            notes[name] = _replicates(columns[name], samples, options)
+            if twin := _indistinguishable_from(name, columns):
+                notes[name] += (
+                    f"; divides the samples exactly as '{twin}' does: their effects cannot be told apart"
+                )
+            pairs = None
+            if name == keys.condition_key and samples.block is None:
+                pairs = pairing_column(obs, samples, columns[name].values)
+            if pairs:
+                notes[name] += (
+                    f"; each '{pairs}' has samples of every value: metadata_analysis.block_key={pairs} compares "
+                    "within them"
+                )
+    return notes
+
+
+def _replicates(column: SampleColumn, samples: Samples, options: MetadataAnalysisOptions) -> str:
+    design = column.design(column.values.index, options)
+    if not isinstance(design, Design):
+        return f"not tested: {design}"
+    tested = f"tested on {len(design.units)} {column.unit}s"
+    if column.unit == "block":
+        return f"{tested} ('{samples.block_name}'), within which it is constant"
+    within = f", within {design.n_blocks} blocks of '{samples.block_name}'" if design.n_blocks else ""
+    return f"{tested}{within}"
+
+
+def _indistinguishable_from(name: str, columns: dict[str, SampleColumn]) -> str | None:
+    """Another annotation that divides the samples in the same way."""
+    mine = columns[name].values
+    for other, column in columns.items():
+        theirs = column.values
+        if other == name or not mine.index.equals(theirs.index) or mine.nunique() != theirs.nunique():
+            continue
+        pairs = np.column_stack([pd.factorize(mine)[0], pd.factorize(theirs)[0]])
+        if len(np.unique(pairs, axis=0)) == mine.nunique():
+            return other
+    return None
+
+
+def associate_annotations(
+    latent: pd.DataFrame,
+    annotations: pd.DataFrame,
+    counts: AnnData,
+    keys: Keys,
+    options: MetadataAnalysisOptions,
+) -> pd.DataFrame:
+    """Every latent dimension against every annotation, on the units of which the annotation is constant.
+
+    Parameters
+    ----------
+    latent
+        Cells × dimensions.
+    annotations
+        The same cells × annotations; those that are constant within blocks are tested on blocks.
+    counts
+        The same cells.
+    keys, options
+        Sample, condition and block.
+
+    Returns
+    -------
+    As of :func:`~scvi_downstream.statistics.association.associate`, ``unit`` being cell, sample or block;
+    ``p_adjusted`` is over the tests of one unit.
+    """
+    usable, samples, columns = analysed_columns(annotations, counts.obs, keys, options)
+    usable = usable.set_axis(latent.index)
+    by_block = [name for name, column in columns.items() if column.unit == "block"]
+    of_cell = None if samples is None else samples.of_cell.rename(samples.name)
+    tables = [associate(latent, usable.drop(columns=by_block), of_cell)]
+    if by_block:
+        on_blocks = associate(latent, usable[by_block], columns[by_block[0]].unit_of_cell.rename(None))
+        tables.append(on_blocks.assign(unit="block"))
+    table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
+    order = {str(name): position for position, name in enumerate(usable)}
+    return table.iloc[np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")].reset_index(
+        drop=True
+    )

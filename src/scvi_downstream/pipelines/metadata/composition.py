@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.metadata.annotations import analysed_columns
 from scvi_downstream.pipelines.metadata.designs import (
     Contrast,
     Design,
     SampleColumn,
     Samples,
     contrast_tests,
-    make_design,
+    find_samples,
 )
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.moderated import fit_linear, moderate
-from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 COLUMNS = ["by", "sample", "group", "n", "total", "proportion"]
 TEST_COLUMNS = [
@@ -32,6 +34,27 @@ TEST_COLUMNS = [
     "effect", "ci_lower", "ci_upper", "statistic", "df", "p", "p_adjusted",
 ]  # fmt: skip
 ALL_CELLS = "all cells"
+
+
+def tabulate_composition(
+    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
+) -> pd.DataFrame:
+    """Cells of every group in every sample, else in every condition, as of :func:`tabulate`.
+
+    Parameters
+    ----------
+    counts
+        Labels, samples and conditions of the cells.
+    clusters
+        Clusterings of the same cells.
+    keys, options
+        Names of the obs columns; the grouping.
+    """
+    samples = find_samples(counts.obs, keys, options)
+    units = counts.obs[keys.condition_key] if keys.condition_key else None
+    if samples is not None:
+        units = samples.of_cell.rename(samples.name)
+    return tabulate(find_groups(counts, clusters, keys, options), units)
 
 
 def find_groups(
@@ -97,6 +120,34 @@ def tabulate(groups: pd.Series, units: pd.Series | None) -> pd.DataFrame:
 
 def compare_composition(
     composition: pd.DataFrame,
+    annotations: pd.DataFrame,
+    counts: AnnData,
+    keys: Keys,
+    options: MetadataAnalysisOptions,
+) -> pd.DataFrame:
+    """Tests of the annotations that are constant within samples against the share of each group.
+
+    Parameters
+    ----------
+    composition
+        Of :func:`tabulate_composition`.
+    annotations
+        Cells × columns.
+    counts
+        The same cells.
+    keys, options
+        Sample, condition and block; what is enough to be tested.
+
+    Returns
+    -------
+    As of :func:`compare_shares`; no rows without samples.
+    """
+    _, samples, columns = analysed_columns(annotations, counts.obs, keys, options)
+    return compare_shares(composition, columns.values(), samples, options)
+
+
+def compare_shares(
+    composition: pd.DataFrame,
     columns: Iterable[SampleColumn],
     samples: Samples | None,
     options: MetadataAnalysisOptions,
@@ -130,23 +181,20 @@ def compare_composition(
     ----------
     Phipson et al. (2022), doi:10.1093/bioinformatics/btac582.
     """
+    tables = [pd.DataFrame(columns=TEST_COLUMNS)]
     if samples is None or composition.empty:
-        return pd.DataFrame(columns=TEST_COLUMNS)
+        return tables[0]
     cells = composition.pivot_table(index="sample", columns="group", values="n", aggfunc="sum", sort=False)
     cells.index = cells.index.astype(str)
-    tables = []
     for column in columns:
         of_unit = cells
         if column.unit == "block" and samples.block is not None:
             of_unit = cells.groupby(samples.block.reindex(cells.index).astype(str).to_numpy()).sum()
         of_unit = of_unit[of_unit.sum(axis=1) >= options.min_cells_per_sample]
-        values = column.values[column.values.index.isin(of_unit.index)]
-        design = make_design(values, column.blocks, options.min_samples_per_group)
+        design = column.design(of_unit.index, options)
         if isinstance(design, Design):
             tables.append(_test(of_unit.loc[design.units], column, design))
-    if not tables:
-        return pd.DataFrame(columns=TEST_COLUMNS)
-    return pd.concat(tables, ignore_index=True)[TEST_COLUMNS]
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def log_odds(cells: np.ndarray) -> np.ndarray:
@@ -168,25 +216,16 @@ def _test(cells: pd.DataFrame, column: SampleColumn, design: Design) -> pd.DataF
     variances = moderate(fit, n_independent=(cells.shape[1] - 1) / 2)
     shares = cells.div(cells.sum(axis=1), axis=0)
     values = column.values.reindex(design.units)
-    rows = []
-    for contrast in design.contrasts:
-        tests = contrast_tests(fit, variances, contrast)
-        rows.append(
-            tests.assign(
-                column=column.name,
-                contrast=contrast.name,
-                group=cells.columns.to_numpy(),
-                unit=column.unit,
-                n_samples=len(design.units),
-                n_blocks=design.n_blocks,
-                df=variances.df,
-                p_adjusted=benjamini_hochberg(tests["p"].to_numpy()),
-                **_mean_shares(shares, values, contrast),
-            )
-            .sort_values("p", kind="stable")
-            .reindex(columns=TEST_COLUMNS)
-        )
-    return pd.concat(rows, ignore_index=True)
+    tables = [
+        tests.assign(
+            group=cells.columns.to_numpy(),
+            n_samples=len(design.units),
+            df=variances.df,
+            **_mean_shares(shares, values, contrast),
+        ).sort_values("p", kind="stable")
+        for contrast, tests in contrast_tests(fit, variances, column, design)
+    ]
+    return pd.concat([table.reindex(columns=TEST_COLUMNS) for table in tables], ignore_index=True)
 
 
 def _mean_shares(shares: pd.DataFrame, values: pd.Series, contrast: Contrast) -> dict[str, np.ndarray]:

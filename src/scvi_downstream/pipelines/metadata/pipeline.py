@@ -4,106 +4,54 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.metadata.nodes import (
-    associate_annotations,
-    compare_composition,
-    compare_expression,
-    join_annotations,
-    plot_composition,
-    summarize_metadata,
-    tabulate_composition,
-)
+from scvi_downstream.pipelines.metadata.annotations import associate_annotations, join_annotations
+from scvi_downstream.pipelines.metadata.composition import compare_composition, tabulate_composition
+from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.plots import (
+    plot_composition,
     plot_metadata,
     plot_metadata_associations,
     plot_metadata_genes,
 )
+from scvi_downstream.pipelines.metadata.report import summarize_metadata
+
+_OPTIONS = "params:metadata_analysis"
+_KEYS = ["params:keys", _OPTIONS]
+_JOINED = ["counts", "metadata", "params:keys", "params:preparation", _OPTIONS]
+_ANNOTATED = ["annotations", "counts", *_KEYS]
+_COLUMNS = ["metadata_columns", "metadata_join"]
+_TESTS = ["metadata_associations", "composition_tests", "metadata_genes"]
 
 
 def template() -> Pipeline:
     """counts, metadata ─► annotations ─► tests on samples ─► tables, figures."""
-    return Pipeline(
-        [
-            Node(
-                join_annotations,
-                ["counts", "metadata", "params:keys", "params:preparation", "params:metadata_analysis"],
-                ["annotations", "metadata_columns", "metadata_join"],
-                name="join_annotations",
-            ),
-            Node(
-                associate_annotations,
-                ["latent", "annotations", "counts", "params:keys", "params:metadata_analysis"],
-                "metadata_associations",
-                name="associate_annotations",
-            ),
-            Node(
-                tabulate_composition,
-                ["counts", "clusters", "params:keys", "params:metadata_analysis"],
-                "composition",
-                name="tabulate_composition",
-            ),
-            Node(
-                compare_composition,
-                ["composition", "annotations", "counts", "params:keys", "params:metadata_analysis"],
-                "composition_tests",
-                name="compare_composition",
-            ),
-            Node(
-                compare_expression,
-                ["counts", "clusters", "annotations", "params:keys", "params:metadata_analysis"],
-                "metadata_genes",
-                name="compare_expression",
-            ),
-            Node(
-                summarize_metadata,
-                [
-                    "metadata_columns",
-                    "metadata_join",
-                    "metadata_associations",
-                    "composition_tests",
-                    "metadata_genes",
-                    "params:keys",
-                    "params:metadata_analysis",
-                ],
-                "metadata_summary",
-                name="summarize_metadata",
-            ),
-            Node(
-                plot_metadata,
-                ["umap", "annotations", "params:metadata_analysis"],
-                "metadata_figure",
-                name="plot_metadata",
-            ),
-            Node(
-                plot_metadata_associations,
-                ["metadata_associations", "params:metadata_analysis"],
-                "metadata_associations_figure",
-                name="plot_metadata_associations",
-            ),
-            Node(
-                plot_composition,
-                [
-                    "composition",
-                    "composition_tests",
-                    "annotations",
-                    "counts",
-                    "params:keys",
-                    "params:metadata_analysis",
-                ],
-                "composition_figure",
-                name="plot_composition",
-            ),
-            Node(
-                plot_metadata_genes,
-                ["metadata_genes", "params:metadata_analysis"],
-                "metadata_genes_figure",
-                name="plot_metadata_genes",
-            ),
-        ],
-        tags="metadata",
-    )
+    latent, shares = ["latent", *_ANNOTATED], ["composition", *_ANNOTATED]
+    expression = ["counts", "clusters", "annotations", *_KEYS]
+    associated, genes = ["metadata_associations", _OPTIONS], ["metadata_genes", _OPTIONS]
+    tested_shares = ["composition", "composition_tests", *_ANNOTATED]
+    results = [*_COLUMNS, *_TESTS, *_KEYS]
+    nodes = [
+        Node(join_annotations, _JOINED, ["annotations", *_COLUMNS], name="join_annotations"),
+        Node(associate_annotations, latent, "metadata_associations", name="associate_annotations"),
+        Node(
+            tabulate_composition, ["counts", "clusters", *_KEYS], "composition", name="tabulate_composition"
+        ),
+        Node(compare_composition, shares, "composition_tests", name="compare_composition"),
+        Node(compare_expression, expression, "metadata_genes", name="compare_expression"),
+        Node(summarize_metadata, results, "metadata_summary", name="summarize_metadata"),
+        Node(plot_metadata, ["umap", "annotations", _OPTIONS], "metadata_figure", name="plot_metadata"),
+        Node(
+            plot_metadata_associations,
+            associated,
+            "metadata_associations_figure",
+            name="plot_metadata_associations",
+        ),
+        Node(plot_composition, tested_shares, "composition_figure", name="plot_composition"),
+        Node(plot_metadata_genes, genes, "metadata_genes_figure", name="plot_metadata_genes"),
+    ]
+    return Pipeline(nodes, tags="metadata")
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """With the latent and the clusters of the primary model."""
+    """With the latent, the UMAP and the clusters of the primary model."""
     return on_model(template(), study.primary, ["latent", "umap", "clusters"])

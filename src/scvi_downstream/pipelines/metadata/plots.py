@@ -1,40 +1,49 @@
-"""Every annotation on the UMAP."""
+"""Annotations on the UMAP, against latent dimensions, shares of groups, and genes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_number
+from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.plots.charts import heat_map
+from scvi_downstream.plots.panels import name_rows, panel_grid, shortened, umap_panel
 from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,
     OKABE_ITO,
     SEQUENTIAL,
-    bare_umap_axes,
     category_colors,
     empty_figure,
     label_points,
     new_figure,
-    point_size,
-    scatter_categories,
-    scatter_values,
 )
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
-
+    AnnData = Axes = Figure = Any
 
 MAX_PANELS = 12
-PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.2
-PANELS_A_ROW = 3
+MAX_COMPOSITIONS = 20
+JITTER = 0.08
+"""Most distance of a sample's point from the middle of its category."""
+CALLED, QUIET = OKABE_ITO[3], "#333333"
+MAX_ASSOCIATED = 30
+MAX_ROWS = 4
+MAX_GROUPS = 20
+NAMES_PER_PANEL = 12
+HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
+SMALLEST_P = 1e-300
+"""P-values of zero are drawn at this height."""
 
 
 def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: MetadataAnalysisOptions) -> Figure:
@@ -52,118 +61,88 @@ def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: Metada
     drawable = [
         name
         for name, values in annotations.items()
-        if values.notna().any()
-        and not (isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() > options.max_categories)
+        if values.notna().any() and (is_number(values) or values.nunique() <= options.max_categories)
     ]
     if not drawable:
         return empty_figure("No annotation to draw: every column is empty or has too many categories.")
     shown = drawable[:MAX_PANELS]
-    n_columns = min(PANELS_A_ROW, len(shown))
-    n_rows = ceil(len(shown) / n_columns)
-    figure = new_figure(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes, name in zip(grid, shown, strict=False):
-        _panel(axes, umap, annotations[name].reindex(umap.index))
-    for axes in grid[len(shown) :]:
-        axes.remove()
+    figure, panels = panel_grid(len(shown), columns=3, width=4.6, height=3.2)
+    for axes, name in zip(panels, shown, strict=True):
+        values = annotations[name].reindex(umap.index)
+        missing = int(values.isna().sum())
+        title = f"{name} ({missing:,} cells without a value)" if missing else str(name)
+        umap_panel(axes, umap.to_numpy(), values, title, label=str(name))
     if len(drawable) > len(shown):
         figure.suptitle(f"The first {len(shown)} of {len(drawable)} annotations", fontsize=10)
     return figure
 
 
-def _panel(axes: Any, umap: pd.DataFrame, values: pd.Series) -> None:
-    xy = umap.to_numpy()
-    missing = int(values.isna().sum())
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        scatter_categories(axes, xy, values)
-    else:
-        unknown = xy[values.isna().to_numpy()]
-        axes.scatter(*unknown.T, s=point_size(len(xy)), c=MISSING, linewidths=0, rasterized=True)
-        scatter_values(axes, xy, values.to_numpy(dtype=float), str(values.name))
-    title = f"{values.name} ({missing:,} cells without a value)" if missing else str(values.name)
-    bare_umap_axes(axes, title)
-
-
-MAX_COMPOSITIONS = 20
-COMPOSITIONS_A_ROW = 5
-COMPOSITION_WIDTH, COMPOSITION_HEIGHT = 2.2, 2.3
-JITTER = 0.08
-CALLED, QUIET = OKABE_ITO[3], "#333333"
-
-
-def draw_composition(
+def plot_composition(
     composition: pd.DataFrame,
-    tests: pd.DataFrame,
-    by_sample: Mapping[str, pd.Series],
-    blocks: pd.Series | None,
-    condition_key: str | None,
-    fdr: float,
+    composition_tests: pd.DataFrame,
+    annotations: pd.DataFrame,
+    counts: AnnData,
+    keys: Keys,
+    options: MetadataAnalysisOptions,
 ) -> Figure:
     """One panel a group: share of each sample's cells against one annotation.
 
     The annotation is the condition or, where that was not tested, the one with the smallest p-value. Without
-    tests, bars show the shares of each sample or condition.
+    tests, bars show the shares of each sample or condition. Samples of one block are joined by a line.
 
     Parameters
     ----------
     composition
         One row a sample and group.
-    tests
+    composition_tests
         One row an annotation, contrast and group.
-    by_sample
-        Annotation → value of each sample.
-    blocks
-        Block of each sample: its samples are joined by a line; or ``None``.
-    condition_key, fdr
-        Of the study.
+    annotations
+        Cells × columns.
+    counts
+        The same cells.
+    keys, options
+        Condition, samples and blocks; FDR.
     """
     if composition.empty:
         return empty_figure("No composition: no cell has a group.")
-    usable = tests[tests["column"].astype(str).isin(list(by_sample))]
+    _, samples, found = analysed_columns(annotations, counts.obs, keys, options)
+    blocks = None if samples is None else samples.block
+    by_sample = {name: column.values for name, column in found.items() if column.unit == "sample"}
+    usable = composition_tests[composition_tests["column"].astype(str).isin(list(by_sample))]
     if usable.empty:
         return _bars(composition)
     columns = usable["column"].astype(str)
-    column = condition_key if condition_key in set(columns) else columns[usable["p"].idxmin()]
+    column = keys.condition_key if keys.condition_key in set(columns) else columns[usable["p"].idxmin()]
     mine = usable[columns == column]
     first = mine[mine["contrast"] == mine["contrast"].iloc[0]].sort_values("p", kind="stable")
     values = by_sample[str(column)]
     drawn = composition[composition["sample"].astype(str).isin(values.index)]
-    groups = first["group"].astype(str).tolist()[:MAX_COMPOSITIONS]
-    n_columns = min(COMPOSITIONS_A_ROW, len(groups))
-    n_rows = ceil(len(groups) / n_columns)
-    figure = new_figure(max(COMPOSITION_WIDTH * n_columns, 5), COMPOSITION_HEIGHT * n_rows + 0.7)
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes, group in zip(panels, groups, strict=False):
+    p = first.set_index(first["group"].astype(str))["p_adjusted"].head(MAX_COMPOSITIONS)
+    figure, panels = panel_grid(len(p), columns=5, width=2.2, height=2.3, more_height=0.7, least_width=5)
+    for axes, (group, adjusted) in zip(panels, p.items(), strict=True):
         share = drawn[drawn["group"].astype(str) == group].set_index("sample")["proportion"] * 100
         share.index = share.index.astype(str)
-        _draw_composition_panel(axes, share, values.reindex(share.index), blocks)
-        p = float(first.loc[first["group"].astype(str) == group, "p_adjusted"].iloc[0])
-        called = p <= fdr
-        axes.set_title(
-            f"{group}\nadjusted p = {p:.2g}{' *' if called else ''}",
-            fontsize=8,
-            color=CALLED if called else QUIET,
-            weight="bold" if called else "normal",
-        )
+        _draw_shares(axes, share, values.reindex(share.index), blocks)
+        title = f"{group}\nadjusted p = {adjusted:.2g}"
+        if adjusted <= options.fdr:
+            axes.set_title(f"{title} *", fontsize=8, color=CALLED, weight="bold")
+        else:
+            axes.set_title(title, fontsize=8, color=QUIET, weight="normal")
         axes.set_ylim(bottom=0)
-    for axes in panels[len(groups) :]:
-        axes.remove()
-    figure.supylabel(f"share of each {composition['by'].iloc[0]}'s cells (%)", fontsize=9)
-    figure.supxlabel(str(column), fontsize=9)
-    contrast = first["contrast"].iloc[0]
+    figure.supylabel(f"share of each {composition['by'].iloc[0]}'s cells (%)")
+    figure.supxlabel(str(column))
     within = f", lines join samples of one {blocks.name}" if blocks is not None else ""
-    figure.suptitle(f"Composition by {column} ({contrast}){within}; * adjusted p ≤ {fdr:g}", fontsize=9)
+    title = f"Composition by {column} ({first['contrast'].iloc[0]}){within}; * adjusted p ≤ {options.fdr:g}"
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
-def _draw_composition_panel(
-    axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Series | None
-) -> None:
-    if not isinstance(values.dtype, pd.CategoricalDtype):
+def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Series | None) -> None:
+    if is_number(values):
         axes.scatter(values, share, s=16, color=OKABE_ITO[0], linewidths=0)
         return
-    levels = list(values.cat.remove_unused_categories().cat.categories)
-    colors = category_colors([str(level) for level in levels])
+    levels = [str(level) for level in values.cat.remove_unused_categories().cat.categories]
+    colors = category_colors(levels)
     rng = np.random.default_rng(0)
     known = values.notna().to_numpy()
     share, values = share[known], values[known]
@@ -177,10 +156,8 @@ def _draw_composition_panel(
     axes.scatter(x, share, s=16, c=[colors[str(value)] for value in values], linewidths=0, zorder=2)
     means = share.groupby(values.astype(str).to_numpy()).mean()
     for position, level in enumerate(levels):
-        axes.hlines(
-            means[str(level)], position - 0.25, position + 0.25, color="black", linewidth=1.2, zorder=3
-        )
-    shown = [str(level) if len(str(level)) <= 12 else str(level)[:11] + "…" for level in levels]
+        axes.hlines(means[level], position - 0.25, position + 0.25, color="black", linewidth=1.2, zorder=3)
+    shown = [shortened(level, 12) for level in levels]
     axes.set_xticks(range(len(levels)), shown, rotation=45 if len(levels) > 3 else 0, fontsize=7)
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
@@ -207,9 +184,6 @@ def _bars(composition: pd.DataFrame) -> Figure:
     return figure
 
 
-MAX_COLUMNS = 30
-
-
 def plot_metadata_associations(
     metadata_associations: pd.DataFrame, options: MetadataAnalysisOptions
 ) -> Figure:
@@ -224,47 +198,30 @@ def plot_metadata_associations(
     """
     if metadata_associations.empty or metadata_associations["effect"].isna().all():
         return empty_figure("No associations: no annotation has enough values to be tested.")
-    table = metadata_associations.assign(
-        label=metadata_associations["covariate"].astype(str)
-        + "  ("
-        + metadata_associations["kind"].map({"continuous": "|ρ|", "categorical": "η²"}).astype(str)
-        + ", "
-        + metadata_associations["n"].map("{:,}".format)
-        + " "
-        + metadata_associations["unit"].astype(str)
-        + "s)"
+    kinds = metadata_associations["kind"].map({"continuous": "|ρ|", "categorical": "η²"})
+    units = metadata_associations["n"].map("{:,}".format) + " " + metadata_associations["unit"].astype(str)
+    names = metadata_associations["covariate"].astype(str)
+    table = metadata_associations.assign(label=names + "  (" + kinds.astype(str) + ", " + units + "s)")
+    effect, p = (
+        table.pivot_table(index="label", columns="dimension", values=values, observed=True).reindex(
+            index=table["label"].unique()[:MAX_ASSOCIATED], columns=table["dimension"].unique()
+        )
+        for values in ("effect", "p_adjusted")
     )
-    labels = table["label"].unique()[:MAX_COLUMNS]
-    dimensions = table["dimension"].unique()
-    effect = table.pivot_table(index="label", columns="dimension", values="effect", observed=True)
-    effect = effect.reindex(index=labels, columns=dimensions)
-    p = table.pivot_table(index="label", columns="dimension", values="p_adjusted", observed=True)
-    p = p.reindex(index=labels, columns=dimensions)
-    figure = new_figure(0.42 * len(dimensions) + 4.4, 0.32 * len(labels) + 2.1)
+    n_rows, n_columns = effect.shape
+    figure = new_figure(0.42 * n_columns + 4.4, 0.32 * n_rows + 2.1)
     axes = figure.subplots()
-    image = axes.imshow(effect.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    image = heat_map(axes, effect, limits=(0, 1))
     called_rows, called_columns = np.nonzero((p <= options.fdr).to_numpy())
     axes.scatter(
         called_columns, called_rows, s=22, color="white", edgecolor="black", linewidth=0.6,
         label=f"adjusted p ≤ {options.fdr:g}",
     )  # fmt: skip
-    axes.set_xticks(range(len(dimensions)), [str(name) for name in dimensions], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set(xlabel="latent dimension", title="Latent dimensions against annotations")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    figure.colorbar(
-        image, cax=axes.inset_axes((1.02, 0, 12 / 72 / (0.42 * len(dimensions)), 1)), label="effect"
-    )
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 12 / 72 / (0.42 * n_columns), 1)), label="effect")
     figure.legend(loc="outside lower center")
     return figure
-
-
-MAX_ROWS = 4
-MAX_GROUPS = 20
-NAMES_PER_PANEL = 12
-HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
-ALL = "all"
 
 
 def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisOptions) -> Figure:
@@ -315,7 +272,7 @@ def _first_contrasts(genes: pd.DataFrame, fdr: float) -> tuple[list[pd.DataFrame
     return [tables[i] for i in shown], [str(tables[i]["column"].iloc[0]) for i in order if i not in shown]
 
 
-def _signed(table: pd.DataFrame) -> bool:
+def _has_direction(table: pd.DataFrame) -> bool:
     return bool(table["effect"].notna().any())
 
 
@@ -323,7 +280,7 @@ def _axis_label(table: pd.DataFrame) -> str:
     contrast = str(table["contrast"].iloc[0])
     if str(table["test"].iloc[0]) == "Spearman":
         return "Spearman's ρ"
-    if not _signed(table):
+    if not _has_direction(table):
         return "largest log2 fold change between two categories"
     return "change of log2 expression per unit" if contrast == "slope" else "log2 fold change"
 
@@ -336,8 +293,8 @@ def _volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions) 
     points = pd.DataFrame(
         {
             "symbol": mine["symbol"],
-            "x": mine["effect"] if _signed(table) else mine["effect_size"],
-            "y": -np.log10(np.maximum(mine["p"], 1e-300)),
+            "x": mine["effect"] if _has_direction(table) else mine["effect_size"],
+            "y": -np.log10(np.maximum(mine["p"], SMALLEST_P)),
             "called": mine["p_adjusted"] <= options.fdr,
         }
     )
@@ -346,7 +303,7 @@ def _volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions) 
         colors = np.where(part["x"] > 0, HIGHER, LOWER) if called else MISSING
         axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
     reach = float(points["x"].abs().max()) * 1.15 or 1.0
-    axes.set_xlim(-reach if _signed(table) else 0, reach)
+    axes.set_xlim(-reach if _has_direction(table) else 0, reach)
     axes.set_ylim(0, 1.15 * float(points["y"].max()) or 1.0)
     axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
     first = mine.iloc[0]
@@ -368,7 +325,7 @@ def _top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions
     shown = of_groups[of_groups["gene"].isin(best["gene"])]
     x = shown["group"].astype(str).map({name: i for i, name in enumerate(groups)}).to_numpy()
     y = shown["gene"].map({name: i for i, name in enumerate(best["gene"])}).to_numpy()
-    signed = _signed(table)
+    signed = _has_direction(table)
     effect = shown["effect" if signed else "effect_size"].to_numpy(dtype=float)
     limit = float(np.nanquantile(np.abs(effect), 0.98)) or 1.0
     called = (shown["p_adjusted"] <= options.fdr).to_numpy()
@@ -378,8 +335,8 @@ def _top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions
     )  # fmt: skip
     axes.set_xticks(range(len(groups)), ["all cells" if name == ALL else name for name in groups])
     axes.tick_params(axis="x", rotation=90, labelsize=7)
-    axes.set_yticks(range(len(best)), best["symbol"].astype(str), fontsize=7)
-    axes.set(xlim=(-0.6, n_places - 0.4), ylim=(len(best) - 0.4, -0.6))
+    name_rows(axes, best["symbol"], fontsize=7)
+    axes.set_xlim(-0.6, n_places - 0.4)
     axes.set_title(
         f"top genes (black rim: adjusted p ≤ {options.fdr:g};\nno dot: too few counts or samples)", fontsize=8
     )

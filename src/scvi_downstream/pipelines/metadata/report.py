@@ -1,27 +1,17 @@
-"""Metadata in the report."""
+"""Metadata in the report: its section, and what goes together with what in sentences."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import constant_within, unmatched_sentence
-from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.metadata.designs import (
-    ANY,
-    Design,
-    SampleColumn,
-    Samples,
-    make_design,
-    pairing_column,
-)
+from scvi_downstream.cells.obs import unmatched_sentence
+from scvi_downstream.pipelines.metadata.designs import ANY
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import listed
 
 SECTION = Section(
     "Metadata",
@@ -90,96 +80,13 @@ SECTION = Section(
 )
 
 
-def units_of(annotations: pd.DataFrame, samples: Samples | None) -> pd.Series:
-    """``sample`` for annotations that are constant within samples, else ``cell``."""
-    return pd.Series(
-        {
-            name: "sample" if samples is not None and constant_within(values, samples.of_cell) else "cell"
-            for name, values in annotations.items()
-        },
-        dtype=object,
-    )
-
-
-def how_tested(
-    obs: pd.DataFrame,
-    annotations: pd.DataFrame,
-    samples: Samples | None,
-    columns: dict[str, SampleColumn],
-    keys: Keys,
-    options: MetadataAnalysisOptions,
-) -> dict[str, str]:
-    """By annotation: on how many samples it is tested, or why it is not, and what to be careful about.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    annotations
-        Those that are analysed.
-    samples
-        The replicates, or ``None``.
-    columns
-        Annotations that are constant within samples.
-    keys
-        Name the condition.
-    options
-        Least samples of a category.
-    """
-    if samples is None:
-        return dict.fromkeys(annotations, "tested on cells, as sample_key is not set")
-    notes = {}
-    for name in annotations:
-        if name in (samples.block_name, samples.name, keys.sample_key):
-            notes[name] = "not tested: it names the samples or their blocks"
-        elif name not in columns:
-            notes[name] = "differs between cells of a sample: correlated with expression within samples"
-        else:
-            parts = [_tested(columns[name], samples, options), _twin(name, columns)]
-            if name == keys.condition_key and samples.block is None:
-                parts.append(_pairs(obs, samples, columns[name]))
-            notes[name] = "; ".join(filter(None, parts))
-    return notes
-
-
-def _tested(column: SampleColumn, samples: Samples, options: MetadataAnalysisOptions) -> str:
-    design = make_design(column.values, column.blocks, options.min_samples_per_group)
-    if not isinstance(design, Design):
-        return f"not tested: {design}"
-    units = f"{len(design.units)} {column.unit}s"
-    if column.unit == "block":
-        return f"tested on {units} ('{samples.block_name}'), within which it is constant"
-    within = f", within {design.n_blocks} blocks of '{samples.block_name}'" if design.n_blocks else ""
-    return f"tested on {units}{within}"
-
-
-def _twin(name: str, columns: dict[str, SampleColumn]) -> str:
-    """Another annotation that divides the samples in the same way, so that the two cannot be told apart."""
-    mine = columns[name].values
-    for other, column in columns.items():
-        theirs = column.values
-        if other == name or not mine.index.equals(theirs.index) or mine.nunique() != theirs.nunique():
-            continue
-        pairs = np.column_stack([pd.factorize(mine)[0], pd.factorize(theirs)[0]])
-        if len(np.unique(pairs, axis=0)) == mine.nunique():
-            return f"divides the samples exactly as '{other}' does: their effects cannot be told apart"
-    return ""
-
-
-def _pairs(obs: pd.DataFrame, samples: Samples, column: SampleColumn) -> str:
-    found = pairing_column(obs, samples, column.values)
-    return (
-        f"each '{found}' has samples of every value: metadata_analysis.block_key={found} compares within them"
-        if found
-        else ""
-    )
-
-
-N_GENES_NAMED = 8
+N_GENES_NAMED, N_SHARES_NAMED = 8, 4
 MOST_COLUMNS, MOST_NAMED = 3, 10
+"""Annotations that have a sentence of their own, and that are named in a list."""
+NOT_ANALYSED = "not analysed: "
 
 
-def summarize(
+def summarize_metadata(
     columns: pd.DataFrame,
     join: dict[str, Any],
     associations: pd.DataFrame,
@@ -201,143 +108,128 @@ def summarize(
     keys, options
         Sample key and FDR.
     """
-    names = [
-        str(name)
-        for name, note in zip(columns["column"], columns["note"].fillna(""), strict=True)
-        if not str(note).startswith("not analysed")
-    ]
+    notes = columns.set_index(columns["column"].astype(str))["note"].fillna("").astype(str)
+    names = list(notes.index[~notes.str.startswith(NOT_ANALYSED)])
     called = {
-        "dimensions": _called(associations, options)["covariate"],
-        "groups": _called(_overall(composition), options)["column"],
-        "genes": _called(_overall(genes[genes["group"] == ALL]), options)["column"],
+        "n_dimensions": _significant(associations, options)["covariate"],
+        "n_groups": _significant(_overall(composition), options)["column"],
+        "n_genes": _significant(_overall(genes[genes["group"] == ALL]), options)["column"],
     }
     counted = {what: found.astype(str).value_counts() for what, found in called.items()}
-    by_column = {
-        name: {f"n_{what}": int(count.get(name, 0)) for what, count in counted.items()} for name in names
-    }
-    sentences = _expression_sentences(names, by_column, genes, options)
-    sentences += [
-        _pairs_of(columns),
-        _composition(composition, names, columns, keys, options),
-        _embedding(associations, options),
-        _join(join),
-        _not_analysed(columns),
+    by_column = {name: {what: int(count.get(name, 0)) for what, count in counted.items()} for name in names}
+    sentences = [
+        *_about_expression(names, by_column, genes, options),
+        _about_pairs(notes),
+        _about_composition(composition, notes[names], keys, options),
+        _about_embedding(associations, options),
+        _about_join(join),
+        _about_columns_left_out(notes),
     ]
     return {
         "n_columns": len(columns),
         "n_analysed": len(names),
         "join": {key: value for key, value in join.items() if isinstance(value, int)},
         "columns": by_column,
-        "sentences": [sentence for sentence in sentences if sentence],
+        "sentences": list(filter(None, sentences)),
     }
 
 
-def _called(table: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
-    return table[table["p_adjusted"].astype(float) <= options.fdr]
+def _significant(tests: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
+    return tests[tests["p_adjusted"].astype(float) <= options.fdr]
 
 
-def _overall(table: pd.DataFrame) -> pd.DataFrame:
+def _overall(tests: pd.DataFrame) -> pd.DataFrame:
     """Of every annotation any difference, if that was tested; otherwise its only contrast.
 
     Of categories each compared with the rest, which have neither, the first by name.
     """
-    columns, contrasts = table["column"].astype(str), table["contrast"].astype(str)
+    columns, contrasts = tests["column"].astype(str), tests["contrast"].astype(str)
     overall = {
         name: ANY if ANY in set(of_column) else min(of_column)
         for name, of_column in contrasts.groupby(columns)
     }
-    return table[contrasts == columns.map(overall)]
+    return tests[contrasts == columns.map(overall)]
 
 
-def _expression_sentences(
+def _about_expression(
     names: list[str], by_column: dict[str, Any], genes: pd.DataFrame, options: MetadataAnalysisOptions
 ) -> list[str]:
     """The annotation with the most genes, those on samples first; then the others; then those without any."""
     on_cells = set(genes.loc[genes["unit"] == "cell", "column"].astype(str))
-    tested = [name for name in names if name in set(genes["column"].astype(str))]
-    order = sorted(tested, key=lambda name: (name in on_cells, -by_column[name]["n_genes"]))
-    found = [name for name in order if by_column[name]["n_genes"]]
-    said = [_expression(name, genes, options) for name in (found or order)[:MOST_COLUMNS]]
-    without = [name for name in order if not by_column[name]["n_genes"]] if found else order[MOST_COLUMNS:]
-    more = f"No gene goes with {', '.join(without[:MOST_NAMED])} over all cells." if without else ""
-    untested = [name for name in names if name not in tested]
-    none = f"Not tested on expression: {', '.join(untested[:MOST_NAMED])}." if untested else ""
-    return [*said[:1], " ".join(filter(None, [*said[1:], more, none]))]
+    all_tested = set(genes["column"].astype(str))
+    tested = [name for name in names if name in all_tested]
+    tested.sort(key=lambda name: (name in on_cells, -by_column[name]["n_genes"]))
+    found = [name for name in tested if by_column[name]["n_genes"]]
+    without = [name for name in tested if name not in found] if found else tested[MOST_COLUMNS:]
+    untested = [name for name in names if name not in all_tested]
+    sentences = [_about_genes(name, genes, options) for name in (found or tested)[:MOST_COLUMNS]]
+    others = sentences[1:]
+    if without:
+        others.append(f"No gene goes with {', '.join(without[:MOST_NAMED])} over all cells.")
+    if untested:
+        others.append(f"Not tested on expression: {', '.join(untested[:MOST_NAMED])}.")
+    return [*sentences[:1], " ".join(others)]
 
 
-def _pairs_of(columns: pd.DataFrame) -> str:
-    """That samples could be compared within pairs, where the notes say so."""
-    notes = columns["note"].fillna("").astype(str)
-    found = [note for note in notes if "metadata_analysis.block_key=" in note]
-    return f"Samples may be pairs: {found[0].split('; ')[-1]}." if found else ""
-
-
-def _expression(name: str, genes: pd.DataFrame, options: MetadataAnalysisOptions) -> str:
-    mine = _overall(genes[genes["column"].astype(str) == name])
-    of_all = mine[mine["group"] == ALL]
+def _about_genes(name: str, genes: pd.DataFrame, options: MetadataAnalysisOptions) -> str:
+    tests = _overall(genes[genes["column"].astype(str) == name])
+    of_all = tests[tests["group"] == ALL]
     if of_all.empty:
         return f"{name} was tested within groups only: there are too few samples of all cells."
-    found = of_all[of_all["p_adjusted"] <= options.fdr]
+    found = _significant(of_all, options)
     first = of_all.iloc[0]
-    unit, n = str(first["unit"]), int(first["n"])
+    unit, n_units = str(first["unit"]), int(first["n"])
     blocks = f" in {int(first['n_blocks'])} blocks" if first["n_blocks"] else ""
-    caveat = ""
-    if unit == "cell":
-        caveat = "; cells are not independent replicates, so these p-values only rank"
     led = f", led by {', '.join(found['symbol'].astype(str).head(N_GENES_NAMED))}" if len(found) else ""
-    elsewhere = mine[(mine["group"] != ALL) & (mine["p_adjusted"] <= options.fdr)]
-    within = ""
-    if len(elsewhere):
-        counts = elsewhere["group"].astype(str).value_counts()
-        within = f"; within groups most in '{counts.index[0]}' ({counts.iloc[0]:,})"
+    by_group = _significant(tests[tests["group"] != ALL], options)["group"].astype(str).value_counts()
+    within = f"; within groups most in '{by_group.index[0]}' ({by_group.iloc[0]:,})" if len(by_group) else ""
+    on_cells = "; cells are not independent replicates, so these p-values only rank"
     return (
-        f"{name} ({first['contrast']}, {n:,} {unit}s{blocks}): {len(found):,} of {len(of_all):,} genes go "
-        f"with it at an FDR of {options.fdr:g}{led}{within}{caveat}."
+        f"{name} ({first['contrast']}, {n_units:,} {unit}s{blocks}): {len(found):,} of {len(of_all):,} genes go "
+        f"with it at an FDR of {options.fdr:g}{led}{within}{on_cells if unit == 'cell' else ''}."
     )
 
 
-def _composition(
-    composition: pd.DataFrame,
-    names: list[str],
-    columns: pd.DataFrame,
-    keys: Keys,
-    options: MetadataAnalysisOptions,
+def _about_pairs(notes: pd.Series) -> str:
+    """That samples could be compared within pairs, where a note says so."""
+    found = notes[notes.str.contains("metadata_analysis.block_key=", regex=False)]
+    return f"Samples may be pairs: {found.iloc[0].split('; ')[-1]}." if len(found) else ""
+
+
+def _about_composition(
+    composition: pd.DataFrame, notes: pd.Series, keys: Keys, options: MetadataAnalysisOptions
 ) -> str:
+    if composition.empty and keys.sample_key is None:
+        return (
+            "Composition was not tested, since sample_key is not set: cells of one sample are not replicates, "
+            "so there is only the table of shares."
+        )
     if composition.empty:
-        if keys.sample_key is None:
-            return (
-                "Composition was not tested, since sample_key is not set: cells of one sample are not replicates, "
-                "so there is only the table of shares."
-            )
-        by_name = columns.set_index("column")["note"].fillna("")
-        reasons = "; ".join(f"{name}: {by_name[name]}" for name in names[:MOST_COLUMNS])
+        reasons = "; ".join(f"{name}: {note}" for name, note in notes.head(MOST_COLUMNS).items())
         return f"Composition was not tested: no annotation has enough samples ({reasons})."
     tested = _overall(composition)
-    found = tested[tested["p_adjusted"] <= options.fdr]
-    said = ", ".join(
-        f"'{row.group}' with {row.column} ({_change(row)})" for row in found.head(4).itertuples()
-    )
-    what = (
-        f"{len(found)} of {len(tested)} shares of groups go with an annotation: {said}"
-        if len(found)
-        else f"none of {len(tested)} shares of groups goes with an annotation"
-    )
+    found = _significant(tested, options)
+    what = f"none of {len(tested)} shares of groups goes with an annotation"
+    if len(found):
+        rows = found.head(N_SHARES_NAMED).itertuples()
+        named = ", ".join(f"'{row.group}' with {row.column} ({_change_of_share(row)})" for row in rows)
+        what = f"{len(found)} of {len(tested)} shares of groups go with an annotation: {named}"
     return (
         f"Composition, with samples as replicates, at an FDR of {options.fdr:g}: {what}; shares sum to one, so one "
         "group's change moves the others too."
     )
 
 
-def _change(row: Any) -> str:
+def _change_of_share(row: Any) -> str:
     if pd.notna(row.proportion_reference):
         return f"{row.proportion_reference:.1%} → {row.proportion:.1%}"
     return f"log-odds {row.effect:+.2g} per unit" if pd.notna(row.effect) else str(row.contrast)
 
 
-def _embedding(associations: pd.DataFrame, options: MetadataAnalysisOptions) -> str:
-    found = associations[associations["p_adjusted"] <= options.fdr]
+def _about_embedding(associations: pd.DataFrame, options: MetadataAnalysisOptions) -> str:
     if associations.empty:
         return ""
+    found = _significant(associations, options)
     if found.empty:
         return f"No latent dimension follows an annotation at an FDR of {options.fdr:g}."
     best = found.loc[found["effect"].idxmax()]
@@ -349,7 +241,7 @@ def _embedding(associations: pd.DataFrame, options: MetadataAnalysisOptions) -> 
     )
 
 
-def _join(join: dict[str, Any]) -> str:
+def _about_join(join: dict[str, Any]) -> str:
     if not join:
         return ""
     unmatched = unmatched_sentence(join)
@@ -357,70 +249,9 @@ def _join(join: dict[str, Any]) -> str:
     return f"{matched}; {unmatched}." if unmatched else f"All {matched}."
 
 
-def _not_analysed(columns: pd.DataFrame) -> str:
-    notes = columns["note"].fillna("").astype(str)
-    left = columns[notes.str.startswith("not analysed")]
+def _about_columns_left_out(notes: pd.Series) -> str:
+    left = notes[notes.str.startswith(NOT_ANALYSED)]
     if left.empty:
         return ""
-    named = ", ".join(
-        f"'{name}' ({note.removeprefix('not analysed: ')})"
-        for name, note in zip(left["column"].head(5), left["note"].head(5), strict=True)
-    )
-    return f"{len(left)} of {len(columns)} columns were not analysed: {named}."
-
-
-def describe_metadata(study: Any, keys: Keys, graph: Study) -> str:
-    """How annotations of samples and cells were tested."""
-    if "metadata" not in graph.analyses:
-        return ""
-    tests = _on_samples(study, keys) if keys.sample_key else _on_cells()
-    return f"{_analysed(study, keys)} {tests}"
-
-
-def _analysed(study: Any, keys: Keys) -> str:
-    options = study.metadata_analysis
-    if options.columns is not None:
-        return f"{listed([f'`{name}`' for name in options.columns])} were analysed as annotations."
-    named = [f"`{name}`" for name in (keys.condition_key, *keys.categorical_covariates) if name]
-    named += [f"`{name}`" for name in keys.continuous_covariates]
-    table = ["the columns of the study's metadata table"] if study.metadata else []
-    subject = listed(table + list(dict.fromkeys(named)))
-    verb = "was" if len(table + named) == 1 and not table else "were"
-    return f"{subject[0].upper()}{subject[1:]} {verb} analysed as annotation{'s' if verb == 'were' else ''}."
-
-
-def _on_samples(study: Any, keys: Keys) -> str:
-    options = study.metadata_analysis
-    groups = f"`{options.groups or keys.label_key or 'leiden'}`"
-    blocked = (
-        f" and of `{options.block_key}` as block (annotations that are constant within blocks were tested on blocks)"
-        if options.block_key
-        else ""
-    )
-    return (
-        f"Annotations that are constant within samples (`{keys.sample_key}`; where a sample holds several "
-        "conditions, its cells of each condition are a sample and the samples are blocks) were tested with samples "
-        f"as replicates, at least {options.min_samples_per_group} a category and {options.min_cells_per_sample} cells "
-        "a sample. Latent dimensions were compared by the Kruskal-Wallis test (categories) or Spearman's correlation "
-        f"(numbers) of the samples' means, with p-values adjusted over the tests of one unit (cells, samples or "
-        f"blocks). Composition by {groups}: the log-odds of each group's share were fitted by linear models of the "
-        f"annotation{blocked}, with variances moderated by empirical Bayes [@smyth2004] as in "
-        "propeller [@phipson2022], and with at most half of (groups − 1) times the residual degrees of freedom, as "
-        "shares sum to one. Expression: counts were summed by sample [@squair2021], over all cells and within each of "
-        f"{groups}, filtered as in edgeR [@chen2016], normalised by trimmed means of M-values [@robinson2010], and "
-        "their log2 counts per million fitted by the same models, the prior variance following mean expression "
-        "(limma-trend [@law2014]). Annotations that differ within samples were correlated with the log-normalised "
-        "expression of the modelled genes within samples: by Spearman's correlation of ranks within samples, its "
-        "p-value from the variance over permutations within samples. P-values of "
-        f"composition and expression were adjusted by annotation, contrast and group "
-        f"[@benjamini1995], at an FDR of {options.fdr:g}."
-    )
-
-
-def _on_cells() -> str:
-    return (
-        "As no samples were named, annotations were compared on cells, which are not independent replicates, so "
-        "the p-values only rank: latent dimensions by the Kruskal-Wallis test (categories) or Spearman's "
-        "correlation (numbers), log-normalised expression of the modelled genes by Spearman's correlation, with "
-        "Benjamini-Hochberg correction [@benjamini1995]. Composition was tabulated and not tested."
-    )
+    named = ", ".join(f"'{name}' ({note.removeprefix(NOT_ANALYSED)})" for name, note in left.head(5).items())
+    return f"{len(left)} of {len(notes)} columns were not analysed: {named}."

@@ -1,4 +1,4 @@
-"""What is measured of a held-out group, and what each method predicts of it."""
+"""What is measured of a held-out group, what each method predicts of it, and how blocks of cells are weighted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,187 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import TARGET_SUM
-from scvi_downstream.pipelines.prediction.design import Blocks, Weights, pair_weights
 from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN = "no_change", "mean_shift", "pooled_shift", "target_mean"
+BASELINES = (NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN)
 MEASURED_HALF = "measured_half"
 UNCHANGED = "_unchanged"
-BASELINES = (NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN)
+"""Added to a model's name: the same cells decoded in their own condition."""
+N_PERMUTATIONS = 199
+"""With the measured conditions as one more, p-values are multiples of 0.005."""
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Code of the block (sample) of each cell.
+
+    Attributes
+    ----------
+    source
+        Cells that predictions start from.
+    reference
+        Cells of the source condition that the change is measured from, others than these.
+    target
+        Held-out cells.
+    n
+        Number of blocks.
+    """
+
+    source: np.ndarray
+    reference: np.ndarray
+    target: np.ndarray
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights ``(n_replicates, n_cells)`` of the cells of each kind; each row adds up to one, or is NaN."""
+
+    source: np.ndarray
+    reference: np.ndarray
+    target: np.ndarray
+
+
+def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
+    """Weight of each block: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
+
+    Parameters
+    ----------
+    sizes
+        ``(n_parts, n_blocks)`` cells; a block without cells in a part weighs nothing.
+    n_of_source
+        How many of the parts, the first ones, are of the source condition.
+
+    Returns
+    -------
+    ``(n_blocks,)``, not scaled.
+    """
+    source, target = sizes[:n_of_source].sum(axis=0), sizes[n_of_source:].sum(axis=0)
+    both = np.maximum(source + target, 1)
+    return source * target / both * (sizes > 0).all(axis=0)
+
+
+def pair_weights(source: np.ndarray, target: np.ndarray, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the cells of two conditions, blocks weighted alike in both.
+
+    The difference of the weighted means is the coefficient of the condition in a linear model with blocks.
+
+    Parameters
+    ----------
+    source, target
+        Code of the block of each cell.
+    n_blocks
+        Number of blocks.
+    """
+    of_source, of_target = _weigh([source], [target], np.ones(n_blocks))
+    return of_source, of_target
+
+
+def whole_weights(blocks: Blocks) -> Weights:
+    """One replicate: every cell once."""
+    rows = _weigh([blocks.source, blocks.reference], [blocks.target], np.ones(blocks.n))
+    return Weights(*(row[None] for row in rows))
+
+
+def bootstrap_weights(blocks: Blocks, times: np.ndarray, rng: np.random.Generator) -> Weights:
+    """Cells drawn with replacement within blocks.
+
+    Parameters
+    ----------
+    blocks
+        Of the cells.
+    times
+        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
+    rng
+        Draws the cells.
+    """
+    sources, target = [blocks.source, blocks.reference], [blocks.target]
+    replicates = []
+    for each in times:
+        drawn = [_resample(codes, rng) for codes in (*sources, *target)]
+        replicates.append(_weigh(sources, target, each, drawn))
+    return Weights(*map(np.array, zip(*replicates, strict=True)))
+
+
+def halved_weights(
+    blocks: Blocks, times: np.ndarray, rng: np.random.Generator, *, resampled: np.ndarray
+) -> tuple[Weights, Weights]:
+    """The target cells in random halves, in both directions: rows ``2 r`` and ``2 r + 1``.
+
+    Where cells are resampled, they are within each half, so that no cell is in both.
+
+    Parameters
+    ----------
+    blocks
+        Of the cells.
+    times
+        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
+    rng
+        Draws halves and cells.
+    resampled
+        ``(n_replicates,)`` whether cells are drawn with replacement.
+    """
+    sources = [blocks.source, blocks.reference]
+    one, other = [], []
+    for each, again in zip(times, resampled, strict=True):
+        chosen = first_half(blocks.target, rng)
+        halves = [np.where(chosen, blocks.target, -1), np.where(chosen, -1, blocks.target)]
+        drawn = [_resample(codes, rng) for codes in (*sources, *halves)] if again else None
+        source, reference, first, second = _weigh(sources, halves, each, drawn)
+        one += [(source, reference, first), (source, reference, second)]
+        other += [(source, reference, second), (source, reference, first)]
+    return Weights(*map(np.array, zip(*one, strict=True))), Weights(*map(np.array, zip(*other, strict=True)))
+
+
+def first_half(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whether each cell is in a random half of the cells of its block; the odd one goes either way.
+
+    Parameters
+    ----------
+    blocks
+        Code of the block of each cell.
+    rng
+        Draws the half.
+    """
+    order = np.lexsort((rng.random(len(blocks)), blocks))
+    position = np.empty(len(blocks), dtype=np.intp)
+    position[order] = np.arange(len(blocks))
+    starts = np.searchsorted(blocks[order], blocks)
+    offset = rng.integers(0, 2, blocks.max(initial=0) + 1)[blocks]
+    return (position - starts + offset) % 2 == 0
+
+
+def _resample(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How often each cell is drawn, as many of each block as it has; cells with a negative code are not there."""
+    order = np.argsort(blocks, kind="stable")
+    ordered = blocks[order]
+    starts = np.searchsorted(ordered, ordered)
+    sizes = np.searchsorted(ordered, ordered, side="right") - starts
+    chosen = starts + np.floor(rng.random(len(blocks)) * sizes).astype(np.intp)
+    times = np.bincount(order[chosen], minlength=len(blocks)).astype(np.float64)
+    return np.where(blocks >= 0, times, 0.0)
+
+
+def _weigh(
+    source: list[np.ndarray],
+    target: list[np.ndarray],
+    times: np.ndarray,
+    drawn: list[np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Weights of the cells of every part, all with the same weights of blocks, and ``drawn`` times each cell's own."""
+    parts = [*source, *target]
+    sizes = np.array([np.bincount(codes[codes >= 0], minlength=len(times)) for codes in parts])
+    of_block = difference_weights(sizes, len(source)) * times
+    total = of_block.sum()
+    of_block = of_block / total if total > 0 else np.full(len(times), np.nan)
+    rows = []
+    for i, codes in enumerate(parts):
+        per_cell = of_block / np.maximum(sizes[i], 1)
+        weights = np.where(codes >= 0, per_cell[np.maximum(codes, 0)], 0.0)
+        rows.append(weights if drawn is None else weights * drawn[i])
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +239,8 @@ class Group:
         Of the training cells.
     decoded
         What each model makes of the source cells.
+    condition, name
+        The target condition and the cell type.
     """
 
     source: sparse.csr_matrix
@@ -74,12 +249,22 @@ class Group:
     blocks: Blocks
     training: TrainingMeans = TrainingMeans()
     decoded: dict[str, Decoded] = field(default_factory=dict)
+    condition: str = ""
+    name: str = ""
 
     @property
     def all_source(self) -> tuple[sparse.csr_matrix, np.ndarray]:
         """All cells of the source condition, and their blocks."""
         cells = sparse.csr_matrix(sparse.vstack([self.source, self.reference]))
         return cells, np.concatenate([self.blocks.source, self.blocks.reference])
+
+    @property
+    def all_cells(self) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+        """All cells of both conditions, their blocks, and whether each is of the source."""
+        source, blocks = self.all_source
+        of_source = np.arange(source.shape[0] + self.target.shape[0]) < source.shape[0]
+        cells = sparse.csr_matrix(sparse.vstack([source, self.target]))
+        return cells, np.concatenate([blocks, self.blocks.target]), of_source
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +366,6 @@ def _mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray:
     return np.asarray((shares.T @ weights.T).T)
 
 
-N_PERMUTATIONS = 199
-
-
 def change_p_value(group: Group, seed: int) -> float:
     """Probability of as large a change when conditions are given to cells at random within blocks.
 
@@ -198,10 +380,8 @@ def change_p_value(group: Group, seed: int) -> float:
     -------
     ``(1 + n_as_large) / (1 + 199)`` of the sum of squares of the change over genes; NaN when no block holds both.
     """
-    cells, of_source = _stacked(group)
-    blocks = np.concatenate([group.all_source[1], group.blocks.target])
-    weights = pair_weights(blocks[of_source], blocks[~of_source], group.blocks.n)
-    per_cell = np.concatenate(weights)
+    cells, blocks, of_source = group.all_cells
+    per_cell = np.concatenate(pair_weights(blocks[of_source], blocks[~of_source], group.blocks.n))
     rng = np.random.default_rng(seed)
     # the first row is the measured one; cells keep their blocks, so their weights stay the same
     source, target = (np.zeros((1 + N_PERMUTATIONS, len(blocks))) for _ in range(2))
@@ -225,9 +405,8 @@ def test_genes(group: Group) -> pd.DataFrame:
     One row a gene: ``effect`` (log-normalised expression, target less source), ``p``, ``p_adjusted``. Cells of a
     sample are not independent, so the p-values rank genes of these samples and do not speak for others.
     """
-    cells, of_source = _stacked(group)
+    cells, blocks, of_source = group.all_cells
     expression = np.log1p(TARGET_SUM * cells.toarray())
-    blocks = np.concatenate([group.all_source[1], group.blocks.target])
     indicators = (blocks[:, None] == np.unique(blocks)).astype(np.float64)
     design = np.column_stack([(~of_source).astype(np.float64), indicators])
     n_genes = expression.shape[1]
@@ -237,10 +416,3 @@ def test_genes(group: Group) -> pd.DataFrame:
     tests = t_tests(fit, moderate(fit), 0)
     tests.loc[expression.max(axis=0) == 0, "p"] = np.nan
     return tests[["effect", "p"]].assign(p_adjusted=benjamini_hochberg(tests["p"].to_numpy()))
-
-
-def _stacked(group: Group) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """All cells of both conditions, and whether each is of the source."""
-    source, _ = group.all_source
-    of_source = np.arange(source.shape[0] + group.target.shape[0]) < source.shape[0]
-    return sparse.csr_matrix(sparse.vstack([source, group.target])), of_source

@@ -1,209 +1,48 @@
-"""Which cells are kept out of training, so that nothing is scored that a model has seen."""
+"""Which cells are kept out of training, so that nothing is scored that a model has seen, and how they are grouped."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import reference_condition
+from scvi_downstream.pipelines.prediction.comparison import (
+    Blocks,
+    Decoded,
+    Group,
+    TrainingMeans,
+    first_half,
+    log_mean,
+    pair_means,
+    pair_weights,
+    shares_of,
+)
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, eq=False)
-class Blocks:
-    """Code of the block (sample) of each cell.
-
-    Attributes
-    ----------
-    source
-        Cells that predictions start from.
-    reference
-        Cells of the source condition that the change is measured from, others than these.
-    target
-        Held-out cells.
-    n
-        Number of blocks.
-    """
-
-    source: np.ndarray
-    reference: np.ndarray
-    target: np.ndarray
-    n: int
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Weights ``(n_replicates, n_cells)`` of the cells of each kind; each row adds up to one, or is NaN."""
-
-    source: np.ndarray
-    reference: np.ndarray
-    target: np.ndarray
-
-
-def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
-    """Weight of each block: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
-
-    Parameters
-    ----------
-    sizes
-        ``(n_parts, n_blocks)`` cells; a block without cells in a part weighs nothing.
-    n_of_source
-        How many of the parts, the first ones, are of the source condition.
-
-    Returns
-    -------
-    ``(n_blocks,)``, not scaled.
-    """
-    source, target = sizes[:n_of_source].sum(axis=0), sizes[n_of_source:].sum(axis=0)
-    both = np.maximum(source + target, 1)
-    return source * target / both * (sizes > 0).all(axis=0)
-
-
-def pair_weights(source: np.ndarray, target: np.ndarray, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the cells of two conditions, blocks weighted alike in both.
-
-    The difference of the weighted means is the coefficient of the condition in a linear model with blocks.
-
-    Parameters
-    ----------
-    source, target
-        Code of the block of each cell.
-    n_blocks
-        Number of blocks.
-    """
-    rows = _weigh([source], [target], np.ones(n_blocks))
-    return rows[0], rows[1]
-
-
-def whole_weights(blocks: Blocks) -> Weights:
-    """One replicate: every cell once."""
-    rows = _weigh([blocks.source, blocks.reference], [blocks.target], np.ones(blocks.n))
-    return Weights(*(row[None] for row in rows))
-
-
-def bootstrap_weights(blocks: Blocks, times: np.ndarray, rng: np.random.Generator) -> Weights:
-    """Cells drawn with replacement within blocks.
-
-    Parameters
-    ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
-    rng
-        Draws the cells.
-    """
-    parts = [blocks.source, blocks.reference, blocks.target]
-    replicates = []
-    for each in times:
-        drawn = [_resample(codes, rng) for codes in parts]
-        replicates.append(_weigh(parts[:2], parts[2:], each, drawn))
-    return Weights(*(np.array(rows) for rows in zip(*replicates, strict=True)))
-
-
-def halved_weights(
-    blocks: Blocks, times: np.ndarray, rng: np.random.Generator, *, resampled: np.ndarray
-) -> tuple[Weights, Weights]:
-    """The target cells in random halves, in both directions: rows ``2 r`` and ``2 r + 1``.
-
-    Where cells are resampled, they are within each half, so that no cell is in both.
-
-    Parameters
-    ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
-    rng
-        Draws halves and cells.
-    resampled
-        ``(n_replicates,)`` whether cells are drawn with replacement.
-    """
-    sources, references, one, other = [], [], [], []
-    for each, again in zip(times, resampled, strict=True):
-        chosen = first_half(blocks.target, rng)
-        parts = [
-            blocks.source,
-            blocks.reference,
-            np.where(chosen, blocks.target, -1),
-            np.where(chosen, -1, blocks.target),
-        ]
-        drawn = [_resample(codes, rng) for codes in parts] if again else None
-        source, reference, first, second = _weigh(parts[:2], parts[2:], each, drawn)
-        sources += [source, source]
-        references += [reference, reference]
-        one += [first, second]
-        other += [second, first]
-    shared = np.array(sources), np.array(references)
-    return Weights(*shared, np.array(one)), Weights(*shared, np.array(other))
-
-
-def first_half(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whether each cell is in a random half of the cells of its block; the odd one goes either way.
-
-    Parameters
-    ----------
-    blocks
-        Code of the block of each cell.
-    rng
-        Draws the half.
-    """
-    order = np.lexsort((rng.random(len(blocks)), blocks))
-    position = np.empty(len(blocks), dtype=np.intp)
-    position[order] = np.arange(len(blocks))
-    starts = np.searchsorted(blocks[order], blocks)
-    offset = rng.integers(0, 2, blocks.max(initial=0) + 1)[blocks]
-    return (position - starts + offset) % 2 == 0
-
-
-def _resample(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How often each cell is drawn, as many of each block as it has; cells with a negative code are not there."""
-    order = np.argsort(blocks, kind="stable")
-    ordered = blocks[order]
-    starts = np.searchsorted(ordered, ordered)
-    sizes = np.searchsorted(ordered, ordered, side="right") - starts
-    chosen = starts + np.floor(rng.random(len(blocks)) * sizes).astype(np.intp)
-    times = np.bincount(order[chosen], minlength=len(blocks)).astype(np.float64)
-    return np.where(blocks >= 0, times, 0.0)
-
-
-def _weigh(
-    source: list[np.ndarray],
-    target: list[np.ndarray],
-    times: np.ndarray,
-    drawn: Sequence[np.ndarray] | None = None,
-) -> list[np.ndarray]:
-    """Weights of the cells of every part, all with the same weights of blocks."""
-    parts = [*source, *target]
-    sizes = np.array([np.bincount(codes[codes >= 0], minlength=len(times)) for codes in parts])
-    of_block = difference_weights(sizes, len(source)) * times
-    total = of_block.sum()
-    of_block = of_block / total if total > 0 else np.full(len(times), np.nan)
-    rows = []
-    for i, codes in enumerate(parts):
-        per_cell = of_block / np.maximum(sizes[i], 1)
-        weights = np.where(codes >= 0, per_cell[np.maximum(codes, 0)], 0.0)
-        rows.append(weights if drawn is None else weights * drawn[i])
-    return rows
-
-
 HeldOut = Literal["paired samples", "samples", "cell types"]
 ALL_CELLS = "all cells"
+ALL_BLOCKS = "all"
+"""Name of the one block where source and target cells are of different samples."""
 TRAINING, INPUT, REFERENCE, HELD_OUT = "training", "input", "reference", "held_out"
 UNSEEN = (REFERENCE, HELD_OUT)
+"""Roles of the cells that no model may see."""
 
 
 class NothingToPredictError(InputError):
@@ -218,60 +57,39 @@ class Conditions:
     targets: tuple[str, ...]
 
 
-def choose_conditions(values: pd.Series, options: PredictionOptions, column: str) -> Conditions:
-    """The source and the targets: named by the user, or the control and the most frequent others.
+def hold_out_cells(
+    counts: AnnData, keys: Keys, options: PredictionOptions, seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Which cells are trained on, predicted from and held out.
+
+    Where the study holds nothing to predict and the user named no condition, all cells are ``training`` and the facts
+    have a ``reason`` instead: the rest of the study goes on.
 
     Parameters
     ----------
-    values
-        Condition of each cell; ``unknown`` and missing ones do not count.
-    options
-        ``source``, ``target``, ``max_targets``.
-    column
-        Name of the obs column, for messages.
+    counts, keys, options, seed
+        As for :func:`hold_out`.
+
+    Returns
+    -------
+    As of :func:`hold_out`.
 
     Raises
     ------
     InputError
-        A name that is no condition.
-    NothingToPredictError
-        Fewer than two conditions.
+        A column or a condition that does not exist, or conditions named that cannot be predicted.
     """
-    sizes = values.astype(object)[values.notna() & (values.astype(object) != UNKNOWN)].value_counts(
-        sort=False
-    )
-    sizes = sizes.sort_index().sort_values(ascending=False, kind="stable")
-    known = [str(name) for name in sizes.index]
-    if len(known) < 2:
-        raise NothingToPredictError(
-            f"condition_key '{column}' holds {len(known)} condition{'' if len(known) == 1 else 's'} "
-            f"({', '.join(known) or 'none'}), and a prediction goes from one to another; name a column with at least 2"
-        )
-    asked = [("prediction.source", options.source)] if options.source else []
-    asked += [("prediction.target", name) for name in options.target or ()]
-    for parameter, name in asked:
-        if name not in known:
-            raise InputError(
-                f"{parameter} '{name}' is not a condition of obs column '{column}'{closest(str(name), known)}"
-            )
-    others = [name for name in known if name not in (options.target or ())]
-    if options.source is None and not others:
-        raise InputError(
-            f"prediction.target names every condition of '{column}'; leave one out as the source"
-        )
-    source = options.source or reference_condition(others)
-    if source in (options.target or ()):
-        raise InputError(f"prediction.source and prediction.target are both '{source}'; name two conditions")
-    if options.target:
-        return Conditions(source, tuple(dict.fromkeys(options.target)))
-    targets = [name for name in known if name != source]
-    if len(targets) > options.max_targets:
-        logger.info(
-            "prediction: the %d most frequent of %d conditions are predicted (prediction.max_targets)",
-            options.max_targets,
-            len(targets),
-        )
-    return Conditions(source, tuple(targets[: options.max_targets]))
+    try:
+        split, design = hold_out(counts, keys, options, seed)
+        require_groups(split, design, options)
+    except NothingToPredictError as error:
+        if options.source or options.target:
+            raise
+        logger.warning("prediction is left out: %s", error)
+        roles = dict.fromkeys(("condition", "group", "sample", "block"), "") | {"role": TRAINING}
+        split = pd.DataFrame(roles, index=counts.obs_names.rename("cell"), dtype="category")
+        design = {"reason": str(error)}
+    return split, design
 
 
 def hold_out(
@@ -312,57 +130,47 @@ def hold_out(
     """
     if keys.condition_key is None:
         raise InputError("condition_key is empty, so there is no condition to predict; name an obs column")
-    cells = _cells(counts.obs, keys)
+    cells = _name_cells(counts.obs, keys)
     conditions = choose_conditions(counts.obs[keys.condition_key], options, keys.condition_key)
-    for attempt in (_hold_out_samples, _hold_out_types):
-        found = attempt(cells, conditions, keys, options, seed)
-        if found is not None:
-            break
-    else:
-        raise NothingToPredictError(_nothing_to_hold_out(keys, conditions, options))
+    found = _hold_out_samples(cells, conditions, keys, options, seed)
+    found = found or _hold_out_types(cells, conditions, options)
+    if found is None:
+        raise NothingToPredictError(_why_nothing_held_out(keys, conditions, options))
     kind, held, names = found
-    of = "group" if kind == "cell types" else "block"
-    sources = (cells["condition"] == conditions.source) & cells[of].isin(names)
-    strata = pd.factorize(cells["group"] + " " + cells["block"])[0]
-    inputs = sources & _half(sources.to_numpy(), strata, np.random.default_rng(seed))
-    cells["sample"] = cells["block"]
-    if kind != "paired samples":
-        cells["block"] = "all"
-    role = np.select([held, inputs, sources], [HELD_OUT, INPUT, REFERENCE], TRAINING)
-    split = cells.assign(role=role).astype(
-        dict.fromkeys(("condition", "group", "sample", "block", "role"), "category")
-    )
+    whole = "group" if kind == "cell types" else "sample"
+    sources = (cells["condition"] == conditions.source) & cells[whole].isin(names)
+    strata = pd.factorize(cells["group"] + " " + cells["sample"])[0]
+    inputs = sources.copy()
+    inputs[sources] = first_half(strata[sources], np.random.default_rng(seed))
+    split = cells.assign(
+        block=cells["sample"] if kind == "paired samples" else ALL_BLOCKS,
+        role=np.select([held, inputs, sources], [HELD_OUT, INPUT, REFERENCE], TRAINING),
+    ).astype("category")
+    sizes = split["role"].value_counts()
     facts = {
         "source": conditions.source,
         "targets": list(conditions.targets),
         "held_out": kind,
         "held_out_names": names,
-        "n_training": int((~held & ~(sources & ~inputs)).sum()),
-        "n_input": int(inputs.sum()),
-        "n_reference": int((sources & ~inputs).sum()),
-        "n_held_out": int(held.sum()),
-        "description": _described(kind, names, conditions, keys),
+        "n_training": int((~split["role"].isin(UNSEEN)).sum()),
+        **{f"n_{role}": int(sizes.get(role, 0)) for role in (INPUT, REFERENCE, HELD_OUT)},
+        "description": _describe(kind, names, conditions, keys),
     }
     logger.info("prediction: %s", facts["description"])
     return split.rename_axis("cell"), facts
 
 
-def _half(chosen: np.ndarray, strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random half of the chosen cells of every sample and type."""
-    half = np.zeros(len(chosen), dtype=bool)
-    half[chosen] = first_half(strata[chosen], rng)
-    return half
-
-
-def _cells(obs: pd.DataFrame, keys: Keys) -> pd.DataFrame:
+def _name_cells(obs: pd.DataFrame, keys: Keys) -> pd.DataFrame:
     for name in ("condition_key", "sample_key", "label_key"):
         key = getattr(keys, name)
         if key and key not in obs:
             raise InputError(f"{name} '{key}' is not in obs{closest(key, obs.columns)}")
+    samples = obs[keys.sample_key].astype(object) if keys.sample_key else ALL_BLOCKS
     texts = {
         "condition": obs[keys.condition_key].astype(object),
         "group": obs[keys.label_key].astype(object) if keys.label_key else ALL_CELLS,
-        "block": obs[keys.sample_key].astype(object) if keys.sample_key else "all",
+        "block": samples,
+        "sample": samples,
     }
     return pd.DataFrame(texts, index=obs.index).fillna(UNKNOWN).astype(str)
 
@@ -374,23 +182,23 @@ def _hold_out_samples(
     if not keys.sample_key:
         return None
     in_target = cells["condition"].isin(conditions.targets)
-    named = cells["block"] != UNKNOWN
-    with_target = set(cells.loc[in_target & named, "block"])
-    with_source = set(cells.loc[(cells["condition"] == conditions.source) & named, "block"])
+    named = cells["sample"] != UNKNOWN
+    with_target = set(cells.loc[in_target & named, "sample"])
+    with_source = set(cells.loc[(cells["condition"] == conditions.source) & named, "sample"])
     paired = sorted(with_target & with_source)
     rng = np.random.default_rng(seed)
     if len(paired) >= 2:
         names = _share_of(paired, options.held_out_share, rng)
-        return "paired samples", in_target & cells["block"].isin(names), sorted(names)
+        return "paired samples", in_target & cells["sample"].isin(names), sorted(names)
     names = []
     for target in conditions.targets:
-        of_target = sorted(set(cells.loc[(cells["condition"] == target) & named, "block"]))
+        of_target = sorted(set(cells.loc[(cells["condition"] == target) & named, "sample"]))
         if len(of_target) >= 2:
             names += _share_of(of_target, options.held_out_share, rng)
     if names and with_source:
         from_source = sorted(with_source)
         names += _share_of(from_source, options.held_out_share, rng) if len(from_source) >= 2 else from_source
-        return "samples", in_target & cells["block"].isin(names), sorted(set(names))
+        return "samples", in_target & cells["sample"].isin(names), sorted(set(names))
     logger.warning(
         "prediction: fewer than 2 samples of '%s' hold cells of %s, so whole cell types are held out instead",
         keys.sample_key,
@@ -405,17 +213,15 @@ def _share_of(names: list[str], share: float, rng: np.random.Generator) -> list[
 
 
 def _hold_out_types(
-    cells: pd.DataFrame, conditions: Conditions, keys: Keys, options: PredictionOptions, seed: int
+    cells: pd.DataFrame, conditions: Conditions, options: PredictionOptions
 ) -> tuple[HeldOut, pd.Series, list[str]] | None:
     """Target cells of the most abundant types; ``None`` where no other type would be left to learn from."""
-    del seed  # nothing is drawn
     known = cells[cells["group"] != UNKNOWN]
-    sizes = pd.crosstab(known["group"], known["condition"]).reindex(
-        columns=[conditions.source, *conditions.targets], fill_value=0
-    )
-    enough = sizes[(sizes[conditions.source] >= options.min_cells)]
-    enough = enough[(enough[list(conditions.targets)] >= options.min_cells).any(axis=1)]
-    learnable = int((sizes[list(conditions.targets)].sum(axis=1) >= options.min_cells).sum())
+    sizes = pd.crosstab(known["group"], known["condition"])
+    sizes = sizes.reindex(columns=[conditions.source, *conditions.targets], fill_value=0)
+    targets, least = sizes[list(conditions.targets)], options.min_cells
+    enough = sizes[(sizes[conditions.source] >= least) & (targets >= least).any(axis=1)]
+    learnable = int((targets.sum(axis=1) >= least).sum())
     n = min(options.max_groups, len(enough), learnable - 1)
     if n < 1:
         return None
@@ -425,26 +231,23 @@ def _hold_out_types(
     return "cell types", held, names
 
 
-def _nothing_to_hold_out(keys: Keys, conditions: Conditions, options: PredictionOptions) -> str:
+def _why_nothing_held_out(keys: Keys, conditions: Conditions, options: PredictionOptions) -> str:
     targets = ", ".join(f"'{name}'" for name in conditions.targets)
-    samples = (
-        f"fewer than 2 samples of '{keys.sample_key}' hold cells of {targets}"
-        if keys.sample_key
-        else ("sample_key is empty")
-    )
-    types = (
-        f"fewer than 2 types of '{keys.label_key}' have {options.min_cells} cells (prediction.min_cells) of "
-        f"'{conditions.source}' and {targets}"
-        if keys.label_key
-        else "label_key is empty"
-    )
+    samples, types = "sample_key is empty", "label_key is empty"
+    if keys.sample_key:
+        samples = f"fewer than 2 samples of '{keys.sample_key}' hold cells of {targets}"
+    if keys.label_key:
+        types = (
+            f"fewer than 2 types of '{keys.label_key}' have {options.min_cells} cells (prediction.min_cells) of "
+            f"'{conditions.source}' and {targets}"
+        )
     return (
         f"nothing can be held out to score a prediction from '{conditions.source}' to {targets}: {samples}, and "
         f"{types}; name the column of donors or of cell types"
     )
 
 
-def _described(kind: HeldOut, names: list[str], conditions: Conditions, keys: Keys) -> str:
+def _describe(kind: HeldOut, names: list[str], conditions: Conditions, keys: Keys) -> str:
     targets = " and ".join(f"'{name}'" for name in conditions.targets)
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     if kind == "paired samples":
@@ -465,3 +268,212 @@ def _described(kind: HeldOut, names: list[str], conditions: Conditions, keys: Ke
         f"their response is predicted from one half of their '{conditions.source}' cells and other types' responses; "
         "the change is measured from the other half, which the models have not seen either"
     )
+
+
+def choose_conditions(values: pd.Series, options: PredictionOptions, column: str) -> Conditions:
+    """The source and the targets: named by the user, or the control and the most frequent others.
+
+    Parameters
+    ----------
+    values
+        Condition of each cell; ``unknown`` and missing ones do not count.
+    options
+        ``source``, ``target``, ``max_targets``.
+    column
+        Name of the obs column, for messages.
+
+    Raises
+    ------
+    InputError
+        A name that is no condition.
+    NothingToPredictError
+        Fewer than two conditions.
+    """
+    named = values.astype(object)[values.notna() & (values.astype(object) != UNKNOWN)]
+    sizes = named.value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
+    known = [str(name) for name in sizes.index]
+    targets = tuple(dict.fromkeys(options.target or ()))
+    if len(known) < 2:
+        raise NothingToPredictError(
+            f"condition_key '{column}' holds {count(len(known), 'condition')} "
+            f"({', '.join(known) or 'none'}), and a prediction goes from one to another; name a column with at least 2"
+        )
+    asked = [("prediction.source", options.source)] if options.source else []
+    asked += [("prediction.target", name) for name in targets]
+    for parameter, name in asked:
+        if name not in known:
+            raise InputError(
+                f"{parameter} '{name}' is not a condition of obs column '{column}'{closest(str(name), known)}"
+            )
+    others = [name for name in known if name not in targets]
+    if options.source is None and not others:
+        raise InputError(
+            f"prediction.target names every condition of '{column}'; leave one out as the source"
+        )
+    source = options.source or reference_condition(others)
+    if source in targets:
+        raise InputError(f"prediction.source and prediction.target are both '{source}'; name two conditions")
+    if targets:
+        return Conditions(source, targets)
+    others.remove(source)
+    if len(others) > options.max_targets:
+        logger.info(
+            "prediction: the %d most frequent of %d conditions are predicted (prediction.max_targets)",
+            options.max_targets, len(others),
+        )  # fmt: skip
+    return Conditions(source, tuple(others[: options.max_targets]))
+
+
+class Decoder(Protocol):
+    """A fitted model that decodes cells, by name, as of a source and of a target condition."""
+
+    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
+        """Shares of the modelled genes, for both conditions."""
+
+
+def block_names(split: pd.DataFrame) -> list[str]:
+    """Blocks that hold held-out cells, in the order of their codes."""
+    return sorted(set(split.loc[split["role"] == HELD_OUT, "block"].astype(str)))
+
+
+def require_groups(split: pd.DataFrame, design: Mapping[str, Any], options: PredictionOptions) -> None:
+    """Refuse before anything is trained what would leave no group to compare.
+
+    Raises
+    ------
+    NothingToPredictError
+        When no cell type has ``min_cells`` source and held-out cells in the same samples.
+    """
+    names = block_names(split)
+    blocks = pd.Index(names).get_indexer(split["block"].astype(str))
+    largest = (0, 0)
+    for target in design["targets"]:
+        for name in _known_types(split):
+            positions = _positions_by_role(split, design["source"], target, name)
+            codes = [blocks[each] for each in positions]
+            largest = max(largest, _comparable_cells(codes, len(names)), key=min)
+    if min(largest) < options.min_cells:
+        raise NothingToPredictError(
+            f"no cell type has {options.min_cells} held-out cells of the target and as many of '{design['source']}' in "
+            f"the same samples (at most {largest[1]} and {largest[0]}); lower prediction.min_cells or bring more cells"
+        )
+
+
+def find_groups(
+    counts: AnnData,
+    split: pd.DataFrame,
+    design: Mapping[str, Any],
+    decoders: Mapping[str, Decoder],
+    options: PredictionOptions,
+    seed: int,
+) -> Iterator[Group]:
+    """Groups with at least ``min_cells`` held-out cells of the target and as many of the source to predict from.
+
+    Parameters
+    ----------
+    counts
+        Raw counts; the genes in ``highly_variable`` are compared.
+    split, design
+        Of :func:`.design.hold_out`.
+    decoders
+        Fitted models by name.
+    options
+        ``min_cells`` and ``max_cells``, of each condition in a group; more are sampled.
+    seed
+        Of the sample.
+    """
+    split = split.loc[counts.obs_names]
+    genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())
+    names = block_names(split)
+    # training cells have codes of their own, after those of the held-out blocks
+    others = sorted(set(split["block"].astype(str)) - set(names))
+    blocks = pd.Index([*names, *others]).get_indexer(split["block"].astype(str))
+    shares = shares_of(counts.X[:, genes])
+    source = str(design["source"])
+    limits = (options.max_cells // 2, options.max_cells // 2, options.max_cells)
+    rng = np.random.default_rng(seed)
+    for target in design["targets"]:
+        for name in _known_types(split):
+            positions = [
+                np.sort(rng.choice(cells, most, replace=False)) if len(cells) > most else cells
+                for cells, most in zip(_positions_by_role(split, source, target, name), limits, strict=True)
+            ]
+            inputs, reference, held_out = positions
+            if not len(held_out):
+                continue
+            codes = [blocks[each] for each in positions]
+            n_source, n_target = _comparable_cells(codes, len(names))
+            if min(n_source, n_target) < options.min_cells:
+                logger.info(
+                    "prediction: '%s' is left out in '%s': %d source and %d held-out cells in the same samples, of %d "
+                    "(prediction.min_cells)",
+                    name, target, n_source, n_target, options.min_cells,
+                )  # fmt: skip
+                continue
+            cells = counts.obs_names[inputs]
+            yield Group(
+                source=shares[inputs],
+                reference=shares[reference],
+                target=shares[held_out],
+                blocks=Blocks(codes[0], codes[1], codes[2], len(names)),
+                training=_training_means(shares, split, blocks, source, target, name, options.min_cells),
+                decoded={model: each.decode(cells, source, target) for model, each in decoders.items()},
+                condition=target,
+                name=name,
+            )
+
+
+def _positions_by_role(split: pd.DataFrame, source: str, target: str, name: str) -> list[np.ndarray]:
+    """Positions of the source cells of a type that predictions start from, the other ones, and the held-out cells."""
+    of_type = split["group"] == name
+    return [
+        np.flatnonzero(of_type & (split["role"] == role) & (split["condition"] == condition))
+        for role, condition in ((INPUT, source), (REFERENCE, source), (HELD_OUT, target))
+    ]
+
+
+def _training_means(
+    shares: sparse.csr_matrix,
+    split: pd.DataFrame,
+    blocks: np.ndarray,
+    source: str,
+    target: str,
+    name: str,
+    min_cells: int,
+) -> TrainingMeans:
+    """Changes within samples where training samples hold both conditions, pooled ones within types, too."""
+    types = split["group"].astype(str).to_numpy()
+    trained = (split["role"] == TRAINING).to_numpy()
+    strata = pd.factorize(pd.Series(blocks).astype(str) + " " + types)[0]
+    conditions = [(split["condition"] == condition).to_numpy() for condition in (source, target)]
+
+    def mean_change(chosen: np.ndarray) -> np.ndarray | None:
+        before, after = (np.flatnonzero(chosen & condition) for condition in conditions)
+        n_strata = strata.max() + 1
+        sizes = np.array([np.bincount(strata[each], minlength=n_strata) for each in (before, after)])
+        shared = (sizes > 0).all(axis=0)
+        if min(sizes[:, shared].sum(axis=1), default=0) < min_cells:
+            return None
+        weights = pair_weights(strata[before], strata[after], n_strata)
+        means = pair_means(shares[before], shares[after], (weights[0][None], weights[1][None]))
+        return (means[1] - means[0])[0]
+
+    everything = mean_change(trained & (types != UNKNOWN))
+    own = mean_change(trained & (types == name))
+    in_target = np.flatnonzero(trained & conditions[1] & (types == name))
+    enough = len(in_target) >= min_cells
+    mean = log_mean(np.asarray(shares[in_target].mean(axis=0)).ravel()) if enough else None
+    if own is None:
+        return TrainingMeans(shift=everything, target=mean)
+    return TrainingMeans(shift=own, pooled_shift=everything, target=mean)
+
+
+def _comparable_cells(codes: list[np.ndarray], n_blocks: int) -> tuple[int, int]:
+    """Source and target cells in blocks that hold both kinds of source cells and two target cells, to be halved."""
+    source, reference, target = (np.bincount(each, minlength=n_blocks) for each in codes)
+    shared = (source > 0) & (reference > 0) & (target > 1)
+    return int((source + reference)[shared].sum()), int(target[shared].sum())
+
+
+def _known_types(split: pd.DataFrame) -> list[str]:
+    return sorted(set(split["group"].astype(str)) - {UNKNOWN})

@@ -4,107 +4,51 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.prediction.nodes import (
-    compare_predictions,
-    hold_out_cells,
-    summarize_prediction,
-    train_mrvi,
-    train_scvi,
-)
+from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.plots import (
     plot_prediction_changes,
     plot_prediction_genes,
     plot_prediction_scores,
 )
+from scvi_downstream.pipelines.prediction.report import summarize_prediction
+from scvi_downstream.pipelines.prediction.scores import compare_predictions
+from scvi_downstream.pipelines.prediction.training import train_mrvi, train_scvi
 
-_TABLES = [
-    "predicted_expression",
-    "prediction_scores",
-    "prediction_differences",
-    "prediction_groups",
-    "prediction_by_gene",
-]
+_HOLD_OUT = ["counts", "params:keys", "params:prediction", "params:seed"]
+_SPLIT = ["prediction_split", "prediction_design"]
+_RUN = ["params:seed", "params:accelerator"]
+_TRAIN = ["counts", "prediction_split", "params:prediction", "params:training", *_RUN]
+_SCORES = ["prediction_scores", "prediction_differences", "prediction_groups"]
 
 
 def template(*, samples: bool) -> Pipeline:
     """Counts ─► split ─► scVI (and MrVI, with samples) of the kept cells ─► predictions ─► scores, verdict, figures."""
-    training = ["counts", "prediction_split", "params:prediction", "params:training", "params:seed"]
-    mrvi = Node(
-        train_mrvi,
-        [*training, "params:accelerator", "prediction_mrvi_checkpoint"],
-        ["prediction_mrvi_model", "prediction_mrvi_training"],
-        name="train_mrvi_for_prediction",
+    scvi, mrvi = [*_TRAIN, "prediction_checkpoint"], [*_TRAIN, "prediction_mrvi_checkpoint"]
+    fitted_scvi = ["prediction_model", "prediction_training"]
+    fitted_mrvi = ["prediction_mrvi_model", "prediction_mrvi_training"]
+    compared = ["counts", *_SPLIT, "params:prediction", *_RUN, "prediction_model"]
+    summarized = {name: name for name in ("prediction_design", *_SCORES)} | {"scvi": "prediction_training"}
+    tables = ["predicted_expression", *_SCORES, "prediction_by_gene"]
+    scores, changes = (
+        ["prediction_scores", "prediction_groups"],
+        ["predicted_expression", "prediction_scores"],
     )
-    models = {"prediction_model": "prediction_model"}
-    summaries = {"scvi": "prediction_training"}
+    genes = ["predicted_expression", "params:prediction"]
+    nodes = []
     if samples:
-        models["prediction_mrvi_model"] = "prediction_mrvi_model"
-        summaries["mrvi"] = "prediction_mrvi_training"
-    return Pipeline(
-        [
-            Node(
-                hold_out_cells,
-                ["counts", "params:keys", "params:prediction", "params:seed"],
-                ["prediction_split", "prediction_design"],
-                name="hold_out_conditions",
-            ),
-            Node(
-                train_scvi,
-                [*training, "params:accelerator", "prediction_checkpoint"],
-                ["prediction_model", "prediction_training"],
-                name="train_scvi_for_prediction",
-            ),
-            *([mrvi] if samples else []),
-            Node(
-                compare_predictions,
-                {
-                    "counts": "counts",
-                    "prediction_split": "prediction_split",
-                    "prediction_design": "prediction_design",
-                    "options": "params:prediction",
-                    "seed": "params:seed",
-                    "accelerator": "params:accelerator",
-                }
-                | models,
-                _TABLES,
-                name="compare_predictions",
-            ),
-            Node(
-                summarize_prediction,
-                {
-                    name: name
-                    for name in (
-                        "prediction_design",
-                        "prediction_scores",
-                        "prediction_differences",
-                        "prediction_groups",
-                    )
-                }
-                | summaries,
-                "prediction_summary",
-                name="summarize_prediction",
-            ),
-            Node(
-                plot_prediction_scores,
-                ["prediction_scores", "prediction_groups"],
-                "prediction_scores_figure",
-                name="plot_prediction_scores",
-            ),
-            Node(
-                plot_prediction_changes,
-                ["predicted_expression", "prediction_scores"],
-                "prediction_changes_figure",
-                name="plot_prediction_changes",
-            ),
-            Node(
-                plot_prediction_genes,
-                ["predicted_expression", "params:prediction"],
-                "prediction_genes_figure",
-                name="plot_prediction_genes",
-            ),
-        ],
-        tags="prediction",
-    )
+        nodes.append(Node(train_mrvi, mrvi, fitted_mrvi, name="train_mrvi_for_prediction"))
+        compared.append("prediction_mrvi_model")
+        summarized["mrvi"] = "prediction_mrvi_training"
+    nodes += [
+        Node(hold_out_cells, _HOLD_OUT, _SPLIT, name="hold_out_conditions"),
+        Node(train_scvi, scvi, fitted_scvi, name="train_scvi_for_prediction"),
+        Node(compare_predictions, compared, tables, name="compare_predictions"),
+        Node(summarize_prediction, summarized, "prediction_summary", name="summarize_prediction"),
+        Node(plot_prediction_scores, scores, "prediction_scores_figure", name="plot_prediction_scores"),
+        Node(plot_prediction_changes, changes, "prediction_changes_figure", name="plot_prediction_changes"),
+        Node(plot_prediction_genes, genes, "prediction_genes_figure", name="plot_prediction_genes"),
+    ]
+    return Pipeline(nodes, tags="prediction")
 
 
 def create_pipeline(study: Study) -> Pipeline:

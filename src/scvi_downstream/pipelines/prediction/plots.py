@@ -1,14 +1,19 @@
-"""How near each method's prediction comes to what is measured."""
+"""How near predictions come to what is measured: scores, changes of genes, and genes that respond."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.prediction.comparison import MEAN_SHIFT, NO_CHANGE, TARGET_MEAN
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS
+from scvi_downstream.plots.charts import draw_intervals
+from scvi_downstream.plots.panels import legend_dots, panel_grid
 from scvi_downstream.plots.style import (
     MISSING,
     OKABE_ITO,
@@ -25,37 +30,20 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-
-LABELS = {
-    "scvi": "scVI",
-    "mrvi": "MrVI",
-    "mean_shift": "mean shift",
-    "pooled_shift": "mean shift of all types",
-    "target_mean": "training target mean",
-    "scvi_unchanged": "scVI, no change",
-    "mrvi_unchanged": "MrVI, no change",
-    "no_change": "no change",
-    "measured_half": "another measured half",
+STYLES = {
+    "scvi": ("scVI", OKABE_ITO[0]),
+    "mrvi": ("MrVI", OKABE_ITO[2]),
+    "mean_shift": ("mean shift", OKABE_ITO[1]),
+    "pooled_shift": ("mean shift of all types", OKABE_ITO[3]),
+    "target_mean": ("training target mean", OKABE_ITO[4]),
+    "scvi_unchanged": ("scVI, no change", MISSING),
+    "mrvi_unchanged": ("MrVI, no change", MISSING),
+    "no_change": ("no change", MISSING),
+    "measured_half": ("another measured half", OKABE_ITO[6]),
 }
-COLORS = {
-    "scvi": OKABE_ITO[0],
-    "mrvi": OKABE_ITO[2],
-    "mean_shift": OKABE_ITO[1],
-    "pooled_shift": OKABE_ITO[3],
-    "target_mean": OKABE_ITO[4],
-    "scvi_unchanged": MISSING,
-    "mrvi_unchanged": MISSING,
-    "no_change": MISSING,
-    "measured_half": OKABE_ITO[6],
-}
+"""Label and colour: models first, then baselines, then what a second measurement achieves."""
 MODELS = ("scvi", "mrvi")
 NOTHING = "Nothing was predicted; the summary of the prediction says why."
-
-
-def in_order(methods: Iterable[str]) -> list[str]:
-    """Models first, then baselines, then what a second measurement achieves."""
-    there = set(methods)
-    return [name for name in LABELS if name in there]
 
 
 PANELS = (
@@ -64,8 +52,15 @@ PANELS = (
     ("rmse", "RMSE of log expression\n(all genes, lower is better)"),
     ("rmse_top", "RMSE of log expression\n(genes that change most, lower is better)"),
 )
-MAX_GROUPS = 12
-ALL_GROUPS = "all groups"
+MAX_GROUPS, MAX_CHANGES, MAX_ROWS = 12, 3, 4
+NAMES_PER_PANEL = 12
+MEASURED, SOURCE = "#222222", "#DDDDDD"
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """The methods among these, in the order of :data:`STYLES`."""
+    there = set(methods)
+    return [name for name in STYLES if name in there]
 
 
 def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: pd.DataFrame) -> Figure:
@@ -84,77 +79,56 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
     methods = in_order(prediction_scores["method"].astype(str))
     sizes = prediction_groups.groupby("group", observed=True)["n_target"].sum()
     groups = [str(name) for name in sizes.sort_values(ascending=False, kind="stable").index[:MAX_GROUPS]]
-    colors = category_colors(groups) | {ALL_GROUPS: "#222222"}
+    colors = {ALL_GROUPS: "#222222"} | category_colors(groups)
     height = len(methods) * (0.3 + 0.075 * (len(groups) + 1)) + 1.1
-    figure = new_figure(15, height * len(targets) + 0.4)
-    panels = figure.subplots(len(targets), len(PANELS), squeeze=False)
-    for row, target in zip(panels, targets, strict=True):
+    figure, panels = panel_grid(
+        len(PANELS) * len(targets),
+        columns=len(PANELS),
+        width=15 / len(PANELS),
+        height=height,
+        more_height=0.4,
+    )
+    rows = [panels[start : start + len(PANELS)] for start in range(0, len(panels), len(PANELS))]
+    for row, target in zip(rows, targets, strict=True):
         of_target = prediction_scores[prediction_scores["target"].astype(str) == target]
         for axes, (score, label) in zip(row, PANELS, strict=True):
-            _draw(axes, of_target[of_target["score"] == score], methods, groups, colors)
+            _draw_scores(axes, of_target[of_target["score"] == score], methods, colors)
             axes.set_xlabel(label)
-        row[0].set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+        row[0].set_yticks(range(len(methods)), [STYLES[method][0] for method in methods])
         row[0].set_title(f"in '{target}'", loc="left")
-        for axes in row[1:]:
-            axes.set_yticks(range(len(methods)), [])
-    shown = [name for name in groups if name in set(prediction_scores["group"].astype(str))]
-    handles = [
-        panels[0][0].scatter([], [], s=25, color=colors[name], label=_named(name, sizes))
-        for name in [ALL_GROUPS, *shown]
-    ]
+    drawn = set(prediction_scores["group"].astype(str))
+    legend = {"mean of all types": colors[ALL_GROUPS]}
+    legend |= {f"{name} ({int(sizes[name])})": colors[name] for name in groups if name in drawn}
     left = len(sizes) - len(groups)
     title = f"cells measured{f'; {left} smaller types not drawn' if left else ''}"
-    figure.legend(handles=handles, loc="outside right center", title=title)
+    figure.legend(handles=legend_dots(panels[0], legend, size=25), loc="outside right center", title=title)
     figure.suptitle("Predicted expression against held-out cells (95 % intervals)")
     return figure
 
 
-def _named(name: str, sizes: pd.Series) -> str:
-    return "mean of all types" if name == ALL_GROUPS else f"{name} ({int(sizes[name])})"
-
-
-def _draw(
-    axes: Axes, scores: pd.DataFrame, methods: list[str], groups: list[str], colors: dict[str, str]
-) -> None:
-    places = np.linspace(-0.36, 0.36, len(groups) + 1)
-    for name, place in zip([ALL_GROUPS, *groups], places, strict=True):
-        rows = scores[scores["group"].astype(str) == name].set_index("method")
-        there = [method for method in methods if method in rows.index]
-        if not there:
-            continue
-        rows = rows.loc[there]
-        value = rows["value"].to_numpy()
-        reach = np.maximum([value - rows["ci_lower"], rows["ci_upper"] - value], 0)
-        axes.errorbar(
-            value,
-            [methods.index(method) + place for method in there],
-            xerr=reach,
-            fmt="D" if name == ALL_GROUPS else "o",
-            ms=5 if name == ALL_GROUPS else 3.5,
-            lw=1.6 if name == ALL_GROUPS else 0.8,
-            color=colors[name],
+def _draw_scores(axes: Axes, scores: pd.DataFrame, methods: list[str], colors: Mapping[str, str]) -> None:
+    position = {method: i for i, method in enumerate(methods)}
+    places = np.linspace(-0.36, 0.36, len(colors))
+    for (name, color), place in zip(colors.items(), places, strict=True):
+        rows = scores[scores["group"].astype(str) == name]
+        rows = rows.set_index(rows["method"].astype(str)).reindex(methods).dropna(subset="value")
+        fmt, ms, lw = ("D", 5, 1.6) if name == ALL_GROUPS else ("o", 3.5, 0.8)
+        y = [position[method] + place for method in rows.index]
+        draw_intervals(
+            axes, y, rows["value"], rows["ci_lower"], rows["ci_upper"], fmt=fmt, ms=ms, lw=lw, color=color
         )
-    for position in set(range(len(methods))) - {methods.index(name) for name in scores["method"].astype(str)}:
+    for method in set(methods) - set(scores["method"].astype(str)):
         axes.text(
-            0.5,
-            position,
-            "undefined",
-            transform=axes.get_yaxis_transform(),
-            ha="center",
-            va="center",
-            color="#888888",
-            fontsize=8,
-        )
-    for position in range(1, len(methods)):
-        axes.axhline(position - 0.5, color="#EEEEEE", lw=0.8)
+            0.5, position[method], "undefined", transform=axes.get_yaxis_transform(),
+            ha="center", va="center", color="#888888", fontsize=8,
+        )  # fmt: skip
+    axes.set_yticks(range(len(methods)), [])
+    for row in range(1, len(methods)):
+        axes.axhline(row - 0.5, color="#EEEEEE", lw=0.8)
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.grid(axis="x", color="#EEEEEE")
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-
-
-MAX_CHANGES, NAMES_PER_PANEL = 3, 12
-BASELINES = ("mean_shift", "target_mean")
 
 
 def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_scores: pd.DataFrame) -> Figure:
@@ -169,33 +143,40 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
     """
     if predicted_expression.empty:
         return empty_figure(NOTHING)
-    found = [name for name in BASELINES if f"{name}_change" in predicted_expression]
+    found = [name for name in (MEAN_SHIFT, TARGET_MEAN) if f"{name}_change" in predicted_expression]
     methods = [_best_model(predicted_expression, prediction_scores), *found[:1]]
-    columns = _columns(predicted_expression)
+    columns = _most_responding(predicted_expression, MAX_CHANGES, least=1)
     if not columns:
         return empty_figure("No gene responds in any cell type, so there is no change to predict.")
-    figure = new_figure(4.1 * len(columns) + 0.4, 3.9 * len(methods) + 0.5)
-    panels = figure.subplots(len(methods), len(columns), squeeze=False)
-    tables = [
-        predicted_expression[
-            (predicted_expression["target"].astype(str) == target)
-            & (predicted_expression["group"].astype(str) == group)
-        ]
-        for target, group in columns
-    ]
-    for row, method in zip(panels, methods, strict=True):
-        for axes, table, (target, group) in zip(row, tables, columns, strict=True):
-            _draw_changes(axes, table, method)
-            axes.set_title(f"{group}, {target}")
-        row[0].set_ylabel(f"{LABELS[method]}: predicted change")
-    for axes in panels[-1]:
+    figure, panels = panel_grid(
+        len(methods) * len(columns),
+        columns=len(columns),
+        width=4.1,
+        height=3.9,
+        more_width=0.4,
+        more_height=0.5,
+    )
+    drawn = []
+    for axes, (method, (target, group)) in zip(panels, product(methods, columns), strict=True):
+        table = _of_group(predicted_expression, target, group)
+        _draw_changes(axes, table, method)
+        axes.set_title(f"{group}, {target}")
+        drawn.append((axes, table, method))
+    for axes, method in zip(panels[:: len(columns)], methods, strict=True):
+        axes.set_ylabel(f"{STYLES[method][0]}: predicted change")
+    for axes in panels[-len(columns) :]:
         axes.set_xlabel("measured change of log(1 + counts per 10,000)")
     figure.suptitle("Change of mean expression in held-out cells; coloured: genes that respond")
     figure.draw_without_rendering()
-    for row, method in zip(panels, methods, strict=True):
-        for axes, table in zip(row, tables, strict=True):
-            _name_genes(axes, table, method)
+    for axes, table, method in drawn:
+        _name_genes(axes, table, method)
     return figure
+
+
+def _of_group(expression: pd.DataFrame, target: str, group: str) -> pd.DataFrame:
+    return expression[
+        (expression["target"].astype(str) == target) & (expression["group"].astype(str) == group)
+    ]
 
 
 def _best_model(expression: pd.DataFrame, scores: pd.DataFrame) -> str:
@@ -205,16 +186,17 @@ def _best_model(expression: pd.DataFrame, scores: pd.DataFrame) -> str:
     return str(means.idxmax()) if means.notna().any() else models[0]
 
 
-def _columns(expression: pd.DataFrame) -> list[tuple[str, str]]:
+def _most_responding(expression: pd.DataFrame, most: int, *, least: int) -> list[tuple[str, str]]:
+    """Targets and types with the most genes that respond, those with fewer than ``least`` left out."""
     counts = expression.groupby(["target", "group"], observed=True)["responds"].sum()
-    counts = counts[counts > 0].sort_values(ascending=False, kind="stable")
-    return [(str(target), str(group)) for target, group in counts.index[:MAX_CHANGES]]
+    counts = counts[counts >= least].sort_values(ascending=False, kind="stable")
+    return [(str(target), str(group)) for target, group in counts.index[:most]]
 
 
 def _draw_changes(axes: Axes, table: pd.DataFrame, method: str) -> None:
     measured, predicted = table["change"].to_numpy(), table[f"{method}_change"].to_numpy()
     responds = table["responds"].to_numpy(dtype=bool)
-    for chosen, color, size in ((~responds, MISSING, 5), (responds, COLORS[method], 10)):
+    for chosen, color, size in ((~responds, MISSING, 5), (responds, STYLES[method][1], 10)):
         axes.scatter(measured[chosen], predicted[chosen], s=size, c=color, linewidths=0, rasterized=True)
     low, high = (np.nanmin([measured, predicted]), np.nanmax([measured, predicted]))
     margin = 0.08 * (high - low)
@@ -236,10 +218,6 @@ def _name_genes(axes: Axes, table: pd.DataFrame, method: str) -> None:
     label_points(axes, top[columns].to_numpy(), top["symbol"].tolist(), avoid=table[columns].to_numpy())
 
 
-MAX_ROWS = 4
-MEASURED, SOURCE = "#222222", "#DDDDDD"
-
-
 def plot_prediction_genes(predicted_expression: pd.DataFrame, options: PredictionOptions) -> Figure:
     """Bars of source, measured and predicted expression with 95 % intervals, one row a cell type.
 
@@ -258,23 +236,20 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     """
     if predicted_expression.empty:
         return empty_figure(NOTHING)
-    genes = _chosen(predicted_expression, options)
+    genes = _choose_genes(predicted_expression, options)
     if not genes:
         return empty_figure("No gene responds in any cell type; name some with prediction.genes.")
-    responders = predicted_expression.groupby(["target", "group"], observed=True)["responds"].sum()
-    rows = responders.sort_values(ascending=False, kind="stable").index[:MAX_ROWS]
-    methods = [name for name in in_order(predicted_expression.columns) if name != "no_change"]
+    rows = _most_responding(predicted_expression, MAX_ROWS, least=0)
+    methods = [name for name in in_order(predicted_expression.columns) if name != NO_CHANGE]
     figure = new_figure(2.6 + len(genes) * (0.45 + 0.17 * len(methods)), 1.9 * len(rows) + 0.9)
     panels = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (target, group) in zip(panels, rows, strict=True):
-        table = predicted_expression[
-            (predicted_expression["target"] == target) & (predicted_expression["group"] == group)
-        ].set_index("gene")
+        table = _of_group(predicted_expression, target, group).set_index("gene")
         _draw_genes(axes, table.loc[genes], methods)
         axes.set_title(f"{group}, {target}", loc="left", fontsize=9)
     symbols = predicted_expression.drop_duplicates("gene").set_index("gene")["symbol"].loc[genes]
     panels[-1].set_xticks(range(len(genes)), symbols.tolist(), style="italic")
-    figure.supylabel("log(1 + counts per 10,000)", fontsize=9)
+    figure.supylabel("log(1 + counts per 10,000)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     figure.suptitle(
@@ -283,14 +258,11 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     return figure
 
 
-def _chosen(expression: pd.DataFrame, options: PredictionOptions) -> list[str]:
+def _choose_genes(expression: pd.DataFrame, options: PredictionOptions) -> list[str]:
     if options.genes:
         names = expression.drop_duplicates("gene")
-        by_name = {str(gene): str(gene) for gene in names["gene"]}
-        by_symbol = {
-            str(symbol): str(gene) for gene, symbol in zip(names["gene"], names["symbol"], strict=True)
-        }
-        known = {**by_symbol, **by_name}
+        genes, symbols = names["gene"].astype(str), names["symbol"].astype(str)
+        known = dict(zip(symbols, genes, strict=True)) | dict(zip(genes, genes, strict=True))
         for name in options.genes:
             if name not in known:
                 raise InputError(
@@ -305,7 +277,7 @@ def _chosen(expression: pd.DataFrame, options: PredictionOptions) -> list[str]:
 
 def _draw_genes(axes: Axes, table: pd.DataFrame, methods: list[str]) -> None:
     bars = [("source", SOURCE, "source, measured"), ("measured", MEASURED, "target, measured")]
-    bars += [(method, COLORS[method], LABELS[method]) for method in methods]
+    bars += [(method, STYLES[method][1], STYLES[method][0]) for method in methods]
     width = 0.84 / len(bars)
     for place, (column, color, label) in enumerate(bars):
         x = np.arange(len(table)) + (place - (len(bars) - 1) / 2) * width

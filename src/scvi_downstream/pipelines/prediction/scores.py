@@ -3,45 +3,251 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.prediction.comparison import (
     BASELINES,
     MEASURED_HALF,
     UNCHANGED,
     Group,
     Prediction,
+    Weights,
+    bootstrap_weights,
     change_p_value,
+    halved_weights,
     measured,
     measured_again,
     pair_means,
+    pair_weights,
     predict,
     test_genes,
-)
-from scvi_downstream.pipelines.prediction.design import (
-    Weights,
-    bootstrap_weights,
-    halved_weights,
-    pair_weights,
     whole_weights,
 )
-from scvi_downstream.pipelines.prediction.groups import NamedGroup
+from scvi_downstream.pipelines.prediction.design import Decoder, block_names, find_groups
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.pipelines.prediction.training import MrviDecoder, ScviDecoder, kept_cells
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
+
+type Scores = dict[str, dict[str, np.ndarray]]
+"""Method → score → a value a division and bootstrap replicate."""
 BOUNDED = ("delta_pearson", "delta_pearson_top", "pearson", "spearman", "sign")
 LOWER_IS_BETTER = ("rmse", "rmse_top")
 INTERVAL = (2.5, 97.5)
+N_DIVISIONS = 20
+"""Divisions of the held-out cells into halves whose mean is the estimate."""
+MIN_BLOCKS = 3
+"""Held-out samples from which the bootstrap is over samples, too."""
+MIN_UNIT_CELLS, MIN_UNITS = 3, 5
+"""Cells of each kind of a sample and type, and such units, from which genes are correlated over them."""
+ALL_GROUPS = "all groups"
+COMPARED = ("delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
+_GROUP = ["target", "group"]
+_ENDS = ["ci_lower", "ci_upper"]
 
 
-def score_halves(
-    group: Group, halves: tuple[Weights, Weights], top_genes: int
-) -> dict[str, dict[str, np.ndarray]]:
+class Tables(NamedTuple):
+    """What :func:`compare_predictions` finds; one row a gene, a score, a difference, a group, a gene across units."""
+
+    expression: pd.DataFrame
+    scores: pd.DataFrame
+    differences: pd.DataFrame
+    groups: pd.DataFrame
+    by_gene: pd.DataFrame
+
+
+NO_ROWS = (
+    [*_GROUP, "gene", "symbol", "source", "measured", "change", "p_adjusted", "responds"],
+    [*_GROUP, "method", "score", "value", *_ENDS],
+    [*_GROUP, "method", "versus", "score", "better_by", *_ENDS],
+    [*_GROUP, "n_source", "n_reference", "n_target", "n_samples", "n_responders", "change_p", "changes"],
+    ["target", "gene", "symbol", "n_units", "mean_change"],
+)
+"""Columns of the tables where nothing can be predicted."""
+
+
+def compare_predictions(
+    counts: AnnData,
+    prediction_split: pd.DataFrame,
+    prediction_design: dict[str, Any],
+    options: PredictionOptions,
+    seed: int,
+    accelerator: Accelerator,
+    prediction_model: SavedModel,
+    prediction_mrvi_model: SavedModel | None = None,
+) -> Tables:
+    """Predict the held-out cells' mean expression from source cells, beside baselines, and score it.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of all cells.
+    prediction_split, prediction_design
+        Of :func:`.design.hold_out_cells`.
+    options
+        Draws, bootstrap, number of top genes, FDR.
+    seed
+        Of every draw.
+    accelerator
+        Where to decode.
+    prediction_model, prediction_mrvi_model
+        Of :func:`.training.train_scvi` and :func:`.training.train_mrvi`.
+
+    Returns
+    -------
+    ``predicted_expression``, ``prediction_scores``, ``prediction_differences``, ``prediction_groups``,
+    ``prediction_by_gene``, as of :func:`compare_groups`; without rows where nothing can be predicted.
+
+    Raises
+    ------
+    InputError
+        When no cell type has enough cells.
+    """
+    if "reason" in prediction_design:
+        return Tables(*(pd.DataFrame(columns=names) for names in NO_ROWS))
+    kept = kept_cells(counts, prediction_split)
+    decoders: dict[str, Decoder] = {
+        "scvi": ScviDecoder(prediction_model, kept, options.n_samples, seed, accelerator)
+    }
+    if prediction_mrvi_model is not None:
+        decoders["mrvi"] = MrviDecoder(prediction_mrvi_model, kept, prediction_split, accelerator)
+    symbols = counts.var["symbol"] if "symbol" in counts.var else counts.var_names.to_series()
+    genes = pd.DataFrame(
+        {"gene": kept.var_names, "symbol": symbols.reindex(kept.var_names).astype(str).to_numpy()}
+    )
+    groups = find_groups(counts, prediction_split, prediction_design, decoders, options, seed)
+    return compare_groups(groups, len(block_names(prediction_split)), genes, options, seed)
+
+
+def compare_groups(
+    found: Iterable[Group], n_blocks: int, genes: pd.DataFrame, options: PredictionOptions, seed: int
+) -> Tables:
+    """Score all methods in all groups.
+
+    Parameters
+    ----------
+    found
+        Of :func:`.design.find_groups`.
+    n_blocks
+        Held-out samples, or 1; from 3 on, the bootstrap weights them at random, too.
+    genes
+        ``gene`` and ``symbol`` of the modelled genes.
+    options
+        Bootstrap, number of top genes, FDR.
+    seed
+        Of every draw.
+
+    Raises
+    ------
+    InputError
+        When no group has enough cells.
+    """
+    rng = np.random.default_rng(seed)
+    blocks = np.ones((N_DIVISIONS + options.n_bootstrap, n_blocks))
+    if n_blocks >= MIN_BLOCKS:
+        # Dirichlet weights (Rubin 1981, doi:10.1214/aos/1176345338): with few samples of unequal size, draws with
+        # replacement would often hold small ones only
+        blocks[N_DIVISIONS:] = n_blocks * rng.dirichlet(np.ones(n_blocks), size=options.n_bootstrap)
+    expression, rows = [], []
+    units: dict[str, list[dict[str, np.ndarray]]] = {}
+    scored: dict[str, dict[str, Scores]] = {}
+    for group in found:
+        table, row, values = _compare(group, blocks, genes, options, seed)
+        expression.append(table)
+        rows.append(row)
+        scored.setdefault(group.condition, {})[group.name] = values
+        units.setdefault(group.condition, []).extend(units_of(group))
+    if not expression:
+        raise InputError(
+            f"no cell type has {options.min_cells} held-out cells and as many of the source in the same samples; "
+            "lower prediction.min_cells or bring more cells"
+        )
+    groups = pd.DataFrame(rows)
+    groups["change_p_adjusted"] = benjamini_hochberg(groups["change_p"].to_numpy())
+    groups["changes"] = groups["change_p_adjusted"] <= options.fdr
+    for by_group in scored.values():
+        by_group[ALL_GROUPS] = mean_over_groups(list(by_group.values()))
+    return Tables(
+        pd.concat(expression, ignore_index=True),
+        *_tabulate_scores(scored),
+        groups,
+        correlate_genes(units, genes),
+    )
+
+
+def _compare(
+    group: Group, blocks: np.ndarray, genes: pd.DataFrame, options: PredictionOptions, seed: int
+) -> tuple[pd.DataFrame, dict[str, object], Scores]:
+    """The table of expression, the row of the group, and the scores of all methods."""
+    rng = np.random.default_rng(seed)
+    resampled = np.arange(len(blocks)) >= N_DIVISIONS
+    halves = halved_weights(group.blocks, blocks, rng, resampled=resampled)
+    values = score_halves(group, halves, options.top_genes)
+    whole = whole_weights(group.blocks)
+    replicates = bootstrap_weights(group.blocks, blocks[resampled], rng)
+    tests = test_genes(group)
+    responders = (tests["p_adjusted"] <= options.fdr).to_numpy()
+    true = measured(group, whole)
+    point, drawn = predict(group, whole), predict(group, replicates)
+    for method, prediction in point.items():
+        once = right_signs(prediction.change, true.change[0], responders)
+        again = right_signs(drawn[method].change, true.change[0], responders)
+        values[method]["sign"] = np.concatenate([np.repeat(once, N_DIVISIONS), again])
+    values[MEASURED_HALF]["sign"] = np.full(len(blocks), np.nan)
+    row = {
+        "target": group.condition,
+        "group": group.name,
+        "n_source": len(group.blocks.source),
+        "n_reference": len(group.blocks.reference),
+        "n_target": len(group.blocks.target),
+        "n_samples": len(np.intersect1d(group.blocks.source, group.blocks.target)),
+        "n_responders": int(responders.sum()),
+        "change_p": change_p_value(group, seed),
+    }
+    table = tabulate_expression(group, tests, whole, replicates, genes, options.fdr)
+    return table, row, values
+
+
+def _tabulate_scores(scored: dict[str, dict[str, Scores]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores, and how much better each model is than each baseline and each other model, with bootstrap intervals."""
+    rows: list[tuple[str | float, ...]] = []
+    differences: list[tuple[str | float, ...]] = []
+    for target, by_group in scored.items():
+        for group, methods in by_group.items():
+            models = [method for method in methods if method + UNCHANGED in methods]
+            for method, by_score in methods.items():
+                for score, values in by_score.items():
+                    rows.append((target, group, method, score, *_estimate(score, values)))
+            for model in models:
+                for other in (model + UNCHANGED, *BASELINES, *models):
+                    if other not in methods or other == model:
+                        continue
+                    for score in COMPARED:
+                        gain = better_by(score, methods[model][score], methods[other][score])
+                        differences.append(
+                            (target, group, model, other, score, *_estimate("difference", gain))
+                        )
+    return (
+        pd.DataFrame(rows, columns=NO_ROWS[1]).dropna(subset="value", ignore_index=True),
+        pd.DataFrame(differences, columns=NO_ROWS[2]).dropna(subset="better_by", ignore_index=True),
+    )
+
+
+def _estimate(score: str, values: np.ndarray) -> tuple[float, float, float]:
+    return interval(score, values[:N_DIVISIONS], values[N_DIVISIONS:])
+
+
+def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) -> Scores:
     """Scores of every method against one random half of the held-out cells.
 
     Prediction and truth share no cell: predictions start from some source cells, the truth is one half of the target
@@ -54,7 +260,7 @@ def score_halves(
     group
         Cells and what predictions are made of.
     halves
-        Of :func:`.weights.halved_weights`: ``n_rows``, two a division.
+        Of :func:`.comparison.halved_weights`: ``n_rows``, two a division.
     top_genes
         Number of genes of the largest change in the ``_top`` scores.
 
@@ -122,9 +328,7 @@ def better_by(score: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return other - one if score in LOWER_IS_BETTER else one - other
 
 
-def mean_over_groups(
-    by_group: list[dict[str, dict[str, np.ndarray]]],
-) -> dict[str, dict[str, np.ndarray]]:
+def mean_over_groups(by_group: list[Scores]) -> Scores:
     """Scores of methods that every group has, each group with the same weight."""
     common = [name for name in by_group[0] if all(name in scores for scores in by_group)]
     return {
@@ -136,33 +340,19 @@ def mean_over_groups(
     }
 
 
-def tabulate(scores: dict[str, dict[str, np.ndarray]], n_divisions: int, **names: str | int) -> pd.DataFrame:
-    """One row a method and score: ``value``, ``ci_lower``, ``ci_upper``; the first ``n_divisions`` are estimates."""
-    rows = [
-        {**names, "method": method, "score": score}
-        | dict(
-            zip(
-                ("value", "ci_lower", "ci_upper"),
-                interval(score, values[:n_divisions], values[n_divisions:]),
-                strict=True,
-            )
-        )
-        for method, by_score in scores.items()
-        for score, values in by_score.items()
-    ]
-    return pd.DataFrame(rows)
-
-
 def _scores(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, np.ndarray]:
+    from scipy.stats import rankdata
+
     expression, change = given.expression, given.change
-    chosen = np.take_along_axis(expression, top, axis=1), np.take_along_axis(truth.expression, top, axis=1)
-    error = ((chosen[0] - chosen[1]) ** 2).sum(axis=1)
-    spread = ((chosen[1] - chosen[1].mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    predicted_top, true_top, change_top, true_change_top = (
+        np.take_along_axis(values, top, axis=1)
+        for values in (expression, truth.expression, change, truth.change)
+    )
+    error = ((predicted_top - true_top) ** 2).sum(axis=1)
+    spread = ((true_top - true_top.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     return {
         "delta_pearson": pearson(change, truth.change),
-        "delta_pearson_top": pearson(
-            np.take_along_axis(change, top, axis=1), np.take_along_axis(truth.change, top, axis=1)
-        ),
+        "delta_pearson_top": pearson(change_top, true_change_top),
         "pearson": pearson(expression, truth.expression),
         "spearman": pearson(rankdata(expression, axis=1), rankdata(truth.expression, axis=1)),
         "rmse": np.sqrt(((expression - truth.expression) ** 2).mean(axis=1)),
@@ -186,31 +376,21 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _mean_where_defined(values: np.ndarray) -> np.ndarray:
     defined = np.isfinite(values)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    return np.divide(
-        total, defined.sum(axis=0), out=np.full(values.shape[1], np.nan), where=defined.any(axis=0)
-    )
-
-
-MIN_UNIT_CELLS, MIN_UNITS = 3, 5
+    total, n = np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0)
+    return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
 def tabulate_expression(
-    found: NamedGroup,
-    tests: pd.DataFrame,
-    whole: Weights,
-    replicates: Weights,
-    genes: pd.DataFrame,
-    fdr: float,
+    group: Group, tests: pd.DataFrame, whole: Weights, replicates: Weights, genes: pd.DataFrame, fdr: float
 ) -> pd.DataFrame:
     """One row a gene: measured and predicted log mean expression with 95 % bootstrap intervals.
 
     Parameters
     ----------
-    found
-        The group.
+    group
+        Measured cells, and what predictions are made of.
     tests
-        Of :func:`.measured_change.test_genes`.
+        Of :func:`.comparison.test_genes`.
     whole, replicates
         All cells once, and drawn with replacement.
     genes
@@ -224,15 +404,14 @@ def tabulate_expression(
     modelled genes)), ``change``, ``p_adjusted``, ``responds``; by method its name, ``…_lower``, ``…_upper``, and for
     its change ``…_change``. The intervals are over cells (and samples), with the models as they are.
     """
-    group = found.cells
     true, drawn = measured(group, whole), measured(group, replicates)
     low, high = np.nanpercentile(drawn.expression, INTERVAL, axis=0)
     source, blocks = group.all_source
     weights = pair_weights(blocks, group.blocks.target, group.blocks.n)
     before, _ = pair_means(source, group.target, (weights[0][None], weights[1][None]))
     table = genes.assign(
-        target=found.target,
-        group=found.name,
+        target=group.condition,
+        group=group.name,
         source=before[0],
         measured=true.expression[0],
         measured_lower=low,
@@ -249,11 +428,10 @@ def tabulate_expression(
         table[method] = prediction.expression[0]
         table[f"{method}_lower"], table[f"{method}_upper"] = low, high
         table[f"{method}_change"] = prediction.change[0]
-    first = ["target", "group"]
-    return table[[*first, *[name for name in table if name not in first]]]
+    return table[[*_GROUP, *table.columns.drop(_GROUP)]]
 
 
-def units_of(found: NamedGroup) -> list[dict[str, np.ndarray]]:
+def units_of(group: Group) -> list[dict[str, np.ndarray]]:
     """Measured and predicted values of each sample with enough cells of both conditions.
 
     Returns
@@ -261,12 +439,9 @@ def units_of(found: NamedGroup) -> list[dict[str, np.ndarray]]:
     A dictionary a sample: ``expression`` and ``change`` as measured, ``expression_<method>`` and ``change_<method>``
     as predicted, each ``(n_genes,)``.
     """
-    group = found.cells
-    units = []
-    for block in range(group.blocks.n):
-        chosen = [
-            codes == block for codes in (group.blocks.source, group.blocks.reference, group.blocks.target)
-        ]
+    blocks, units = group.blocks, []
+    for block in range(blocks.n):
+        chosen = [codes == block for codes in (blocks.source, blocks.reference, blocks.target)]
         if min(each.sum() for each in chosen) < MIN_UNIT_CELLS:
             continue
         weights = Weights(*(each[None] / each.sum() for each in chosen))
@@ -292,8 +467,7 @@ def correlate_genes(units: Mapping[str, list[dict[str, np.ndarray]]], genes: pd.
     Returns
     -------
     ``target``, ``gene``, ``symbol``, ``n_units``, ``mean_change``, and by method ``pearson_…`` (of expression) and
-    ``pearson_change_…``; no row
-    where there are fewer than 5 units.
+    ``pearson_change_…``; no row where there are fewer than 5 units.
     """
     tables = []
     for target, found in units.items():
@@ -307,170 +481,7 @@ def correlate_genes(units: Mapping[str, list[dict[str, np.ndarray]]], genes: pd.
             if method:
                 column = f"pearson_{method}" if kind == "expression" else f"pearson_change_{method}"
                 table[column] = pearson(values, stacked[kind])
-        tables.append(table[["target", *[name for name in table if name != "target"]]])
+        tables.append(table[["target", *table.columns.drop("target")]])
     if tables:
         return pd.concat(tables, ignore_index=True).dropna(axis="columns", how="all")
-    return pd.DataFrame(columns=["target", "gene", "symbol", "n_units", "mean_change"])
-
-
-N_DIVISIONS = 20
-MIN_BLOCKS = 3
-ALL_GROUPS = "all groups"
-COMPARED = ("delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
-type Scores = dict[str, dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """What :func:`compare_groups` finds; one row a gene, a score, a difference, a group, a gene across units."""
-
-    expression: pd.DataFrame
-    scores: pd.DataFrame
-    differences: pd.DataFrame
-    groups: pd.DataFrame
-    by_gene: pd.DataFrame
-
-
-def no_tables() -> Tables:
-    """Tables without rows, where nothing can be predicted."""
-    identity = ["target", "group"]
-    columns = (
-        [*identity, "gene", "symbol", "source", "measured", "change", "p_adjusted", "responds"],
-        [*identity, "method", "score", "value", "ci_lower", "ci_upper"],
-        [*identity, "method", "versus", "score", "better_by", "ci_lower", "ci_upper"],
-        [
-            *identity,
-            "n_source",
-            "n_reference",
-            "n_target",
-            "n_samples",
-            "n_responders",
-            "change_p",
-            "changes",
-        ],
-        ["target", "gene", "symbol", "n_units", "mean_change"],
-    )
-    return Tables(*(pd.DataFrame(columns=names) for names in columns))
-
-
-def compare_groups(
-    found: Iterable[NamedGroup], n_blocks: int, genes: pd.DataFrame, options: PredictionOptions, seed: int
-) -> Tables:
-    """Score all methods in all groups.
-
-    Parameters
-    ----------
-    found
-        Of :func:`.groups.find_groups`.
-    n_blocks
-        Held-out samples, or 1; from 3 on, the bootstrap weights them at random, too.
-    genes
-        ``gene`` and ``symbol`` of the modelled genes.
-    options
-        Bootstrap, number of top genes, FDR.
-    seed
-        Of every draw.
-
-    Raises
-    ------
-    InputError
-        When no group has enough cells.
-    """
-    rng = np.random.default_rng(seed)
-    blocks = np.ones((N_DIVISIONS + options.n_bootstrap, n_blocks))
-    if n_blocks >= MIN_BLOCKS:
-        # Dirichlet weights (Rubin 1981, doi:10.1214/aos/1176345338): with few samples of unequal size, draws with
-        # replacement would often hold small ones only
-        blocks[N_DIVISIONS:] = n_blocks * rng.dirichlet(np.ones(n_blocks), size=options.n_bootstrap)
-    expression, groups = [], []
-    units: dict[str, list[dict[str, np.ndarray]]] = {}
-    scored: dict[str, dict[str, Scores]] = {}
-    for each in found:
-        table, row, values = _compare(each, blocks, genes, options, seed)
-        expression.append(table)
-        groups.append(row)
-        scored.setdefault(each.target, {})[each.name] = values
-        units.setdefault(each.target, []).extend(units_of(each))
-    if not expression:
-        raise InputError(
-            f"no cell type has {options.min_cells} held-out cells and as many of the source in the same samples; "
-            "lower prediction.min_cells or bring more cells"
-        )
-    tabulated = pd.DataFrame(groups)
-    tabulated["change_p_adjusted"] = benjamini_hochberg(tabulated["change_p"].to_numpy())
-    tabulated["changes"] = tabulated["change_p_adjusted"] <= options.fdr
-    for by_group in scored.values():
-        by_group[ALL_GROUPS] = mean_over_groups(list(by_group.values()))
-    return Tables(
-        expression=pd.concat(expression, ignore_index=True),
-        scores=_tabulate_scores(scored),
-        differences=_tabulate_differences(scored),
-        groups=tabulated,
-        by_gene=correlate_genes(units, genes),
-    )
-
-
-def _compare(
-    found: NamedGroup, blocks: np.ndarray, genes: pd.DataFrame, options: PredictionOptions, seed: int
-) -> tuple[pd.DataFrame, dict[str, object], Scores]:
-    group = found.cells
-    rng = np.random.default_rng(seed)
-    resampled = np.arange(len(blocks)) >= N_DIVISIONS
-    halves = halved_weights(group.blocks, blocks, rng, resampled=resampled)
-    values = score_halves(group, halves, options.top_genes)
-    whole = whole_weights(group.blocks)
-    replicates = bootstrap_weights(group.blocks, blocks[resampled], rng)
-    tests = test_genes(group)
-    responders = (tests["p_adjusted"] <= options.fdr).to_numpy()
-    true = measured(group, whole)
-    point, drawn = predict(group, whole), predict(group, replicates)
-    for method, prediction in point.items():
-        once = right_signs(prediction.change, true.change[0], responders)
-        again = right_signs(drawn[method].change, true.change[0], responders)
-        values[method]["sign"] = np.concatenate([np.repeat(once, N_DIVISIONS), again])
-    values[MEASURED_HALF]["sign"] = np.full(len(blocks), np.nan)
-    row = {
-        "target": found.target,
-        "group": found.name,
-        "n_source": len(group.blocks.source),
-        "n_reference": len(group.blocks.reference),
-        "n_target": len(group.blocks.target),
-        "n_samples": len(np.intersect1d(group.blocks.source, group.blocks.target)),
-        "n_responders": int(responders.sum()),
-        "change_p": change_p_value(group, seed),
-    }
-    table = tabulate_expression(found, tests, whole, replicates, genes, options.fdr)
-    return table, row, values
-
-
-def _tabulate_scores(scored: dict[str, dict[str, Scores]]) -> pd.DataFrame:
-    tables = [
-        tabulate(values, N_DIVISIONS, target=target, group=name)
-        for target, by_group in scored.items()
-        for name, values in by_group.items()
-    ]
-    return pd.concat(tables, ignore_index=True).dropna(subset="value", ignore_index=True)
-
-
-def _tabulate_differences(scored: dict[str, dict[str, Scores]]) -> pd.DataFrame:
-    """How much better each model is than each baseline, positive when better, with bootstrap intervals."""
-    rows = []
-    for target, by_group in scored.items():
-        for name, values in by_group.items():
-            models = [method for method in values if method + UNCHANGED in values]
-            rows += [
-                {"target": target, "group": name, "method": model, "versus": other, "score": score}
-                | _difference(score, values[model][score], values[other][score])
-                for model in models
-                for other in (model + UNCHANGED, *BASELINES, *models)
-                if other in values and other != model
-                for score in COMPARED
-            ]
-    columns = ["target", "group", "method", "versus", "score", "better_by", "ci_lower", "ci_upper"]
-    return pd.DataFrame(rows, columns=columns).dropna(subset="better_by", ignore_index=True)
-
-
-def _difference(score: str, one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    gain = better_by(score, one, other)
-    value, low, high = interval("difference", gain[:N_DIVISIONS], gain[N_DIVISIONS:])
-    return {"better_by": value, "ci_lower": low, "ci_upper": high}
+    return pd.DataFrame(columns=NO_ROWS[-1])

@@ -10,23 +10,103 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import prediction_spec
-from scvi_downstream.models.fitting import Fit, fit, reproducible
+from scvi_downstream.models.fitting import fit, reproducible
 from scvi_downstream.models.mrvi import decode_as_sample
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.prediction.comparison import Decoded
-from scvi_downstream.pipelines.prediction.design import UNSEEN
+from scvi_downstream.pipelines.prediction.design import UNSEEN, block_names
+from scvi_downstream.pipelines.prediction.options import PredictionOptions
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
 
 SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
 SEPARATOR = " × "
 SCVI_KEYS = Keys(batch_key=CONDITION_COLUMN)
 MRVI_KEYS = Keys(sample_key=SAMPLE_COLUMN)
+
+
+def train_scvi(
+    counts: AnnData,
+    prediction_split: pd.DataFrame,
+    options: PredictionOptions,
+    training: TrainingOptions,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, dict[str, Any]]:
+    """Fit an scVI, whose batch is the condition, to the cells that are not held out.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of all cells.
+    prediction_split
+        Of :func:`.design.hold_out_cells`.
+    options, training
+        Options of the model, and those of the study's trainings, which they replace.
+    seed, accelerator, checkpoint
+        Of the training.
+
+    Returns
+    -------
+    The model, and the summary of its training (seconds, epochs, …).
+    """
+    spec = prediction_spec("SCVI", options.scvi, training)
+    return _train(counts, prediction_split, spec, SCVI_KEYS, seed, accelerator, checkpoint)
+
+
+def train_mrvi(
+    counts: AnnData,
+    prediction_split: pd.DataFrame,
+    options: PredictionOptions,
+    training: TrainingOptions,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, dict[str, Any]]:
+    """Fit a MrVI, whose samples are sample × condition, to the cells that are not held out.
+
+    Parameters
+    ----------
+    counts, prediction_split, options, training, seed, accelerator, checkpoint
+        As for :func:`train_scvi`.
+
+    Returns
+    -------
+    The model, and the summary of its training (seconds, epochs, …).
+    """
+    spec = prediction_spec("MRVI", options.mrvi, training)
+    return _train(counts, prediction_split, spec, MRVI_KEYS, seed, accelerator, checkpoint)
+
+
+def _train(
+    counts: AnnData,
+    split: pd.DataFrame,
+    spec: ModelSpec,
+    keys: Keys,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, dict[str, Any]]:
+    """Fit a model; where nothing can be predicted, one that has learnt nothing stands for it."""
+    kept = kept_cells(counts, split)
+    if not block_names(split):
+        spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, TrainingOptions())
+        with reproducible(0), quiet():
+            model = spec.build(kept, SCVI_KEYS)
+        return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
+    with reproducible(seed), quiet():
+        model = spec.build(kept, keys)
+    trained = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
+    return trained.model, trained.summary
 
 
 def kept_cells(counts: AnnData, split: pd.DataFrame) -> AnnData:
@@ -41,41 +121,12 @@ def kept_cells(counts: AnnData, split: pd.DataFrame) -> AnnData:
     genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())
     condition = split["condition"].iloc[kept].astype(str)
     sample = split["sample"].iloc[kept].astype(str)
-    obs = pd.DataFrame(
-        {
-            CONDITION_COLUMN: pd.Categorical(condition),
-            SAMPLE_COLUMN: pd.Categorical(sample + SEPARATOR + condition),
-        },
-        index=counts.obs_names[kept],
-    )
+    columns = {
+        CONDITION_COLUMN: pd.Categorical(condition),
+        SAMPLE_COLUMN: pd.Categorical(sample + SEPARATOR + condition),
+    }
+    obs = pd.DataFrame(columns, index=counts.obs_names[kept])
     return AnnData(X=counts.X[kept][:, genes], obs=obs, var=pd.DataFrame(index=counts.var_names[genes]))
-
-
-def fit_kept(
-    kept: AnnData, spec: ModelSpec, keys: Keys, *, seed: int, accelerator: str, checkpoints: CheckpointStore
-) -> Fit:
-    """Fit a model to :func:`kept_cells`.
-
-    Parameters
-    ----------
-    kept
-        Counts of the modelled genes.
-    spec, keys
-        Of :func:`prediction_spec`; ``SCVI_KEYS`` or ``MRVI_KEYS``.
-    seed, accelerator, checkpoints
-        As for :func:`scvi_downstream.models.fitting.fit`.
-    """
-    with reproducible(seed), quiet():
-        model = spec.build(kept, keys)
-    return fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoints)
-
-
-def untrained(counts: AnnData, split: pd.DataFrame) -> tuple[BaseModelClass, dict[str, Any]]:
-    """A model that has learnt nothing and its summary, to be kept where nothing can be predicted."""
-    spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, TrainingOptions())
-    with reproducible(0), quiet():
-        model = spec.build(kept_cells(counts, split), SCVI_KEYS)
-    return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
 
 
 class ScviDecoder:
@@ -157,12 +208,13 @@ class MrviDecoder:
         both = self._samples[source] & self._samples[target]
         of_source, of_target = (sorted(both or self._samples[condition]) for condition in (source, target))
         return Decoded(
-            self._average(positions, [name + SEPARATOR + source for name in of_source]),
-            self._average(positions, [name + SEPARATOR + target for name in of_target]),
+            self._average(positions, of_source, source), self._average(positions, of_target, target)
         )
 
-    def _average(self, positions: np.ndarray, samples: list[str]) -> np.ndarray:
+    def _average(self, positions: np.ndarray, samples: list[str], condition: str) -> np.ndarray:
         total = np.zeros((len(positions), self._model.adata.n_vars), dtype=np.float64)
         for sample in track(samples, "prediction: MrVI decodes cells as other samples", len(samples)):
-            total += decode_as_sample(self._model, positions, sample, library_size=1.0)
+            total += decode_as_sample(
+                self._model, positions, sample + SEPARATOR + condition, library_size=1.0
+            )
         return (total / len(samples)).astype(np.float32)[None]

@@ -2,8 +2,4 @@
 
 from scvi_downstream.pipelines.declaration import Analysis, Obs
 
-ANALYSIS = Analysis(
-    name="preparation",
-    options="PreparationOptions",
-    joins={"cell_cycle": Obs()},
-)
+ANALYSIS = Analysis(name="preparation", options="PreparationOptions", joins={"cell_cycle": Obs()})

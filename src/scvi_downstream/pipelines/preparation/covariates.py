@@ -1,101 +1,193 @@
-"""Everything known of each cell that a latent dimension could follow, typed."""
+"""The obs columns: keys checked and typed, what they do not allow, and what is known of each cell."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, crossed_name
-from scvi_downstream.pipelines.preparation.genes import COLUMNS as CELL_CYCLE
-from scvi_downstream.pipelines.preparation.options import CellFilters
-from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.cells.obs import as_categories, crossed_name, quoted, with_unknown
+from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.testing import explained_share
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
+
 logger = logging.getLogger(__name__)
 
-
+SHAREABLE = ({"batch_key", "sample_key"}, {"sample_key", "categorical_covariates"})
+"""Keys that may name one column: a donor can be batch and replicate, or replicate and covariate."""
+N_BATCHES_NAMED = 8
+STRONG_ASSOCIATION = 0.95
+"""Cramér's V from which a key and the batch can hardly be told apart."""
+LARGE_EXPLAINED_SHARE = 0.3
+"""Share of a covariate's variance from which the batch takes part of it away."""
 MAX_CATEGORIES = 50
+"""Groups beyond which a column that is no key names cells rather than groups them."""
 NO_VALUE = frozenset({UNKNOWN, "na", "nan"})
-N_NAMED = 5
 
 
-def covariates_of(
-    obs: pd.DataFrame, quality: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Keys
-) -> pd.DataFrame:
-    """The study's keys, quality, cell cycle and every other column of obs that varies and makes groups.
+def require_keys(columns: pd.Index, keys: Keys) -> None:
+    """Refuse keys that name no obs column, or one column twice.
+
+    Parameters
+    ----------
+    columns
+        Of obs, with those of the joined metadata.
+    keys
+        What the user set.
+
+    Raises
+    ------
+    InputError
+        Names the key, the column and the closest column.
+    """
+    named = keys.categorical | _continuous(keys)
+    counted = Counter(columns)
+    for parameter, column in named.items():
+        if column not in counted:
+            raise InputError(f"{parameter} '{column}' is not a column of obs{closest(column, columns)}")
+        if counted[column] > 1:
+            raise InputError(
+                f"{parameter} '{column}' names {counted[column]} columns of obs; rename one of them"
+            )
+    for column in dict.fromkeys(named.values()):
+        parameters = [parameter for parameter, other in named.items() if other == column]
+        kinds = [parameter.split("[")[0] for parameter in parameters]
+        if len(kinds) > 1 and not (len(set(kinds)) == len(kinds) and set(kinds) in SHAREABLE):
+            raise InputError(
+                f"obs column '{column}' is set for {' and '.join(parameters)}, which a model cannot "
+                "tell apart; set it for one of them"
+            )
+
+
+def _continuous(keys: Keys) -> dict[str, str]:
+    """Parameter name → obs column, for the continuous covariates."""
+    return {f"continuous_covariates[{i}]": column for i, column in enumerate(keys.continuous_covariates)}
+
+
+def typed_keys(obs: pd.DataFrame, keys: Keys, options: PreparationOptions) -> pd.DataFrame:
+    """The key columns of obs: strings as categories, covariates as numbers, labels with ``unknown``.
 
     Parameters
     ----------
     obs
-        Of the prepared counts, one row a cell.
-    quality
-        ``n_counts``, ``n_genes``, ``mitochondrial_percent`` of the same cells.
-    cell_cycle
-        Scores and phase, or no columns.
+        One row a cell, with every key.
     keys
-        Their columns are kept whatever their number of categories.
+        What the user set.
+    options
+        Names of what is no label, and the least cells of a batch.
 
     Returns
     -------
-    One row a cell. Numbers (more than two values) as float64, with ``log10_n_counts`` for the counts; groups
-    (strings, booleans, numbers with two values; 2 to 50 of them and fewer than cells) as categories; what is
-    missing or ``unknown`` is missing. Constant columns are left out, and so are those that say the same as an
-    earlier one: equal groups under other names, numbers in the same order.
+    One row a cell, one column a key.
+
+    Raises
+    ------
+    InputError
+        Names the key, the column, the value seen and what to do.
     """
-    chosen = [*keys.categorical.values(), *keys.continuous_covariates]
-    measured = {
-        "log10_n_counts": np.log10(quality["n_counts"]),
-        "n_genes": quality["n_genes"],
-        "mitochondrial_percent": quality["mitochondrial_percent"],
-    }
-    sources = {name: obs[name] for name in chosen} | measured | dict(cell_cycle.items())
-    crossed = crossed_name(keys) if keys.sample_key and keys.condition_key else None  # two keys said again
-    names = [name for name in CELL_CYCLE if name in obs] + [name for name in obs.columns if name != crossed]
-    sources = sources | {name: obs[name] for name in names if name not in sources}
     columns: dict[str, pd.Series] = {}
-    said: dict[bytes, str] = {}
-    for name, values in sources.items():
-        column = _usable(values, always=name in chosen)
-        if column is None:
-            continue
-        if (first := said.setdefault(_says(column), name)) != name and name not in chosen:
-            logger.info("covariates: '%s' says the same as '%s' and is left out", name, first)
-            continue
-        columns[str(name)] = column
+    for parameter, column in keys.categorical.items():
+        values = as_categories(obs[column])
+        if parameter == "label_key":
+            values = with_unknown(values, options.unknown_labels)
+        name = f"{parameter} '{column}'"
+        _require_complete(obs.index, np.asarray(values.isna()), name)
+        if len(values.categories) > max(len(values) / 2, 2):
+            raise InputError(
+                f"{name} has {len(values.categories):,} values ({quoted(values.categories)}, …) in {len(values):,} "
+                "cells and so makes no groups; name a column of groups, or bin it"
+            )
+        columns[column] = pd.Series(values, index=obs.index)
+    for parameter, column in _continuous(keys).items():
+        columns[column] = _finite_numbers(obs[column], f"{parameter} '{column}'")
+    if keys.batch_key:
+        _require_batch_sizes(columns[keys.batch_key], keys.batch_key, options.min_cells_per_batch)
     return pd.DataFrame(columns, index=obs.index)
 
 
-def _usable(values: pd.Series, *, always: bool) -> pd.Series | None:
-    """Typed values, or ``None`` where they are of no use."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-        numbers = numbers.where(np.isfinite(numbers))
-        n_values = numbers.nunique()
-        if n_values > 2:
-            return numbers
-        values = numbers
-    groups = pd.Series(as_categories(values), index=values.index)
-    kept = [name for name in groups.cat.categories if str(name).lower() not in NO_VALUE]
-    groups = groups.cat.set_categories(kept)
-    few = len(kept) <= MAX_CATEGORIES and len(kept) < groups.notna().sum()
-    return groups if len(kept) >= 2 and (few or always) else None
+def _require_complete(cells: pd.Index, missing: np.ndarray, name: str) -> None:
+    if missing.any():
+        raise InputError(
+            f"{name} has no value in {int(missing.sum()):,} of {len(cells):,} cells, "
+            f"first {quoted(cells[missing])}; fill them in, or leave those cells out"
+        )
 
 
-def _says(column: pd.Series) -> bytes:
-    """Equal for columns that part, or order, the cells in the same way."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return b"groups" + np.asarray(pd.factorize(column)[0], dtype=np.int32).tobytes()
-    return b"numbers" + np.asarray(pd.factorize(column, sort=True)[0], dtype=np.int32).tobytes()
+def _finite_numbers(values: pd.Series, name: str) -> pd.Series:
+    numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(np.float64)
+    _require_complete(values.index, values.isna().to_numpy(), name)
+    bad = ~np.isfinite(numbers.to_numpy())
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise InputError(
+            f"{name} holds {values.iloc[at]!r} in cell '{values.index[at]}' "
+            f"({int(bad.sum()):,} such cells), not a finite number; set the column as categorical "
+            "covariate, or mend the values"
+        )
+    return numbers
 
 
-STRONG_ASSOCIATION = 0.95
-LARGE_EXPLAINED_SHARE = 0.3
+def _require_batch_sizes(batch: pd.Series, column: str, least: int) -> None:
+    sizes = batch.value_counts()
+    small = sizes[sizes < least]
+    if len(small):
+        named = ", ".join(f"'{name}' ({size})" for name, size in small.head(N_BATCHES_NAMED).items())
+        more = f" and {len(small) - N_BATCHES_NAMED} more" if len(small) > N_BATCHES_NAMED else ""
+        raise InputError(
+            f"batch_key '{column}' has batches of fewer than {least} cells: {named}{more}; "
+            "merge them with others, leave their cells out, or lower preparation.min_cells_per_batch"
+        )
+
+
+def with_typed_keys(obs: pd.DataFrame, typed: pd.DataFrame) -> pd.DataFrame:
+    """Obs with its key columns typed, and no categorical column with unused categories."""
+    categorical = obs.select_dtypes("category")
+    columns = {name: values.cat.remove_unused_categories() for name, values in categorical.items()}
+    return obs.assign(**(columns | dict(typed.items())))
+
+
+def key_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
+    """What the keys do not allow: one batch, one label, no label, constant covariates.
+
+    Parameters
+    ----------
+    typed
+        Table of ``typed_keys``.
+    keys
+        What the user set.
+    """
+    notes = []
+    for parameter, column, consequence in (
+        ("batch_key", keys.batch_key, "analyses that compare batches are left out"),
+        ("label_key", keys.label_key, "analyses that compare labels are left out"),
+        ("condition_key", keys.condition_key, "conditions are not compared"),
+    ):
+        if not column:
+            continue
+        names = [name for name in typed[column].cat.categories if name != UNKNOWN or parameter != "label_key"]
+        if not names:
+            notes.append(
+                f"{parameter} '{column}': all cells are unlabelled, so analyses by label are left out"
+            )
+        elif len(names) == 1:
+            notes.append(f"{parameter} '{column}' holds one value only ('{names[0]}'): {consequence}")
+    notes.extend(
+        f"covariate '{column}' is the same in all cells and tells the model nothing"
+        for column in (*keys.categorical_covariates, *keys.continuous_covariates)
+        if (typed[column] == typed[column].iloc[0]).all()
+    )
+    return notes
 
 
 def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
@@ -114,10 +206,10 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
         return []
     batch = typed[keys.batch_key]
     sentences = []
-    categorical = (keys.label_key, keys.condition_key, *keys.categorical_covariates)
-    for column in [name for name in categorical if name and name != keys.batch_key]:
-        known = (typed[column] != UNKNOWN).to_numpy()
-        sentences += _categorical_warning(batch[known], typed[column][known])
+    for column in (keys.label_key, keys.condition_key, *keys.categorical_covariates):
+        if column and column != keys.batch_key:
+            known = (typed[column] != UNKNOWN).to_numpy()
+            sentences += _categorical_warning(batch[known], typed[column][known])
     for column in keys.continuous_covariates:
         share = explained_share(typed[column].to_numpy(), batch)
         if share > LARGE_EXPLAINED_SHARE:
@@ -136,16 +228,14 @@ def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
     consequence = f"correcting for the batch also removes differences between values of '{key.name}'"
     if ((table > 0).sum(axis=1) == 1).all():
         return [
-            f"each batch of '{batch.name}' has one value of '{key.name}' only, so the two are confounded: "
-            f"{consequence}"
+            f"each batch of '{batch.name}' has one value of '{key.name}' only, so the two are confounded: {consequence}"
         ]
     association = cramers_v(table.to_numpy())
-    if association > STRONG_ASSOCIATION:
-        return [
-            f"batch '{batch.name}' and '{key.name}' are confounded (Cramér's V {association:.2f}): "
-            f"{consequence}"
-        ]
-    return []
+    if association <= STRONG_ASSOCIATION:
+        return []
+    return [
+        f"batch '{batch.name}' and '{key.name}' are confounded (Cramér's V {association:.2f}): {consequence}"
+    ]
 
 
 def cramers_v(table: np.ndarray) -> float:
@@ -165,166 +255,67 @@ def cramers_v(table: np.ndarray) -> float:
     return float(association(table, method="cramer"))
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Which cells and genes stay, and what the others fell to.
-
-    Attributes
-    ----------
-    cells, genes
-        Boolean masks over the cells and genes of the input.
-    dropped
-        Numbers of cells and genes that left: empty and filtered.
-    filters
-        Per filter that is on: its threshold and how many cells (or genes) it alone would remove.
-    """
-
-    cells: np.ndarray
-    genes: np.ndarray
-    dropped: dict[str, int]
-    filters: dict[str, dict[str, float]]
-
-
-def measure_quality(
-    counts: sparse.csr_matrix, cells: pd.Index, symbols: pd.Index, prefixes: tuple[str, ...]
+def gather_covariates(
+    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Keys
 ) -> pd.DataFrame:
-    """Counts, genes and mitochondrial share of every cell.
+    """Everything known of each cell that a latent dimension could follow, typed.
 
     Parameters
     ----------
     counts
-        ``(n_cells, n_genes)``, no stored zeros.
-    cells
-        Cell names.
-    symbols
-        Gene symbols, in the order of the columns.
-    prefixes
-        Beginnings of the symbols of mitochondrial genes.
+        Prepared counts; the study's keys and every other column of obs that varies and makes groups are taken.
+    qc_metrics
+        ``n_counts``, ``n_genes``, ``mitochondrial_percent`` of the same cells.
+    cell_cycle
+        Scores and phase, or no columns.
+    keys
+        Their columns are kept whatever their number of categories.
 
     Returns
     -------
-    One row a cell: ``n_counts``, ``n_genes`` and ``mitochondrial_percent`` of the counts; the last is NaN
-    where no gene is mitochondrial or the cell is empty.
+    One row a cell. Numbers (more than two values) as float64, with ``log10_n_counts`` for the counts; groups
+    (strings, booleans, numbers with two values; 2 to 50 of them and fewer than cells) as categories; what is
+    missing or ``unknown`` is missing. Constant columns are left out, and so are those that say the same as an
+    earlier one: equal groups under other names, numbers in the same order.
     """
-    n_counts = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    mitochondrial = (
-        symbols.astype(str).str.startswith(prefixes) if prefixes else np.zeros(len(symbols), dtype=bool)
-    )
-    percent = np.full(len(cells), np.nan)
-    if mitochondrial.any():
-        part = counts @ np.asarray(mitochondrial, dtype=np.float64)
-        np.divide(100 * part, n_counts, out=percent, where=n_counts > 0)
-    return pd.DataFrame(
-        {
-            "n_counts": n_counts.astype(np.int64),
-            "n_genes": np.diff(counts.indptr),
-            "mitochondrial_percent": percent,
-        },
-        index=pd.Index(cells, name="cell"),
-    )
+    obs = counts.obs
+    chosen = [*keys.categorical.values(), *keys.continuous_covariates]
+    sources = {name: obs[name] for name in chosen}
+    sources["log10_n_counts"] = np.log10(qc_metrics["n_counts"])
+    sources |= dict(qc_metrics[["n_genes", "mitochondrial_percent"]].items()) | dict(cell_cycle.items())
+    crossed = crossed_name(keys) if keys.sample_key and keys.condition_key else None  # two keys said again
+    names = [name for name in CELL_CYCLE if name in obs] + [name for name in obs.columns if name != crossed]
+    sources |= {name: obs[name] for name in names if name not in sources}
+    columns: dict[str, pd.Series] = {}
+    first_of: dict[bytes, str] = {}
+    for name, values in sources.items():
+        column = _numbers_or_groups(values, always=name in chosen)
+        if column is None:
+            continue
+        first = first_of.setdefault(_order_of_cells(column), name)
+        if first != name and name not in chosen:
+            logger.info("covariates: '%s' says the same as '%s' and is left out", name, first)
+            continue
+        columns[str(name)] = column
+    return pd.DataFrame(columns, index=obs.index)
 
 
-def choose_cells_and_genes(counts: sparse.csr_matrix, quality: pd.DataFrame, filters: CellFilters) -> Kept:
-    """Leave out empty cells and genes, and those that a filter removes.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)``, no stored zeros.
-    quality
-        Table of ``measure_quality``.
-    filters
-        Thresholds; both ends are kept.
-
-    Raises
-    ------
-    InputError
-        No cell or gene is left, or a filter needs mitochondrial genes and there are none.
-    """
-    filled = quality["n_counts"].to_numpy() > 0
-    fails = _failing(quality, filters)
-    cells = filled.copy()
-    for bad in fails.values():
-        cells &= ~bad
-    removed = {
-        name: {"threshold": getattr(filters, name), "removed": int((bad & filled).sum())}
-        for name, bad in fails.items()
-    }
-    if not cells.any():
-        raise _nothing_left(removed, int(filled.sum()), "cells")
-
-    cells_per_gene = _cells_per_gene(counts, cells)
-    least = filters.min_cells_per_gene or 1
-    expressed = _cells_per_gene(counts, np.ones(len(cells), dtype=bool)) > 0
-    genes = cells_per_gene >= least
-    if filters.min_cells_per_gene:
-        removed["min_cells_per_gene"] = {"threshold": least, "removed": int((expressed & ~genes).sum())}
-    if not genes.any():
-        raise _nothing_left(
-            {"min_cells_per_gene": removed["min_cells_per_gene"]}, int(expressed.sum()), "genes"
-        )
-    emptied = cells & (counts @ genes.astype(np.float32) == 0)
-    dropped = {
-        "empty_cells": int((~filled).sum()),
-        "filtered_cells": int((filled & ~cells).sum()),
-        "emptied_cells": int(emptied.sum()),
-        "empty_genes": int((~expressed).sum()),
-        "filtered_genes": int((expressed & ~genes).sum()),
-    }
-    return Kept(cells & ~emptied, genes, dropped, removed)
+def _numbers_or_groups(values: pd.Series, *, always: bool) -> pd.Series | None:
+    """Typed values, or ``None`` where they are of no use."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
+        values = numbers.where(np.isfinite(numbers))
+        if values.nunique() > 2:
+            return values
+    groups = pd.Series(as_categories(values), index=values.index)
+    kept = [name for name in groups.cat.categories if str(name).lower() not in NO_VALUE]
+    groups = groups.cat.set_categories(kept)
+    few = len(kept) <= MAX_CATEGORIES and len(kept) < groups.notna().sum()
+    return groups if len(kept) >= 2 and (few or always) else None
 
 
-def _failing(quality: pd.DataFrame, filters: CellFilters) -> dict[str, np.ndarray]:
-    """Per filter that is on, the cells outside its threshold."""
-    bounds = {
-        "min_counts": ("n_counts", np.less),
-        "max_counts": ("n_counts", np.greater),
-        "min_genes": ("n_genes", np.less),
-        "max_genes": ("n_genes", np.greater),
-        "max_mitochondrial_percent": ("mitochondrial_percent", np.greater),
-    }
-    on = {name: bound for name, bound in bounds.items() if getattr(filters, name) is not None}
-    if "max_mitochondrial_percent" in on and quality["mitochondrial_percent"].isna().all():
-        raise InputError(
-            "preparation.filters.max_mitochondrial_percent is set, but no gene symbol begins with one of "
-            "preparation.mitochondrial_prefixes; set preparation.gene_symbols to the var column with "
-            "symbols, or leave the filter off"
-        )
-    return {
-        name: outside(quality[column].to_numpy(), getattr(filters, name))
-        for name, (column, outside) in on.items()
-    }
-
-
-def _cells_per_gene(counts: sparse.csr_matrix, cells: np.ndarray) -> np.ndarray:
-    chosen = counts if cells.all() else counts[cells]
-    return np.bincount(chosen.indices, minlength=counts.shape[1])
-
-
-def _nothing_left(removed: dict[str, dict[str, float]], n: int, what: str) -> InputError:
-    name, worst = max(removed.items(), key=lambda item: item[1]["removed"])
-    return InputError(
-        f"the filters leave no {what}: preparation.filters.{name}={worst['threshold']:g} alone removes "
-        f"{worst['removed']:,} of {n:,} {what}; relax it"
-    )
-
-
-def take(counts: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> sparse.csr_matrix:
-    """The chosen rows and columns, in arrays of their own."""
-    if cells.all() and genes.all():
-        return counts.copy()
-    rows = counts if cells.all() else counts[cells]
-    return rows if genes.all() else rows[:, genes]
-
-
-def count_warnings(counts: sparse.csr_matrix, quality: pd.DataFrame) -> list[str]:
-    """Integers that are hardly raw counts: presence and absence, or scaled to one total."""
-    if counts.data.max() <= 1:
-        return ["no count is above 1: the data look binarised, and models of counts expect raw counts"]
-    totals = quality["n_counts"]
-    if len(totals) > 1 and totals.max() - totals.min() <= 0.001 * totals.max():
-        return [
-            f"all cells have about {totals.median():,.0f} counts: the data look scaled to one total, "
-            "and models expect raw counts"
-        ]
-    return []
+def _order_of_cells(column: pd.Series) -> bytes:
+    """Equal for columns that part, or order, the cells in the same way."""
+    is_group = isinstance(column.dtype, pd.CategoricalDtype)
+    codes = pd.factorize(column, sort=not is_group)[0]
+    return (b"groups" if is_group else b"numbers") + np.asarray(codes, dtype=np.int32).tobytes()

@@ -1,21 +1,28 @@
-"""Gene symbols, wherever the file keeps them."""
+"""What is known of the genes: symbols, which of them vary, and what those of the cell cycle say of each cell."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import warnings
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.obs import quoted
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.progress import track
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
-
 
 SYMBOL_COLUMNS = (
     "symbol", "symbols", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "gene_short_name",
@@ -73,9 +80,191 @@ def _symbol_column(var: pd.DataFrame) -> str | None:
     return next((by_lower[name] for name in SYMBOL_COLUMNS if name in by_lower), None)
 
 
-COLUMNS = ("S_score", "G2M_score", "phase")
+SPANS = (0.3, 0.5, 0.8)
+"""Shares of the genes in each local fit; scanpy's own first."""
+
+
+@dataclass(frozen=True)
+class HighlyVariable:
+    """Highly variable genes and how they were found.
+
+    Attributes
+    ----------
+    genes
+        One row a gene: ``highly_variable``, ``highly_variable_rank`` (median over batches; NaN beyond the
+        chosen number in all batches), ``means``, ``variances``, ``variances_norm`` (mean over batches; NaN
+        where no trend could be fitted).
+    method
+        One sentence.
+    warnings
+        What the user should know.
+    """
+
+    genes: pd.DataFrame
+    method: str
+    warnings: tuple[str, ...] = ()
+
+
+def find_highly_variable(
+    counts: sparse.csr_matrix, genes: pd.Index, batch: pd.Series | None, n_top_genes: int
+) -> HighlyVariable:
+    """Seurat v3's highly variable genes, ranked within batches; equal to scanpy's where its loess fit works.
+
+    Where the fit of a batch fails, wider spans are tried; a batch without any fit has no say; without any
+    batch left, all cells are ranked together; where that fails too, genes are ranked by variance over mean.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)``.
+    genes
+        Gene names.
+    batch
+        Batch of each cell, or ``None``.
+    n_top_genes
+        Cut to the number of genes.
+
+    References
+    ----------
+    Stuart et al. (2019), doi:10.1016/j.cell.2019.05.031; Wolf, Angerer & Theis (2018),
+    doi:10.1186/s13059-017-1382-0.
+    """
+    n_top = min(n_top_genes, len(genes))
+    table = pd.DataFrame(mean_and_variance(counts), index=genes)
+    fits, failed = _fit_batches(counts, batch)
+    notes: tuple[str, ...] = ()
+    if failed:
+        notes = (
+            f"batch {quoted(failed, len(failed))}: the mean-variance trend could not be fitted, so it has no say in "
+            "the choice of highly variable genes",
+        )
+    if not fits and batch is not None:
+        fits, _ = _fit_batches(counts, None)
+    if not fits:
+        ratio = (table["variances"] / table["means"]).to_numpy()
+        return HighlyVariable(
+            table.assign(variances_norm=np.nan, **_rank_across_batches(ratio[None], n_top)),
+            f"{n_top:,} genes with the highest variance over mean",
+            ("the mean-variance trend could not be fitted, so genes are ranked by variance over mean",),
+        )
+    normalized = np.stack([values for values, _ in fits])
+    ranked = _rank_across_batches(normalized, n_top)
+    return HighlyVariable(
+        table.assign(variances_norm=normalized.mean(axis=0), **ranked),
+        _method_sentence(n_top, [span for _, span in fits], len(failed), batch),
+        notes,
+    )
+
+
+def _fit_batches(
+    counts: sparse.csr_matrix, batch: pd.Series | None
+) -> tuple[list[tuple[np.ndarray, float]], list[str]]:
+    """Normalised variances and span of each batch that could be fitted, and the names of the others."""
+    names = [None] if batch is None else sorted(batch.astype(str).unique())
+    logger.info("choosing highly variable genes (%d %s)", len(names), "fits" if len(names) > 1 else "fit")
+    # The first fit also imports and compiles, so it is no measure of the others.
+    rest = track(names[1:], "highly variable genes", len(names) - 1)
+    fits, failed = [], []
+    for name in chain(names[:1], rest):
+        rows = counts if batch is None or len(names) == 1 else counts[(batch.astype(str) == name).to_numpy()]
+        for span in SPANS:
+            values = normalized_variances(rows, name, span)
+            if values is not None:
+                fits.append((values, span))
+                break
+        else:
+            failed.append(str(name))
+    return fits, failed
+
+
+def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: float) -> np.ndarray | None:
+    """Variance of each gene over its loess trend, counts clipped as in Seurat; ``None`` without a fit.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)``.
+    batch
+        Name of the batch, ``None`` for all cells together: scanpy sums in another order then.
+    span
+        Share of the genes in each local fit.
+    """
+    import scanpy as sc
+    from anndata import AnnData
+
+    names = pd.RangeIndex(counts.shape[0]).astype(str)
+    cells = pd.DataFrame({"batch": pd.Categorical([str(batch)] * len(names))}, index=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = sc.pp.highly_variable_genes(
+                AnnData(counts, obs=cells),
+                flavor="seurat_v3",
+                n_top_genes=counts.shape[1],
+                batch_key="batch" if batch else None,
+                span=span,
+                check_values=False,
+                inplace=False,
+            )
+        except (ValueError, ZeroDivisionError):
+            # The loess library reports singular fits of nearly constant genes this way.
+            return None
+    values = found["variances_norm"].to_numpy(dtype=np.float64)
+    return values if np.isfinite(values).all() else None
+
+
+def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np.ndarray]:
+    """Median rank over the batches in which a gene is among the first; ties go to genes of more batches.
+
+    Parameters
+    ----------
+    variances_norm
+        ``(n_batches, n_genes)``.
+    n_top
+        Number of genes to choose.
+    """
+    ranks = np.argsort(np.argsort(-variances_norm, axis=1), axis=1).astype(np.float32)
+    n_batches = (ranks < n_top).sum(axis=0)
+    ranks[ranks >= n_top] = np.nan
+    median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
+    order = pd.DataFrame({"rank": median, "n_batches": n_batches}).sort_values(
+        ["rank", "n_batches"], ascending=[True, False], na_position="last"
+    )
+    chosen = np.zeros(ranks.shape[1], dtype=bool)
+    chosen[order.index[:n_top]] = True
+    return {"highly_variable": chosen, "highly_variable_rank": median}
+
+
+def mean_and_variance(counts: sparse.csr_matrix) -> dict[str, np.ndarray]:
+    """Mean and unbiased variance of each gene, ``(n_genes,)`` each, without a copy of the counts."""
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    means, variances = mean_variance_axis(counts, axis=0)
+    n_cells = counts.shape[0]
+    return {
+        "means": means.astype(np.float64),
+        "variances": variances.astype(np.float64) * n_cells / max(n_cells - 1, 1),
+    }
+
+
+def _method_sentence(n_top: int, spans: list[float], n_failed: int, batch: pd.Series | None) -> str:
+    sentence = f"{n_top:,} genes by Seurat v3's normalised variance"
+    if len(spans) > 1:
+        sentence += f", median rank over {len(spans)} batches"
+    elif batch is not None and n_failed == batch.nunique():
+        sentence += ", over all cells together because no batch alone could be fitted"
+    if max(spans) > SPANS[0]:
+        used = [f"{span:g} ({spans.count(span)} of {len(spans)} fits)" for span in sorted(set(spans))]
+        sentence += f"; loess span {', '.join(used)}"
+    if n_failed:
+        sentence += f"; without {n_failed} batch{'es' if n_failed > 1 else ''} that could not be fitted"
+    return sentence
+
+
+CELL_CYCLE = ("S_score", "G2M_score", "phase")
 PHASES = ("G1", "S", "G2M")
 MIN_GENES = 10
+"""Genes of each phase below which a mean says little of a cell."""
 S_GENES = (
     "MCM5", "PCNA", "TYMS", "FEN1", "MCM2", "MCM4", "RRM1", "UNG", "GINS2", "MCM6", "CDCA7", "DTL", "PRIM1",
     "UHRF1", "MLF1IP", "HELLS", "RFC2", "RPA2", "NASP", "RAD51AP1", "GMNN", "WDR76", "SLBP", "CCNE2", "UBR7",
@@ -93,7 +282,7 @@ RENAMED = {"MLF1IP": "CENPU", "FAM64A": "PIMREG", "HN1": "JPT1"}
 """Symbols of the lists that HGNC has changed since."""
 
 
-def score_phases(counts: AnnData, seed: int) -> pd.DataFrame:
+def score_cell_cycle(counts: AnnData, seed: int) -> pd.DataFrame:
     """S and G2/M scores and the phase of every cell, where the data allow it and do not bring their own.
 
     A score is the mean log-normalised expression of the phase's genes less that of genes of similar expression;
@@ -117,7 +306,7 @@ def score_phases(counts: AnnData, seed: int) -> pd.DataFrame:
     Tirosh et al. (2016), doi:10.1126/science.aad0501.
     """
     nothing = pd.DataFrame(index=counts.obs_names)
-    given = [name for name in COLUMNS if name in counts.obs]
+    given = [name for name in CELL_CYCLE if name in counts.obs]
     if given:
         logger.info("cell cycle: %s of obs used, nothing computed", ", ".join(given))
         return nothing
@@ -129,21 +318,21 @@ def score_phases(counts: AnnData, seed: int) -> pd.DataFrame:
         logger.info("cell cycle: not scored, %s (at least %d of each needed)", found, MIN_GENES)
         return nothing
     logger.info("cell cycle: %s", found)
-    return _score(counts, s_genes, g2m_genes, seed)
+    return _scanpy_scores(counts, s_genes, g2m_genes, seed)
 
 
 def find_genes(var: pd.DataFrame, wanted: tuple[str, ...]) -> np.ndarray:
     """Positions of the genes with these symbols, old or current, in the order of ``wanted``; no case."""
     symbols = pd.Series(np.arange(len(var)), index=gene_labels(var).str.upper())
     positions = symbols[~symbols.index.duplicated()]
-    chosen = [
+    found = (
         next((name for name in (symbol, RENAMED.get(symbol)) if name in positions.index), None)
         for symbol in wanted
-    ]
-    return positions.loc[[name for name in chosen if name]].to_numpy(dtype=np.intp)
+    )
+    return positions.loc[list(filter(None, found))].to_numpy(dtype=np.intp)
 
 
-def _score(counts: AnnData, s_genes: np.ndarray, g2m_genes: np.ndarray, seed: int) -> pd.DataFrame:
+def _scanpy_scores(counts: AnnData, s_genes: np.ndarray, g2m_genes: np.ndarray, seed: int) -> pd.DataFrame:
     import scanpy as sc
     from anndata import AnnData
 
@@ -162,4 +351,4 @@ def _score(counts: AnnData, s_genes: np.ndarray, g2m_genes: np.ndarray, seed: in
         )
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    return cells.obs[list(COLUMNS)].assign(phase=pd.Categorical(cells.obs["phase"], categories=PHASES))
+    return cells.obs[list(CELL_CYCLE)].assign(phase=pd.Categorical(cells.obs["phase"], categories=PHASES))

@@ -1,4 +1,4 @@
-"""Options of what is run for every model, from counts to the leaderboard."""
+"""How counts are checked, filtered and annotated."""
 
 from __future__ import annotations
 
@@ -31,13 +31,6 @@ class PreparationOptions(Options):
     gene_symbols: str | None = None
     n_top_genes: PositiveInt = 2000
     unknown_labels: tuple[str, ...] = (
-        "unknown",
-        "unassigned",
-        "unlabeled",
-        "unlabelled",
-        "na",
-        "nan",
-        "none",
-        "",
-    )
+        "unknown", "unassigned", "unlabeled", "unlabelled", "na", "nan", "none", "",
+    )  # fmt: skip
     metadata_key: str | None = None

@@ -1,4 +1,4 @@
-"""Counts, genes and mitochondrial share of the cells, over all and by batch."""
+"""Quality of the cells, over all and by batch, and the genes that vary."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
+from scvi_downstream.plots.panels import empty_panel, shortened
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, label_points, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Figure = Any
 
 MOST_BATCHES = 30
+N_GENES_NAMED = 12
 METRICS = {
     "n_counts": ("Counts per cell (UMI)", "log", ("min_counts", "max_counts")),
     "n_genes": ("Genes per cell", "log", ("min_genes", "max_genes")),
@@ -47,7 +50,9 @@ def plot_quality(
     for column, (metric, (label, scale, filters)) in enumerate(METRICS.items()):
         drawn = qc_metrics[qc_metrics[metric].notna()]
         if drawn.empty:
-            _say(grid[:, column], "no mitochondrial genes\namong the gene symbols")
+            empty_panel(grid[0, column], "no mitochondrial genes\namong the gene symbols")
+            if shown:
+                grid[1, column].set_axis_off()
             continue
         _draw_histogram(grid[0, column], drawn[metric].to_numpy(), scale)
         if shown:
@@ -55,10 +60,8 @@ def plot_quality(
         for axes in grid[:, column]:
             axes.set(xlabel=label, xscale=scale)
             _draw_thresholds(axes, options.filters, filters)
-        if shown:
-            grid[1, column].set_xlim(grid[0, column].get_xlim())
-        if scale == "log":
-            for axes in grid[:, column]:
+            axes.set_xlim(grid[0, column].get_xlim())
+            if scale == "log":
                 plain_log_ticks(axes.xaxis)
     figure.suptitle(_title(preparation_summary, len(sizes), len(shown)), fontsize=10)
     return figure
@@ -70,10 +73,8 @@ def _draw_histogram(axes: Axes, values: np.ndarray, scale: str) -> None:
         low, high = low * 0.9, max(high * 1.1, low + 1)
     edges = np.geomspace(max(low, 0.5), high, 51) if scale == "log" else np.linspace(low, high, 51)
     axes.hist(values, bins=edges.tolist(), color=OKABE_ITO[0])
-    axes.set_ylabel("Cells")
-    axes.set_title(
-        f"median {np.median(values):,.0f}" if scale == "log" else f"median {np.median(values):.1f} %"
-    )
+    median = f"{np.median(values):,.0f}" if scale == "log" else f"{np.median(values):.1f} %"
+    axes.set(ylabel="Cells", title=f"median {median}")
 
 
 def _draw_batches(axes: Axes, table: pd.DataFrame, metric: str, shown: list[str], *, names: bool) -> None:
@@ -89,13 +90,11 @@ def _draw_batches(axes: Axes, table: pd.DataFrame, metric: str, shown: list[str]
         medianprops={"color": "black"},
         flierprops={"marker": ".", "markersize": 3, "markerfacecolor": "#555555", "markeredgewidth": 0},
     )
-    labels = [f"{_short(name)} ({len(values):,})" for name, values in zip(shown, by_batch, strict=True)]
+    labels = [
+        f"{shortened(name, 30)} ({len(values):,})" for name, values in zip(shown, by_batch, strict=True)
+    ]
     axes.set_yticks(range(1, len(shown) + 1), labels if names else [""] * len(shown))
     axes.invert_yaxis()
-
-
-def _short(name: str, most: int = 30) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _draw_thresholds(axes: Axes, filters: CellFilters, names: tuple[str, ...]) -> None:
@@ -105,25 +104,12 @@ def _draw_thresholds(axes: Axes, filters: CellFilters, names: tuple[str, ...]) -
             axes.axvline(threshold, color=OKABE_ITO[3], linestyle="--", linewidth=1)
 
 
-def _say(column: np.ndarray, sentence: str) -> None:
-    for axes in column:
-        axes.set_axis_off()
-    column[0].text(0.5, 0.5, sentence, ha="center", va="center", color="#555555")
-
-
 def _title(summary: dict[str, Any], n_batches: int, n_shown: int) -> str:
     title = (
         f"{summary['n_cells']:,} of {summary['n_cells_raw']:,} cells and {summary['n_genes']:,} of "
         f"{summary['n_genes_raw']:,} genes kept"
     )
-    return (
-        title
-        if n_batches <= n_shown or n_shown < 2
-        else f"{title}; the {n_shown} largest of {n_batches} batches"
-    )
-
-
-N_NAMED = 12
+    return f"{title}; the {n_shown} largest of {n_batches} batches" if 2 <= n_shown < n_batches else title
 
 
 def plot_highly_variable(counts: AnnData) -> Figure:
@@ -135,43 +121,26 @@ def plot_highly_variable(counts: AnnData) -> Figure:
         ``var`` with ``means``, ``variances_norm``, ``highly_variable`` and ``highly_variable_rank``;
         ``symbol`` where names and symbols differ.
     """
-    var = counts.var
     figure = new_figure(6.5, 4.5)
     axes = figure.subplots()
-    drawable = (var["means"] > 0) & (var["variances_norm"] > 0)
-    if not drawable.any():
-        axes.text(
-            0.5, 0.5, "no mean-variance trend could be fitted\nto these counts", ha="center", va="center"
-        )
-        axes.set_axis_off()
+    var = counts.var[(counts.var["means"] > 0) & (counts.var["variances_norm"] > 0)]
+    if var.empty:
+        empty_panel(axes, "no mean-variance trend could be fitted\nto these counts")
         return figure
-    var = var[drawable]
     chosen = var["highly_variable"].to_numpy(dtype=bool)
     for mask, color, name in ((~chosen, MISSING, "other"), (chosen, OKABE_ITO[0], "highly variable")):
-        if not mask.any():
-            continue
-        axes.scatter(
-            var["means"][mask],
-            var["variances_norm"][mask],
-            s=5,
-            c=color,
-            linewidths=0,
-            rasterized=True,
-            label=f"{name} ({mask.sum():,})",
-        )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="Mean counts per cell",
-        ylabel="Normalised variance (observed / expected)",
-    )
+        if mask.any():
+            x, y = var["means"][mask], var["variances_norm"][mask]
+            label = f"{name} ({mask.sum():,})"
+            axes.scatter(x, y, s=5, c=color, linewidths=0, rasterized=True, label=label)
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel="Mean counts per cell", ylabel="Normalised variance (observed / expected)")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, markerscale=3)
     plain_log_ticks(axes.xaxis)
     plain_log_ticks(axes.yaxis)
-    first = var[chosen].nsmallest(N_NAMED, "highly_variable_rank")
-    names = first.get("symbol", first.index)
+    first = var[chosen].nsmallest(N_GENES_NAMED, "highly_variable_rank")
     figure.draw_without_rendering()
     xy = first[["means", "variances_norm"]].to_numpy()
     others = var.drop(index=first.index)[["means", "variances_norm"]].to_numpy()
-    label_points(axes, xy, [str(name) for name in names], avoid=others)
+    label_points(axes, xy, [str(name) for name in first.get("symbol", first.index)], avoid=others)
     return figure

@@ -1,4 +1,4 @@
-"""Counts, models and their latent spaces in the report."""
+"""The section on the quality of the counts."""
 
 from __future__ import annotations
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from scvi.model import TOTALVI
 
+    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
+
 _ENTRIES_AT_ONCE = 2_000_000
+"""Draws × genes that a mini-batch of cells may hold."""
 _MOST_CELLS_AT_ONCE = 512
 
 
-@dataclass(frozen=True)
-class DecodedProteins:
+class DecodedProteins(NamedTuple):
     """Moments over draws of the posterior; each ``(n_cells, n_proteins)`` float32.
 
     Attributes
@@ -38,6 +46,67 @@ class DecodedProteins:
     sd: np.ndarray
     foreground: np.ndarray
     expected: np.ndarray
+
+
+def denoise_proteins(
+    fitted: SavedModel, counts: AnnData, keys: Keys, options: ProteinsOptions, seed: int, accelerator: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Expected counts without background, their uncertainty, and the probability of the foreground.
+
+    Parameters
+    ----------
+    fitted
+        Saved totalVI.
+    counts
+        Counts and proteins that it was fitted on.
+    keys
+        Batch.
+    options
+        Number of draws.
+    seed
+        Of the draws.
+    accelerator
+        Where to decode.
+
+    Returns
+    -------
+    Three tables `n_cells` × `n_proteins`: posterior means and standard deviations of the foreground's expected
+    count, without the efficiency of the batch; mean probability that a count is of the foreground. Proteins that a
+    batch did not measure are decoded as of the batches that did.
+    """
+    model = attach_totalvi(fitted, counts, accelerator)
+    batches = counts.obs[keys.batch_key] if keys.batch_key else None
+    decoded, _ = decode_all(model, batches, n_samples=options.n_samples, seed=seed)
+    cells, names = counts.obs_names.rename("cell"), counts.obsm[PROTEIN_KEY].columns
+    mean, sd, foreground = (pd.DataFrame(values, index=cells, columns=names) for values in decoded[:3])
+    return mean, sd, foreground
+
+
+def attach_totalvi(fitted: SavedModel, counts: AnnData, accelerator: str) -> Any:
+    """The fitted totalVI with its cells.
+
+    Raises
+    ------
+    InputError
+        The model is not one of proteins, or there are none.
+    """
+    require_proteins(fitted.family, counts)
+    return fitted.attach(counts, accelerator)
+
+
+def require_proteins(family: str, counts: AnnData) -> None:
+    """Refuse a model that is not one of proteins, and counts that bring none.
+
+    Raises
+    ------
+    InputError
+        Names what is missing.
+    """
+    require_capability(family, "proteins", "proteins")
+    if PROTEIN_KEY not in counts.obsm:
+        raise InputError(
+            f"the counts bring no proteins (obsm['{PROTEIN_KEY}']); set protein_key to the obsm entry that holds them"
+        )
 
 
 def decode(
@@ -67,7 +136,10 @@ def decode(
     ----------
     Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x.
     """
-    codes = [None] if batches is None else _codes(model, batches)
+    codes: list[int | None] = [None]
+    if batches is not None:
+        known = model.adata_manager.get_state_registry("batch").categorical_mapping.astype(str).tolist()
+        codes = [known.index(str(batch)) for batch in batches]
     at_once = int(np.clip(_ENTRIES_AT_ONCE // (n_samples * model.adata.n_vars), 1, _MOST_CELLS_AT_ONCE))
     model.module.eval()
     progress = Progress(label, len(cells))
@@ -89,8 +161,8 @@ def _decode_chunk(
 
     (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
     foreground: Any = 0.0
-    probability: Any = 0.0
     background: Any = 0.0
+    probability: Any = 0.0
     for code in codes:
         with reproducible(seed % 2**32), torch.inference_mode():
             _, generative = model.module.forward(
@@ -108,12 +180,6 @@ def _decode_chunk(
         foreground.mean(0), foreground.std(0), probability.mean(0), (foreground + background).mean(0),
     )  # fmt: skip
     return np.stack([moment.cpu().numpy() for moment in moments]).astype(np.float32)
-
-
-def _codes(model: TOTALVI, batches: Sequence[str]) -> list[int | None]:
-    mapping = model.adata_manager.get_state_registry("batch").categorical_mapping
-    names = [str(name) for name in mapping]
-    return [names.index(str(batch)) for batch in batches]
 
 
 def decode_all(
@@ -139,9 +205,9 @@ def decode_all(
         measured = measured | True  # override_missing_proteins: zeros count as measured
     n_cells, n_proteins = model.adata.n_obs, measured.shape[1]
     own = decode(model, np.arange(n_cells), None, n_samples=n_samples, seed=seed, label="denoising proteins")
-    moments = np.stack([own.mean, own.sd, own.foreground, own.expected])
     if batches is None:
         return own, measured
+    moments = np.stack(own)
     names = batches.astype(str).to_numpy()
     for batch in measured.index[~measured.all(axis=1)]:
         cells = np.flatnonzero(names == str(batch))
@@ -152,6 +218,5 @@ def decode_all(
             decoded = decode(
                 model, cells, source, n_samples=n_samples, seed=seed, label=f"imputing proteins of '{batch}'"
             )
-            other = np.stack([decoded.mean, decoded.sd, decoded.foreground, decoded.expected])
-            moments[np.ix_(range(4), cells, chosen)] = other[:, :, chosen]
+            moments[:, cells[:, None], chosen] = np.stack(decoded)[:, :, chosen]
     return DecodedProteins(*moments), measured

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import ResourceMeter, fit, reproducible
-from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.models.totalvi import TotalviSpec
-from scvi_downstream.pipelines.proteins.decoding import decode
+from scvi_downstream.pipelines.proteins.decoding import decode, require_proteins
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.correlation import (
@@ -27,14 +27,29 @@ from scvi_downstream.statistics.correlation import (
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scvi.model import TOTALVI
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Any
 
 logger = logging.getLogger(__name__)
-
 
 HELD_OUT_SUFFIX = " (held out)"
 BATCH_COLUMN = "protein_batch"
 FEWEST_CELLS = 10
+"""Of fewer held-out cells a correlation says nothing."""
 _SHARE = 3
+"""One in so many cells is held out where there is one batch only."""
+MEASURED = "measured"
+METHODS = ("totalvi", "totalvi_foreground", "knn_pca", "knn_latent", "mean")
+_NUMBERS = (
+    "pearson", "pearson_lower", "pearson_upper", "spearman", "spearman_lower", "spearman_upper",
+    "minus_knn", "minus_knn_lower", "minus_knn_upper",
+)  # fmt: skip
+COLUMNS = (
+    "held_out", "kind", "protein", "method", "n_cells",
+    *_NUMBERS, "seconds", "peak_memory_mb",
+)  # fmt: skip
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,27 +159,15 @@ def masked_counts(counts: AnnData, held_out: HeldOut) -> AnnData:
     return genes
 
 
-MEASURED = "measured"
-METHODS = ("totalvi", "totalvi_foreground", "knn_pca", "knn_latent", "mean")
-COLUMNS = (
-    "held_out", "kind", "protein", "method", "n_cells",
-    "pearson", "pearson_lower", "pearson_upper",
-    "spearman", "spearman_lower", "spearman_upper",
-    "minus_knn", "minus_knn_lower", "minus_knn_upper", "seconds", "peak_memory_mb",
-)  # fmt: skip
-_LEVEL = 0.95
-
-
-def score_imputation(
+def score_protein_imputation(
     counts: AnnData,
     pca_latent: pd.DataFrame,
-    spec: ModelSpec,
+    spec: dict[str, Any],
     keys: Keys,
     options: ProteinsOptions,
-    *,
     seed: int,
     accelerator: str,
-    checkpoints: CheckpointStore,
+    checkpoint: CheckpointStore,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hide the proteins of a batch, train again, and compare what is imputed with what was measured.
 
@@ -177,8 +180,8 @@ def score_imputation(
     spec
         Of the model, trained with its own options.
     keys, options
-        Of the study.
-    seed, accelerator, checkpoints
+        Batch; number of held-out batches, draws, neighbours and bootstrap samples.
+    seed, accelerator, checkpoint
         Of the training.
 
     Returns
@@ -188,77 +191,74 @@ def score_imputation(
     expected count with background, ``totalvi_foreground`` without, ``knn_*`` the mean over the nearest cells with
     proteins in the principal components or in the model's latent, ``mean`` that of all of these cells (constant, and
     so correlated with nothing). ``minus_knn`` is the difference of Pearson's r to ``knn_pca``, with a paired interval.
+
+    Raises
+    ------
+    InputError
+        The model is not one of proteins, or there are none.
     """
-    scores, values = [], []
+    model_spec = parse_spec(spec)
+    require_proteins(model_spec.family, counts)
+    if isinstance(model_spec, TotalviSpec):  # else the hidden zeros would be learnt as measured ones
+        model_spec = model_spec.model_copy(update={"override_missing_proteins": False})
+    scores = [pd.DataFrame(columns=list(COLUMNS))]
+    values = [pd.DataFrame(columns=["held_out", "cell", "protein", MEASURED, *METHODS])]
     for held_out in choose_held_out(counts, keys, options, seed):
+        logger.info(
+            "imputation of proteins: hiding %d proteins of %d cells (%s '%s')",
+            len(held_out.proteins), int(held_out.cells.sum()), held_out.kind, held_out.name,
+        )  # fmt: skip
         with ResourceMeter() as meter:
             start = time.perf_counter()
-            predicted = _predict(
-                counts, pca_latent, spec, held_out, keys, options,
-                seed=seed, accelerator=accelerator, checkpoints=checkpoints,
-            )  # fmt: skip
+            with reproducible(seed), quiet():
+                model = model_spec.build(
+                    masked_counts(counts, held_out), keys.model_copy(update={"batch_key": BATCH_COLUMN})
+                )
+            fit(model, model_spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
+            predicted = _predict(model, counts, pca_latent, held_out, options, seed)
             seconds = time.perf_counter() - start
         table = score_predictions(predicted, options.n_bootstrap, seed)
-        about = {
-            "held_out": held_out.name,
-            "kind": held_out.kind,
-            "seconds": seconds,
-            "peak_memory_mb": meter.peak_memory_mb,
-        }
-        scores.append(table.assign(**about))
-        values.append(_long(predicted, held_out))
-    if not scores:
-        columns = ["held_out", "cell", "protein", MEASURED, *METHODS]
-        return pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=columns)
-    return pd.concat(scores, ignore_index=True)[list(COLUMNS)], pd.concat(values, ignore_index=True)
+        scores.append(
+            table.assign(
+                held_out=held_out.name,
+                kind=held_out.kind,
+                seconds=seconds,
+                peak_memory_mb=meter.peak_memory_mb,
+            )[list(COLUMNS)]
+        )
+        values.append(_tabulate_values(predicted, held_out))
+    by_protein = pd.concat(scores[1:] or scores, ignore_index=True)
+    return by_protein, pd.concat(values[1:] or values, ignore_index=True)
 
 
 def _predict(
+    model: TOTALVI,
     counts: AnnData,
     pca_latent: pd.DataFrame,
-    spec: ModelSpec,
     held_out: HeldOut,
-    keys: Keys,
     options: ProteinsOptions,
-    *,
     seed: int,
-    accelerator: str,
-    checkpoints: CheckpointStore,
 ) -> dict[str, pd.DataFrame]:
     """Measured and imputed log1p counts of the held-out cells; method → cells × proteins."""
-    logger.info(
-        "imputation of proteins: hiding %d proteins of %d cells (%s '%s')",
-        len(held_out.proteins), int(held_out.cells.sum()), held_out.kind, held_out.name,
-    )  # fmt: skip
-    genes = masked_counts(counts, held_out)
-    told = keys.model_copy(update={"batch_key": BATCH_COLUMN})
-    if isinstance(spec, TotalviSpec):  # else the hidden zeros would be learnt as measured ones
-        spec = spec.model_copy(update={"override_missing_proteins": False})
-    with reproducible(seed), quiet():
-        model = spec.build(genes, told)
-    fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoints)
     positions = np.flatnonzero(held_out.cells)
-    seen = counts.obsm[PROTEIN_KEY][held_out.proteins].to_numpy(dtype=np.float64)
+    logged = np.log1p(counts.obsm[PROTEIN_KEY][held_out.proteins].to_numpy(dtype=np.float64))
+    sources = held_out.batches.isin(held_out.sources).to_numpy()
     with quiet():
         decoded = decode(
             model, positions, held_out.sources,
             n_samples=options.n_samples, seed=seed, label="imputing hidden proteins",
         )  # fmt: skip
         latent = model.get_latent_representation()
-    sources = held_out.batches.isin(held_out.sources).to_numpy()
-    logged = np.log1p(seen)
-    nearest = {
-        "knn_pca": pca_latent.loc[counts.obs_names].to_numpy(),
-        "knn_latent": latent,
-    }
-    arrays: dict[str, np.ndarray] = {
+    pca = pca_latent.loc[counts.obs_names].to_numpy()
+    in_pca, in_latent = (
+        neighbor_means(points, logged, sources, held_out, options.n_neighbors) for points in (pca, latent)
+    )
+    arrays = {
         MEASURED: logged[positions],
         "totalvi": np.log1p(decoded.expected),
         "totalvi_foreground": np.log1p(decoded.mean),
-        **{
-            name: neighbor_means(points, logged, sources, held_out, options.n_neighbors)
-            for name, points in nearest.items()
-        },
+        "knn_pca": in_pca,
+        "knn_latent": in_latent,
         "mean": np.tile(logged[sources].mean(axis=0), (len(positions), 1)),
     }
     cells = counts.obs_names[positions]
@@ -314,25 +314,19 @@ def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed
     baseline = predicted["knn_pca"].to_numpy(dtype=np.float64)
     baseline_point = weighted_correlation(baseline, measured, np.ones((1, len(measured))))[0]
     baseline_samples = weighted_correlation(baseline, measured, weights)
-    rows = []
+    tables = []
     for method in METHODS:
         values = predicted[method].to_numpy(dtype=np.float64)
         pearson = correlation_with_interval(values, measured, weights, _LEVEL)
         spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights, _LEVEL)
-        difference = weighted_correlation(values, measured, weights) - baseline_samples
-        table: dict[str, Any] = {
-            "protein": predicted[MEASURED].columns,
-            "method": method,
-            "n_cells": len(measured),
-        }
-        for name, numbers in (("pearson", pearson), ("spearman", spearman)):
-            table |= dict(zip((name, f"{name}_lower", f"{name}_upper"), numbers, strict=True))
-        table["minus_knn"] = pearson[0] - baseline_point
-        table |= dict(zip(("minus_knn_lower", "minus_knn_upper"), _interval(difference), strict=True))
+        gain = weighted_correlation(values, measured, weights) - baseline_samples
+        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *_interval(gain)]
+        table = pd.DataFrame(dict(zip(_NUMBERS, numbers, strict=True)))
         if method == "mean":  # a constant is correlated with nothing
-            table |= {"pearson": 0.0, "spearman": 0.0, "minus_knn": -baseline_point}
-        rows.append(pd.DataFrame(table))
-    return pd.concat(rows, ignore_index=True)
+            table = table.assign(pearson=0.0, spearman=0.0, minus_knn=-baseline_point)
+        names = predicted[MEASURED].columns
+        tables.append(table.assign(protein=names, method=method, n_cells=len(measured)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -344,7 +338,7 @@ def _interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ends[0], ends[1]
 
 
-def _long(predicted: dict[str, pd.DataFrame], held_out: HeldOut) -> pd.DataFrame:
+def _tabulate_values(predicted: dict[str, pd.DataFrame], held_out: HeldOut) -> pd.DataFrame:
     measured = predicted[MEASURED]
     n_cells, n_proteins = measured.shape
     table: dict[str, Any] = {

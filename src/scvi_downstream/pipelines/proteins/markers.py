@@ -1,4 +1,4 @@
-"""Proteins that mark groups of cells: totalVI's posterior beside a rank-sum test of the counts."""
+"""Proteins that mark groups of cells, by totalVI's posterior and by a rank-sum test, and the genes of their names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import PROTEIN_KEY, clr, log_normalize, measured_by_batch
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.proteins import PROTEIN_KEY, clr, measured_by_batch
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
@@ -25,12 +25,17 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scvi.model import TOTALVI
 
+    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
 
+_OF_POSTERIOR = (
+    "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper", "proba_de", "bayes_factor",
+)  # fmt: skip
+_BOUNDS = {"min": "lower", "max": "upper"}
 COLUMNS = (
-    "grouping", "group", "protein", "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper",
-    "proba_de", "bayes_factor", "expected_fdr", "is_de",
+    "grouping", "group", "protein", *_OF_POSTERIOR, "expected_fdr", "is_de",
     "clr_difference", "auc", "p_value", "p_adjusted", "both", "mean", "mean_rest", "n", "n_rest",
 )  # fmt: skip
 _LEVEL = 0.95
@@ -49,8 +54,14 @@ class ProteinGroup:
     rest: np.ndarray
 
 
-def find_markers(
-    model: TOTALVI, counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: ProteinsOptions, seed: int
+def find_protein_markers(
+    fitted: SavedModel,
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    keys: Keys,
+    options: ProteinsOptions,
+    seed: int,
+    accelerator: str,
 ) -> pd.DataFrame:
     """Every protein in every cluster and label against the other cells.
 
@@ -59,16 +70,18 @@ def find_markers(
 
     Parameters
     ----------
-    model
-        Fitted, with its cells.
+    fitted
+        Saved totalVI.
     counts
-        The same cells.
+        Counts and proteins that it was fitted on.
     clusters
         Column ``leiden``.
     keys, options
         Labels and batches; samples, delta, FDR, fewest cells.
     seed
         Of the draws.
+    accelerator
+        Where to decode.
 
     Returns
     -------
@@ -83,19 +96,20 @@ def find_markers(
     ----------
     Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x; Mann & Whitney (1947), doi:10.1214/aoms/1177730491.
     """
+    model = attach_totalvi(fitted, counts, accelerator)
+    proteins = counts.obsm[PROTEIN_KEY]
     groups = list(find_groups(counts, clusters, keys, options.min_cells_per_group))
+    if not groups:
+        return pd.DataFrame(columns=list(COLUMNS))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(counts.obsm[PROTEIN_KEY], batches)
-    sources = [str(batch) for batch in measured.index[measured.any(axis=1)]]
-    everywhere = measured.columns[measured.loc[measured.any(axis=1)].all()]
+    measured = measured_by_batch(proteins, batches)
+    measured = measured[measured.any(axis=1)]
+    sources = [str(batch) for batch in measured.index] if batches is not None else []
+    everywhere = measured.columns[measured.all()]
     tables = [
-        _posterior(model, group, sources if batches is not None else [], options, seed).join(
-            _rank_sum(counts.obsm[PROTEIN_KEY], everywhere, group)
-        )
+        _posterior(model, group, sources, options, seed).join(_rank_sum(proteins, everywhere, group))
         for group in track(groups, "markers among proteins", len(groups))
     ]
-    if not tables:
-        return pd.DataFrame(columns=list(COLUMNS))
     table = pd.concat([part.rename_axis("protein").reset_index() for part in tables], ignore_index=True)
     table["both"] = (
         table["is_de"]
@@ -110,12 +124,10 @@ def find_groups(
 ) -> Iterator[ProteinGroup]:
     """Clusters and labels with enough cells in and out, of the cells whose batch measured proteins."""
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(counts.obsm[PROTEIN_KEY], batches).any(axis=1)
-    has_proteins = (
-        np.ones(counts.n_obs, dtype=bool)
-        if batches is None
-        else batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()
-    )
+    has_proteins = np.ones(counts.n_obs, dtype=bool)
+    if batches is not None:
+        measured = measured_by_batch(counts.obsm[PROTEIN_KEY], batches).any(axis=1)
+        has_proteins = batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()
     groupings = {"clusters": clusters.loc[counts.obs_names, "leiden"]}
     if keys.label_key:
         groupings["labels"] = counts.obs[keys.label_key]
@@ -133,13 +145,13 @@ def _posterior(
     model: Any, group: ProteinGroup, sources: list[str], options: ProteinsOptions, seed: int
 ) -> pd.DataFrame:
     own_seed = zlib.crc32(f"{seed}/{group.grouping}/{group.name}".encode())
-    corrected = (
-        {"batch_correction": True, "batchid1": sources, "batchid2": sources} if len(sources) > 1 else {}
-    )
+    corrected: dict[str, Any] = {}
+    if len(sources) > 1:
+        corrected = {"batch_correction": True, "batchid1": sources, "batchid2": sources}
     with reproducible(own_seed), quiet():
         posterior = model.differential_expression(
-            idx1=_some(group.cells, options.de_samples, own_seed),
-            idx2=_some(group.rest, options.de_samples, own_seed),
+            idx1=_mask_of_enough(group.cells, options.de_samples, own_seed),
+            idx2=_mask_of_enough(group.rest, options.de_samples, own_seed),
             mode="change",
             delta=options.delta,
             fdr_target=options.fdr,
@@ -152,26 +164,16 @@ def _posterior(
             **corrected,
         )
     posterior.index = posterior.index.str.removesuffix(_SUFFIX)
-    table = pd.DataFrame(
-        {
-            "grouping": group.grouping,
-            "group": group.name,
-            "lfc_mean": posterior["lfc_mean"],
-            "lfc_median": posterior["lfc_median"],
-            "lfc_std": posterior["lfc_std"],
-            "lfc_lower": posterior[f"lfc_confidence_interval_{_LEVEL}_min"],
-            "lfc_upper": posterior[f"lfc_confidence_interval_{_LEVEL}_max"],
-            "proba_de": posterior["proba_de"],
-            "bayes_factor": posterior["bayes_factor"],
-        }
+    bounds = {f"lfc_confidence_interval_{_LEVEL}_{end}": f"lfc_{name}" for end, name in _BOUNDS.items()}
+    table = posterior.rename(columns=bounds)[list(_OF_POSTERIOR)].assign(
+        grouping=group.grouping, group=group.name, expected_fdr=expected_fdr(posterior["proba_de"].to_numpy())
     )
-    table["expected_fdr"] = expected_fdr(table["proba_de"].to_numpy())
     table["is_de"] = table["expected_fdr"] <= options.fdr
     order = np.lexsort((-table["lfc_median"].abs().to_numpy(), -table["proba_de"].to_numpy()))
     return table.iloc[order]
 
 
-def _some(cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+def _mask_of_enough(cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     """At most twice as many cells as samples: scvi-tools decodes all and throws the rest away."""
     inside = np.flatnonzero(cells)
     if len(inside) > 2 * n_samples:
@@ -254,6 +256,8 @@ def correlate_with_genes(
     One row a protein that shares its name with a gene: ρ of the counts (log1p) and of the denoised protein with
     log-normalised RNA, 95 % intervals over cells, share of cells with RNA. Batches are pooled.
     """
+    from scipy.stats import rankdata
+
     proteins = counts.obsm[PROTEIN_KEY]
     symbols = pd.Index(counts.var.get("symbol", counts.var_names).astype(str))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
@@ -265,7 +269,6 @@ def correlate_with_genes(
             where = measured.index[measured[protein]].astype(str)
             cells = batches.astype(str).isin(where).to_numpy()
         rna = log_normalize(counts, np.array([position])).toarray()[cells, 0]
-        raw, denoised = proteins[protein].to_numpy()[cells], protein_expression[protein].to_numpy()[cells]
         row = {
             "protein": protein,
             "gene": counts.var_names[position],
@@ -273,19 +276,10 @@ def correlate_with_genes(
             "n_cells": int(cells.sum()),
             "fraction_rna": float((rna > 0).mean()),
         }
-        rows.append(row | _correlations(rna, raw, denoised, options.n_bootstrap, seed))
+        weights = bootstrap_weights(len(rna), options.n_bootstrap, seed)
+        for name, table in (("spearman", proteins), ("spearman_denoised", protein_expression)):
+            ranks = rankdata(table[protein].to_numpy()[cells])[:, None], rankdata(rna)[:, None]
+            point, lower, upper = correlation_with_interval(*ranks, weights)
+            row |= {name: point[0], f"{name}_lower": lower[0], f"{name}_upper": upper[0]}
+        rows.append(row)
     return pd.DataFrame(rows).reindex(columns=list(GENE_COLUMNS))
-
-
-def _correlations(
-    rna: np.ndarray, raw: np.ndarray, denoised: np.ndarray, n_bootstrap: int, seed: int
-) -> dict[str, float]:
-    from scipy.stats import rankdata
-
-    weights = bootstrap_weights(len(rna), n_bootstrap, seed)
-    found: dict[str, float] = {}
-    for name, values in (("spearman", raw), ("spearman_denoised", denoised)):
-        ranks = rankdata(values)[:, None], rankdata(rna)[:, None]
-        point, lower, upper = correlation_with_interval(*ranks, weights)
-        found |= {name: point[0], f"{name}_lower": lower[0], f"{name}_upper": upper[0]}
-    return found

@@ -4,90 +4,49 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.proteins.nodes import (
-    correlate_proteins_with_genes,
-    denoise_proteins,
-    draw_protein_distributions,
-    draw_protein_markers,
-    draw_protein_umap,
-    find_protein_markers,
-    score_protein_imputation,
-    summarize_proteins,
+from scvi_downstream.pipelines.proteins.decoding import denoise_proteins
+from scvi_downstream.pipelines.proteins.imputation import score_protein_imputation
+from scvi_downstream.pipelines.proteins.markers import correlate_with_genes, find_protein_markers
+from scvi_downstream.pipelines.proteins.plots import (
+    plot_protein_distributions,
+    plot_protein_imputation,
+    plot_protein_markers,
+    plot_protein_umap,
 )
-from scvi_downstream.pipelines.proteins.plots import plot_protein_imputation
+from scvi_downstream.pipelines.proteins.report import summarize_proteins
 
 _OPTIONS = ["params:keys", "params:proteins"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
+_TRAIN = ["counts", "pca.latent", "params:spec", *_COMPUTE, "protein_checkpoint"]
+_SCORES = ["protein_imputation", "protein_imputed"]
+_DENOISED = ["protein_expression", "protein_foreground", "protein_markers"]
 
 
 def template() -> Pipeline:
     """fitted, counts, clusters, umap ─► denoised proteins, imputation, markers ─► verdicts, figures."""
-    return Pipeline(
-        [
-            Node(
-                denoise_proteins,
-                ["fitted", "counts", *_COMPUTE],
-                ["protein_expression", "protein_sd", "protein_foreground"],
-                name="denoise_proteins",
-            ),
-            Node(
-                score_protein_imputation,
-                ["counts", "pca.latent", "params:spec", *_COMPUTE, "protein_checkpoint"],
-                ["protein_imputation", "protein_imputed"],
-                name="score_protein_imputation",
-            ),
-            Node(
-                find_protein_markers,
-                ["fitted", "counts", "clusters", *_COMPUTE],
-                "protein_markers",
-                name="find_protein_markers",
-            ),
-            Node(
-                correlate_proteins_with_genes,
-                ["counts", "protein_expression", *_OPTIONS, "params:seed"],
-                "protein_genes",
-                name="correlate_proteins_with_genes",
-            ),
-            Node(
-                summarize_proteins,
-                ["counts", "protein_imputation", "protein_markers", "protein_genes", *_OPTIONS],
-                "protein_summary",
-                name="summarize_proteins",
-            ),
-            Node(
-                draw_protein_umap,
-                ["umap", "counts", "protein_expression", "protein_markers", "params:proteins"],
-                "protein_umap_figure",
-                name="plot_protein_umap",
-            ),
-            Node(
-                plot_protein_imputation,
-                ["protein_imputation", "protein_imputed", "protein_summary"],
-                "protein_imputation_figure",
-                name="plot_protein_imputation",
-            ),
-            Node(
-                draw_protein_markers,
-                [
-                    "counts",
-                    "clusters",
-                    "protein_expression",
-                    "protein_foreground",
-                    "protein_markers",
-                    *_OPTIONS,
-                ],
-                "protein_markers_figure",
-                name="plot_protein_markers",
-            ),
-            Node(
-                draw_protein_distributions,
-                ["counts", "protein_expression", "protein_foreground", "protein_markers", "params:proteins"],
-                "protein_distributions_figure",
-                name="plot_protein_distributions",
-            ),
-        ],
-        tags="proteins",
-    )
+    decoded = ["protein_expression", "protein_sd", "protein_foreground"]
+    grouped = ["fitted", "counts", "clusters", *_COMPUTE]
+    beside_genes = ["counts", "protein_expression", *_OPTIONS, "params:seed"]
+    results = ["counts", "protein_imputation", "protein_markers", "protein_genes", *_OPTIONS]
+    umap = ["umap", "counts", "protein_expression", "protein_markers", "params:proteins"]
+    imputed, by_group = [*_SCORES, "protein_summary"], ["counts", "clusters", *_DENOISED, *_OPTIONS]
+    nodes = [
+        Node(denoise_proteins, ["fitted", "counts", *_COMPUTE], decoded, name="denoise_proteins"),
+        Node(score_protein_imputation, _TRAIN, _SCORES, name="score_protein_imputation"),
+        Node(find_protein_markers, grouped, "protein_markers", name="find_protein_markers"),
+        Node(correlate_with_genes, beside_genes, "protein_genes", name="correlate_proteins_with_genes"),
+        Node(summarize_proteins, results, "protein_summary", name="summarize_proteins"),
+        Node(plot_protein_umap, umap, "protein_umap_figure", name="plot_protein_umap"),
+        Node(plot_protein_imputation, imputed, "protein_imputation_figure", name="plot_protein_imputation"),
+        Node(plot_protein_markers, by_group, "protein_markers_figure", name="plot_protein_markers"),
+        Node(
+            plot_protein_distributions,
+            ["counts", *_DENOISED, "params:proteins"],
+            "protein_distributions_figure",
+            name="plot_protein_distributions",
+        ),
+    ]
+    return Pipeline(nodes, tags="proteins")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -1,4 +1,4 @@
-"""Denoised proteins by group of cells."""
+"""Proteins on the UMAP, by group, as distributions, and imputed beside measured."""
 
 from __future__ import annotations
 
@@ -7,83 +7,135 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
 from scvi_downstream.plots.panels import name_rows, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, draw_order, empty_figure, new_figure, point_size
+from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Figure = Any
+
+_LARGEST_DOT = 160.0
+_MOST, _MOST_IMPUTED = 12, 40
+"""Proteins that fit into a figure of panels, and into a panel of rows."""
+_BINS = 40
+_NOTHING = "there are no proteins to draw"
+_METHODS = {
+    "totalvi": ("totalVI", OKABE_ITO[0], "o"),
+    "knn_latent": ("neighbours in its latent", OKABE_ITO[2], "s"),
+    "knn_pca": ("neighbours in PCA of RNA", OKABE_ITO[1], "D"),
+}
 
 
-_LARGEST = 160.0
+def choose_proteins(protein_markers: pd.DataFrame, counts: AnnData, options: ProteinsOptions) -> list[str]:
+    """Names of the proteins to draw: those that the user named, else those that mark a group most.
+
+    Parameters
+    ----------
+    protein_markers
+        Of :func:`.markers.find_protein_markers`.
+    counts
+        With proteins.
+    options
+        Names and number.
+
+    Raises
+    ------
+    InputError
+        A name is not among the proteins.
+    """
+    names = [str(name) for name in counts.obsm[PROTEIN_KEY].columns]
+    for name in options.proteins:
+        if name not in names:
+            raise InputError(f"proteins.proteins: there is no protein '{name}'{closest(name, names)}")
+    if options.proteins:
+        return list(options.proteins)
+    strongest = protein_markers.groupby("protein")["lfc_median"].max().astype(float)
+    return sorted(names, key=lambda name: -strongest.get(name, 0.0))[: options.top_proteins]
 
 
 def plot_protein_markers(
-    groups: pd.Series, denoised: pd.DataFrame, foreground: pd.DataFrame, names: list[str]
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    protein_expression: pd.DataFrame,
+    protein_foreground: pd.DataFrame,
+    protein_markers: pd.DataFrame,
+    keys: Keys,
+    options: ProteinsOptions,
 ) -> Figure:
     """Dots: colour is the group's mean denoised protein, area the mean probability of the foreground.
 
     Parameters
     ----------
-    groups
-        Group of each of the ``n_cells`` cells.
-    denoised, foreground
+    counts, clusters
+        Labels of the ``n_cells`` cells, or clusters where there are no labels.
+    protein_expression, protein_foreground
         ``n_cells`` × ``n_proteins``.
-    names
-        Proteins to draw.
+    protein_markers, keys, options
+        Say which proteins are drawn, and the labels.
     """
+    groups = counts.obs[keys.label_key] if keys.label_key else clusters.loc[counts.obs_names, "leiden"]
+    names = choose_proteins(protein_markers, counts, options)
     labels = groups.astype("category").cat.remove_unused_categories()
     if not names or len(labels.cat.categories) == 0:
-        return empty_figure("there are no proteins to draw")
+        return empty_figure(_NOTHING)
     labels = labels.astype(str)
-    logged = np.log1p(denoised.loc[groups.index, names])
+    logged = np.log1p(protein_expression.loc[groups.index, names])
     means = logged.groupby(labels.to_numpy()).mean()
-    shares = foreground.loc[groups.index, names].groupby(labels.to_numpy()).mean()
+    shares = protein_foreground.loc[groups.index, names].groupby(labels.to_numpy()).mean()
     lowest, highest = means.min(), means.max()
     scaled = (means - lowest) / (highest - lowest).where(highest > lowest, 1.0)
     width = max(len(names) * 0.42, 2.0)
     margin = 0.09 * max(len(name) for name in means.index)
     figure = new_figure(width + margin + 2.6, max(0.32 * len(means) + 2.2, 4.4))
     axes = figure.subplots()
-    dots = dot_plot(axes, scaled, shares, largest=_LARGEST)
+    dots = dot_plot(axes, scaled, shares, largest=_LARGEST_DOT)
     axes.set(title="Denoised proteins by group", ylabel=str(groups.name) if groups.name else "group")
     figure.colorbar(dots, ax=axes, label="mean log1p denoised,\nlowest to highest group", shrink=0.9)
-    handles = legend_areas(axes, {"10 %": 0.1, "50 %": 0.5, "100 %": 1.0}, largest=_LARGEST)
+    handles = legend_areas(axes, {"10 %": 0.1, "50 %": 0.5, "100 %": 1.0}, largest=_LARGEST_DOT)
     figure.legend(
         handles=handles, title="mean probability\nof foreground", loc="outside lower center", ncols=3
     )
     return figure
 
 
-_COLUMNS = 4
-_MOST = 12
-_BINS = 40
-
-
 def plot_protein_distributions(
-    proteins: pd.DataFrame, denoised: pd.DataFrame, foreground: pd.DataFrame, names: list[str]
+    counts: AnnData,
+    protein_expression: pd.DataFrame,
+    protein_foreground: pd.DataFrame,
+    protein_markers: pd.DataFrame,
+    options: ProteinsOptions,
 ) -> Figure:
     """Histograms of log1p of the counts, parted by whether they are of the foreground, and of the denoised values.
 
     Parameters
     ----------
-    proteins, denoised, foreground
-        ``n_cells`` × ``n_proteins``; cells with no count of any protein are left out.
-    names
-        Proteins to draw; the first twelve are.
+    counts
+        With proteins; cells with no count of any of them are left out.
+    protein_expression, protein_foreground
+        ``n_cells`` × ``n_proteins``.
+    protein_markers, options
+        Say which proteins are drawn; the first twelve are.
     """
+    proteins = counts.obsm[PROTEIN_KEY]
     measured = proteins.to_numpy().sum(axis=1) > 0
-    names = names[:_MOST]
+    names = choose_proteins(protein_markers, counts, options)[:_MOST]
     if not names or not measured.any():
-        return empty_figure("there are no proteins to draw")
+        return empty_figure(_NOTHING)
     figure, panels = panel_grid(
-        len(names), columns=_COLUMNS, width=2.7, height=2.1, more_height=0.7, least_width=5.5
+        len(names), columns=4, width=2.7, height=2.1, more_height=0.7, least_width=5.5
     )
     for axes, name in zip(panels, names, strict=True):
         counted = np.log1p(proteins[name].to_numpy(dtype=np.float64)[measured])
-        without = np.log1p(denoised.loc[proteins.index, name].to_numpy(dtype=np.float64)[measured])
-        is_foreground = foreground.loc[proteins.index, name].to_numpy()[measured] > 0.5
+        without = np.log1p(protein_expression.loc[proteins.index, name].to_numpy(dtype=np.float64)[measured])
+        is_foreground = protein_foreground.loc[proteins.index, name].to_numpy()[measured] > 0.5
         bins = np.linspace(0, max(counted.max(), without.max(), 1e-6), _BINS + 1).tolist()
         axes.hist(
             [counted[~is_foreground], counted[is_foreground]], bins, stacked=True, color=["#BBBBBB", OKABE_ITO[0]],
@@ -96,14 +148,6 @@ def plot_protein_distributions(
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(names) > 2 else 1)
     return figure
-
-
-_METHODS = {
-    "totalvi": ("totalVI", OKABE_ITO[0], "o"),
-    "knn_latent": ("neighbours in its latent", OKABE_ITO[2], "s"),
-    "knn_pca": ("neighbours in PCA of RNA", OKABE_ITO[1], "D"),
-}
-_MOST_PROTEINS = 40
 
 
 def plot_protein_imputation(
@@ -125,7 +169,7 @@ def plot_protein_imputation(
             f"The imputation of proteins was not scored:\n{protein_summary['imputation_reason']}"
         )
     batches = list(dict.fromkeys(protein_imputation["held_out"]))
-    most = max(min(protein_imputation.groupby("held_out")["protein"].nunique().max(), _MOST_PROTEINS), 4)
+    most = max(min(protein_imputation.groupby("held_out")["protein"].nunique().max(), _MOST_IMPUTED), 4)
     figure, panels = panel_grid(
         2 * len(batches),
         columns=2,
@@ -149,7 +193,7 @@ def plot_protein_imputation(
 
 def _draw_scores(axes: Axes, scores: pd.DataFrame, title: str) -> None:
     own = scores[scores["method"] == "totalvi"].sort_values("pearson", ascending=False, kind="stable")
-    proteins = own["protein"].head(_MOST_PROTEINS).tolist()
+    proteins = own["protein"].head(_MOST_IMPUTED).tolist()
     for i, (method, (label, color, marker)) in enumerate(_METHODS.items()):
         rows = scores[scores["method"] == method].set_index("protein").loc[proteins]
         y = np.arange(len(proteins)) + (i - 1) * 0.24
@@ -178,11 +222,12 @@ def _draw_values(axes: Axes, values: pd.DataFrame, scores: pd.DataFrame) -> None
     )  # fmt: skip
 
 
-_PAIRS_A_ROW = 3
-
-
 def plot_protein_umap(
-    umap: pd.DataFrame, proteins: pd.DataFrame, denoised: pd.DataFrame, names: list[str]
+    umap: pd.DataFrame,
+    counts: AnnData,
+    protein_expression: pd.DataFrame,
+    protein_markers: pd.DataFrame,
+    options: ProteinsOptions,
 ) -> Figure:
     """Two panels a protein: log1p of the counts, and of the denoised value without background.
 
@@ -190,26 +235,24 @@ def plot_protein_umap(
     ----------
     umap
         ``n_cells`` × 2.
-    proteins, denoised
-        ``n_cells`` × ``n_proteins``; a cell with no count of any protein was not measured and is grey.
-    names
-        Proteins to draw; the first twelve are.
+    counts
+        With proteins; a cell with no count of any of them was not measured and is grey.
+    protein_expression
+        ``n_cells`` × ``n_proteins``, denoised.
+    protein_markers, options
+        Say which proteins are drawn; the first twelve are.
     """
-    names = names[:_MOST]
+    proteins = counts.obsm[PROTEIN_KEY]
+    names = choose_proteins(protein_markers, counts, options)[:_MOST]
     if not names:
-        return empty_figure("there are no proteins to draw")
+        return empty_figure(_NOTHING)
     figure, panels = panel_grid(
-        2 * len(names),
-        columns=2 * _PAIRS_A_ROW,
-        width=3.0,
-        height=2.6,
-        more_height=0.3,
-        gridspec_kw={"wspace": 0.08},
+        2 * len(names), columns=6, width=3.0, height=2.6, more_height=0.3, gridspec_kw={"wspace": 0.08}
     )
     xy = umap.loc[proteins.index].to_numpy()
     measured = proteins.to_numpy().sum(axis=1) > 0
     counted = np.log1p(proteins[names].astype(np.float64))
-    without = np.log1p(denoised.loc[proteins.index, names].astype(np.float64))
+    without = np.log1p(protein_expression.loc[proteins.index, names].astype(np.float64))
     for name, left, right in zip(names, panels[::2], panels[1::2], strict=True):
         umap_panel(left, xy, counted[name].where(measured), f"{name}: counted", label="log1p")
         umap_panel(right, xy, without[name], f"{name}: denoised", label="log1p")

@@ -1,4 +1,4 @@
-"""Surface proteins in the report."""
+"""Surface proteins in the report: its section, and the verdicts in sentences."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.proteins import PROTEIN_KEY, measured_by_batch
-from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.words import count
 from scvi_downstream.runtime.progress import duration
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 SECTION = Section(
     "Proteins",
@@ -80,16 +81,16 @@ SECTION = Section(
 )
 
 
-N_NAMED = 4
+N_NAMED, N_GROUPS_NAMED = 4, 6
 POOR = 0.3
 """Median correlation of imputed with measured proteins below which the imputation is called poor."""
 
 
-def summarize(
+def summarize_proteins(
     counts: AnnData,
-    imputation: pd.DataFrame,
-    markers: pd.DataFrame,
-    genes: pd.DataFrame,
+    protein_imputation: pd.DataFrame,
+    protein_markers: pd.DataFrame,
+    protein_genes: pd.DataFrame,
     keys: Keys,
     options: ProteinsOptions,
 ) -> dict[str, Any]:
@@ -99,14 +100,14 @@ def summarize(
     ----------
     counts
         With proteins.
-    imputation
-        Scores of :func:`.imputation.score_imputation`.
-    markers
-        Of :func:`.markers.find_markers`.
-    genes
-        Of :func:`.genes.correlate_with_genes`.
+    protein_imputation
+        Scores of :func:`.imputation.score_protein_imputation`.
+    protein_markers
+        Of :func:`.markers.find_protein_markers`.
+    protein_genes
+        Of :func:`.markers.correlate_with_genes`.
     keys, options
-        Of the study.
+        Batch; whether imputation was asked for.
 
     Returns
     -------
@@ -123,11 +124,13 @@ def summarize(
         if not row.all()
     }
     without = [batch for batch, names in absent.items() if len(names) == proteins.shape[1]]
-    scores = [_of_batch(name, table) for name, table in imputation.groupby("held_out", sort=False)]
+    scores = [
+        _score_of_batch(name, table) for name, table in protein_imputation.groupby("held_out", sort=False)
+    ]
     reason = None if scores else _why_not_scored(options, int(measured.any(axis=1).sum()), keys)
-    named = {
-        str(grouping): {str(group): _top(rows) for group, rows in table.groupby("group", sort=False)}
-        for grouping, table in markers.groupby("grouping", sort=False)
+    markers = {
+        str(grouping): {str(group): _strongest(rows) for group, rows in table.groupby("group", sort=False)}
+        for grouping, table in protein_markers.groupby("grouping", sort=False)
     }
     return {
         "n_proteins": proteins.shape[1],
@@ -136,31 +139,32 @@ def summarize(
         "not_measured": absent,
         "imputation": scores,
         "imputation_reason": reason,
-        "markers": named,
-        "genes": genes.to_dict(orient="records"),
+        "markers": markers,
+        "genes": protein_genes.to_dict(orient="records"),
         "sentences": [
-            *(_imputation_sentence(score) for score in scores),
-            _scope(counts, without, absent),
+            *map(_about_imputation, scores),
+            _about_measured(counts, without, absent),
             *([f"The imputation of proteins was not scored: {reason}."] if reason else []),
-            *_marker_sentences(named, markers),
-            *_gene_sentences(genes),
+            *_about_markers(markers, protein_markers),
+            _about_genes(protein_genes),
         ],
     }
 
 
-def _of_batch(name: Any, table: pd.DataFrame) -> dict[str, Any]:
+def _score_of_batch(name: Any, table: pd.DataFrame) -> dict[str, Any]:
     by_method = table.pivot(index="protein", columns="method", values="pearson")
     own = table[table["method"] == "totalvi"]
+    first = table.iloc[0]
     return {
         "held_out": str(name),
-        "kind": str(table["kind"].iloc[0]),
-        "n_cells": int(table["n_cells"].iloc[0]),
+        "kind": str(first["kind"]),
+        "n_cells": int(first["n_cells"]),
         "n_proteins": len(by_method),
         "median_pearson": {str(method): float(values.median()) for method, values in by_method.items()},
         "better_than_knn": int((own["minus_knn_lower"] > 0).sum()),
         "worse_than_knn": int((own["minus_knn_upper"] < 0).sum()),
-        "seconds": float(table["seconds"].iloc[0]),
-        "peak_memory_mb": float(table["peak_memory_mb"].iloc[0]),
+        "seconds": float(first["seconds"]),
+        "peak_memory_mb": float(first["peak_memory_mb"]),
     }
 
 
@@ -169,35 +173,36 @@ def _why_not_scored(options: ProteinsOptions, n_measured: int, keys: Keys) -> st
         return "proteins.max_held_out_batches is 0"
     if n_measured > 1:
         return "no batch of at least 10 cells shares a protein with the others"
-    named = f"batch of '{keys.batch_key}'" if keys.batch_key else "data set without batch_key"
-    return f"the only {named} with proteins has too few cells to hide a third of them"
+    what = f"batch of '{keys.batch_key}'" if keys.batch_key else "data set without batch_key"
+    return f"the only {what} with proteins has too few cells to hide a third of them"
 
 
-def _top(rows: pd.DataFrame) -> list[str]:
+def _strongest(rows: pd.DataFrame) -> list[str]:
     up = rows[rows["both"] & (rows["lfc_median"] > 0)]
     return up.sort_values("lfc_median", ascending=False, kind="stable")["protein"].head(N_NAMED).tolist()
 
 
-def _scope(counts: AnnData, without: list[str], absent: dict[str, list[str]]) -> str:
+def _about_measured(counts: AnnData, without: list[str], absent: dict[str, list[str]]) -> str:
     n_proteins = counts.obsm[PROTEIN_KEY].shape[1]
-    start = f"{n_proteins} protein{'s' if n_proteins > 1 else ''} of {counts.n_obs:,} cells were denoised"
+    text = f"{count(n_proteins, 'protein')} of {counts.n_obs:,} cells were denoised"
     if n_proteins == 1:
-        start += "; one protein says little beyond the RNA"
-    partly = [batch for batch in absent if batch not in without]
+        text += "; one protein says little beyond the RNA"
     if without:
-        start += f"; those of {_quoted(without)}, which measured none, are imputed"
-    if partly:
-        start += f"; {_quoted(partly)} measured some of them only, and the others are imputed"
-    return start + "."
+        text += f"; those of {_quoted(without)}, which measured none, are imputed"
+    if partly := [batch for batch in absent if batch not in without]:
+        text += f"; {_quoted(partly)} measured some of them only, and the others are imputed"
+    return f"{text}."
 
 
-def _imputation_sentence(score: dict[str, Any]) -> str:
-    medians = score["median_pearson"]
-    hidden = (
-        f"batch '{score['held_out']}'"
-        if score["kind"] == "batch"
-        else f"a random third of '{score['held_out']}' (no batch effect to bridge, so at best as good elsewhere)"
-    )
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _about_imputation(score: dict[str, Any]) -> str:
+    medians, batch = score["median_pearson"], score["held_out"]
+    hidden = f"batch '{batch}'"
+    if score["kind"] != "batch":
+        hidden = f"a random third of '{batch}' (no batch effect to bridge, so at best as good elsewhere)"
     text = (
         f"With the proteins of {hidden} hidden ({score['n_cells']:,} cells), totalVI's imputed values follow the "
         f"measured ones with a median Pearson correlation of {medians['totalvi']:.2f} over {score['n_proteins']} "
@@ -212,88 +217,32 @@ def _imputation_sentence(score: dict[str, Any]) -> str:
     return text
 
 
-def _marker_sentences(named: dict[str, dict[str, list[str]]], markers: pd.DataFrame) -> list[str]:
+def _about_markers(by_grouping: dict[str, dict[str, list[str]]], markers: pd.DataFrame) -> list[str]:
     sentences = []
-    for grouping, groups in named.items():
-        found = {group: proteins for group, proteins in groups.items() if proteins}
+    for grouping, groups in by_grouping.items():
+        found = [f"{group}: {', '.join(proteins)}" for group, proteins in groups.items() if proteins]
         if not found:
             sentences.append(f"No protein marks any of the {len(groups)} {grouping} by both tests.")
             continue
-        shown = "; ".join(f"{group}: {', '.join(proteins)}" for group, proteins in list(found.items())[:6])
-        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        more = f" and {len(found) - N_GROUPS_NAMED} more" if len(found) > N_GROUPS_NAMED else ""
         called = int(markers.loc[markers["grouping"] == grouping, "both"].sum())
         sentences.append(
             f"Proteins that mark {grouping} by the posterior and by the counts ({called} calls, highest fold changes "
-            f"first): {shown}{more}."
+            f"first): {'; '.join(found[:N_GROUPS_NAMED])}{more}."
         )
-    if "clusters" in named:
+    if "clusters" in by_grouping:
         sentences.append(
             "Clusters were found with the same proteins, so that their p-values describe and do not test."
         )
     return sentences
 
 
-def _gene_sentences(genes: pd.DataFrame) -> list[str]:
+def _about_genes(genes: pd.DataFrame) -> str:
     if genes.empty:
-        return ["No protein has the name of a gene, so that none is compared with its RNA."]
+        return "No protein has the name of a gene, so that none is compared with its RNA."
     best = genes.sort_values("spearman", ascending=False, kind="stable").iloc[0]
-    return [
+    return (
         f"{len(genes)} protein{'s share' if len(genes) > 1 else ' shares'} the name with a gene; Spearman's ρ of "
         f"counts with its RNA has a median of {genes['spearman'].median():.2f} and is highest for {best['protein']} "
         f"({best['spearman']:.2f})."
-    ]
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-def describe_proteins(options: ProteinsOptions, keys: Keys, graph: Study) -> str:
-    """How surface proteins were denoised, imputed and compared; empty where they were not.
-
-    Parameters
-    ----------
-    options
-        Of the analysis.
-    keys
-        Batch and label.
-    graph
-        Names the model.
-    """
-    name = graph.first_with("proteins")
-    if "proteins" not in graph.analyses or name is None:
-        return ""
-    text = [
-        f"Surface proteins were modelled together with the RNA by totalVI [@gayoso2021] (`{name}`). Denoised proteins "
-        f"are posterior means ({options.n_samples} draws) of the expected count of the foreground, without the "
-        "efficiency of the batch; proteins without any count in a batch were taken as not measured there and decoded "
-        "as of the batches that measured them.",
-        _imputation(options, keys),
-        f"Proteins of each cluster{' and label' if keys.label_key else ''} of at least {options.min_cells_per_group} "
-        "cells were compared with the other cells by totalVI's posterior (probability that the log2 fold change "
-        f"exceeds {options.delta:g}, {options.de_samples:,} samples, averaged over the batches with proteins), called "
-        f"at an expected false discovery rate [@newton2004] of {options.fdr:g}, and beside it by rank-sum tests "
-        "[@wilcoxon1945] of centred log-ratios of the counts [@stoeckius2017], corrected over the proteins of a group "
-        "[@benjamini1995]. Clusters come from the same cells, so that their p-values describe and do not test.",
-        "Proteins were compared with RNA where they have the name of a gene, by Spearman's rank correlation "
-        "[@spearman1904].",
-    ]
-    return " ".join(filter(None, text))
-
-
-def _imputation(options: ProteinsOptions, keys: Keys) -> str:
-    if options.max_held_out_batches == 0:
-        return ""
-    hidden = (
-        f"at most {options.max_held_out_batches} batches of `{keys.batch_key}` (those of fewest cells), one training "
-        "each; where one batch only has proteins, a random third of its cells"
-        if keys.batch_key
-        else "a random third of the cells, called a batch of their own"
-    )
-    return (
-        f"Imputation was scored by hiding the proteins of {hidden}, training again, and correlating log1p of the "
-        "imputed expected counts with log1p of the measured ones, protein by protein; intervals are those of "
-        f"{options.n_bootstrap:,} bootstrap samples of cells [@efron1979], paired between methods. Beside it stand "
-        f"means over the {options.n_neighbors} nearest cells with proteins, in the principal components of the RNA and "
-        "in the latent of the same model."
     )

@@ -1,27 +1,34 @@
-"""Surgery, its training, and both sets of cells in one latent space."""
+"""The study's cells mapped onto a reference: surgery, one latent space for both, and labels carried over in it."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.saved import Reference, SavedModel
-from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.models.surgery import n_new_weights, query_model
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.pipelines.embedding.nodes import compute_umap
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import (
     Query,
+    build_query,
     called_types,
+    find_label_key,
     most_probable,
     nearest_labels,
+    reference_labels,
 )
+from scvi_downstream.pipelines.reference_mapping.report import describe_reference
 from scvi_downstream.pipelines.reference_mapping.unlike import MappedCells, find_unlike
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
@@ -29,80 +36,118 @@ from scvi_downstream.runtime.threads import quiet
 if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
 
 logger = logging.getLogger(__name__)
 
-
 REFERENCE, QUERY = "reference", "query"
-EPOCHS, CELLS_OF_EPOCHS = 200, 40_000
+PREFIX = "mapped_"
+# As many gradient steps as 200 epochs of 40,000 cells have, but no fewer epochs than 20.
+EPOCHS, CELLS_OF_EPOCHS, LEAST_EPOCHS = 200, 40_000, 20
 LEARNING_RATE = 1e-3
 
 
-def operate(
+def map_onto_reference(
     reference: Reference,
-    query: Query,
+    counts: AnnData,
+    keys: Keys,
     options: ReferenceMappingOptions,
     training: TrainingOptions,
-    *,
+    study: str,
     seed: int,
     accelerator: str,
-    checkpoints: CheckpointStore,
-) -> Fit:
-    """Open the reference's model for the query and train the weights of its new categories alone.
+    mapped_checkpoint: CheckpointStore,
+) -> tuple[BaseModelClass, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Surgery: the reference's model with weights for the query's new categories, all else frozen.
 
     Parameters
     ----------
-    reference, query
-        The model, and cells in its form.
+    reference
+        The saved model and the counts that it was fitted on.
+    counts
+        The study's checked counts, all genes.
+    keys
+        The study's obs columns.
     options
-        ``max_epochs``.
+        Share of genes that must be there, epochs.
     training
-        Shares of cells, mini-batches and early stopping of the study; learning rate 0.001, no weight decay and
-        no warm-up of the KL term, since all else is trained already.
-    seed, accelerator, checkpoints
-        As in :func:`scvi_downstream.models.fitting.fit`.
+        Shares of cells, mini-batches, early stopping.
+    study
+        Names the batch of cells that have no other.
+    seed, accelerator, mapped_checkpoint
+        Of the training.
 
     Returns
     -------
-    The model of the query; where nothing is new, as the reference has it, with an empty history.
+    The model of the query; coordinates of both sets of cells with ``origin``, rows ``<origin>:<cell>``; curves;
+    and what was mapped onto what, with notes.
+
+    Raises
+    ------
+    InputError
+        Too few genes are shared, what the model needs is not in obs, or its family knows no surgery.
     """
+    from scvi_downstream.models.surgery import n_new_weights, query_model
+
+    check_reference(reference)
+    query = build_query(reference, counts, keys, options, study)
+    for note in query.notes:
+        logger.warning("mapping: %s", note)
     with reproducible(seed):
         model = query_model(reference.model, query.genes, accelerator)
     n_new = n_new_weights(model)
-    if not n_new:
-        return Fit(_as_it_is(model), _empty_history(), {"epochs": 0, "n_new_weights": 0})
+    if n_new:
+        spec = _surgery_spec(reference, query, options, training)
+        result = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=mapped_checkpoint)
+    else:
+        result = _without_training(model)
+    summary = result.summary | {"n_new_weights": n_new}
+    facts = describe_reference(reference, query, find_label_key(reference, options.label_key), summary)
+    return result.model, encode_jointly(result.model, reference), result.history, facts
+
+
+def _surgery_spec(
+    reference: Reference, query: Query, options: ReferenceMappingOptions, training: TrainingOptions
+) -> ModelSpec:
+    """Training of the new weights alone: no weight decay and no warm-up, since all else is trained already."""
+    epochs = max(LEAST_EPOCHS, min(EPOCHS, round(EPOCHS * CELLS_OF_EPOCHS / query.genes.n_obs)))
     own = {
-        "max_epochs": options.max_epochs or epochs_for_surgery(query.genes.n_obs),
+        "max_epochs": options.max_epochs or epochs,
         "lr": LEARNING_RATE,
         "weight_decay": 0.0,
         "n_epochs_kl_warmup": None,
     }
-    spec = parse_spec(
-        {
-            "name": "mapped",
-            "family": reference.model.family,
-            "init_from": REFERENCE,
-            "training": {**training.model_dump(), **own},
-        }
-    )
-    result = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoints)
-    return Fit(result.model, result.history, result.summary | {"n_new_weights": n_new})
+    spec = {"name": "mapped", "family": reference.model.family, "init_from": REFERENCE}
+    return parse_spec(spec | {"training": training.model_dump() | own})
 
 
-def epochs_for_surgery(n_cells: int) -> int:
-    """200 epochs up to 40,000 cells, then as many gradient steps as those, with at least 20 epochs."""
-    return max(20, min(EPOCHS, round(EPOCHS * CELLS_OF_EPOCHS / n_cells)))
+def _without_training(model: BaseModelClass) -> Fit:
+    """The model as the reference has it, since nothing is new; the query's cells stand for its training cells."""
+    logger.info("mapped: the query brings no new category, so no weight is trained")
+    model.train_indices_ = np.arange(model.adata.n_obs)
+    model.validation_indices_ = model.test_indices_ = np.arange(0)
+    model.history_ = {}
+    model.is_trained_ = True
+    curves = ["elbo_train", "elbo_validation"]
+    history = pd.DataFrame(index=pd.Index([], name="epoch", dtype=int), columns=curves, dtype=float)
+    return Fit(model, history, {"epochs": 0})
 
 
-def joint_latent(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
+def encode_jointly(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
     """Posterior means of the cells of the reference and of the query by the one model.
 
     Returns
     -------
     ``latent_1``, … and ``origin`` (``reference`` or ``query``); rows are named ``<origin>:<cell>``, since both
     may hold cells of one name.
+
+    Raises
+    ------
+    InputError
+        The counts of the reference do not fit its model.
     """
-    known = _reference_genes(reference)
+    known = _modelled_genes(reference)
     with quiet():
         try:
             latents = {
@@ -114,16 +159,15 @@ def joint_latent(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
             raise InputError(
                 f"the counts of the reference {reference.name} do not fit its model: {reason}"
             ) from error
-    tables = []
-    for origin, (cells, latent) in latents.items():
-        index = pd.Index([f"{origin}:{cell}" for cell in cells], name="cell")
-        columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]
-        tables.append(pd.DataFrame(latent, index=index, columns=columns).assign(origin=origin))
-    joint = pd.concat(tables)
-    return joint.assign(origin=pd.Categorical(joint["origin"], categories=[REFERENCE, QUERY]))
+    names = [f"{origin}:{cell}" for origin, (cells, _) in latents.items() for cell in cells]
+    origins = np.repeat(list(latents), [len(cells) for cells, _ in latents.values()])
+    values = np.concatenate([latent for _, latent in latents.values()])
+    joint = pd.DataFrame(values, index=pd.Index(names, name="cell"))
+    joint.columns = [f"latent_{i + 1}" for i in joint.columns]
+    return joint.assign(origin=pd.Categorical(origins, categories=list(latents)))
 
 
-def part_of(joint: pd.DataFrame, origin: str) -> pd.DataFrame:
+def take_origin(joint: pd.DataFrame, origin: str) -> pd.DataFrame:
     """Coordinates of the cells of one origin under their own names."""
     part = joint.loc[(joint["origin"] == origin).to_numpy()].drop(columns="origin")
     return part.set_axis(part.index.str.removeprefix(f"{origin}:").rename("cell"), axis=0)
@@ -138,8 +182,7 @@ def check_reference(reference: Reference) -> None:
         Names genes or values.
     """
     layer = reference.model.setup.get("layer")
-    genes = _reference_genes(reference)
-    matrix = genes.layers[layer] if layer else genes.X
+    matrix = _matrix(_modelled_genes(reference), layer)
     values = matrix.data if hasattr(matrix, "tocsr") else np.asarray(matrix).ravel()
     wrong = (values < 0) | (values != np.round(values))
     if wrong.any():
@@ -149,9 +192,8 @@ def check_reference(reference: Reference) -> None:
         )
 
 
-def _reference_genes(reference: Reference) -> AnnData:
-    from scipy import sparse
-
+def _modelled_genes(reference: Reference) -> AnnData:
+    """The reference's counts of the genes of its model, in the order of the model."""
     layer = reference.model.setup.get("layer")
     if layer and layer not in reference.counts.layers:
         raise InputError(
@@ -177,52 +219,61 @@ def _reference_genes(reference: Reference) -> AnnData:
     return genes
 
 
-def _as_it_is(model: BaseModelClass) -> BaseModelClass:
-    """A model that has nothing to learn, with the query's cells in the place of the reference's split."""
-    logger.info("mapped: the query brings no new category, so no weight is trained")
-    model.train_indices_ = np.arange(model.adata.n_obs)
-    model.validation_indices_ = model.test_indices_ = np.arange(0)
-    model.history_ = {}
-    model.is_trained_ = True
-    return model
+def _matrix(counts: AnnData, layer: str | None) -> Any:
+    return counts.layers[layer] if layer else counts.X
 
 
-def _empty_history() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"elbo_train": [], "elbo_validation": []}, index=pd.Index([], name="epoch", dtype=int), dtype=float
-    )
-
-
-PREFIX = "mapped_"
-
-
-def describe_cells(
-    reference: Reference,
-    query: Query,
-    mapped_model: SavedModel,
-    joint: pd.DataFrame,
-    labels: pd.Categorical | None,
-    options: ReferenceMappingOptions,
-    *,
-    seed: int,
-    accelerator: str,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Transferred labels with their uncertainty, and the test of being unlike the reference.
+def embed_jointly(joint_latent: pd.DataFrame, embedding: EmbeddingOptions, seed: int) -> pd.DataFrame:
+    """UMAP of reference and query in one neighbours graph: ``UMAP1``, ``UMAP2`` and ``origin``.
 
     Parameters
     ----------
-    reference, query
-        The model with its counts, and the cells mapped.
+    joint_latent
+        Coordinates and ``origin``.
+    embedding
+        As for the study's own UMAP.
+    seed
+        Of the approximate search and the layout.
+    """
+    latent = joint_latent.drop(columns="origin")
+    graph = neighbors_graph(
+        latent.index,
+        latent.to_numpy(np.float32),
+        n_neighbors=embedding.n_neighbors,
+        n_search=embedding.n_neighbors,
+        exact_up_to=embedding.exact_up_to,
+        seed=seed,
+    )
+    return compute_umap(latent, graph, embedding, seed).assign(origin=joint_latent["origin"])
+
+
+def transfer_reference_labels(
+    reference: Reference,
+    counts: AnnData,
+    mapped_model: SavedModel,
+    joint_latent: pd.DataFrame,
+    keys: Keys,
+    options: ReferenceMappingOptions,
+    study: str,
+    seed: int,
+    accelerator: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Labels of the nearest reference cells, and which cells are unlike all of them.
+
+    Parameters
+    ----------
+    reference, counts, keys, study
+        As for the surgery.
     mapped_model
-        The model of the query.
-    joint
-        Latent coordinates with ``origin``.
-    labels
-        Of the reference's cells, or ``None``.
+        The model of the query; of scANVI, its own prediction stands beside the neighbours'.
+    joint_latent
+        Coordinates of both sets of cells.
     options
-        Neighbours, least probability, false discovery rate.
-    seed, accelerator
-        Of the test; of scANVI's prediction.
+        Neighbours, the least probability of a label, the false discovery rate of unlike cells.
+    seed
+        Of the thinning behind the test.
+    accelerator
+        Where scANVI predicts.
 
     Returns
     -------
@@ -230,50 +281,78 @@ def describe_cells(
     the reference), ``mapped_nearest_type``, ``mapped_probability``, ``mapped_uncertainty``, of a scANVI
     reference ``mapped_scanvi_type`` and ``mapped_scanvi_probability``, then ``mapped_deviation``, ``mapped_p``,
     ``mapped_p_adjusted``, ``mapped_unlike`` and ``mapped_distance``; those of labels only with labels. And
-    the batches of :func:`.unlike.find_unlike`.
+    one row a batch, see :func:`.unlike.find_unlike`.
     """
-    known, wanted = part_of(joint, REFERENCE), part_of(joint, QUERY)
+    query = build_query(reference, counts, keys, options, study)
+    labels = reference_labels(reference, find_label_key(reference, options.label_key))
+    known, wanted = take_origin(joint_latent, REFERENCE), take_origin(joint_latent, QUERY)
+    shared = np.flatnonzero(query.present)
+    modelled = _matrix(reference.counts[:, reference.model.genes], reference.model.setup.get("layer"))
+    known_counts, wanted_counts = (
+        sparse.csr_matrix(matrix, dtype=np.float32)[:, shared] for matrix in (modelled, query.genes.X)
+    )
     unlike, batches = find_unlike(
-        MappedCells(_shared_counts(reference, query), known.to_numpy(), _batch(reference)),
-        MappedCells(_counts_of(query.genes, query), wanted.to_numpy(), query.batch),
+        MappedCells(known_counts, known.to_numpy(), _reference_batches(reference)),
+        MappedCells(wanted_counts, wanted.to_numpy(), query.batch),
         labels=labels,
         n_neighbors=options.n_neighbors,
         fdr=options.unlike_fdr,
         seed=seed,
     )
-    unlike = unlike.set_axis(wanted.index)
-    tables = [unlike]
+    tables = [unlike.set_axis(wanted.index)]
     if labels is not None:
         types = nearest_labels(known, labels, wanted, options.n_neighbors)
-        uncertain = (types["probability"] < options.min_probability) | unlike["unlike"]
-        called = called_types(types["nearest_type"].array, uncertain.to_numpy())
-        types.insert(0, "cell_type", called)
+        uncertain = (types["probability"] < options.min_probability) | tables[0]["unlike"]
+        types.insert(0, "cell_type", called_types(types["nearest_type"].array, uncertain.to_numpy()))
         types["uncertainty"] = 1 - types["probability"]
-        tables = [types, *_scanvi(mapped_model, query, accelerator), unlike]
+        tables.insert(0, types)
+        if mapped_model.family == "SCANVI":
+            with quiet():
+                probabilities = mapped_model.attach(query.genes, accelerator).predict(soft=True)
+            best = most_probable(probabilities, "scanvi_type", "scanvi_probability")
+            tables.insert(1, best.set_axis(wanted.index))
     return pd.concat(tables, axis=1).add_prefix(PREFIX), batches
 
 
-def _scanvi(mapped_model: SavedModel, query: Query, accelerator: str) -> list[pd.DataFrame]:
-    """Prediction of scANVI itself, when the reference is one."""
-    if mapped_model.family != "SCANVI":
-        return []
-    with quiet():
-        soft = mapped_model.attach(query.genes, accelerator).predict(soft=True)
-    best = most_probable(soft, "scanvi_type", "scanvi_probability")
-    return [best.set_axis(query.genes.obs_names.rename("cell"))]
-
-
-def _shared_counts(reference: Reference, query: Query) -> sparse.csr_matrix:
-    return _counts_of(reference.counts[:, reference.model.genes], query, reference.model.setup.get("layer"))
-
-
-def _counts_of(genes: AnnData, query: Query, layer: str | None = None) -> sparse.csr_matrix:
-    matrix = genes.layers[layer] if layer else genes.X
-    return sparse.csr_matrix(matrix, dtype=np.float32)[:, np.flatnonzero(query.present)]
-
-
-def _batch(reference: Reference) -> np.ndarray:
+def _reference_batches(reference: Reference) -> np.ndarray:
     key = reference.model.setup.get("batch_key")
     if not key:
-        return np.full(reference.counts.n_obs, "one", dtype=object).astype(str)
+        return np.full(reference.counts.n_obs, "one")
     return reference.counts.obs[key].astype(str).to_numpy(dtype=str)
+
+
+def join_mapped(
+    counts: AnnData,
+    joint_latent: pd.DataFrame,
+    joint_umap: pd.DataFrame,
+    mapped_cell_types: pd.DataFrame,
+    mapping_summary: dict[str, Any],
+) -> AnnData:
+    """The study's cells with what the mapping says of each, for scanpy and CELLxGENE.
+
+    Parameters
+    ----------
+    counts
+        The study's checked counts.
+    joint_latent, joint_umap
+        Coordinates of both sets of cells.
+    mapped_cell_types
+        Of :func:`transfer_reference_labels`.
+    mapping_summary
+        Names the reference.
+
+    Returns
+    -------
+    Counts in ``X``, ``mapped_…`` in obs, ``X_mapped`` (joint latent) and ``X_umap`` (joint UMAP) in obsm, the
+    reference's name in uns.
+    """
+    from anndata import AnnData
+
+    cells = counts.obs_names
+    own = counts.obs.drop(columns=mapped_cell_types.columns, errors="ignore")
+    obs = pd.concat([own, mapped_cell_types.loc[cells].set_axis(cells)], axis=1)
+    mapped = AnnData(counts.X, obs=obs, var=counts.var)
+    for name, table in (("X_mapped", joint_latent), ("X_umap", joint_umap)):
+        mapped.obsm[name] = take_origin(table, QUERY).loc[cells].to_numpy(np.float32)
+    mapped.uns["reference"] = str(mapping_summary["reference"])
+    return mapped

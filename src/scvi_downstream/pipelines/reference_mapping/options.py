@@ -1,4 +1,4 @@
-"""Options of the analyses of the primary model, and of the report."""
+"""Options of the mapping onto a reference."""
 
 from __future__ import annotations
 

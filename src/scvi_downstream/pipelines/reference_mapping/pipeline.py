@@ -3,14 +3,17 @@
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.reference_mapping.nodes import (
+from scvi_downstream.pipelines.reference_mapping.mapping import (
     embed_jointly,
     join_mapped,
     map_onto_reference,
-    plot_mapping,
-    summarize_mapping,
     transfer_reference_labels,
 )
+from scvi_downstream.pipelines.reference_mapping.plots import plot_mapping
+from scvi_downstream.pipelines.reference_mapping.report import summarize_mapping
+
+_KEYS, _OPTIONS = "params:keys", "params:reference_mapping"
+_RUN = ["params:study", "params:seed", "params:accelerator"]
 
 
 def template() -> Pipeline:
@@ -19,17 +22,7 @@ def template() -> Pipeline:
         [
             Node(
                 map_onto_reference,
-                [
-                    "reference",
-                    "counts",
-                    "params:keys",
-                    "params:reference_mapping",
-                    "params:training",
-                    "params:study",
-                    "params:seed",
-                    "params:accelerator",
-                    "mapped_checkpoint",
-                ],
+                ["reference", "counts", _KEYS, _OPTIONS, "params:training", *_RUN, "mapped_checkpoint"],
                 ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
                 name="map_onto_reference",
             ),
@@ -41,30 +34,13 @@ def template() -> Pipeline:
             ),
             Node(
                 transfer_reference_labels,
-                [
-                    "reference",
-                    "counts",
-                    "mapped_model",
-                    "joint_latent",
-                    "params:keys",
-                    "params:reference_mapping",
-                    "params:study",
-                    "params:seed",
-                    "params:accelerator",
-                ],
+                ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, *_RUN],
                 ["mapped_cell_types", "mapping_batches"],
                 name="transfer_reference_labels",
             ),
             Node(
                 summarize_mapping,
-                [
-                    "counts",
-                    "mapped_cell_types",
-                    "mapping_batches",
-                    "mapping_facts",
-                    "params:keys",
-                    "params:reference_mapping",
-                ],
+                ["counts", "mapped_cell_types", "mapping_batches", "mapping_facts", _KEYS, _OPTIONS],
                 ["mapping_summary", "mapping_confusion"],
                 name="summarize_mapping",
             ),
@@ -76,13 +52,7 @@ def template() -> Pipeline:
             ),
             Node(
                 plot_mapping,
-                [
-                    "reference",
-                    "joint_umap",
-                    "mapped_cell_types",
-                    "mapping_summary",
-                    "params:reference_mapping",
-                ],
+                ["reference", "joint_umap", "mapped_cell_types", "mapping_summary", _OPTIONS],
                 "mapping_figure",
                 name="plot_mapping",
             ),

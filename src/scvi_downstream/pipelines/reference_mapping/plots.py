@@ -1,4 +1,4 @@
-"""Query cells on the reference's UMAP."""
+"""Reference and query on their joint UMAP."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.models.saved import Reference
+from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
+from scvi_downstream.pipelines.reference_mapping.query import find_label_key, reference_labels
+from scvi_downstream.plots.panels import legend_dots, panel_grid
 from scvi_downstream.plots.style import (
     OKABE_ITO,
     bare_umap_axes,
     category_colors,
     draw_order,
-    new_figure,
     point_size,
     scatter_values,
 )
@@ -22,100 +25,91 @@ from scvi_downstream.runtime.options import UNKNOWN
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    Axes = Figure = Any
 
 BACKGROUND = "#DDDDDD"
+# More labels than this do not fit beside a panel.
 MOST_NAMED = 40
+NAMES_IN_A_COLUMN = 16
 
 
-def draw_mapping(
+def plot_mapping(
+    reference: Reference,
     joint_umap: pd.DataFrame,
-    reference_labels: pd.Series | None,
-    cells: pd.DataFrame,
-    summary: Mapping[str, Any],
+    mapped_cell_types: pd.DataFrame,
+    mapping_summary: dict[str, Any],
+    options: ReferenceMappingOptions,
 ) -> Figure:
     """Joint UMAP by origin, by label (reference and transferred), by uncertainty, and cells flagged as unlike.
 
     Parameters
     ----------
+    reference
+        obs of its counts holds the labels.
     joint_umap
         ``UMAP1``, ``UMAP2`` and ``origin`` of both sets of cells, the reference first.
-    reference_labels
-        Of the reference's cells in their order, or ``None``.
-    cells
+    mapped_cell_types
         ``mapped_…`` of the query's cells in their order.
-    summary
+    mapping_summary
         ``reference``, ``n_unlike``, ``share_unlike``.
+    options
+        ``label_key`` of the reference.
     """
+    labels = reference_labels(reference, find_label_key(reference, options.label_key))
+    cells, summary = mapped_cell_types, mapping_summary
     xy = joint_umap[["UMAP1", "UMAP2"]].to_numpy()
     is_query = (joint_umap["origin"] == "query").to_numpy()
-    labelled = reference_labels is not None and "mapped_cell_type" in cells
-    figure = new_figure(12, 8 if labelled else 4.2)
-    grid = figure.subplots(2 if labelled else 1, 2).ravel()
-    origin = pd.Series(
-        np.where(is_query, f"query ({is_query.sum():,})", f"reference ({(~is_query).sum():,})")
-    )
+    known, query = xy[~is_query], xy[is_query]
+    labelled = labels is not None and "mapped_cell_type" in cells
+    figure, panels = panel_grid(4 if labelled else 2, columns=2, width=6, height=4 if labelled else 4.2)
+    by_origin, *by_label, flags = panels
+    gray, blue = "#AAAAAA", OKABE_ITO[0]
     order = draw_order(len(xy))
-    colors = dict(zip(sorted(origin.unique(), reverse=True), ("#AAAAAA", OKABE_ITO[0]), strict=False))
-    _points(grid[0], xy[order], origin.map(colors).to_numpy()[order])
-    _legend(grid[0], colors)
-    bare_umap_axes(grid[0], f"Mapped onto {summary['reference']}")
+    _draw_points(by_origin, xy[order], np.where(is_query, blue, gray)[order])
+    _draw_legend(by_origin, {f"reference ({len(known):,})": gray, f"query ({len(query):,})": blue})
+    bare_umap_axes(by_origin, f"Mapped onto {summary['reference']}")
     if labelled:
-        _draw_labels(grid[1], xy, is_query, reference_labels, cells)
-        _points(grid[2], xy[~is_query], BACKGROUND)
-        scatter_values(
-            grid[2], xy[is_query], cells["mapped_uncertainty"].to_numpy(), "1 − probability of the label"
-        )
-        bare_umap_axes(grid[2], "Query: uncertainty of the label")
-    _draw_flags(grid[-1], xy, is_query, cells["mapped_unlike"].to_numpy(bool), summary)
+        by_type, by_uncertainty = by_label
+        _draw_labels(by_type, known, query, pd.Series(labels), cells["mapped_cell_type"].astype(str))
+        _draw_points(by_uncertainty, known, BACKGROUND)
+        uncertainty = cells["mapped_uncertainty"].to_numpy()
+        scatter_values(by_uncertainty, query, uncertainty, "1 − probability of the label")
+        bare_umap_axes(by_uncertainty, "Query: uncertainty of the label")
+    unlike = cells["mapped_unlike"].to_numpy(bool)
+    colors = {"reference": BACKGROUND, "query": OKABE_ITO[5], "query, unlike": OKABE_ITO[3]}
+    _draw_points(flags, known, colors["reference"])
+    _draw_points(flags, query[~unlike], colors["query"])
+    _draw_points(flags, query[unlike], colors["query, unlike"], size=2.0)
+    _draw_legend(flags, colors)
+    n_unlike = f"{summary['n_unlike']:,} cells ({summary['share_unlike']:.1%})"
+    bare_umap_axes(flags, f"Unlike anything in the reference: {n_unlike}")
     return figure
 
 
 def _draw_labels(
-    axes: Axes, xy: np.ndarray, is_query: np.ndarray, reference_labels: pd.Series, cells: pd.DataFrame
+    axes: Axes, known: np.ndarray, query: np.ndarray, labels: pd.Series, given: pd.Series
 ) -> None:
-    known = reference_labels.astype(object).where(reference_labels.notna(), UNKNOWN).astype(str)
-    given = cells["mapped_cell_type"].astype(str)
-    names = [str(name) for name in reference_labels.cat.categories]
-    unknown = [UNKNOWN] if (known == UNKNOWN).any() or (given == UNKNOWN).any() else []
-    colors = category_colors([*names, *unknown])
-    _points(axes, xy[~is_query], known.map(colors).to_numpy(), alpha=0.25)
-    _points(axes, xy[is_query], given.map(colors).to_numpy())
+    """Labels of the reference's cells at ``known``, and those that the query's cells were given."""
+    own = labels.astype(object).where(labels.notna(), UNKNOWN).astype(str)
+    unknown = [UNKNOWN] if (own == UNKNOWN).any() or (given == UNKNOWN).any() else []
+    colors = category_colors([*map(str, labels.cat.categories), *unknown])
+    _draw_points(axes, known, own.map(colors).to_numpy(), alpha=0.25)
+    _draw_points(axes, query, given.map(colors).to_numpy())
     if len(colors) <= MOST_NAMED:
-        _legend(axes, colors)
+        _draw_legend(axes, colors)
     bare_umap_axes(axes, "Labels: reference pale, query full")
 
 
-def _draw_flags(
-    axes: Axes, xy: np.ndarray, is_query: np.ndarray, unlike: np.ndarray, summary: Mapping[str, Any]
-) -> None:
-    colors = {"reference": BACKGROUND, "query": OKABE_ITO[5], "query, unlike": OKABE_ITO[3]}
-    query = xy[is_query]
-    _points(axes, xy[~is_query], colors["reference"])
-    _points(axes, query[~unlike], colors["query"])
-    _points(axes, query[unlike], colors["query, unlike"], size=2.0)
-    _legend(axes, colors)
-    bare_umap_axes(
-        axes,
-        f"Unlike anything in the reference: {summary['n_unlike']:,} cells ({summary['share_unlike']:.1%})",
-    )
-
-
-def _points(
+def _draw_points(
     axes: Axes, xy: np.ndarray, colors: np.ndarray | str, *, alpha: float = 1.0, size: float = 1.0
 ) -> None:
     x, y = xy.T
     axes.scatter(x, y, s=size * point_size(len(xy)), c=colors, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def _legend(axes: Axes, colors: Mapping[str, str]) -> None:
-    handles = [
-        axes.scatter([], [], s=25, c=color, label=name, linewidths=0) for name, color in colors.items()
-    ]
-    axes.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        ncols=-(-len(colors) // 16),
-        handletextpad=0.2,
-    )
+def _draw_legend(axes: Axes, colors: Mapping[str, str]) -> None:
+    handles = legend_dots(axes, colors, size=25, linewidths=0)
+    columns = -(-len(colors) // NAMES_IN_A_COLUMN)
+    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(handles=handles, ncols=columns, handletextpad=0.2, **place)

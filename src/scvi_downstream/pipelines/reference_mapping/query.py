@@ -1,8 +1,7 @@
-"""The study's cells in the form that the reference's model was set up with."""
+"""The study's cells in the form that the reference's model was set up with, and the reference's labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from scvi_downstream.cells.obs import as_categories, text_of, with_unknown
 from scvi_downstream.graphs.label_transfer import transfer_labels
 from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
+from scvi_downstream.report.words import first_names
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 
 NAMES = "names"
-_AS_GOOD = 0.9
-_VERSION = r"^(ENS[A-Z]*G\d+)\.\d+$"
+# The genes' own names are compared while they find this share of what the best var column finds.
+AS_GOOD = 0.9
+VERSION = r"^(ENS[A-Z]*G\d+)\.\d+$"
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,8 @@ class GeneMatch:
     @property
     def note(self) -> str | None:
         """What a user should know when other names than the genes' own were compared."""
-        sides = [
-            f"{side}'s var column '{naming}'"
-            for side, naming in (("query", self.query_naming), ("reference", self.reference_naming))
-            if naming != NAMES
-        ]
+        namings = {"query": self.query_naming, "reference": self.reference_naming}
+        sides = [f"{side}'s var column '{naming}'" for side, naming in namings.items() if naming != NAMES]
         return f"genes were matched by the {' and the '.join(sides)}" if sides else None
 
 
@@ -82,12 +82,12 @@ def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float)
         Fewer genes agree, whatever names are compared.
     """
     matches = [
-        GeneMatch(_positions(theirs, ours), query_naming, reference_naming)
+        GeneMatch(_find_positions(theirs, ours), query_naming, reference_naming)
         for reference_naming, theirs in _namings(reference).items()
         for query_naming, ours in _namings(query).items()
     ]
     best = max(matches, key=lambda match: int(match.present.sum()))
-    if matches[0].present.sum() >= _AS_GOOD * best.present.sum():
+    if matches[0].present.sum() >= AS_GOOD * best.present.sum():
         best = matches[0]  # the genes' own names on both sides
     n_shared, n_genes = int(best.present.sum()), len(reference)
     if n_shared == 0 or n_shared < min_shared * n_genes:
@@ -106,28 +106,25 @@ def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float)
 
 def _namings(var: pd.DataFrame) -> dict[str, pd.Index]:
     """The names of the genes and every var column of texts that are mostly distinct."""
-    namings = {NAMES: _plain(pd.Series(var.index, dtype=object))}
+    namings = {NAMES: _without_version(pd.Series(var.index, dtype=object))}
     for column, values in var.items():
         texts = values.astype(object)
         known = texts.dropna()
         is_text = bool(len(known)) and known.map(lambda value: isinstance(value, str)).all()
         if is_text and known.nunique() > len(var) / 2:
-            namings[str(column)] = _plain(texts)
+            namings[str(column)] = _without_version(texts)
     return namings
 
 
-def _plain(names: pd.Series) -> pd.Index:
-    return pd.Index(names.fillna("").astype(str).str.replace(_VERSION, r"\1", regex=True), dtype=object)
+def _without_version(names: pd.Series) -> pd.Index:
+    return pd.Index(names.fillna("").astype(str).str.replace(VERSION, r"\1", regex=True), dtype=object)
 
 
-def _positions(theirs: pd.Index, ours: pd.Index) -> np.ndarray:
+def _find_positions(theirs: pd.Index, ours: pd.Index) -> np.ndarray:
     """Position among ``ours`` of each of ``theirs``, -1 where either name is empty or ambiguous."""
     usable = np.flatnonzero(~ours.duplicated(keep=False) & (ours != ""))
     found = ours[usable].get_indexer(theirs.where(~theirs.duplicated(keep=False), None))
     return np.where(found >= 0, usable[found] if len(usable) else -1, -1)
-
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,9 @@ class Query:
     notes: tuple[str, ...]
 
 
-def build_query(reference: Reference, counts: AnnData, match: GeneMatch, keys: Keys, study: str) -> Query:
+def build_query(
+    reference: Reference, counts: AnnData, keys: Keys, options: ReferenceMappingOptions, study: str
+) -> Query:
     """Counts of the model's genes, and the obs columns that the model was set up with.
 
     Parameters
@@ -162,43 +161,41 @@ def build_query(reference: Reference, counts: AnnData, match: GeneMatch, keys: K
         The model and its counts.
     counts
         The study's checked counts.
-    match
-        Of :func:`match_genes`.
     keys
         The study's obs columns.
+    options
+        Share of the model's genes that must be there.
     study
         Name of the study: the name of its batch where it has no other.
 
     Raises
     ------
     InputError
-        A continuous covariate or size factor of the model is not in obs, or its dispersion is by label.
+        Too few genes are shared, a continuous covariate or size factor of the model is not in obs, or its
+        dispersion is by label.
     """
     from anndata import AnnData
 
-    setup, registry = reference.model.setup, reference.model.contents.attributes["registry_"]
-    fields = registry["field_registries"]
-    notes = [
-        note
-        for note in (match.note, _missing_genes(reference, match), _same_cells(reference, counts.obs_names))
-        if note
-    ]
+    known_genes = reference.counts.var.reindex(reference.model.genes)
+    match = match_genes(counts.var, known_genes, options.min_shared_genes)
+    setup, obs = reference.model.setup, counts.obs
+    fields = reference.model.contents.attributes["registry_"]["field_registries"]
+    notes = [match.note, _missing_genes_note(reference, match), _same_cells_note(reference, counts.obs_names)]
     columns: dict[str, Any] = {}
-    batch, batch_key = _batch(counts.obs, setup.get("batch_key"), keys, study)
+    batch_key = setup.get("batch_key")
+    batch = _categories(obs, [batch_key, keys.batch_key], study)
     if batch_key is not None:
         known = fields["batch"]["state_registry"]["categorical_mapping"]
-        columns[batch_key], note = _joined(batch, known, "batch")
-        notes += [note] if note else []
+        columns[batch_key] = _as_in_reference(batch, known, "batch", notes)
     elif keys.batch_key:
         notes.append("the reference was fitted without batches, so the query's are not told apart")
     covariates = fields.get("extra_categorical_covs", {}).get("state_registry", {}).get("mappings", {})
     for name, known in covariates.items():
-        values = _covariate(counts.obs, name, study)
-        columns[name], note = _joined(values, known, f"covariate '{name}'")
-        notes += [note] if note else []
+        columns[name] = _as_in_reference(_categories(obs, [name], study), known, f"covariate '{name}'", notes)
     numbers = [*(setup.get("continuous_covariate_keys") or []), setup.get("size_factor_key")]
-    columns |= {name: _numbers(counts.obs, name) for name in numbers if name}
-    columns |= _no_labels(reference, setup, fields, counts.n_obs)
+    columns |= {name: _finite_numbers(obs, name) for name in numbers if name}
+    if setup.get("labels_key"):
+        columns[setup["labels_key"]] = _no_labels(reference, counts.n_obs)
     genes = AnnData(
         _padded(counts.X, match),
         obs=pd.DataFrame(columns, index=counts.obs_names),
@@ -206,21 +203,20 @@ def build_query(reference: Reference, counts: AnnData, match: GeneMatch, keys: K
     )
     if setup.get("layer"):
         genes.layers[setup["layer"]] = genes.X.copy()
-    return Query(genes, np.asarray(batch, dtype=str), match.present, tuple(notes))
+    return Query(genes, np.asarray(batch, dtype=str), match.present, tuple(note for note in notes if note))
 
 
-def _missing_genes(reference: Reference, match: GeneMatch) -> str | None:
+def _missing_genes_note(reference: Reference, match: GeneMatch) -> str | None:
     missing = reference.model.genes[~match.present]
     if missing.empty:
         return None
-    shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
     return (
         f"{len(missing):,} of the reference's {len(match.present):,} genes are not in the query and count as "
-        f"zero: {shown}"
+        f"zero: {first_names(missing)}"
     )
 
 
-def _same_cells(reference: Reference, cells: pd.Index) -> str | None:
+def _same_cells_note(reference: Reference, cells: pd.Index) -> str | None:
     n_same = int(cells.isin(reference.counts.obs_names).sum())
     if n_same <= len(cells) / 2:
         return None
@@ -242,21 +238,11 @@ def _padded(matrix: sparse.csr_matrix, match: GeneMatch) -> sparse.csr_matrix:
     return sparse.csr_matrix(padded, dtype=np.float32)
 
 
-def _batch(
-    obs: pd.DataFrame, reference_key: str | None, keys: Keys, study: str
-) -> tuple[np.ndarray, str | None]:
-    """Batch of each cell, and the obs column in which the model looks for it."""
-    for column in (reference_key, keys.batch_key):
-        if column and column in obs:
-            return _complete(obs, column), reference_key
-    return np.full(len(obs), study, dtype=object), reference_key
-
-
-def _covariate(obs: pd.DataFrame, name: str, study: str) -> np.ndarray:
-    return _complete(obs, name) if name in obs else np.full(len(obs), study, dtype=object)
-
-
-def _complete(obs: pd.DataFrame, column: str) -> np.ndarray:
+def _categories(obs: pd.DataFrame, columns: list[str | None], study: str) -> np.ndarray:
+    """Text of each cell in the first of the columns that is there; the name of the study where none is."""
+    column = next((name for name in columns if name and name in obs), None)
+    if column is None:
+        return np.full(len(obs), study, dtype=object)
     values = as_categories(obs[column])
     if values.isna().any():
         raise InputError(
@@ -266,28 +252,26 @@ def _complete(obs: pd.DataFrame, column: str) -> np.ndarray:
     return np.asarray(values, dtype=object)
 
 
-def _joined(values: np.ndarray, known: np.ndarray, what: str) -> tuple[np.ndarray, str | None]:
-    """Values as the reference writes them, and what is said of those that it knows and does not know."""
+def _as_in_reference(values: np.ndarray, known: np.ndarray, what: str, notes: list[str | None]) -> np.ndarray:
+    """Values as the reference writes them; a note is added of those that it knows and does not know."""
     by_text = {text_of(category): category for category in known.tolist()}
     names = list(dict.fromkeys(values))
     new, old = [name for name in names if name not in by_text], [name for name in names if name in by_text]
-    joined = np.array([by_text.get(value, value) for value in values], dtype=object)
-    if not old:
-        return joined, None
-    more = f"; new: {_named(new)}" if new else ", and nothing is new"
-    if len(old) == 1:
-        said = f"{what} {_named(old)} is named as in the reference and is taken for it"
-    else:
-        said = f"{what} {_named(old)} are named as in the reference and are taken for those"
-    return joined, f"{said}{more}; rename what is another"
+    if old:
+        taken = "is named as in the reference and is taken for it"
+        if len(old) > 1:
+            taken = "are named as in the reference and are taken for those"
+        more = f"; new: {_quoted(new)}" if new else ", and nothing is new"
+        notes.append(f"{what} {_quoted(old)} {taken}{more}; rename what is another")
+    return np.array([by_text.get(value, value) for value in values], dtype=object)
 
 
-def _named(names: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _quoted(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:MOST_NAMED]) + more
 
 
-def _numbers(obs: pd.DataFrame, name: str) -> np.ndarray:
+def _finite_numbers(obs: pd.DataFrame, name: str) -> np.ndarray:
     if name not in obs:
         raise InputError(
             f"the reference's model was set up with the number '{name}' of each cell, which is not a column of "
@@ -303,23 +287,17 @@ def _numbers(obs: pd.DataFrame, name: str) -> np.ndarray:
     return numbers
 
 
-def _no_labels(
-    reference: Reference, setup: Mapping[str, Any], fields: Mapping[str, Any], n_cells: int
-) -> dict[str, np.ndarray]:
-    """The labels' column with what the model takes for no label; a model without labels has none."""
-    key = setup.get("labels_key")
-    if not key:
-        return {}
-    if reference.model.settings.get("dispersion") == "gene-label":
+def _no_labels(reference: Reference, n_cells: int) -> np.ndarray:
+    """What the model takes for no label, of every cell; a model without semi-supervision has its first label."""
+    model = reference.model
+    if model.settings.get("dispersion") == "gene-label":
         raise InputError(
-            f"the reference in {reference.model.save_dir} has a dispersion by label (gene-label), which cells "
+            f"the reference in {model.save_dir} has a dispersion by label (gene-label), which cells "
             "without a label cannot have; fit a reference with dispersion: gene"
         )
-    categories = fields["labels"]["state_registry"]["categorical_mapping"].tolist()
-    return {key: np.full(n_cells, setup.get("unlabeled_category", categories[0]), dtype=object)}
-
-
-FROM_SCANVI = "scanvi"
+    fields = model.contents.attributes["registry_"]["field_registries"]
+    first = fields["labels"]["state_registry"]["categorical_mapping"].tolist()[0]
+    return np.full(n_cells, model.setup.get("unlabeled_category", first), dtype=object)
 
 
 def find_label_key(reference: Reference, wanted: str | None) -> str | None:
@@ -385,15 +363,9 @@ def nearest_labels(
 
 def most_probable(probabilities: pd.DataFrame, label: str, probability: str) -> pd.DataFrame:
     """The label of the largest probability in each row, and that probability."""
-    names = pd.Index(probabilities.columns.astype(str))
-    best = probabilities.to_numpy().argmax(axis=1)
-    return pd.DataFrame(
-        {
-            label: pd.Categorical.from_codes(best, categories=names),
-            probability: probabilities.to_numpy().max(axis=1),
-        },
-        index=probabilities.index,
-    )
+    names, values = pd.Index(probabilities.columns.astype(str)), probabilities.to_numpy()
+    best = pd.Categorical.from_codes(values.argmax(axis=1), categories=names)
+    return pd.DataFrame({label: best, probability: values.max(axis=1)}, index=probabilities.index)
 
 
 def called_types(nearest_type: pd.Categorical, uncertain: np.ndarray) -> pd.Categorical:

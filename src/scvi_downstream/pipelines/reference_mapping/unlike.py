@@ -9,132 +9,19 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
-TARGET_SUM = 1e4
-N_COMPONENTS = 20
-N_SIMILAR = 10
+# Directions in which deviations are compared, and similar cells over which noise averages out.
+N_COMPONENTS, N_SIMILAR = 20, 10
+# Shifts hardly move after two concentration steps.
 N_CONCENTRATIONS = 2
-MOST_FITTED = 5000
-ROWS_AT_ONCE = 4096
-
-
-def shared_deviation(
-    counts: sparse.csr_matrix,
-    neighbors: np.ndarray,
-    reference: sparse.csr_matrix,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, float]:
-    """Squared size of the deviation that each cell shares with the cells most similar to it.
-
-    The encoder places every cell among cells that it knows, also one of a type that it has never seen, so
-    that distances in the latent space tell little. The counts do: the deviation of a cell is its
-    log-normalised expression less that of its nearest reference cells, less what is typical of its batch.
-    Typical is the mean over the half of the cells that deviate least, which is found in a few steps
-    (Rousseeuw & Van Driessen, 2006), so that up to about half of a batch may be unlike the reference.
-    Counts are thinned into two halves with independent noise. One half says which directions deviate and
-    which cells are alike, the other half measures: the product of a cell's deviation with the mean one of its
-    similar cells has no part of noise in its expectation, however few counts the cells have.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts of the cells of one batch.
-    neighbors
-        ``(n_cells, k)`` positions of each cell's nearest cells in ``reference``.
-    reference
-        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_counts`.
-    rng
-        Draws the halves and the cells that shift and directions are fitted on.
-
-    Returns
-    -------
-    ``(n_cells,)``, around 0 for cells that are as in the reference; squared size of what was taken for typical.
-
-    References
-    ----------
-    Thinning: Neufeld et al. (2024), doi:10.1093/biostatistics/kxac047; concentration steps: Rousseeuw & Van
-    Driessen (2006), doi:10.1007/s10618-005-0024-4.
-    """
-    halves = thin(counts, rng)
-    n_cells = counts.shape[0]
-    fitted = np.sort(rng.choice(n_cells, min(n_cells, MOST_FITTED), replace=False))
-    first, second = (_deviations(half, neighbors, reference, fitted) for half in halves)
-    shifts = np.median(first, axis=0), np.median(second, axis=0)
-    for _ in range(N_CONCENTRATIONS):
-        directions = _directions(first - shifts[0])
-        deviation = _products((first - shifts[0]) @ directions, (second - shifts[1]) @ directions)
-        typical = deviation <= np.median(deviation)
-        shifts = first[typical].mean(axis=0), second[typical].mean(axis=0)
-    directions = _directions(first - shifts[0])
-    chunks = [
-        np.arange(start, min(start + ROWS_AT_ONCE, n_cells)) for start in range(0, n_cells, ROWS_AT_ONCE)
-    ]
-    projected = [
-        np.concatenate(
-            [(_deviations(half, neighbors, reference, rows) - shift) @ directions for rows in chunks]
-        )
-        for half, shift in zip(halves, shifts, strict=True)
-    ]
-    return _products(*projected), float(shifts[0] @ shifts[1])
-
-
-def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Every molecule in one of two halves by the toss of a coin."""
-    first, second = counts.copy(), counts.copy()
-    first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
-    second.data = counts.data - first.data
-    return first, second
-
-
-def log_normalize_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """``log(1 + 10,000 x / total)``, totals over the genes given; cells without counts stay empty."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
-    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
-    normalized.data = np.log1p(normalized.data * np.repeat(factors, np.diff(counts.indptr))).astype(
-        np.float32
-    )
-    return normalized
-
-
-def _deviations(
-    half: sparse.csr_matrix, neighbors: np.ndarray, reference: sparse.csr_matrix, rows: np.ndarray
-) -> np.ndarray:
-    """Expression of chosen cells less the mean of their reference cells, ``(n_rows, n_genes)`` float32."""
-    k = neighbors.shape[1]
-    mean = sparse.csr_matrix(
-        (np.full(len(rows) * k, 1 / k, np.float32), neighbors[rows].ravel(), np.arange(len(rows) + 1) * k),
-        shape=(len(rows), reference.shape[0]),
-    )
-    return (log_normalize_counts(half[rows]) - mean @ reference).toarray()
-
-
-def _directions(deviations: np.ndarray) -> np.ndarray:
-    """Orthonormal directions of the largest deviations from 0, ``(n_genes, n_components)``."""
-    from sklearn.utils.extmath import randomized_svd
-
-    return randomized_svd(deviations, min(N_COMPONENTS, *deviations.shape), random_state=0)[2].T
-
-
-def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Each cell's ``second`` times the mean one of the other cells whose ``first`` is most similar."""
-    from sklearn.neighbors import NearestNeighbors
-
-    k = min(N_SIMILAR, len(first) - 1)
-    if k < 1:
-        return np.zeros(len(first))
-    similar = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(first).kneighbors(return_distance=False)
-    products = np.empty(len(first))
-    for start in range(0, len(first), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        products[rows] = np.einsum("ij,ij->i", second[rows], second[similar[rows]].mean(axis=1))
-    return products
-
-
-MOST_CALIBRATION = 20_000
+# Cells that shift and directions are fitted on, and that calibrate in all: enough for both, whatever a reference holds.
+MOST_FITTED, MOST_CALIBRATION = 5000, 20_000
+# A batch of fewer cells has no typical deviation of its own.
 LEAST_IN_BATCH = 20
+ROWS_AT_ONCE = 4096
 SMALL = "several"
 BATCH_COLUMNS = ("origin", "batch", "n_cells", "shift", "median_deviation")
 
@@ -169,7 +56,7 @@ def find_unlike(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Conformal test of every query cell against reference cells of left-out batches.
 
-    The score is :func:`.deviation.shared_deviation`, divided by its median absolute value in the cell's
+    The score is :func:`shared_deviation`, divided by its median absolute value in the cell's
     batch, so that batches of another technology, in which all cells deviate more, are not flagged as a whole.
     Every batch of the reference in turn plays the query, its neighbours sought in the other batches, and
     gives the scores that the p-values rest on; with one batch alone a cell's neighbours are the other cells
@@ -210,38 +97,33 @@ def find_unlike(
     """
     rng = np.random.default_rng(seed)
     expression = log_normalize_counts(reference.counts)
-    queried = list(_groups(query.batch))
-    left_out = list(_calibration(reference, labels, rng))
+    queried = list(_batches(query.batch))
+    left_out = list(_calibration_cells(reference, labels, rng))
     progress = Progress("Comparing cells with the reference", len(queried) + len(left_out))
-    known, batches = [], []
+    batches: list[tuple[str, str, int, float, float]] = []
+
+    def measure(origin: str, own: MappedCells, cells: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
+        deviation, shift = shared_deviation(own.counts[cells], neighbors, expression, rng)
+        scale = float(np.median(np.abs(deviation))) or 1.0
+        names = np.unique(own.batch[cells])
+        name = str(names[0]) if len(names) == 1 else SMALL
+        batches.append((origin, name, len(cells), shift, scale))
+        progress.advance()
+        return deviation / scale
+
+    known = []
     for cells, others in left_out:
         neighbors, _ = nearest(reference.latent, reference.latent[cells], n_neighbors, others, own=cells)
-        found, shift = shared_deviation(reference.counts[cells], neighbors, expression, rng)
-        scale = _scale(found)
-        known.append(found / scale)
-        batches.append(("reference", _name(reference.batch[cells]), len(cells), shift, scale))
-        progress.advance()
+        known.append(measure("reference", reference, cells, neighbors))
     deviation, distance = np.empty(len(query.latent)), np.empty(len(query.latent))
     for cells in queried:
         neighbors, distances = nearest(reference.latent, query.latent[cells], n_neighbors)
-        found, shift = shared_deviation(query.counts[cells], neighbors, expression, rng)
-        scale = _scale(found)
-        deviation[cells] = found / scale
+        deviation[cells] = measure("query", query, cells, neighbors)
         distance[cells] = distances.mean(axis=1)
-        batches.append(("query", _name(query.batch[cells]), len(cells), shift, scale))
-        progress.advance()
     p = conformal_p(np.concatenate(known), deviation)
     adjusted = benjamini_hochberg(p)
-    scores = pd.DataFrame(
-        {
-            "deviation": deviation,
-            "p": p,
-            "p_adjusted": adjusted,
-            "unlike": adjusted <= fdr,
-            "distance": distance,
-        }
-    )
-    return scores, pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
+    scores = {"deviation": deviation, "p": p, "p_adjusted": adjusted, "unlike": adjusted <= fdr}
+    return pd.DataFrame(scores | {"distance": distance}), pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
 
 
 def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -288,31 +170,22 @@ def nearest(
     return positions[~is_self].reshape(-1, k), distances[~is_self].reshape(-1, k)
 
 
-def _scale(deviation: np.ndarray) -> float:
-    return float(np.median(np.abs(deviation))) or 1.0
-
-
-def _name(batch: np.ndarray) -> str:
-    return str(batch[0]) if (batch == batch[0]).all() else SMALL
-
-
-def _groups(batch: np.ndarray) -> Iterator[np.ndarray]:
+def _batches(batch: np.ndarray) -> Iterator[np.ndarray]:
     """Positions of the cells of each batch; batches of few cells together."""
-    names, codes, sizes = np.unique(batch, return_inverse=True, return_counts=True)
+    _, codes, sizes = np.unique(batch, return_inverse=True, return_counts=True)
     small = sizes[codes] < LEAST_IN_BATCH
     if small.any():
         yield np.flatnonzero(small)
-    for code in range(len(names)):
-        if sizes[code] >= LEAST_IN_BATCH:
-            yield np.flatnonzero(codes == code)
+    for code in np.flatnonzero(sizes >= LEAST_IN_BATCH):
+        yield np.flatnonzero(codes == code)
 
 
-def _calibration(
+def _calibration_cells(
     reference: MappedCells, labels: pd.Categorical | None, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Cells of each batch, and the cells of the other batches, among which their neighbours are sought."""
     everywhere = np.arange(len(reference.batch))
-    groups = [cells for cells in _groups(reference.batch) if len(cells) >= LEAST_IN_BATCH]
+    groups = [cells for cells in _batches(reference.batch) if len(cells) >= LEAST_IN_BATCH]
     if len(np.unique(reference.batch)) < 2 or not groups:
         yield _sampled(everywhere, MOST_CALIBRATION, rng), everywhere
         return
@@ -329,3 +202,113 @@ def _calibration(
 
 def _sampled(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
+
+
+def shared_deviation(
+    counts: sparse.csr_matrix, neighbors: np.ndarray, reference: sparse.csr_matrix, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Squared size of the deviation that each cell shares with the cells most similar to it.
+
+    The encoder places every cell among cells that it knows, also one of a type that it has never seen, so
+    that distances in the latent space tell little. The counts do: the deviation of a cell is its
+    log-normalised expression less that of its nearest reference cells, less what is typical of its batch.
+    Typical is the mean over the half of the cells that deviate least, which is found in a few steps
+    (Rousseeuw & Van Driessen, 2006), so that up to about half of a batch may be unlike the reference.
+    Counts are thinned into two halves with independent noise. One half says which directions deviate and
+    which cells are alike, the other half measures: the product of a cell's deviation with the mean one of its
+    similar cells has no part of noise in its expectation, however few counts the cells have.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)`` raw counts of the cells of one batch.
+    neighbors
+        ``(n_cells, k)`` positions of each cell's nearest cells in ``reference``.
+    reference
+        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_counts`.
+    rng
+        Draws the halves and the cells that shift and directions are fitted on.
+
+    Returns
+    -------
+    ``(n_cells,)``, around 0 for cells that are as in the reference; squared size of what was taken for typical.
+
+    References
+    ----------
+    Thinning: Neufeld et al. (2024), doi:10.1093/biostatistics/kxac047; concentration steps: Rousseeuw & Van
+    Driessen (2006), doi:10.1007/s10618-005-0024-4.
+    """
+    halves = thin(counts, rng)
+    n_cells = counts.shape[0]
+    fitted = np.sort(rng.choice(n_cells, min(n_cells, MOST_FITTED), replace=False))
+    first, second = (_deviations(half, neighbors, reference, fitted) for half in halves)
+    shifts = np.median(first, axis=0), np.median(second, axis=0)
+    for _ in range(N_CONCENTRATIONS):
+        directions = _directions(first - shifts[0])
+        deviation = _multiply_with_similar(
+            (first - shifts[0]) @ directions, (second - shifts[1]) @ directions
+        )
+        typical = deviation <= np.median(deviation)
+        shifts = first[typical].mean(axis=0), second[typical].mean(axis=0)
+    directions = _directions(first - shifts[0])
+    chunks = np.split(np.arange(n_cells), range(ROWS_AT_ONCE, n_cells, ROWS_AT_ONCE))
+    projected = [
+        np.concatenate(
+            [(_deviations(half, neighbors, reference, rows) - shift) @ directions for rows in chunks]
+        )
+        for half, shift in zip(halves, shifts, strict=True)
+    ]
+    return _multiply_with_similar(*projected), float(shifts[0] @ shifts[1])
+
+
+def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Every molecule in one of two halves by the toss of a coin."""
+    first, second = counts.copy(), counts.copy()
+    first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
+    second.data = counts.data - first.data
+    return first, second
+
+
+def log_normalize_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``log(1 + 10,000 x / total)``, totals over the genes given; cells without counts stay empty."""
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
+    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
+    normalized.data = np.log1p(normalized.data * np.repeat(factors, np.diff(counts.indptr))).astype(
+        np.float32
+    )
+    return normalized
+
+
+def _deviations(
+    half: sparse.csr_matrix, neighbors: np.ndarray, reference: sparse.csr_matrix, rows: np.ndarray
+) -> np.ndarray:
+    """Expression of chosen cells less the mean of their reference cells, ``(n_rows, n_genes)`` float32."""
+    k = neighbors.shape[1]
+    mean = sparse.csr_matrix(
+        (np.full(len(rows) * k, 1 / k, np.float32), neighbors[rows].ravel(), np.arange(len(rows) + 1) * k),
+        shape=(len(rows), reference.shape[0]),
+    )
+    return (log_normalize_counts(half[rows]) - mean @ reference).toarray()
+
+
+def _directions(deviations: np.ndarray) -> np.ndarray:
+    """Orthonormal directions of the largest deviations from 0, ``(n_genes, n_components)``."""
+    from sklearn.utils.extmath import randomized_svd
+
+    return randomized_svd(deviations, min(N_COMPONENTS, *deviations.shape), random_state=0)[2].T
+
+
+def _multiply_with_similar(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Each cell's ``second`` times the mean one of the other cells whose ``first`` is most similar."""
+    from sklearn.neighbors import NearestNeighbors
+
+    k = min(N_SIMILAR, len(first) - 1)
+    if k < 1:
+        return np.zeros(len(first))
+    similar = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(first).kneighbors(return_distance=False)
+    products = np.empty(len(first))
+    for start in range(0, len(first), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        products[rows] = np.einsum("ij,ij->i", second[rows], second[similar[rows]].mean(axis=1))
+    return products

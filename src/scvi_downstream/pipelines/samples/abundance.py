@@ -3,31 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.mrvi import local_states
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
     SampleDesign,
     adjusted_over_groups,
-    make_contrast,
     permutation_p,
+    sample_design,
 )
-from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH
+from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from scvi.external import MRVI
 
+    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
+
 SMALLEST_DENSITY = 1e-300
+"""Densities that are zero in double precision count as this, so that their logarithm is finite."""
+DENSITY = "density_"
+"""Prefix of the columns of log-ratios of densities, by condition."""
 GROUPS = (
     "group", "condition", "reference", "n_cells", "n_samples", "log_ratio", "probability", "p", "p_adjusted",
     "own_condition", "own_condition_p", "own_condition_p_adjusted", "n_permutations", "smallest_p", "reason",
 )  # fmt: skip
+
+
+def compare_sample_abundance(
+    fitted: SavedModel,
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    keys: Keys,
+    options: SamplesOptions,
+    seed: int,
+    accelerator: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where cells of a condition are denser: by cell and by group.
+
+    Parameters
+    ----------
+    fitted
+        Saved MrVI.
+    counts
+        Counts that it was fitted on.
+    clusters
+        Its clusters, the groups where there are no labels.
+    keys, options
+        Sample, condition, label; groups, pairs, permutations.
+    seed
+        Of permutations and the choice of cells.
+    accelerator
+        Where the encoder runs.
+
+    Returns
+    -------
+    `n_cells` × ``density_<condition>`` for each but the reference, natural log-ratios of densities; and one row a
+    group and condition, as of :func:`compare_abundance`.
+    """
+    design = sample_design(counts, clusters, keys, options)
+    cells = counts.obs_names.rename("cell")
+    if not design.compared:
+        return pd.DataFrame(index=cells), pd.DataFrame(columns=list(GROUPS))
+    densities = sample_densities(attach_mrvi(fitted, counts, accelerator), design, options, seed)
+    ratios, groups = compare_abundance(densities, design, options, seed)
+    return pd.DataFrame(ratios, index=cells, columns=[DENSITY + name for name in design.compared]), groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +125,8 @@ def sample_densities(
     seed
         Of the choice of cells.
     """
-    cells = np.arange(len(design.of_cell))
+    cells, any_sample = np.arange(len(design.of_cell)), np.array([0])
     u, scale = [], []
-    any_sample = np.array([0])
     for states in local_states(
         model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label="densities of samples"
     ):
@@ -89,9 +137,8 @@ def sample_densities(
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
         if len(own) > options.max_cells_per_sample:
-            own = np.sort(
-                np.random.default_rng([seed, s]).choice(own, options.max_cells_per_sample, replace=False)
-            )
+            random = np.random.default_rng([seed, s])
+            own = np.sort(random.choice(own, options.max_cells_per_sample, replace=False))
         chosen.append(own)
     return SampleDensities(
         tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
@@ -132,46 +179,31 @@ def compare_abundance(
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
     ratios = np.full((len(design.of_cell), len(design.compared)), np.nan)
-    rows = []
-    every = np.arange(len(design.samples))
+    tables = []
+    sizes = design.members.sum(axis=1)
     for column, condition in enumerate(design.compared):
-        contrast = make_contrast(
-            design.conditions,
-            design.blocks,
-            every,
-            condition,
-            str(design.reference),
-            n_permutations=options.n_permutations,
-            seed=seed,
+        contrast = design.contrast(condition, np.arange(len(design.samples)), options, seed)
+        table = pd.DataFrame(
+            {"group": design.groups, "condition": condition, "reference": design.reference, "n_cells": sizes}
         )
-        row = {"condition": condition, "reference": design.reference}
-        sizes = design.members.sum(axis=1)
         if isinstance(contrast, str):
-            rows += [
-                row | {"group": group, "n_cells": int(size), "reason": contrast}
-                for group, size in zip(design.groups, sizes, strict=True)
-            ]
+            tables.append(table.assign(reason=contrast))
             continue
         ratios[:, column], means, own = _ratios(densities, design, contrast)
-        p, own_p = permutation_p(np.abs(means - 0.5)), permutation_p(own)
-        rows += [
-            row
-            | {
-                "group": group,
-                "n_cells": int(sizes[g]),
-                "n_samples": len(contrast.samples),
-                "log_ratio": float(np.median(ratios[design.members[g], column])),
-                "probability": float(means[g, 0]),
-                "p": float(p[g]),
-                "own_condition": float(own[g, 0]),
-                "own_condition_p": float(own_p[g]),
-                "n_permutations": len(contrast.treated),
-                "smallest_p": contrast.smallest_p,
-                "reason": None,
-            }
-            for g, group in enumerate(design.groups)
-        ]
-    table = pd.DataFrame(rows).reindex(columns=list(GROUPS))
+        tables.append(
+            table.assign(
+                n_samples=len(contrast.samples),
+                log_ratio=[np.median(ratios[inside, column]) for inside in design.members],
+                probability=means[:, 0],
+                p=permutation_p(np.abs(means - 0.5)),
+                own_condition=own[:, 0],
+                own_condition_p=permutation_p(own),
+                n_permutations=len(contrast.treated),
+                smallest_p=contrast.smallest_p,
+                reason=None,
+            )
+        )
+    table = pd.concat(tables, ignore_index=True).reindex(columns=list(GROUPS))
     for name in ("p", "own_condition_p"):
         table[f"{name}_adjusted"] = adjusted_over_groups(table, name, options.fdr)
     return ratios.astype(np.float32), table
@@ -227,6 +259,5 @@ def log_ratios(logs: np.ndarray, own: np.ndarray, treated: np.ndarray) -> np.nda
     used = (~own).astype(np.float64)
     of_condition = (density @ treated) / (used @ treated)
     of_others = (density @ (1 - treated)) / (used @ (1 - treated))
-    return np.log(np.maximum(of_condition, SMALLEST_DENSITY)) - np.log(
-        np.maximum(of_others, SMALLEST_DENSITY)
-    )
+    above, below = (np.maximum(density, SMALLEST_DENSITY) for density in (of_condition, of_others))
+    return np.log(above) - np.log(below)

@@ -1,11 +1,12 @@
-"""Which samples are compared, within which groups of cells, and which of them form pairs."""
+"""Which samples are compared, in which groups of cells, which form pairs, and how conditions are permuted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
-from math import comb
+from math import comb, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, sample_column
 from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.testing import benjamini_hochberg
@@ -21,8 +23,11 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 if TYPE_CHECKING:
     from anndata import AnnData
 
-
 ALL_CELLS = "all cells"
+FEWEST_SAMPLES = 4
+"""Fewer samples are not clustered."""
+FEWEST_OF_CONDITION = 2
+"""Of fewer samples of a condition nothing is known of how samples differ within it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +74,8 @@ class SampleDesign:
     @property
     def n_pairs(self) -> int:
         """Number of blocks that hold several conditions."""
-        values = list(zip(self.blocks, self.conditions, strict=False))
-        return sum(
-            len({condition for name, condition in values if name == block}) > 1 for block in set(self.blocks)
-        )
+        pairs = set(zip(self.blocks, self.conditions, strict=False))
+        return sum(n > 1 for n in Counter(block for block, _ in pairs).values())
 
     def supported(self, group: int, options: SamplesOptions) -> np.ndarray:
         """Codes of the samples with cells enough in a group."""
@@ -85,12 +88,18 @@ class SampleDesign:
             return inside
         return np.sort(np.random.default_rng([seed, group]).choice(inside, most, replace=False))
 
+    def contrast(
+        self, condition: str, samples: np.ndarray, options: SamplesOptions, seed: int
+    ) -> Contrast | str:
+        """A condition against the reference, of samples by their codes, or why there is none."""
+        return make_contrast(
+            self.conditions, self.blocks, samples, condition, str(self.reference),
+            n_permutations=options.n_permutations, seed=seed,
+        )  # fmt: skip
+
 
 def sample_design(
-    counts: AnnData,
-    clusters: pd.DataFrame,
-    keys: Keys,
-    options: SamplesOptions,
+    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: SamplesOptions
 ) -> SampleDesign:
     """Gather samples, conditions, pairs and groups.
 
@@ -114,10 +123,8 @@ def sample_design(
     column = sample_column(obs, keys)
     samples = as_categories(obs[column])
     of_cell, names = samples.codes.astype(np.int64), tuple(map(str, samples.categories))
-    conditions: tuple[str, ...] = ()
-    if keys.condition_key:
-        conditions = _by_sample(obs[keys.condition_key], of_cell, len(names))
-    distinct = list(dict.fromkeys(sorted(conditions)))
+    conditions = _by_sample(obs[keys.condition_key], of_cell) if keys.condition_key else ()
+    distinct = sorted(set(conditions))
     grouping, labels = _grouping(obs, clusters, keys, options)
     sizes = labels.value_counts()
     kept = [
@@ -132,35 +139,12 @@ def sample_design(
         of_cell=of_cell,
         conditions=conditions if len(distinct) > 1 else (),
         reference=reference_condition(distinct) if len(distinct) > 1 else None,
-        blocks=_blocks(obs, column, of_cell, len(names), keys, options),
+        blocks=_blocks(obs, column, of_cell, keys, options),
         groups=(ALL_CELLS, *kept),
         members=members,
         grouping=grouping,
         cells=cells,
     )
-
-
-def adjusted_over_groups(table: pd.DataFrame, column: str, fdr: float) -> np.ndarray:
-    """p-values corrected over the groups and conditions that can be tested.
-
-    Parameters
-    ----------
-    table
-        One row a group and condition, with ``group``, ``smallest_p`` (the least possible one) and ``column``.
-    column
-        Of the p-values.
-    fdr
-        A test whose smallest possible p is above it can find nothing and does not count as one.
-
-    Returns
-    -------
-    One value a row; NaN where there is no such test. :data:`ALL_CELLS` is a question of its own and stays as it is.
-    """
-    testable = (table["smallest_p"].astype(np.float64) <= fdr).to_numpy()
-    p = np.where(testable, table[column].to_numpy(dtype=np.float64), np.nan)
-    parts = (table["group"] != ALL_CELLS).to_numpy()
-    p[parts] = benjamini_hochberg(p[parts])
-    return p
 
 
 def _grouping(
@@ -175,7 +159,7 @@ def _grouping(
 
 
 def _blocks(
-    obs: pd.DataFrame, column: str, of_cell: np.ndarray, n_samples: int, keys: Keys, options: SamplesOptions
+    obs: pd.DataFrame, column: str, of_cell: np.ndarray, keys: Keys, options: SamplesOptions
 ) -> tuple[str, ...]:
     name = options.block_key
     if name is None:
@@ -189,16 +173,12 @@ def _blocks(
             f"samples.block_key '{name}' has several values within one sample of '{column}'; a block is made of "
             "whole samples, such as the donor of a treated and an untreated one"
         )
-    return _by_sample(obs[name], of_cell, n_samples)
+    return _by_sample(obs[name], of_cell)
 
 
-def _by_sample(values: pd.Series, of_cell: np.ndarray, n_samples: int) -> tuple[str, ...]:
+def _by_sample(values: pd.Series, of_cell: np.ndarray) -> tuple[str, ...]:
     first = values.astype(object).astype(str).groupby(of_cell).first()
-    return tuple(first.reindex(range(n_samples)))
-
-
-FEWEST_SAMPLES = 4
-FEWEST_OF_CONDITION = 2
+    return tuple(first[first.index >= 0])  # cells without a sample have the code -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,14 +193,11 @@ class Contrast:
         ``(n_permutations, n_used)`` whether a sample counts as of the condition; the first row is what was observed.
     blocks
         ``(n_used,)`` codes of the pairs; all 0 without pairs.
-    complete
-        Whether these are all permutations that there are.
     """
 
     samples: np.ndarray
     treated: np.ndarray
     blocks: np.ndarray
-    complete: bool
 
     @property
     def n_blocks(self) -> int:
@@ -234,10 +211,10 @@ class Contrast:
         same = (self.treated == first).all(axis=1) | (self.treated == ~first).all(axis=1)
         return float(same.mean())
 
-    def means(self, permutation: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights ``(n_used,)`` of the samples of the condition and of those of the reference, each of sum 1."""
-        treated = self.treated[permutation : permutation + 1]
-        return self._share(treated)[0], self._share(~treated)[0]
+        observed = self.treated[:1]
+        return self._share(observed)[0], self._share(~observed)[0]
 
     def weights(self) -> np.ndarray:
         """``(n_permutations, n_used)`` weights of the difference of means, within pairs where there are some."""
@@ -259,15 +236,7 @@ type Contrasts = dict[tuple[str, str], Contrast | str]
 def make_contrasts(design: SampleDesign, options: SamplesOptions, seed: int) -> Contrasts:
     """The contrast of every condition with the reference in every group, of the samples with cells enough in it."""
     return {
-        (group, condition): make_contrast(
-            design.conditions,
-            design.blocks,
-            design.supported(g, options),
-            condition,
-            str(design.reference),
-            n_permutations=options.n_permutations,
-            seed=seed,
-        )
+        (group, condition): design.contrast(condition, design.supported(g, options), options, seed)
         for g, group in enumerate(design.groups)
         for condition in design.compared
     }
@@ -312,9 +281,9 @@ def make_contrast(
     for name, number in ((condition, int(treated.sum())), (reference, int((~treated).sum()))):
         if number < FEWEST_OF_CONDITION:
             paired = " in pairs" if blocks else ""
-            return f"'{name}' has {number} sample{'' if number == 1 else 's'}{paired} with cells enough"
-    permuted, complete = permutations_within(treated, codes, n_permutations, seed)
-    return Contrast(used, permuted, codes, complete)
+            return f"'{name}' has {count(number, 'sample')}{paired} with cells enough"
+    permuted, _ = permutations_within(treated, codes, n_permutations, seed)
+    return Contrast(used, permuted, codes)
 
 
 def permutations_within(
@@ -338,11 +307,9 @@ def permutations_within(
     ``(n_arrangements, n_samples)``, and whether these are all.
     """
     members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
-    total = 1
-    for inside in members:
-        total *= comb(len(inside), int(treated[inside].sum()))
+    total = prod(comb(len(inside), int(treated[inside].sum())) for inside in members)
     if total <= most:
-        every = np.array(list(_arrangements(treated, members)))
+        every = np.array(list(_all_arrangements(treated, members)))
         given = (every == treated).all(axis=1)
         return np.vstack([every[given], every[~given]]), True
     random = np.random.default_rng(seed)
@@ -353,6 +320,14 @@ def permutations_within(
             row[inside] = random.permutation(treated[inside])
         rows.append(row)
     return np.array(rows), False
+
+
+def _all_arrangements(treated: np.ndarray, members: list[np.ndarray]) -> Iterator[np.ndarray]:
+    choices = [list(combinations(inside, int(treated[inside].sum()))) for inside in members]
+    for chosen in product(*choices):
+        row = np.zeros(len(treated), dtype=bool)
+        row[[position for part in chosen for position in part]] = True
+        yield row
 
 
 def permutation_p(statistics: np.ndarray) -> np.ndarray:
@@ -367,9 +342,24 @@ def permutation_p(statistics: np.ndarray) -> np.ndarray:
     return (statistics >= observed - tolerance).mean(axis=-1)
 
 
-def _arrangements(treated: np.ndarray, members: list[np.ndarray]) -> Iterator[np.ndarray]:
-    choices = [list(combinations(inside, int(treated[inside].sum()))) for inside in members]
-    for chosen in product(*choices):
-        row = np.zeros(len(treated), dtype=bool)
-        row[[position for part in chosen for position in part]] = True
-        yield row
+def adjusted_over_groups(table: pd.DataFrame, column: str, fdr: float) -> np.ndarray:
+    """p-values corrected over the groups and conditions that can be tested.
+
+    Parameters
+    ----------
+    table
+        One row a group and condition, with ``group``, ``smallest_p`` (the least possible one) and ``column``.
+    column
+        Of the p-values.
+    fdr
+        A test whose smallest possible p is above it can find nothing and does not count as one.
+
+    Returns
+    -------
+    One value a row; NaN where there is no such test. :data:`ALL_CELLS` is a question of its own and stays as it is.
+    """
+    testable = (table["smallest_p"].astype(np.float64) <= fdr).to_numpy()
+    p = np.where(testable, table[column].to_numpy(dtype=np.float64), np.nan)
+    parts = (table["group"] != ALL_CELLS).to_numpy()
+    p[parts] = benjamini_hochberg(p[parts])
+    return p

@@ -1,29 +1,69 @@
-"""Distances between samples in the cells of each group, added up mini-batch by mini-batch."""
+"""States of cells, and distances between samples in the cells of each group, mini-batch by mini-batch."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.mrvi import LocalStates, local_states
 from scvi_downstream.pipelines.samples.design import Contrast, SampleDesign, permutation_p
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     import torch
+    from anndata import AnnData
     from scvi.external import MRVI
+
+    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
 
 logger = logging.getLogger(__name__)
 VALUES_AT_ONCE = 2**24
-VALUES_OF_STATE = 1024  # that the attention of MrVI holds for a cell in a sample
+"""Numbers that a mini-batch may hold: 64 MB of single precision."""
+VALUES_OF_STATE = 1024
+"""Numbers that the attention of MrVI holds for a cell in a sample."""
 LARGEST_BATCH = 256
+
+
+def attach_mrvi(fitted: SavedModel, counts: AnnData, accelerator: str) -> Any:
+    """The fitted MrVI with its cells.
+
+    Raises
+    ------
+    InputError
+        The model is of a family that does not compare samples.
+    """
+    require_capability(fitted.family, "sample_distances", "samples")
+    return fitted.attach(counts, accelerator)
+
+
+def read_latent_z(fitted: SavedModel, counts: AnnData, accelerator: str) -> pd.DataFrame:
+    """State z of every cell, with what its sample changes: `n_cells` × ``z_1``, …, posterior means.
+
+    Parameters
+    ----------
+    fitted
+        Saved MrVI.
+    counts
+        All cells, all genes.
+    accelerator
+        Where the encoder runs.
+    """
+    with quiet():
+        z = attach_mrvi(fitted, counts, accelerator).get_latent_representation(give_z=True)
+    columns = [f"z_{i + 1}" for i in range(z.shape[1])]
+    return pd.DataFrame(z, index=counts.obs_names.rename("cell"), columns=columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +101,8 @@ def log_forecast(model: MRVI) -> float:
     whole = seconds / len(first) * n_cells
     logger.info(
         "sample distances: %d cells × %d² samples, about %s; expression and noise take at most max_cells_per_group",
-        n_cells,
-        n_samples,
-        duration(whole),
-    )
+        n_cells, n_samples, duration(whole),
+    )  # fmt: skip
     return whole
 
 
@@ -210,6 +248,29 @@ def tabulate_distances(
     table = pd.concat(rows, ignore_index=True)
     least = table[["n_cells_1", "n_cells_2"]].min(axis=1)
     return table.assign(supported=least >= options.min_cells_per_sample)
+
+
+def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str = "distance") -> np.ndarray:
+    """Symmetric ``(n_samples, n_samples)`` distances, 0 on the diagonal.
+
+    Parameters
+    ----------
+    distances
+        Rows of one group of :func:`tabulate_distances`.
+    samples
+        Names; the pairs of others are left out.
+    column
+        ``distance`` or ``normalized_distance``.
+    """
+    names = pd.Index(samples)
+    first, second = (
+        names.get_indexer(distances[end].astype(str).to_numpy()) for end in ("sample_1", "sample_2")
+    )
+    known = (first >= 0) & (second >= 0)
+    first, second = first[known], second[known]
+    matrix = np.zeros((len(names), len(names)))
+    matrix[first, second] = matrix[second, first] = distances[column].to_numpy()[known]
+    return matrix
 
 
 def effect_of_contrast(products: np.ndarray, contrast: Contrast) -> tuple[float, float]:

@@ -1,16 +1,17 @@
-"""What a condition changes in the expression of the cells of a group."""
+"""What a condition changes in the expression of the cells of a group, and their expression as of each sample."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
-from scvi_downstream.pipelines.samples.design import Contrast, SampleDesign, make_contrasts
-from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH
+from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
+from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
@@ -18,11 +19,19 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     import torch
+    from anndata import AnnData
     from scvi.external import MRVI
 
+    from scvi_downstream.models.saved import SavedModel
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = SavedModel = Any
+
 PER_CELL = 1e4
+"""Counts of a cell in which expression is given."""
 PRIOR_COUNT = 2.0
+"""Added to every sum in proportion to its total, as in edgeR, so that few counts give no large fold changes."""
 LEAST_COUNTS = 15
+"""Genes of fewer counts in all samples together are not tested, as in edgeR."""
 PER_MILLION = 1e6
 CHANGES = (
     "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
@@ -30,38 +39,51 @@ CHANGES = (
 )  # fmt: skip
 
 
-def compare_expression(
-    model: MRVI, matrix: sparse.csr_matrix, design: SampleDesign, options: SamplesOptions, seed: int
+def compare_sample_expression(
+    fitted: SavedModel,
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    keys: Keys,
+    options: SamplesOptions,
+    seed: int,
+    accelerator: str,
 ) -> pd.DataFrame:
     """Genes that each condition changes in each group, by the model and by sums of counts.
 
     Parameters
     ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    matrix
-        ``(n_cells, n_genes)`` raw counts of the modelled genes.
-    design
-        Samples, conditions, groups.
-    options
-        Most cells, least cells, least fold change.
+    fitted
+        Saved MrVI.
+    counts
+        Counts that it was fitted on.
+    clusters
+        Its clusters, the groups where there are no labels.
+    keys, options
+        Sample, condition, label; groups, pairs, most cells, least cells, least fold change.
     seed
         Of the sample of cells.
+    accelerator
+        Where to compute.
 
     Returns
     -------
-    One row a group, condition and gene: :data:`CHANGES`. ``lfc`` is the mean over cells of the difference of log2
-    of counts per 10,000 plus one, between the cell under the mean shift of the samples of the condition and under
-    that of the reference; ``lfc_sd`` its spread over cells; ``share_of_cells`` those that change by ``min_lfc``
-    in the direction of the mean. ``pseudobulk_…`` is :func:`pseudobulk_tests`, on samples and without the model.
+    One row a group, condition and gene: :data:`CHANGES` and ``symbol``. ``lfc`` is the mean over cells of the
+    difference of log2 of counts per 10,000 plus one, between the cell under the mean shift of the samples of the
+    condition and under that of the reference; ``lfc_sd`` its spread over cells; ``share_of_cells`` those that change
+    by ``min_lfc`` in the direction of the mean. ``pseudobulk_…`` is :func:`pseudobulk_tests`, on samples and without
+    the model.
 
     References
     ----------
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
+    model = attach_mrvi(fitted, counts, accelerator)
+    matrix, genes = model.adata.X.tocsr(), model.adata.var_names
+    symbols = counts.var["symbol"].reindex(genes) if "symbol" in counts.var else genes
+    design = sample_design(counts, clusters, keys, options)
     contrasts = make_contrasts(design, options, seed)
     progress = Progress("differential expression by MrVI", len(contrasts))
-    tables = []
+    tables = [pd.DataFrame(columns=[*CHANGES, "symbol"])]
     for (group, condition), contrast in contrasts.items():
         progress.advance()
         if isinstance(contrast, str):
@@ -75,13 +97,12 @@ def compare_expression(
             group=group,
             condition=condition,
             reference=design.reference,
-            gene=model.adata.var_names.astype(str),
+            gene=genes.astype(str),
+            rank=changes["lfc"].abs().rank(ascending=False, method="first").astype(np.int64),
+            symbol=np.asarray(symbols, dtype=object),
         )
-        table["rank"] = table["lfc"].abs().rank(ascending=False, method="first").astype(np.int64)
-        tables.append(table)
-    if not tables:
-        return pd.DataFrame(columns=list(CHANGES))
-    return pd.concat(tables, ignore_index=True)[list(CHANGES)]
+        tables.append(table[[*CHANGES, "symbol"]])
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min_lfc: float) -> pd.DataFrame:
@@ -107,20 +128,15 @@ def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min
     One row a gene: ``mean_condition``, ``mean_reference`` (counts per 10,000), ``lfc``, ``lfc_sd``,
     ``share_of_cells``.
     """
-    n_genes = model.adata.n_vars
-    of_condition, of_reference = contrast.means()
-    sums = np.zeros((6, n_genes))
+    sums = np.zeros((6, model.adata.n_vars))
     for states in local_states(model, cells, samples=contrast.samples, batch_size=LARGEST_BATCH):
-        treated = (
-            decode(model, states, states.base + _mean_shift(states.shifts, of_condition)).double() * PER_CELL
-        )
-        reference = (
-            decode(model, states, states.base + _mean_shift(states.shifts, of_reference)).double() * PER_CELL
+        treated, reference = (
+            decode(model, states, states.base + _mean_shift(states.shifts, weights)).double() * PER_CELL
+            for weights in contrast.means()
         )
         change = (treated + 1).log2() - (reference + 1).log2()
-        for row, values in enumerate(
-            (treated, reference, change, change**2, change >= min_lfc, change <= -min_lfc)
-        ):
+        added = (treated, reference, change, change**2, change >= min_lfc, change <= -min_lfc)
+        for row, values in enumerate(added):
             sums[row] += values.double().sum(dim=0).cpu().numpy()
     treated, reference, first, second, up, down = sums / len(cells)
     return pd.DataFrame(
@@ -137,9 +153,8 @@ def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min
 def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
     import torch
 
-    return torch.einsum(
-        "nsl,s->nl", shifts, torch.as_tensor(weights, dtype=shifts.dtype, device=shifts.device)
-    )
+    of_samples = torch.as_tensor(weights, dtype=shifts.dtype, device=shifts.device)
+    return torch.einsum("nsl,s->nl", shifts, of_samples)
 
 
 def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: Contrast) -> pd.DataFrame:
@@ -184,41 +199,65 @@ def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: C
     return empty
 
 
-def counterfactual_means(
-    model: MRVI,
-    matrix: sparse.csr_matrix,
-    design: SampleDesign,
-    genes: list[str],
+def decode_as_samples(
+    fitted: SavedModel,
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    sample_expression: pd.DataFrame,
+    keys: Keys,
     options: SamplesOptions,
     seed: int,
+    accelerator: str,
 ) -> pd.DataFrame:
     """Mean expression of the cells of each group as if all of them were of one sample, for every sample.
 
+    The genes are those of ``samples.genes``, or those that conditions change most over all cells, or else the most
+    variable ones.
+
     Parameters
     ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    matrix
-        ``(n_cells, n_genes)`` raw counts of the modelled genes.
-    design
-        Samples and groups.
-    genes
-        Modelled genes.
-    options
-        Most cells of a group.
+    fitted
+        Saved MrVI.
+    counts
+        Counts that it was fitted on.
+    clusters
+        Its clusters, the groups where there are no labels.
+    sample_expression
+        Of :func:`compare_sample_expression`.
+    keys, options
+        Sample, condition, label; groups, genes, most cells of a group.
     seed
         Of the sample of cells.
+    accelerator
+        Where to compute.
 
     Returns
     -------
     ``group``, ``sample``, ``condition``, ``gene``, ``counterfactual`` (counts per 10,000 of the modelled genes,
     all cells of the group), ``observed`` (the same of the sample's own cells of the group, from their counts; NaN
     without cells), ``n_cells``, ``n_cells_observed``.
+
+    Raises
+    ------
+    InputError
+        A gene is not modelled; names the closest.
     """
+    model = attach_mrvi(fitted, counts, accelerator)
+    design = sample_design(counts, clusters, keys, options)
+    genes = list(options.genes)
+    if not genes:
+        changed = sample_expression[sample_expression["group"] == ALL_CELLS].sort_values(
+            "rank", kind="stable"
+        )
+        genes = changed["gene"].drop_duplicates().head(options.top_genes).tolist()
+    if not genes:
+        variable = counts.var.loc[model.adata.var_names].sort_values("highly_variable_rank", kind="stable")
+        genes = variable.index[: options.top_genes].tolist()
     columns = gene_positions(model, genes)
+    matrix = model.adata.X.tocsr()
     totals = np.asarray(matrix.sum(axis=1)).ravel()
     shares = PER_CELL * matrix[:, columns].toarray() / np.maximum(totals, 1)[:, None]
-    rows = []
+    tables = []
     for g, group in enumerate(design.groups):
         cells = design.chosen_cells(g, options.max_cells_per_group, seed)
         sums = np.zeros((len(design.samples), len(genes)))
@@ -229,7 +268,7 @@ def counterfactual_means(
                 sums[s] += PER_CELL * decoded.double().sum(dim=0).cpu().numpy()
         for s, sample in enumerate(design.samples):
             own = design.members[g] & (design.of_cell == s)
-            rows.append(
+            tables.append(
                 pd.DataFrame(
                     {
                         "group": group,
@@ -237,10 +276,10 @@ def counterfactual_means(
                         "condition": design.conditions[s] if design.conditions else None,
                         "gene": genes,
                         "counterfactual": sums[s] / len(cells),
-                        "observed": shares[own].mean(axis=0) if own.any() else np.full(len(genes), np.nan),
+                        "observed": shares[own].mean(axis=0) if own.any() else np.nan,
                         "n_cells": len(cells),
                         "n_cells_observed": int(own.sum()),
                     }
                 )
             )
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)

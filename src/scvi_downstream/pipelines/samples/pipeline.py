@@ -4,103 +4,52 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import on_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.samples.nodes import (
-    cluster_samples,
-    compare_sample_abundance,
-    compare_sample_expression,
-    compare_samples,
-    decode_as_samples,
-    plot_sample_abundance,
-    read_latent_z,
-    summarize_samples,
-)
+from scvi_downstream.pipelines.samples.abundance import compare_sample_abundance
+from scvi_downstream.pipelines.samples.comparison import cluster_samples, compare_samples
+from scvi_downstream.pipelines.samples.distances import read_latent_z
+from scvi_downstream.pipelines.samples.expression import compare_sample_expression, decode_as_samples
 from scvi_downstream.pipelines.samples.plots import (
+    plot_sample_abundance,
     plot_sample_distances,
     plot_sample_expression,
     plot_sample_map,
 )
+from scvi_downstream.pipelines.samples.report import summarize_samples
 
 _READ = ["fitted", "counts", "clusters"]
 _OPTIONS = ["params:keys", "params:samples"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
+_RESULTS = ["sample_distances", "sample_effects", "sample_expression", "sample_abundance"]
+_DENSITIES = ["sample_density_ratios", "sample_abundance"]
 
 
 def template() -> Pipeline:
     """fitted, counts, clusters, umap ─► distances, effects, expression, abundance ─► verdicts, figures."""
-    return Pipeline(
-        [
-            Node(read_latent_z, ["fitted", "counts", "params:accelerator"], "latent_z", name="read_latent_z"),
-            Node(
-                compare_samples,
-                [*_READ, *_COMPUTE],
-                ["sample_distances", "sample_effects"],
-                name="compare_samples",
-            ),
-            Node(
-                cluster_samples,
-                ["sample_distances", "counts", "clusters", *_OPTIONS],
-                "sample_clusters",
-                name="cluster_samples",
-            ),
-            Node(
-                compare_sample_expression,
-                [*_READ, *_COMPUTE],
-                "sample_expression",
-                name="compare_sample_expression",
-            ),
-            Node(
-                compare_sample_abundance,
-                [*_READ, *_COMPUTE],
-                ["sample_density_ratios", "sample_abundance"],
-                name="compare_sample_abundance",
-            ),
-            Node(
-                decode_as_samples,
-                [*_READ, "sample_expression", *_COMPUTE],
-                "sample_counterfactuals",
-                name="decode_as_samples",
-            ),
-            Node(
-                summarize_samples,
-                [
-                    "sample_distances",
-                    "sample_effects",
-                    "sample_expression",
-                    "sample_abundance",
-                    "counts",
-                    "clusters",
-                    *_OPTIONS,
-                ],
-                "sample_summary",
-                name="summarize_samples",
-            ),
-            Node(
-                plot_sample_distances,
-                ["sample_distances", "sample_clusters"],
-                "sample_distances_figure",
-                name="plot_sample_distances",
-            ),
-            Node(
-                plot_sample_map,
-                ["sample_distances", "sample_clusters", "sample_effects"],
-                "sample_map_figure",
-                name="plot_sample_map",
-            ),
-            Node(
-                plot_sample_expression,
-                ["sample_expression", "params:samples"],
-                "sample_expression_figure",
-                name="plot_sample_expression",
-            ),
-            Node(
-                plot_sample_abundance,
-                ["umap", "sample_density_ratios", "sample_abundance"],
-                "sample_abundance_figure",
-                name="plot_sample_abundance",
-            ),
-        ],
-        tags="samples",
-    )
+    read = [*_READ, *_COMPUTE]
+    decoded = [*_READ, "sample_expression", *_COMPUTE]
+    grouped = ["sample_distances", "counts", "clusters", *_OPTIONS]
+    results = [*_RESULTS, "counts", "clusters", *_OPTIONS]
+    clustered = ["sample_distances", "sample_clusters"]
+    changes = ["sample_expression", "params:samples"]
+    nodes = [
+        Node(read_latent_z, ["fitted", "counts", "params:accelerator"], "latent_z", name="read_latent_z"),
+        Node(compare_samples, read, ["sample_distances", "sample_effects"], name="compare_samples"),
+        Node(cluster_samples, grouped, "sample_clusters", name="cluster_samples"),
+        Node(compare_sample_expression, read, "sample_expression", name="compare_sample_expression"),
+        Node(compare_sample_abundance, read, _DENSITIES, name="compare_sample_abundance"),
+        Node(decode_as_samples, decoded, "sample_counterfactuals", name="decode_as_samples"),
+        Node(summarize_samples, results, "sample_summary", name="summarize_samples"),
+        Node(plot_sample_distances, clustered, "sample_distances_figure", name="plot_sample_distances"),
+        Node(plot_sample_map, [*clustered, "sample_effects"], "sample_map_figure", name="plot_sample_map"),
+        Node(plot_sample_expression, changes, "sample_expression_figure", name="plot_sample_expression"),
+        Node(
+            plot_sample_abundance,
+            ["umap", *_DENSITIES],
+            "sample_abundance_figure",
+            name="plot_sample_abundance",
+        ),
+    ]
+    return Pipeline(nodes, tags="samples")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -1,14 +1,18 @@
-"""Samples as points whose distances are, as far as a plane allows, those of the cells of a group."""
+"""Samples on maps and heat maps of their distances, densities of conditions, and genes that they change."""
 
 from __future__ import annotations
 
-from math import ceil
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.samples.abundance import DENSITY
+from scvi_downstream.pipelines.samples.distances import distance_matrix
 from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.plots.charts import dot_plot, legend_areas
+from scvi_downstream.plots.panels import legend_dots, name_rows, panel_grid, shortened
 from scvi_downstream.plots.style import (
     DIVERGING,
     OKABE_ITO,
@@ -25,11 +29,20 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    Figure = Any
 
-
-MAX_PANELS = 9
+MAX_PANELS, MAX_ABUNDANCE_PANELS, MAX_EXPRESSION_PANELS = 9, 3, 4
 PANELS_PER_ROW = 3
-NAMED_SAMPLES = 20
+NAMED_SAMPLES, NAMED_IN_MATRIX = 20, 24
+"""Most samples whose names can be read on a map, and beside a heat map."""
+LONGEST_NAME = 18
+BAR = 0.05
+"""Height of the strip of conditions, as a share of the heat map's."""
+LIMIT = 3.0
+"""Log-ratio of densities of the deepest colour: 20 times as dense."""
+MAX_GENES = 40
+LARGEST_DOT = 90
 
 
 def plot_sample_map(
@@ -53,24 +66,27 @@ def plot_sample_map(
     groups = sample_clusters["group"].drop_duplicates().tolist()[:MAX_PANELS]
     if not groups:
         return empty_figure("No map of samples: no group has 4 samples with cells enough.")
-    columns = min(PANELS_PER_ROW, len(groups))
-    rows = ceil(len(groups) / columns)
-    figure = new_figure(3.3 * columns + 0.4, 3.0 * rows + 0.6)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(groups) :]:
-        axes.remove()
-    conditions = sample_clusters["condition"].dropna().astype(str).unique().tolist()
-    colors = category_colors(conditions)
-    for axes, group in zip(panels, groups, strict=False):
+    figure, panels = panel_grid(
+        len(groups), columns=PANELS_PER_ROW, width=3.3, height=3.0, more_width=0.4, more_height=0.6
+    )
+    colors = _condition_colors(sample_clusters)
+    for axes, group in zip(panels, groups, strict=True):
         samples = sample_clusters[sample_clusters["group"] == group]
-        _draw(axes, sample_distances[sample_distances["group"] == group], samples, colors)
+        _draw_map(axes, sample_distances[sample_distances["group"] == group], samples, colors)
         axes.set_title(_title(str(group), sample_effects), fontsize=8)
-    if conditions:
-        handles = [panels[0].scatter([], [], s=24, color=colors[name], label=name) for name in conditions]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
-    figure.supxlabel("first coordinate (units of z)", fontsize=9)
-    figure.supylabel("second coordinate (units of z)", fontsize=9)
+    _add_condition_legend(figure, legend_dots(panels[0], colors, size=24))
+    figure.supxlabel("first coordinate (units of z)")
+    figure.supylabel("second coordinate (units of z)")
     return figure
+
+
+def _condition_colors(samples: pd.DataFrame) -> dict[str, str]:
+    return category_colors(samples["condition"].dropna().astype(str).unique().tolist())
+
+
+def _add_condition_legend(figure: Figure, handles: list[PathCollection]) -> None:
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
 
 
 def classical_scaling(matrix: np.ndarray) -> np.ndarray:
@@ -87,25 +103,17 @@ def _title(group: str, effects: pd.DataFrame) -> str:
     if rows.empty:
         return group
     row = rows.loc[rows["silhouette"].idxmax()]
-    of = f"{row['condition']}: " if len(set(rows["condition"])) > 1 else ""
-    return f"{group}\n{of}silhouette {row['silhouette']:.2f}, p = {row['silhouette_p']:.2g}"
+    condition = f"{row['condition']}: " if len(set(rows["condition"])) > 1 else ""
+    return f"{group}\n{condition}silhouette {row['silhouette']:.2f}, p = {row['silhouette_p']:.2g}"
 
 
-def _draw(axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors: dict[str, str]) -> None:
+def _draw_map(axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors: Mapping[str, str]) -> None:
     names = samples["sample"].astype(str).tolist()
-    position = {name: i for i, name in enumerate(names)}
-    first = distances["sample_1"].astype(str).map(position)
-    second = distances["sample_2"].astype(str).map(position)
-    used = first.notna() & second.notna()
-    rows, columns = first[used].astype(int).to_numpy(), second[used].astype(int).to_numpy()
-    matrix = np.zeros((len(names), len(names)))
-    matrix[rows, columns] = matrix[columns, rows] = distances.loc[used, "distance"].to_numpy()
-    xy = classical_scaling(matrix)
+    xy = classical_scaling(distance_matrix(distances, names))
     blocks = samples["block"].astype(str).to_numpy()
     for block in samples["block"].dropna().astype(str).unique():
         axes.plot(*xy[blocks == block].T, color="#AAAAAA", linewidth=0.7, zorder=1)
-    of_sample = samples["condition"].astype(str)
-    point_colors = [colors.get(name, OKABE_ITO[0]) for name in of_sample]
+    point_colors = [colors.get(name, OKABE_ITO[0]) for name in samples["condition"].astype(str)]
     axes.scatter(xy[:, 0], xy[:, 1], s=22, c=point_colors, linewidths=0, zorder=2)
     if not colors and len(names) <= NAMED_SAMPLES:
         for name, point in zip(names, xy, strict=True):
@@ -114,10 +122,6 @@ def _draw(axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors: di
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.locator_params(nbins=5)
     axes.tick_params(labelsize=7)
-
-
-MAX_ABUNDANCE_PANELS = 3
-LIMIT = 3.0
 
 
 def plot_sample_abundance(
@@ -130,76 +134,57 @@ def plot_sample_abundance(
     umap
         Cells × ``UMAP1``, ``UMAP2``.
     sample_density_ratios
-        Cells × conditions, natural logarithms.
+        Cells × ``density_<condition>``, natural logarithms.
     sample_abundance
         ``group``, ``condition``, ``reference``, ``probability``, ``p``, ``reason``.
     """
-    usable = sample_density_ratios.columns[sample_density_ratios.notna().any()].tolist()[
-        :MAX_ABUNDANCE_PANELS
-    ]
-    if not usable:
+    ratios = sample_density_ratios.dropna(axis=1, how="all").iloc[:, :MAX_ABUNDANCE_PANELS]
+    if ratios.empty:
         return empty_figure("No differential abundance: there are no two conditions of 2 samples each.")
-    n_groups = sample_abundance["group"].nunique()
-    figure = new_figure(9.4, len(usable) * max(3.6, 0.26 * n_groups + 1.2))
-    panels = figure.subplots(len(usable), 2, squeeze=False)
-    xy = umap.loc[sample_density_ratios.index, ["UMAP1", "UMAP2"]].to_numpy()
-    for (left, right), condition in zip(panels, usable, strict=True):
+    height = max(3.6, 0.26 * sample_abundance["group"].nunique() + 1.2)
+    figure, panels = panel_grid(2 * ratios.shape[1], columns=2, width=4.7, height=height)
+    xy = umap.loc[ratios.index, ["UMAP1", "UMAP2"]].to_numpy()
+    for column, left, right in zip(ratios, panels[::2], panels[1::2], strict=True):
+        condition = column.removeprefix(DENSITY)
         groups = sample_abundance[
             (sample_abundance["condition"].astype(str) == condition) & sample_abundance["reason"].isna()
         ]
-        reference = str(groups["reference"].iloc[0])
-        _scatter(left, xy, sample_density_ratios[condition].to_numpy(), f"{condition} against {reference}")
-        _bars(right, groups, condition)
+        title = f"{condition} against {groups['reference'].iloc[0]}"
+        _draw_densities(left, xy, ratios[column].to_numpy(), title)
+        _draw_probabilities(right, groups, condition)
     return figure
 
 
-def _scatter(axes: Axes, xy: np.ndarray, values: np.ndarray, title: str) -> None:
+def _draw_densities(axes: Axes, xy: np.ndarray, values: np.ndarray, title: str) -> None:
     order = np.argsort(np.abs(values), kind="stable")
     points = axes.scatter(
-        xy[order, 0],
-        xy[order, 1],
-        s=point_size(len(xy)),
-        c=values[order],
-        cmap=DIVERGING,
-        vmin=-LIMIT,
-        vmax=LIMIT,
-        linewidths=0,
-        rasterized=True,
-    )
+        xy[order, 0], xy[order, 1], s=point_size(len(xy)), c=values[order], cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT,
+        linewidths=0, rasterized=True,
+    )  # fmt: skip
     bare_umap_axes(axes, title)
     axes.figure.colorbar(
         points, ax=axes, label="log-ratio of densities of u", extend="both", shrink=0.7, aspect=16, pad=0.02
     )
 
 
-def _bars(axes: Axes, groups: pd.DataFrame, condition: str) -> None:
+def _draw_probabilities(axes: Axes, groups: pd.DataFrame, condition: str) -> None:
     y = np.arange(len(groups))
     away = groups["probability"].to_numpy() - 0.5
     axes.barh(y, away, left=0.5, color=np.where(away > 0, OKABE_ITO[3], OKABE_ITO[0]), height=0.7)
     axes.axvline(0.5, color="#555555", linewidth=0.8)
     reach = max(np.abs(away).max() * 1.7, 0.05)
     for position, value, p in zip(y, away, groups["p_adjusted"], strict=True):
+        side, gap = ("left", 3) if value >= 0 else ("right", -3)
         axes.annotate(
-            f"p = {p:.2g}" if np.isfinite(p) else "",
-            (0.5 + value, position),
-            xytext=(3 if value >= 0 else -3, 0),
-            textcoords="offset points",
-            ha="left" if value >= 0 else "right",
-            va="center",
-            fontsize=7,
-        )
-    axes.set_yticks(y, groups["group"].astype(str), fontsize=8)
+            f"p = {p:.2g}" if np.isfinite(p) else "", (0.5 + value, position), xytext=(gap, 0),
+            textcoords="offset points", ha=side, va="center", fontsize=7,
+        )  # fmt: skip
+    name_rows(axes, groups["group"], fontsize=8)
     axes.set(
-        ylim=(len(groups) - 0.4, -0.6),
         xlim=(0.5 - reach, 0.5 + reach),
         xlabel=f"probability of {condition} given u (0.5: as frequent)",
         title="by group (p corrected over groups)",
     )
-
-
-NAMED_IN_MATRIX = 24
-LONGEST_NAME = 18
-BAR = 0.05
 
 
 def plot_sample_distances(sample_distances: pd.DataFrame, sample_clusters: pd.DataFrame) -> Figure:
@@ -215,56 +200,31 @@ def plot_sample_distances(sample_distances: pd.DataFrame, sample_clusters: pd.Da
     groups = sample_clusters["group"].drop_duplicates().tolist()[:MAX_PANELS]
     if not groups:
         return empty_figure("No distances are drawn: no group has 4 samples with cells enough.")
-    columns = min(PANELS_PER_ROW, len(groups))
-    rows = ceil(len(groups) / columns)
-    figure = new_figure(3.9 * columns + 0.8, 3.6 * rows + 0.6)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(groups) :]:
-        axes.remove()
-    conditions = sample_clusters["condition"].dropna().astype(str).unique().tolist()
-    colors = category_colors(conditions)
-    images = []
-    highest = sample_distances.loc[sample_distances["group"].isin(groups), "distance"].max()
-    for axes, group in zip(panels, groups, strict=False):
-        images.append(
-            _draw_matrix(
-                axes,
-                sample_distances[sample_distances["group"] == group],
-                sample_clusters[sample_clusters["group"] == group].sort_values("position"),
-                colors,
-                highest,
-            )
-        )
-        axes.set_title(str(group), pad=9 if conditions else 4)
-    figure.colorbar(
-        images[0], ax=list(panels[: len(groups)]), label="distance of samples (units of z)", shrink=0.5
+    figure, panels = panel_grid(
+        len(groups), columns=PANELS_PER_ROW, width=3.9, height=3.6, more_width=0.8, more_height=0.6
     )
-    if conditions:
-        handles = [
-            panels[0].scatter([], [], s=28, marker="s", color=colors[name], label=name) for name in conditions
-        ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
+    colors = _condition_colors(sample_clusters)
+    shown = sample_distances[sample_distances["group"].isin(groups)]
+    for axes, group in zip(panels, groups, strict=True):
+        samples = sample_clusters[sample_clusters["group"] == group].sort_values("position")
+        distances = shown[shown["group"] == group]
+        image = _draw_matrix(axes, distances, samples, colors, shown["distance"].max())
+        axes.set_title(str(group), pad=9 if colors else 4)
+    figure.colorbar(image, ax=panels, label="distance of samples (units of z)", shrink=0.5)
+    _add_condition_legend(figure, legend_dots(panels[0], colors, marker="s"))
     return figure
 
 
 def _draw_matrix(
-    axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors: dict[str, str], highest: float
+    axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors: Mapping[str, str], highest: float
 ) -> AxesImage:
     names = samples["sample"].astype(str).tolist()
-    position = {name: i for i, name in enumerate(names)}
-    first = distances["sample_1"].astype(str).map(position)
-    second = distances["sample_2"].astype(str).map(position)
-    used = first.notna() & second.notna()
-    matrix = np.zeros((len(names), len(names)))
-    rows, columns = first[used].astype(int).to_numpy(), second[used].astype(int).to_numpy()
-    matrix[rows, columns] = matrix[columns, rows] = distances.loc[used, "distance"].to_numpy()
+    matrix = distance_matrix(distances, names)
     image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=0, vmax=highest, interpolation="nearest")
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.set_xticks([])
     if len(names) <= NAMED_IN_MATRIX:
-        short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
-        axes.set_yticks(range(len(names)), short, fontsize=6)
+        axes.set_yticks(range(len(names)), [shortened(name, LONGEST_NAME) for name in names], fontsize=6)
         axes.tick_params(length=0)
     else:
         axes.set(yticks=[], ylabel=f"{len(names)} samples")
@@ -279,11 +239,6 @@ def _draw_matrix(
         strip.set_xlim(-0.5, len(names) - 0.5)
         strip.set_axis_off()
     return image
-
-
-MAX_GENES = 40
-MAX_EXPRESSION_PANELS = 4
-LARGEST_DOT = 90
 
 
 def plot_sample_expression(sample_expression: pd.DataFrame, options: SamplesOptions) -> Figure:
@@ -301,62 +256,49 @@ def plot_sample_expression(sample_expression: pd.DataFrame, options: SamplesOpti
     if not conditions:
         return empty_figure("No differential expression: there are no two conditions of 2 samples each.")
     tables = [sample_expression[sample_expression["condition"] == name] for name in conditions]
-    chosen = [_genes(table, options.top_genes) for table in tables]
+    chosen = [_most_changed(table, options.top_genes) for table in tables]
     heights = [0.24 * table["group"].nunique() + 1.5 for table in tables]
     figure = new_figure(max(0.24 * max(map(len, chosen)) + 3.6, 6), sum(heights) + 0.4)
     panels = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights).ravel()
     limit = max(1.0, *(float(table["lfc"].abs().max()) for table in tables))
-    images = []
     for axes, table, genes in zip(panels, tables, chosen, strict=True):
-        images.append(_draw_effects(axes, table, genes, limit, options))
+        dots = _draw_changes(axes, table, genes, limit, options)
         axes.set_title(f"{table['condition'].iloc[0]} against {table['reference'].iloc[0]}")
-    figure.colorbar(images[0], ax=list(panels), label="log2 fold change", shrink=0.7, aspect=14, pad=0.01)
-    handles = [
-        panels[0].scatter([], [], s=LARGEST_DOT * share, color="#888888", label=f"{share:.0%} of cells")
-        for share in (0.25, 0.5, 1.0)
-    ]
+    figure.colorbar(dots, ax=list(panels), label="log2 fold change", shrink=0.7, aspect=14, pad=0.01)
+    shares = {f"{share:.0%} of cells": share for share in (0.25, 0.5, 1.0)}
     ring = panels[0].scatter(
-        [],
-        [],
-        s=LARGEST_DOT,
-        facecolors="none",
-        edgecolors="black",
+        [], [], s=LARGEST_DOT, facecolors="none", edgecolors="black",
         label=f"sums by sample, FDR ≤ {options.fdr:g}",
-    )
-    figure.legend(handles=[*handles, ring], loc="outside lower center", ncols=4)
+    )  # fmt: skip
+    handles = [*legend_areas(panels[0], shares, largest=LARGEST_DOT), ring]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 
-def _genes(table: pd.DataFrame, per_group: int) -> list[str]:
+def _most_changed(table: pd.DataFrame, per_group: int) -> list[str]:
     """The genes of highest rank in any group, in the order of their best rank."""
     best = table.groupby("gene", sort=False, observed=True)["rank"].agg(["min", "mean"])
     return best[best["min"] <= per_group].sort_values(["min", "mean"]).head(MAX_GENES).index.tolist()
 
 
-def _draw_effects(
+def _draw_changes(
     axes: Axes, table: pd.DataFrame, genes: list[str], limit: float, options: SamplesOptions
 ) -> PathCollection:
-    shown = table[table["gene"].isin(genes)]
-    groups = table["group"].drop_duplicates().tolist()
-    x = shown["gene"].map({gene: i for i, gene in enumerate(genes)}).astype(int)
-    y = shown["group"].map({group: i for i, group in enumerate(groups)}).astype(int)
-    tested = (shown["pseudobulk_p_adjusted"] <= options.fdr) & (
-        np.sign(shown["pseudobulk_lfc"]) == np.sign(shown["lfc"])
-    )
-    image = axes.scatter(
-        x,
-        y,
-        s=LARGEST_DOT * shown["share_of_cells"],
-        c=shown["lfc"],
-        cmap=DIVERGING,
-        vmin=-limit,
-        vmax=limit,
-        linewidths=np.where(tested, 0.9, 0.0).tolist(),
-        edgecolors="black",
-    )
-    symbols = shown.drop_duplicates("gene").set_index("gene")["symbol"].astype(str)
-    axes.set_xticks(range(len(genes)), [symbols[gene] for gene in genes], rotation=90, fontsize=7)
-    axes.set_yticks(range(len(groups)), groups, fontsize=8)
-    axes.set(xlim=(-0.7, len(genes) - 0.3), ylim=(len(groups) - 0.4, -0.6))
+    by_group = table.set_index(["group", "gene"])
+    groups = table["group"].drop_duplicates()
+
+    def spread(column: str) -> pd.DataFrame:
+        return by_group[column].unstack("gene").reindex(index=groups, columns=genes)
+
+    changes = spread("lfc")
+    agreeing = np.sign(spread("pseudobulk_lfc")) == np.sign(changes)
+    rings = np.where((spread("pseudobulk_p_adjusted") <= options.fdr) & agreeing, 0.9, 0.0)
+    symbols = table.drop_duplicates("gene").set_index("gene")["symbol"].astype(str)
+    dots = dot_plot(
+        axes, changes, spread("share_of_cells"), largest=LARGEST_DOT, limits=(-limit, limit), cmap=DIVERGING,
+        linewidths=rings.ravel().tolist(), edgecolors="black",
+    )  # fmt: skip
+    axes.set_xticks(range(len(genes)), symbols[genes], rotation=90, fontsize=7)
+    axes.tick_params(axis="y", labelsize=8)
     axes.tick_params(length=0)
-    return image
+    return dots

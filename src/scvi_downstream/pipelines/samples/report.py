@@ -1,8 +1,8 @@
-"""Samples compared by MrVI in the report."""
+"""Samples compared by MrVI in the report: its section, and the verdicts in sentences."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,15 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
-from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign
+from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.words import count, sentence
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 SECTION = Section(
     "Samples",
@@ -101,77 +106,20 @@ SECTION = Section(
 )
 
 
-def describe_samples(options: SamplesOptions, keys: Keys, graph: Study) -> str:
-    """How samples were compared; empty where they were not.
-
-    Parameters
-    ----------
-    options
-        Of the comparison.
-    keys
-        Sample, condition, label.
-    graph
-        Names the model.
-    """
-    name = graph.first_with("sample_distances")
-    if "samples" not in graph.analyses or name is None:
-        return ""
-    groups = options.grouping or keys.label_key or "leiden"
-    text = [
-        f"Samples (`{keys.sample_key}`{_crossed(keys)}) were compared by MrVI [@boyeau2022] (`{name}`) in the groups "
-        f"of `{groups}`. The distance of two samples in a cell is the Euclidean distance of the states z that the "
-        "cell's u has in them; distances were averaged over the cells of a group, and normalised by the "
-        f"distances of two draws of a cell's own z from the posterior ({options.noise_draws} draws, at most "
-        f"{options.max_cells_per_group:,} cells of a group). Samples of at least {options.min_cells_per_sample} cells "
-        "in a group were clustered by average linkage and cut where the silhouette [@rousseeuw1987] is largest.",
-    ]
-    if not keys.condition_key:
-        return text[0]
-    text += [
-        "Conditions were compared with the reference condition by the silhouette of the distances and by the root mean "
-        "square length of the mean difference of shifts (z - z(u)) over cells; the null distribution is that of "
-        f"conditions permuted over samples{_within(keys, options)} (all permutations up to {options.n_permutations:,}, "
-        "otherwise as many random ones [@phipson2010]), and p-values were corrected over the groups that have samples "
-        "enough to reach significance [@benjamini1995]. The Wald tests of scvi-tools' `differential_expression` were "
-        "not used: they are p-values of single cells given the fitted model, scaled by the total variation of samples "
-        "and not by that within conditions.",
-        "Fold changes compare the decoded expression of a cell under the mean shift of the samples of a condition with "
-        "that under the mean shift of the reference's, which is the least-squares contrast with a constant "
-        "(scvi-tools fits none, so that its contrast is with all samples); a cell counts as changed from "
-        f"{options.min_lfc:g} on (log2 of counts per 10,000 plus one). Beside them "
-        "stand moderated t-tests [@smyth2004] of counts summed by sample [@squair2021].",
-        "Differential abundance is the ratio of the mean densities of u in the samples of two conditions, without the "
-        f"cell's own sample; a density is the mixture of the posteriors of at most {options.max_cells_per_sample:,} "
-        "cells. Groups were tested by the mean probability of the condition given u, and u itself by the mean "
-        "probability of a cell's own condition: where u tells the condition, part of its effect is not seen in z.",
-    ]
-    return " ".join(text)
-
-
-def _crossed(keys: Keys) -> str:
-    if not keys.condition_key:
-        return ""
-    return f", its cells of each `{keys.condition_key}` taken as a sample where it holds several"
-
-
-def _within(keys: Keys, options: SamplesOptions) -> str:
-    if options.block_key:
-        return f", within `{options.block_key}`"
-    return f", within `{keys.sample_key}` where its samples hold several conditions"
-
-
 N_NAMED = 5
 TELLING = 0.6
 """Probability of a cell's own condition given u from which it is put into words."""
+FEWEST_GENES = 3
+"""Of fewer tested genes a correlation of fold changes says nothing."""
 
 
-def summarize(
-    distances: pd.DataFrame,
-    effects: pd.DataFrame,
-    expression: pd.DataFrame,
-    abundance: pd.DataFrame,
-    design: SampleDesign,
-    obs: pd.DataFrame,
+def summarize_samples(
+    sample_distances: pd.DataFrame,
+    sample_effects: pd.DataFrame,
+    sample_expression: pd.DataFrame,
+    sample_abundance: pd.DataFrame,
+    counts: AnnData,
+    clusters: pd.DataFrame,
     keys: Keys,
     options: SamplesOptions,
 ) -> dict[str, Any]:
@@ -179,16 +127,14 @@ def summarize(
 
     Parameters
     ----------
-    distances, effects
-        Of :func:`.comparison.measure_distances`.
-    expression
-        Of :func:`.expression.compare_expression`, with ``symbol``.
-    abundance
-        By group, of :func:`.abundance.compare_abundance`.
-    design
-        Samples, conditions, groups.
-    obs
-        One row a cell.
+    sample_distances, sample_effects
+        Of :func:`.comparison.compare_samples`.
+    sample_expression
+        Of :func:`.expression.compare_sample_expression`.
+    sample_abundance
+        By group, of :func:`.abundance.compare_sample_abundance`.
+    counts, clusters
+        The cells, and their clusters.
     keys
         The study's obs columns.
     options
@@ -199,20 +145,21 @@ def summarize(
     ``sample_column``, ``grouping``, ``samples``, ``conditions``, ``reference``, ``n_pairs``, ``batch`` that was
     corrected and ``batch_reason``; ``effects`` and ``abundance`` by group; ``top_genes`` by group; ``sentences``.
     """
-    batch, reason = nuisance_batch(obs, keys)
-    warnings = [*([reason] if reason else []), *sample_warnings(obs, sample_column(obs, keys))]
-    sentences: list[str] = []
-    if not design.compared:
-        sentences.append(_without_conditions(distances, design, keys, options))
+    design = sample_design(counts, clusters, keys, options)
+    column = sample_column(counts.obs, keys)
+    batch, reason = nuisance_batch(counts.obs, keys)
+    verdicts = [] if design.compared else [_without_conditions(sample_distances, design, keys, options)]
     for condition in design.compared:
-        of_condition = effects[effects["condition"] == condition]
-        sentences += _parted(of_condition, condition, design, options)
-        sentences += _genes(expression[expression["condition"] == condition], condition, design, options)
-        sentences += _abundance(abundance[abundance["condition"] == condition], condition, design, options)
-    # The verdict first: a run shows the first sentence when it ends.
-    sentences = [*sentences[:1], _scope(design, obs, keys), *map(_sentence, warnings), *sentences[1:]]
+        effects, expression, abundance = (
+            table[table["condition"] == condition]
+            for table in (sample_effects, sample_expression, sample_abundance)
+        )
+        verdicts += _about_separation(effects, f"{condition} against {design.reference}", design, options)
+        verdicts += _about_genes(expression, condition, options)
+        verdicts += _about_abundance(abundance, condition, design, options)
+    warnings = [*([reason] if reason else []), *sample_warnings(counts.obs, column)]
     return {
-        "sample_column": sample_column(obs, keys),
+        "sample_column": column,
         "grouping": design.grouping,
         "samples": list(design.samples),
         "conditions": list(dict.fromkeys(design.conditions)),
@@ -220,23 +167,31 @@ def summarize(
         "n_pairs": design.n_pairs,
         "batch": batch,
         "batch_reason": reason,
-        "effects": _records(effects),
-        "abundance": _records(abundance),
+        "effects": _records(sample_effects),
+        "abundance": _records(sample_abundance),
         "top_genes": {
             str(group): table.sort_values("rank")["symbol"].head(options.top_genes).astype(str).tolist()
-            for group, table in expression.groupby("group", sort=False, observed=True)
+            for group, table in sample_expression.groupby("group", sort=False, observed=True)
         },
-        "sentences": sentences,
+        # The verdict first: a run shows the first sentence when it ends.
+        "sentences": [
+            *verdicts[:1],
+            _about_samples(design, column, keys),
+            *map(sentence, warnings),
+            *verdicts[1:],
+        ],
     }
 
 
-def _scope(design: SampleDesign, obs: pd.DataFrame, keys: Keys) -> str:
-    column = sample_column(obs, keys)
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with plain numbers; ``None`` where there is none."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _about_samples(design: SampleDesign, column: str, keys: Keys) -> str:
     what = f"'{column}'" if column == keys.sample_key else f"'{keys.sample_key}' × '{keys.condition_key}'"
-    pairs = design.n_pairs
-    paired = f" ({pairs} blocks of paired samples)" if pairs else ""
-    n_groups = len(design.groups) - 1
-    groups = f"{n_groups} group{'' if n_groups == 1 else 's'} of '{design.grouping}'"
+    paired = f" ({design.n_pairs} blocks of paired samples)" if design.n_pairs else ""
+    groups = f"{count(len(design.groups) - 1, 'group')} of '{design.grouping}'"
     return f"MrVI compared {len(design.samples)} samples of {what}{paired} in {groups}."
 
 
@@ -244,104 +199,93 @@ def _without_conditions(
     distances: pd.DataFrame, design: SampleDesign, keys: Keys, options: SamplesOptions
 ) -> str:
     why = f"'{keys.condition_key}' holds one condition" if keys.condition_key else "no condition_key is set"
-    share = _above_noise(distances[distances["group"] == ALL_CELLS], options)
-    few = (
-        f" Fewer than {FEWEST_SAMPLES} samples are not clustered."
-        if len(design.samples) < FEWEST_SAMPLES
-        else ""
-    )
-    return (
+    whole = distances[distances["group"] == ALL_CELLS]
+    share = float((whole["normalized_distance"] > options.min_normalized_distance).mean())
+    text = (
         f"As {why}, samples are described and no conditions are compared: {share:.0%} of the pairs of samples differ "
-        f"by more than the model's own noise over all cells.{few}"
+        "by more than the model's own noise over all cells."
     )
+    if len(design.samples) < FEWEST_SAMPLES:
+        text += f" Fewer than {FEWEST_SAMPLES} samples are not clustered."
+    return text
 
 
-def _above_noise(distances: pd.DataFrame, options: SamplesOptions) -> float:
-    return float((distances["normalized_distance"] > options.min_normalized_distance).mean())
-
-
-def _parted(
-    effects: pd.DataFrame, condition: str, design: SampleDesign, options: SamplesOptions
+def _about_separation(
+    effects: pd.DataFrame, against: str, design: SampleDesign, options: SamplesOptions
 ) -> list[str]:
-    """Which groups a condition parts, and which could not be tested."""
-    groups = effects[effects["group"] != ALL_CELLS]
-    whole = effects[(effects["group"] == ALL_CELLS) & effects["reason"].isna()]
-    tested = groups[groups["reason"].isna() & (groups["smallest_p"] <= options.fdr)]
-    against = f"{condition} against {design.reference}"
+    """Which groups a condition parts, how much of it is above noise, and which could not be tested."""
+    compared = effects["reason"].isna()
+    groups = effects[(effects["group"] != ALL_CELLS) & compared]
+    testable = groups["smallest_p"] <= options.fdr
+    tested, few = groups[testable], groups[~testable]
+    parted = tested[tested["silhouette_p_adjusted"] <= options.fdr]
     sentences = []
-    if len(tested):
-        parted = tested[tested["silhouette_p_adjusted"] <= options.fdr]
-        if len(parted):
-            most = parted.loc[parted["effect"].idxmax()]
-            sentences.append(
-                f"{against}: samples are parted in {len(parted)} of {len(tested)} groups that can be tested "
-                f"(silhouette of the sample distances, permutation of conditions over samples, FDR ≤ {options.fdr:g}); "
-                f"it moves {most['group']} most, by {most['effect']:.2f} where samples of one condition lie "
-                f"{most['within']:.2f} apart (silhouette {most['silhouette']:.2f}, p = {most['silhouette_p']:.2g})."
-            )
-        else:
-            least = tested.loc[tested["silhouette_p"].idxmin()]
-            sentences.append(
-                f"{against}: samples are parted in none of {len(tested)} groups that can be tested (FDR ≤ "
-                f"{options.fdr:g}); the smallest p is {least['silhouette_p']:.2g}, in {least['group']}."
-            )
-    sentences += [
-        f"Over all cells {row['above_noise']:.0%} of the pairs of samples of {condition} and {design.reference}, "
-        f"and {row['above_noise_within']:.0%} of those of one condition, differ by more than the model's own noise."
-        for row in whole.to_dict("records")
-    ]
-    few = groups[groups["reason"].isna() & ~(groups["smallest_p"] <= options.fdr)]
-    missing = groups[groups["reason"].notna()]
-    if len(few) or len(missing):
-        parts = [f"{row.group} (no p below {row.smallest_p:.2g} is possible)" for row in few.itertuples()]
-        parts += [f"{row.group} ({row.reason})" for row in missing.itertuples()]
-        more = f" and {len(parts) - N_NAMED} more" if len(parts) > N_NAMED else ""
+    if len(parted):
+        most = parted.loc[parted["effect"].idxmax()]
         sentences.append(
-            f"Too few samples to test {against} in {', '.join(parts[:N_NAMED])}{more}; distances are given, and say "
+            f"{against}: samples are parted in {len(parted)} of {len(tested)} groups that can be tested "
+            f"(silhouette of the sample distances, permutation of conditions over samples, FDR ≤ {options.fdr:g}); "
+            f"it moves {most['group']} most, by {most['effect']:.2f} where samples of one condition lie "
+            f"{most['within']:.2f} apart (silhouette {most['silhouette']:.2f}, p = {most['silhouette_p']:.2g})."
+        )
+    elif len(tested):
+        least = tested.loc[tested["silhouette_p"].idxmin()]
+        sentences.append(
+            f"{against}: samples are parted in none of {len(tested)} groups that can be tested (FDR ≤ "
+            f"{options.fdr:g}); the smallest p is {least['silhouette_p']:.2g}, in {least['group']}."
+        )
+    sentences += [
+        f"Over all cells {row.above_noise:.0%} of the pairs of samples of {row.condition} and {design.reference}, "
+        f"and {row.above_noise_within:.0%} of those of one condition, differ by more than the model's own noise."
+        for row in effects[(effects["group"] == ALL_CELLS) & compared].itertuples()
+    ]
+    untested = [f"{row.group} (no p below {row.smallest_p:.2g} is possible)" for row in few.itertuples()]
+    missing = effects[(effects["group"] != ALL_CELLS) & ~compared]
+    untested += [f"{row.group} ({row.reason})" for row in missing.itertuples()]
+    if untested:
+        more = f" and {len(untested) - N_NAMED} more" if len(untested) > N_NAMED else ""
+        sentences.append(
+            f"Too few samples to test {against} in {', '.join(untested[:N_NAMED])}{more}; distances are given, and say "
             "nothing of replicates there."
         )
     return sentences
 
 
-def _genes(
-    expression: pd.DataFrame, condition: str, design: SampleDesign, options: SamplesOptions
-) -> list[str]:
+def _about_genes(expression: pd.DataFrame, condition: str, options: SamplesOptions) -> list[str]:
     """The genes changed most, and whether sums by sample say the same."""
     whole = expression[expression["group"] == ALL_CELLS].sort_values("rank")
     if whole.empty:
         return []
-    top = whole.head(N_NAMED)
     named = ", ".join(
-        f"{row.symbol} ({row.lfc:+.1f} in {row.share_of_cells:.0%} of cells)" for row in top.itertuples()
+        f"{row.symbol} ({row.lfc:+.1f} in {row.share_of_cells:.0%} of cells)"
+        for row in whole.head(N_NAMED).itertuples()
     )
-    sentence = f"Genes that {condition} changes most over all cells, by log2 fold change: {named}"
+    changed = f"Genes that {condition} changes most over all cells, by log2 fold change: {named}"
     tested = whole[whole["pseudobulk_p_adjusted"].notna()]
-    if len(tested) < 3:
-        return [f"{sentence}; sums by sample could not be tested beside."]
+    if len(tested) < FEWEST_GENES:
+        return [f"{changed}; sums by sample could not be tested beside."]
     rho = tested[["lfc", "pseudobulk_lfc"]].corr(method="spearman").iloc[0, 1]
     first = tested.head(options.top_genes)
-    agreeing = (first["pseudobulk_p_adjusted"] <= options.fdr) & (
-        np.sign(first["lfc"]) == np.sign(first["pseudobulk_lfc"])
-    )
+    same_direction = np.sign(first["lfc"]) == np.sign(first["pseudobulk_lfc"])
+    agreeing = int((same_direction & (first["pseudobulk_p_adjusted"] <= options.fdr)).sum())
     return [
-        f"{sentence}; of the first {len(first)}, {int(agreeing.sum())} are found in the same direction by tests of "
+        f"{changed}; of the first {len(first)}, {agreeing} are found in the same direction by tests of "
         f"counts summed by sample (FDR ≤ {options.fdr:g}; fold changes of all genes: Spearman ρ = {rho:.2f})."
     ]
 
 
-def _abundance(
+def _about_abundance(
     abundance: pd.DataFrame, condition: str, design: SampleDesign, options: SamplesOptions
 ) -> list[str]:
+    """Where u is not free of the condition, and where its cells are denser."""
     groups = abundance[(abundance["group"] != ALL_CELLS) & (abundance["smallest_p"] <= options.fdr)]
     if groups.empty:
         return []
     sentences = []
-    kept = groups[(groups["own_condition_p_adjusted"] <= options.fdr) & (groups["own_condition"] >= TELLING)]
-    if len(kept):
-        named = ", ".join(
-            f"{row.group} ({row.own_condition:.0%})"
-            for row in kept.sort_values("own_condition", ascending=False).head(N_NAMED).itertuples()
-        )
+    told = groups[(groups["own_condition_p_adjusted"] <= options.fdr) & (groups["own_condition"] >= TELLING)]
+    if len(told):
+        most = told.sort_values("own_condition", ascending=False).head(N_NAMED)
+        named = ", ".join(f"{row.group} ({row.own_condition:.0%})" for row in most.itertuples())
         sentences.append(
             f"u is not free of {condition} in {named}: it tells the condition of a cell with that probability (50 % by "
             "chance), so that part of the effect stays in u, and effects and fold changes are too small there."
@@ -349,33 +293,18 @@ def _abundance(
     found = groups[groups["p_adjusted"] <= options.fdr]
     if found.empty:
         least = groups.loc[groups["p"].idxmin()]
-        return [
-            *sentences,
+        sentences.append(
             f"No group is denser in {condition} or {design.reference} (FDR ≤ {options.fdr:g}; the smallest p is "
-            f"{least['p']:.2g}, in {least['group']}).",
-        ]
+            f"{least['p']:.2g}, in {least['group']})."
+        )
+        return sentences
     order = (found["probability"] - 0.5).abs().sort_values(ascending=False).index
     named = ", ".join(
         f"{row.group} in {condition if row.probability > 0.5 else design.reference} "
         f"({max(row.probability, 1 - row.probability):.0%}, p = {row.p:.2g})"
         for row in found.loc[order].head(N_NAMED).itertuples()
     )
-    return [
-        *sentences,
-        f"Denser where both conditions would be expected with 50 %: {named} (FDR ≤ {options.fdr:g}).",
-    ]
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows with plain numbers; ``None`` where there is none."""
-    return [
-        {
-            name: (None if isinstance(value, float) and not np.isfinite(value) else value)
-            for name, value in row.items()
-        }
-        for row in table.astype(object).to_dict("records")
-    ]
+    sentences.append(
+        f"Denser where both conditions would be expected with 50 %: {named} (FDR ≤ {options.fdr:g})."
+    )
+    return sentences

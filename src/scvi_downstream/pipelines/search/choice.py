@@ -10,11 +10,77 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
-from scvi_downstream.models.search_space import TRAINING, TrialRecord, changed
+from scvi_downstream.models.search_space import TRAINING, TrialRecord, changed, read_space
 from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.comparison.leaderboard import pareto_front
+from scvi_downstream.pipelines.comparison.noise import TAILS, mean_difference
+from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.pipelines.search.report import describe_search
+from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, trial_name
 from scvi_downstream.statistics.association import associate
 
-_INTERVAL = 0.95
+# Fewer finished trials than these say nothing of an option.
+MIN_TRIALS = 8
+_EFFECT = ["option", "kind", "n", "rho", "eta2", "effect", "p", "p_adjusted"]
+# Options of a model that are not written into its entry of models: as they are.
+_NOT_WRITTEN = ("name", "family", "training", "trial_of", "init_from")
+
+
+def choose_trial(
+    search_records: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    search: SearchOptions,
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """One row a trial, what the search found, and the recommended trial as an entry of ``models:``.
+
+    Parameters
+    ----------
+    search_records
+        Of :func:`.search.run_search`.
+    models
+        Complete options of all models, by name.
+    search
+        Space and objectives.
+
+    Returns
+    -------
+    See :func:`tabulate_trials`; a summary with ``sentences``; see :func:`model_entry`.
+    """
+    model, base = search_records["model"], models[search_records["model"]]
+    records = {plain["number"]: TrialRecord.of(plain) for plain in search_records["trials"]}
+    finished = [record for record in records.values() if record.status == "finished"]
+    space = read_space(search.space, base)
+    current = space.current(parse_spec(base))
+    choice = choose(finished, search.objectives)
+    taken, configured = records[choice.recommended], records.get(AS_CONFIGURED)
+    on_test = None
+    if configured is not None and configured.status == "finished" and taken is not configured:
+        on_test = difference(taken, configured, "elbo_validation", share="test")
+    table = tabulate_trials(list(records.values()), model, current, search.objectives, choice)
+    summary = {
+        "model": model,
+        "algorithm": search.algorithm,
+        "halving": search.halves,
+        "objectives": list(search.objectives),
+        "options": list(current),
+        "n_trials": len(table),
+        **{
+            f"n_{status}": int((table["status"] == status).sum())
+            for status in ("finished", "stopped", "failed")
+        },
+        "best": trial_name(model, choice.best),
+        "recommended": trial_name(model, choice.recommended),
+        "recommended_name": best_name(model),
+        "changes": dict(taken.changes),
+        "within_noise": [trial_name(model, number) for number in choice.within_noise],
+        "test_elbo_gain": on_test and on_test.mean,
+        "test_elbo_gain_low": on_test and on_test.low,
+        "test_elbo_gain_high": on_test and on_test.high,
+        "option_effects": option_effects(finished, current, search.objectives[0]),
+        "seconds_of_trials": float(sum(record.scores.get("seconds", 0.0) for record in records.values())),
+    }
+    summary["sentences"] = describe_search(table, summary, space)
+    return table, summary, model_entry(base, taken.changes)
 
 
 @dataclass(frozen=True)
@@ -32,9 +98,9 @@ class Difference:
     """
 
     mean: float
-    standard_error: float | None
-    low: float | None
-    high: float | None
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def is_noise(self) -> bool:
@@ -57,32 +123,37 @@ def difference(better: TrialRecord, worse: TrialRecord, score: str, share: str =
     share
         ``validation`` or ``test``, for likelihoods.
     """
-    from scipy import stats
-
-    cells = [
-        np.array(record.by_cell.get(score, {}).get(share, []), dtype=float) for record in (better, worse)
-    ]
-    if all(len(values) for values in cells):
+    trials = (better, worse)
+    cells = [np.array(record.by_cell.get(score, {}).get(share, []), dtype=float) for record in trials]
+    if all(map(len, cells)):
         of_cells = cells[0] - cells[1]
         of_cells = of_cells[np.isfinite(of_cells)]
-        mean, n = float(of_cells.mean()), len(of_cells)
-        if n < 2:
-            return Difference(mean, None, None, None)
-        error = float(of_cells.std(ddof=1) / np.sqrt(n))
-        reach = float(stats.t.ppf((1 + _INTERVAL) / 2, n - 1)) * error
-        return Difference(mean, error, mean - reach, mean + reach)
+        if len(of_cells) < 2:
+            return Difference(float(of_cells.mean()))
+        paired = mean_difference(of_cells)
+        return Difference(paired.value, paired.standard_error, paired.low, paired.high)
     mean = float(better.scores[score] - worse.scores[score])
-    draws = [np.array(record.draws.get(score, []), dtype=float) for record in (better, worse)]
-    if not all(len(values) for values in draws):
-        return Difference(mean, None, None, None)
+    draws = [np.array(record.draws.get(score, []), dtype=float) for record in trials]
+    if not all(map(len, draws)):
+        return Difference(mean)
     of_draws = draws[0] - draws[1]
-    low, high = np.quantile(of_draws, [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2])
+    low, high = np.quantile(of_draws, TAILS)
     return Difference(mean, float(of_draws.std(ddof=1)), float(low), float(high))
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The best trial, those that cannot be told from it, and the one to take."""
+    """Numbers of the best trial, of the one to take, and of those that cannot be told from the best.
+
+    Attributes
+    ----------
+    best, recommended
+        The trial with the highest first objective, and the one to take.
+    within_noise
+        Trials that cannot be told from the best, which is among them.
+    behind
+        By how much each of the other trials is behind the best.
+    """
 
     best: int
     recommended: int
@@ -111,7 +182,7 @@ def choose(records: Sequence[TrialRecord], objectives: tuple[str, ...]) -> Recom
     first, *others = objectives
     best = max(records, key=lambda record: (record.scores[first], -record.number))
     behind = {record.number: difference(best, record, first) for record in records if record is not best}
-    equal = [best, *(record for record in records if record is not best and behind[record.number].is_noise)]
+    equal = [record for record in records if record is best or behind[record.number].is_noise]
 
     def rank(record: TrialRecord) -> tuple[float, ...]:
         further = [float(record.scores[name]) for name in others]
@@ -125,22 +196,9 @@ def choose(records: Sequence[TrialRecord], objectives: tuple[str, ...]) -> Recom
     )
 
 
-def pareto_front(scores: np.ndarray) -> np.ndarray:
-    """Which rows no other row beats: none is at least as high everywhere and higher somewhere.
-
-    Parameters
-    ----------
-    scores
-        ``(n_trials, n_objectives)``, higher is better.
-    """
-    at_least = (scores[:, None] >= scores[None]).all(axis=2)
-    higher = (scores[:, None] > scores[None]).any(axis=2)
-    return ~(at_least & higher).any(axis=0)
-
-
 def tabulate_trials(
     records: Sequence[TrialRecord],
-    names: Mapping[int, str],
+    model: str,
     current: Mapping[str, Any],
     objectives: tuple[str, ...],
     choice: Recommendation,
@@ -151,8 +209,8 @@ def tabulate_trials(
     ----------
     records
         All trials.
-    names
-        Number → name.
+    model
+        Name of the model that was varied.
     current
         The varied options' values in the model as it is configured.
     objectives
@@ -171,10 +229,9 @@ def tabulate_trials(
     rows = []
     for record in records:
         behind = choice.behind.get(record.number)
-        further = {name: value for name, value in record.scores.items() if name not in objectives}
         rows.append(
             {
-                "trial": names[record.number],
+                "trial": trial_name(model, record.number),
                 "status": record.status,
                 **{name: record.changes.get(name, value) for name, value in current.items()},
                 **{name: record.scores.get(name) for name in objectives},
@@ -182,17 +239,12 @@ def tabulate_trials(
                 "behind_se": behind and behind.standard_error,
                 "pareto": record.number in on_front,
                 "recommended": record.number == choice.recommended,
-                **further,
+                **{name: value for name, value in record.scores.items() if name not in objectives},
                 "reason": record.reason,
             }
         )
     table = pd.DataFrame(rows).set_index("trial")
-    last = [name for name in ("reason",) if name in table]
-    return table[[*(name for name in table if name not in last), *last]]
-
-
-MIN_TRIALS = 8
-_COLUMNS = ["option", "kind", "n", "rho", "eta2", "effect", "p", "p_adjusted"]
+    return table[[*table.columns.drop("reason"), "reason"]]
 
 
 def option_effects(
@@ -220,14 +272,9 @@ def option_effects(
     if len(records) < MIN_TRIALS:
         return []
     scores = pd.DataFrame({objective: [record.scores[objective] for record in records]})
-    drawn = pd.DataFrame(
-        {name: [record.changes.get(name, value) for record in records] for name, value in current.items()}
-    )
+    drawn = pd.DataFrame([{**current, **record.changes} for record in records], columns=list(current))
     table = associate(scores.astype(float), drawn).rename(columns={"covariate": "option"})
-    return table.sort_values("p", kind="stable")[_COLUMNS].to_dict("records")
-
-
-_NAMES = ("name", "family", "training", "trial_of", "init_from")
+    return table.sort_values("p", kind="stable")[_EFFECT].to_dict("records")
 
 
 def model_entry(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,17 +292,11 @@ def model_entry(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     What differs from the defaults and what was varied, so that the entry gives the same model in any study.
     """
     spec = parse_spec(changed(base, changes)).model_dump(mode="json")
-    defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NAMES))
-    own = {
-        name: value
-        for name, value in spec.items()
-        if name not in _NAMES and (name in changes or value != defaults[name])
-    }
-    usual = TrainingOptions().model_dump(mode="json")
+    defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NOT_WRITTEN))
+    own = {name: spec[name] for name in defaults if name in changes or spec[name] != defaults[name]}
+    usual, given = TrainingOptions().model_dump(mode="json"), spec["training"]
     training = {
-        name: value
-        for name, value in spec["training"].items()
-        if f"{TRAINING}{name}" in changes or value != usual[name]
+        name: given[name] for name in given if f"{TRAINING}{name}" in changes or given[name] != usual[name]
     }
     entry = {"family": spec["family"], **own} | ({"training": training} if training else {})
     return {best_name(str(base["name"])): entry}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.models.search_space import read_space
+from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options
+
+_NEEDS_LABELS = ("scib_total", "scib_bio_conservation")
+_NEEDS_BATCHES = ("scib_total", "scib_batch_correction")
 
 Objective = Literal[
     "elbo_validation",
@@ -40,3 +49,66 @@ class SearchOptions(Options):
     def halves(self) -> bool:
         """Whether trials that fall behind are stopped: with ``asha``, and with another algorithm when asked for."""
         return self.algorithm == "asha" if self.halving is None else self.halving
+
+    def check(self, models: Mapping[str, Mapping[str, Any]], primary: str, keys: Keys) -> None:
+        """Refuse a search that cannot be, as far as the parameters tell; one that no one asked for is none.
+
+        Parameters
+        ----------
+        models
+            Complete options of all models, by name.
+        primary
+            The model that is varied when ``search.model`` is empty.
+        keys
+            obs columns of the study.
+
+        Raises
+        ------
+        InputError
+            A model, a space or an objective that cannot be.
+        """
+        if self == SearchOptions():
+            return
+        base = self.find_base(models, primary)
+        self.check_objectives(parse_spec(base), keys)
+        read_space(self.space, base)
+
+    def find_base(self, models: Mapping[str, Mapping[str, Any]], primary: str) -> Mapping[str, Any]:
+        """Complete options of the model that is varied.
+
+        Raises
+        ------
+        InputError
+            When there is no such model, or when it starts from another one and has that one's sizes.
+        """
+        name = self.model or primary
+        if name not in models:
+            raise InputError(f"search.model '{name}' is not among models{closest(name, models)}")
+        base = models[name]
+        if base.get("init_from"):
+            raise InputError(
+                f"search.model '{name}' starts from '{base['init_from']}' and has its sizes; search that one, or a "
+                "model without init_from"
+            )
+        return base
+
+    def check_objectives(self, spec: ModelSpec, keys: Keys) -> None:
+        """Refuse objectives that the data or the model do not have.
+
+        Raises
+        ------
+        InputError
+            Naming the objective and what it needs.
+        """
+        for name in self.objectives:
+            if name in _NEEDS_LABELS and not keys.label_key:
+                raise InputError(f"search.objectives: {name} needs label_key, which is empty")
+            if name in _NEEDS_BATCHES and not keys.batch_key:
+                raise InputError(f"search.objectives: {name} needs batch_key, which is empty")
+            if name in _NEEDS_LABELS and "labels" in spec.needs:
+                raise InputError(
+                    f"search.objectives: {name} judges by the labels that {spec.family} is trained on; leave it out, "
+                    "or search a model that does not see them"
+                )
+        if len(set(self.objectives)) < len(self.objectives):
+            raise InputError(f"search.objectives names one twice: {list(self.objectives)}")

@@ -2,53 +2,40 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.models.search_space import check_search
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.search.nodes import choose_trial, run_search
+from scvi_downstream.pipelines.search.choice import choose_trial
 from scvi_downstream.pipelines.search.plots import plot_search, plot_search_options
+from scvi_downstream.pipelines.search.search import run_search
+
+_OPTIONS = (
+    "models",
+    "primary",
+    "keys",
+    "search",
+    "embedding",
+    "comparison",
+    "evaluation",
+    "seed",
+    "accelerator",
+)
+_SEARCHED = {
+    "counts": "counts",
+    "pca_latent": "pca.latent",
+    "store": "search_store",
+    **{name: f"params:{name}" for name in _OPTIONS},
+}
+_RECORDS = ["search_records", "params:models", "params:search"]
+_ENDS = ["search_trials", "search_summary"]
 
 
 def template() -> Pipeline:
     """Counts, models ─► search_records ─► search_trials, search_summary, search_best ─► figures."""
     return Pipeline(
         [
-            Node(
-                run_search,
-                {
-                    "counts": "counts",
-                    "pca_latent": "pca.latent",
-                    "models": "params:models",
-                    "primary": "params:primary",
-                    "keys": "params:keys",
-                    "search": "params:search",
-                    "embedding": "params:embedding",
-                    "comparison": "params:comparison",
-                    "evaluation": "params:evaluation",
-                    "seed": "params:seed",
-                    "accelerator": "params:accelerator",
-                    "store": "search_store",
-                },
-                "search_records",
-                name="run_search",
-            ),
-            Node(
-                choose_trial,
-                ["search_records", "params:models", "params:search"],
-                ["search_trials", "search_summary", "search_best"],
-                name="choose_trial",
-            ),
-            Node(
-                plot_search,
-                ["search_records", "search_trials", "search_summary"],
-                "search_figure",
-                name="plot_search",
-            ),
-            Node(
-                plot_search_options,
-                ["search_trials", "search_summary"],
-                "search_options_figure",
-                name="plot_search_options",
-            ),
+            Node(run_search, _SEARCHED, "search_records", name="run_search"),
+            Node(choose_trial, _RECORDS, [*_ENDS, "search_best"], name="choose_trial"),
+            Node(plot_search, ["search_records", *_ENDS], "search_figure", name="plot_search"),
+            Node(plot_search_options, _ENDS, "search_options_figure", name="plot_search_options"),
         ],
         tags="search",
     )
@@ -62,5 +49,5 @@ def create_pipeline(study: Study) -> Pipeline:
     InputError
         A search that cannot be, as far as the parameters tell.
     """
-    check_search(study.options["search"], study.parameters["models"], study.primary, study.keys)
+    study.options["search"].check(study.parameters["models"], study.primary, study.keys)
     return template()

@@ -1,4 +1,4 @@
-"""The search: what is varied, what runs, what is kept of it."""
+"""The search: trials are suggested, run and kept."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, Placement, ray_on, run_trials
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import epochs_for
@@ -23,10 +24,14 @@ from scvi_downstream.models.search_space import (
     TrialRecord,
     read_space,
 )
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.pipelines.search.options import SearchOptions
-from scvi_downstream.pipelines.search.trial import CURVE, TrialTask, run_trial
+from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, CURVE, TrialTask, run_trial, trial_name
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,57 +39,260 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
+# Draws that were all drawn before, after which a space is taken for exhausted.
 _ATTEMPTS = 200
-_RANDOM_FIRST = 10
-_LEAST_RANDOM = 4
+# Trials that are drawn at random before the estimators know enough: a third of them, within these bounds.
+_LEAST_RANDOM, _RANDOM_FIRST = 4, 10
 
 
-class Suggestions(Protocol):
-    """A sequence of trials that may depend on how earlier ones ended."""
-
-    def suggest(self) -> tuple[int, dict[str, Any]] | None:
-        """Number and changes of the next trial; ``None``: there is nothing left to try."""
-
-    def tell(self, record: TrialRecord) -> None:
-        """Take in how a trial ended."""
-
-
-class RandomSuggestions:
-    """Distinct draws that depend on the seed alone; those that are done are left out.
+def run_search(
+    counts: AnnData,
+    pca_latent: pd.DataFrame,
+    models: Mapping[str, Mapping[str, Any]],
+    primary: str,
+    keys: Keys,
+    search: SearchOptions,
+    embedding: EmbeddingOptions,
+    comparison: ComparisonOptions,
+    evaluation: EvaluationOptions,
+    seed: int,
+    accelerator: Accelerator,
+    store: CheckpointStore,
+) -> dict[str, Any]:
+    """Train and score the trials of a search; those that are there already are not run again.
 
     Parameters
     ----------
-    space
-        What is drawn from.
-    current
-        The options' values in the model as it is configured, the first trial.
-    trials
-        Number of trials, the first included.
+    counts
+        Checked counts, ``n_cells × n_genes``.
+    pca_latent
+        Cells × principal components before integration.
+    models
+        Complete options of all models, by name.
+    primary
+        The model that is varied when ``search.model`` is empty.
+    keys
+        obs columns of the study.
+    search
+        Space, algorithm, objectives.
+    embedding, comparison, evaluation
+        Options of the neighbours, the integration metrics and the likelihoods.
     seed
-        Of the draws.
-    done
-        Trials that are over, by number.
+        The study's seed: of the split, the trainings and the draws.
+    accelerator
+        ``auto``, ``cpu``, ``gpu`` or ``mps``.
+    store
+        Where trials that are over are kept.
+
+    Returns
+    -------
+    ``model``; ``trials``: :class:`.search_space.TrialRecord` of each as a dictionary, by number.
+
+    Raises
+    ------
+    InputError
+        A space, a model or an objective that cannot be, or no trial that came to an end.
     """
+    base = search.find_base(models, primary)
+    search.check_objectives(parse_spec(base), keys)
+    task = TrialTask(
+        genes=counts[:, counts.var["highly_variable"]].copy(),
+        before=pca_latent.loc[counts.obs_names].to_numpy(np.float32),
+        base=base,
+        keys=keys,
+        objectives=search.objectives,
+        embedding=embedding,
+        comparison=comparison,
+        evaluation=evaluation,
+        seed=seed,
+        accelerator=accelerator,
+    )
+    records = search_models(task, search, store)
+    return {"model": base["name"], "trials": [record.plain() for record in records.values()]}
+
+
+def train_for_ray(task: TrialTask, number: int, changes: dict[str, Any], on_epoch: OnEpoch) -> dict[str, Any]:
+    """One trial in a process of Ray's."""
+    return run_trial(task, number, changes, on_epoch).plain()
+
+
+def search_models(
+    task: TrialTask,
+    options: SearchOptions,
+    store: CheckpointStore,
+    *,
+    train: Callable[[TrialTask, int, dict[str, Any], OnEpoch], dict[str, Any]] = train_for_ray,
+) -> dict[int, TrialRecord]:
+    """Run the trials that have not been run yet; records of all, by number.
+
+    What each trial is given depends on the seed alone with ``random`` and ``asha``, so that a search that was killed
+    and run again ends as one that was not, but for which trials ``asha`` stops: that depends on the order in which
+    they come to an epoch, and is the same for one trial at a time only. ``bayesian`` draws by what it knows at that
+    time: a search that goes on knows all trials that were over, and draws others than it would have.
+
+    Parameters
+    ----------
+    task
+        What trials share.
+    options
+        Space, algorithm, number of trials.
+    store
+        Where trials that are over are kept.
+    train
+        Gives the record of a trial, as :meth:`.search_space.TrialRecord.plain`; called in other processes.
+
+    Raises
+    ------
+    InputError
+        When no trial came to an end.
+    """
+    space = read_space(options.space, task.base)
+    spec = parse_spec(task.base)
+    current = space.current(spec)
+    n_trials = min(options.trials, len(draw_trials(space, current, options.trials, task.seed)))
+    folder = RecordFolder.of(store, _identify(task, options))
+    done = {number: record for number, record in folder.read().items() if number <= n_trials}
+    suggestions = (
+        BayesianSuggestions(space, current, options.objectives, n_trials, task.seed, done)
+        if options.algorithm == "bayesian"
+        else RandomSuggestions(space, current, n_trials, task.seed, done)
+    )
+    watcher = _Watcher(spec.name, folder, suggestions, n_trials, done)
+    if len(done) < n_trials:
+        if n_trials < options.trials:
+            logger.info("search of %s: the space holds no more than %d combinations", spec.name, n_trials)
+        if done:
+            logger.info("search of %s: %d of %d trials are there already", spec.name, len(done), n_trials)
+        halving = Halving(
+            value=CURVE,
+            grace_epochs=options.grace_epochs,
+            max_epochs=spec.training.max_epochs or epochs_for(task.genes.n_obs),
+            reduction_factor=options.reduction_factor,
+            spared=frozenset({AS_CONFIGURED}),
+        )
+        work = store.path / "ray"
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        with ray_on(options.ray_address, work):
+            try:
+                run_trials(
+                    train,
+                    task,
+                    watcher,
+                    n_trials=n_trials - len(done),
+                    halving=halving if options.halves else None,
+                    earlier=[[-value for value in record.curve] for record in done.values()],
+                    placement=Placement(options.concurrent, gpu=task.accelerator in ("auto", "gpu")),
+                    folder=work,
+                )
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    records = dict(sorted(watcher.records.items()))
+    if not any(record.status == "finished" for record in records.values()):
+        reasons = [record.reason for record in records.values() if record.status == "failed"]
+        because = f": {reasons[0]}" if reasons else ""
+        raise InputError(f"search: none of {len(records)} trials came to an end{because}")
+    return records
+
+
+class _Watcher:
+    """Keeps what is over, tells whoever listens, and says how far it is."""
 
     def __init__(
         self,
-        space: SearchSpace,
-        current: Mapping[str, Any],
-        trials: int,
-        seed: int,
+        model: str,
+        folder: RecordFolder,
+        suggestions: RandomSuggestions | BayesianSuggestions,
+        n_trials: int,
         done: Mapping[int, TrialRecord],
     ) -> None:
-        drawn = enumerate(draw_trials(space, current, trials, seed), start=1)
-        self._waiting = [(number, changes) for number, changes in drawn if number not in done]
-        self._waiting.reverse()
+        self.records = dict(done)
+        self._model = model
+        self._folder = folder
+        self._suggestions = suggestions
+        self._running: dict[int, tuple[dict[str, Any], list[float]]] = {}
+        self._told: set[int] = set()
+        self._progress = Progress(f"search of {model}: trials", n_trials - len(done))
 
     def suggest(self) -> tuple[int, dict[str, Any]] | None:
-        """The next draw."""
-        return self._waiting.pop() if self._waiting else None
+        suggested = self._suggestions.suggest()
+        if suggested is not None:
+            number, changes = suggested
+            self._running[number] = (changes, [])
+        return suggested
 
-    def tell(self, record: TrialRecord) -> None:
-        """Draws do not depend on what was found."""
+    def started(self, number: int) -> None:
+        changes, curve = self._running[number]
+        curve.clear()
+        if number not in self._told:
+            self._told.add(number)
+            events.publish(events.TrialStarted(trial_name(self._model, number), changes))
+
+    def epoch(self, number: int, epoch: int, curves: Mapping[str, float]) -> None:
+        curve = self._running[number][1]
+        del curve[epoch - 1 :]  # of a training that began anew
+        curve.append(-curves[CURVE])
+        events.publish(events.EpochEnded(trial_name(self._model, number), epoch, curves))
+
+    def finished(self, number: int, result: dict[str, Any]) -> None:
+        self._end(TrialRecord.of(result))
+
+    def stopped(self, number: int, seconds: float) -> None:
+        changes, curve = self._running[number]
+        at = int(np.argmax(curve)) + 1
+        scores = {CURVE: max(curve), "epochs": len(curve), "best_epoch": at, "seconds": seconds}
+        reason = f"stopped after {len(curve)} epochs, when it had fallen behind"
+        self._end(TrialRecord(number, changes, "stopped", scores, tuple(curve), reason=reason))
+
+    def lost(self, number: int, reason: str) -> None:
+        changes, curve = self._running[number]
+        self._end(TrialRecord(number, changes, "failed", curve=tuple(curve), reason=reason))
+
+    def _end(self, record: TrialRecord) -> None:
+        self._running.pop(record.number, None)
+        self.records[record.number] = record
+        self._folder.write(record)
+        self._suggestions.tell(record)
+        name = trial_name(self._model, record.number)
+        status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[record.status]
+        events.publish(events.TrialEnded(name, status, record.scores, record.reason))  # type: ignore[arg-type]
+        if record.status == "failed":
+            logger.warning("%s failed: %s", name, record.reason)
+        self._progress.advance(note=self._describe_best())
+
+    def _describe_best(self) -> str:
+        finished = [record for record in self.records.values() if record.status == "finished"]
+        if not finished:
+            return ""
+        best = max(finished, key=lambda record: record.scores[CURVE])
+        return f"best validation ELBO {best.scores[CURVE]:.1f} by {trial_name(self._model, best.number)}"
+
+
+def _identify(task: TrialTask, options: SearchOptions) -> list[Any]:
+    """All that the score of a trial depends on, besides its changes."""
+    from importlib.metadata import version
+
+    return [
+        *counts_identity(task.genes),
+        np.ascontiguousarray(task.before).tobytes(),
+        pd.util.hash_pandas_object(task.genes.obs.astype(str)).to_numpy().tobytes(),
+        task.keys.model_dump(mode="json"),
+        dict(task.base),
+        task.seed,
+        task.accelerator,
+        options.model_dump(mode="json", exclude={"trials", "concurrent", "ray_address", "model"}),
+        task.embedding.model_dump(mode="json", include={"n_neighbors", "n_neighbors_metrics", "exact_up_to"}),
+        task.comparison.model_dump(mode="json", include={"max_cells", "leiden_optimisation", "n_bootstrap"}),
+        task.evaluation.model_dump(mode="json"),
+        [version("scvi-tools"), version("torch")],
+    ]
+
+
+def counts_identity(genes: AnnData) -> list[bytes]:
+    """The counts and the names of cells and genes, for a digest."""
+    counts = genes.X
+    arrays = [np.ascontiguousarray(part).tobytes() for part in (counts.data, counts.indices, counts.indptr)]
+    names = "\n".join([*genes.obs_names, "", *genes.var_names])
+    return [*arrays, names.encode()]
 
 
 def draw_trials(
@@ -116,6 +324,42 @@ def draw_trials(
         seen.add(repr(changes))
         drawn.append(changes)
     return drawn
+
+
+class RandomSuggestions:
+    """Distinct draws that depend on the seed alone; those that are done are left out.
+
+    Parameters
+    ----------
+    space
+        What is drawn from.
+    current
+        The options' values in the model as it is configured, the first trial.
+    trials
+        Number of trials, the first included.
+    seed
+        Of the draws.
+    done
+        Trials that are over, by number.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        current: Mapping[str, Any],
+        trials: int,
+        seed: int,
+        done: Mapping[int, TrialRecord],
+    ) -> None:
+        drawn = enumerate(draw_trials(space, current, trials, seed), start=1)
+        self._waiting = [(number, changes) for number, changes in drawn if number not in done][::-1]
+
+    def suggest(self) -> tuple[int, dict[str, Any]] | None:
+        """Number and changes of the next trial; ``None``: there is nothing left to try."""
+        return self._waiting.pop() if self._waiting else None
+
+    def tell(self, record: TrialRecord) -> None:
+        """Draws do not depend on what was found."""
 
 
 class BayesianSuggestions:
@@ -168,9 +412,8 @@ class BayesianSuggestions:
         own_seed = int(np.random.SeedSequence([seed, len(done)]).generate_state(1)[0])
         random_first = min(_RANDOM_FIRST, max(_LEAST_RANDOM, trials // 3))
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # constant_liar, for trials at the same time, is called experimental
+            # constant_liar, for trials at the same time, is called experimental
+            warnings.simplefilter("ignore")
             sampler = optuna.samplers.TPESampler(
                 seed=own_seed, n_startup_trials=random_first, constant_liar=True
             )
@@ -179,7 +422,7 @@ class BayesianSuggestions:
             self.tell(record)
 
     def suggest(self) -> tuple[int, dict[str, Any]] | None:
-        """The unchanged model first, then what the estimators draw, each once."""
+        """The unchanged model first, then what the estimators draw, each once; ``None``: nothing is left to try."""
         if not self._free:
             return None
         if self._free[-1] == 1:
@@ -187,7 +430,10 @@ class BayesianSuggestions:
             return self._free.pop(), {}
         for _ in range(_ATTEMPTS):
             asked = self._study.ask(fixed_distributions=self._distributions)
-            changes = {name: self._written(name, asked.params[name]) for name in self._space.options}
+            changes = {
+                name: domain.rounded(asked.params[name]) if isinstance(domain, Range) else asked.params[name]
+                for name, domain in self._space.options.items()
+            }
             if repr(changes) not in self._seen:
                 self._seen.add(repr(changes))
                 number = self._free.pop()
@@ -201,11 +447,10 @@ class BayesianSuggestions:
         import optuna
 
         asked = self._asked.pop(record.number, None)
-        values = self._values(record.changes)
-        inside = all(domain.holds(values[name]) for name, domain in self._space.options.items())
-        outcome = self._outcome(record)
         if asked is not None:
             self._forget(asked)
+        values, outcome = self._values(record.changes), self._outcome(record)
+        inside = all(domain.holds(values[name]) for name, domain in self._space.options.items())
         if outcome is None or not inside:
             return
         with warnings.catch_warnings():
@@ -233,10 +478,6 @@ class BayesianSuggestions:
     def _values(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {name: changes.get(name, self._current[name]) for name in self._space.options}
 
-    def _written(self, name: str, value: Any) -> Any:
-        domain = self._space.options[name]
-        return domain.rounded(value) if isinstance(domain, Range) else value
-
 
 def _distribution(domain: Choice | Range) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -246,232 +487,3 @@ def _distribution(domain: Choice | Range) -> Any:
     if domain.integer:
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
     return FloatDistribution(domain.low, domain.high, log=domain.log)
-
-
-AS_CONFIGURED = 1
-"""Number of the trial without changes."""
-
-
-def train_for_ray(task: TrialTask, number: int, changes: dict[str, Any], on_epoch: OnEpoch) -> dict[str, Any]:
-    """One trial in a process of Ray's."""
-    return run_trial(task, number, changes, on_epoch).plain()
-
-
-def search_models(
-    task: TrialTask,
-    options: SearchOptions,
-    store: CheckpointStore,
-    *,
-    train: Callable[[TrialTask, int, dict[str, Any], OnEpoch], dict[str, Any]] = train_for_ray,
-) -> dict[int, TrialRecord]:
-    """Run the trials that have not been run yet; records of all, by number.
-
-    What each trial is given depends on the seed alone with ``random`` and ``asha``, so that a search that was killed
-    and run again ends as one that was not, but for which trials ``asha`` stops: that depends on the order in which
-    they come to an epoch, and is the same for one trial at a time only. ``bayesian`` draws by what it knows at that
-    time: a search that goes on knows all trials that were over, and draws others than it would have.
-
-    Parameters
-    ----------
-    task
-        What trials share.
-    options
-        Space, algorithm, number of trials.
-    store
-        Where trials that are over are kept.
-    train
-        Gives the record of a trial, as :meth:`.records.TrialRecord.plain`; called in other processes.
-
-    Raises
-    ------
-    InputError
-        When no trial came to an end.
-    """
-    space = read_space(options.space, task.base)
-    spec = parse_spec(task.base)
-    current = space.current(spec)
-    n_trials = min(options.trials, len(draw_trials(space, current, options.trials, task.seed)))
-    folder = RecordFolder.of(store, _identity(task, options))
-    done = {number: record for number, record in folder.read().items() if number <= n_trials}
-    watcher = _Watcher(
-        str(task.base["name"]),
-        folder,
-        _suggestions(space, current, task, options, n_trials, done),
-        n_trials,
-        done,
-    )
-    if len(done) < n_trials:
-        _say_what_runs(spec.name, options, n_trials, len(done))
-        max_epochs = spec.training.max_epochs or epochs_for(task.genes.n_obs)
-        work = store.path / "ray"
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        with ray_on(options.ray_address, work):
-            try:
-                run_trials(
-                    train,
-                    task,
-                    watcher,
-                    n_trials=n_trials - len(done),
-                    halving=_halving(options, max_epochs) if options.halves else None,
-                    earlier=[[-value for value in record.curve] for record in done.values()],
-                    placement=Placement(options.concurrent, gpu=task.accelerator in ("auto", "gpu")),
-                    folder=work,
-                )
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-    records = dict(sorted(watcher.records.items()))
-    _require_an_end(records)
-    return records
-
-
-def _require_an_end(records: Mapping[int, TrialRecord]) -> None:
-    if any(record.status == "finished" for record in records.values()):
-        return
-    failed = [record.reason for record in records.values() if record.status == "failed"]
-    because = f": {failed[0]}" if failed else ""
-    raise InputError(f"search: none of {len(records)} trials came to an end{because}")
-
-
-def trial_name(model: str, number: int) -> str:
-    """``scvi_search_007``."""
-    return f"{model}_search_{number:03d}"
-
-
-class _Watcher:
-    """Keeps what is over, tells whoever listens, and says how far it is."""
-
-    def __init__(
-        self,
-        model: str,
-        folder: RecordFolder,
-        suggestions: Suggestions,
-        n_trials: int,
-        done: Mapping[int, TrialRecord],
-    ) -> None:
-        self.records = dict(done)
-        self._model = model
-        self._folder = folder
-        self._suggestions = suggestions
-        self._running: dict[int, tuple[dict[str, Any], list[float]]] = {}
-        self._told: set[int] = set()
-        self._progress = Progress(f"search of {model}: trials", n_trials - len(done))
-
-    def suggest(self) -> tuple[int, dict[str, Any]] | None:
-        suggested = self._suggestions.suggest()
-        if suggested is not None:
-            number, changes = suggested
-            self._running[number] = (changes, [])
-        return suggested
-
-    def started(self, number: int) -> None:
-        changes, curve = self._running[number]
-        curve.clear()
-        if number not in self._told:
-            self._told.add(number)
-            events.publish(events.TrialStarted(trial_name(self._model, number), changes))
-
-    def epoch(self, number: int, epoch: int, curves: Mapping[str, float]) -> None:
-        curve = self._running[number][1]
-        del curve[epoch - 1 :]  # of a training that began anew
-        curve.append(-curves[CURVE])
-        events.publish(events.EpochEnded(trial_name(self._model, number), epoch, curves))
-
-    def finished(self, number: int, result: dict[str, Any]) -> None:
-        self._end(TrialRecord.of(result))
-
-    def stopped(self, number: int, seconds: float) -> None:
-        changes, curve = self._running[number]
-        best = max(curve)
-        scores = {
-            CURVE: best,
-            "epochs": len(curve),
-            "best_epoch": int(np.argmax(curve)) + 1,
-            "seconds": seconds,
-        }
-        reason = f"stopped after {len(curve)} epochs, when it had fallen behind"
-        self._end(TrialRecord(number, changes, "stopped", scores, tuple(curve), reason=reason))
-
-    def lost(self, number: int, reason: str) -> None:
-        changes, curve = self._running[number]
-        self._end(TrialRecord(number, changes, "failed", curve=tuple(curve), reason=reason))
-
-    def _end(self, record: TrialRecord) -> None:
-        self._running.pop(record.number, None)
-        self.records[record.number] = record
-        self._folder.write(record)
-        self._suggestions.tell(record)
-        name = trial_name(self._model, record.number)
-        status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[record.status]
-        events.publish(events.TrialEnded(name, status, record.scores, record.reason))  # type: ignore[arg-type]
-        if record.status == "failed":
-            logger.warning("%s failed: %s", name, record.reason)
-        self._progress.advance(note=self._best())
-
-    def _best(self) -> str:
-        values = {
-            number: record.scores[CURVE]
-            for number, record in self.records.items()
-            if record.status == "finished"
-        }
-        if not values:
-            return ""
-        best = max(values, key=lambda number: values[number])
-        return f"best validation ELBO {values[best]:.1f} by {trial_name(self._model, best)}"
-
-
-def _suggestions(
-    space: SearchSpace,
-    current: Mapping[str, Any],
-    task: TrialTask,
-    options: SearchOptions,
-    n_trials: int,
-    done: Mapping[int, TrialRecord],
-) -> Suggestions:
-    if options.algorithm == "bayesian":
-        return BayesianSuggestions(space, current, options.objectives, n_trials, task.seed, done)
-    return RandomSuggestions(space, current, n_trials, task.seed, done)
-
-
-def _halving(options: SearchOptions, max_epochs: int) -> Halving:
-    return Halving(
-        value=CURVE,
-        grace_epochs=options.grace_epochs,
-        max_epochs=max_epochs,
-        reduction_factor=options.reduction_factor,
-        spared=frozenset({AS_CONFIGURED}),
-    )
-
-
-def _say_what_runs(model: str, options: SearchOptions, n_trials: int, n_done: int) -> None:
-    if n_trials < options.trials:
-        logger.info("search of %s: the space holds no more than %d combinations", model, n_trials)
-    if n_done:
-        logger.info("search of %s: %d of %d trials are there already", model, n_done, n_trials)
-
-
-def _identity(task: TrialTask, options: SearchOptions) -> list[Any]:
-    from importlib.metadata import version
-
-    keys = task.keys.model_dump(mode="json")
-    return [
-        *counts_identity(task.genes),
-        np.ascontiguousarray(task.before).tobytes(),
-        pd.util.hash_pandas_object(task.genes.obs.astype(str)).to_numpy().tobytes(),
-        keys,
-        dict(task.base),
-        task.seed,
-        task.accelerator,
-        options.model_dump(mode="json", exclude={"trials", "concurrent", "ray_address", "model"}),
-        task.embedding.model_dump(mode="json", include={"n_neighbors", "n_neighbors_metrics", "exact_up_to"}),
-        task.comparison.model_dump(mode="json", include={"max_cells", "leiden_optimisation", "n_bootstrap"}),
-        task.evaluation.model_dump(mode="json"),
-        [version("scvi-tools"), version("torch")],
-    ]
-
-
-def counts_identity(genes: AnnData) -> list[bytes]:
-    """The counts and the names of cells and genes, for a digest."""
-    counts = genes.X
-    arrays = [np.ascontiguousarray(part).tobytes() for part in (counts.data, counts.indices, counts.indptr)]
-    names = "\n".join([*genes.obs_names, "", *genes.var_names])
-    return [*arrays, names.encode()]

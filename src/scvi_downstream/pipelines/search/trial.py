@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import one_thread, quiet
-from scvi_downstream.scoring.criteria import profile_of
+from scvi_downstream.scoring.criteria import AGGREGATES
 from scvi_downstream.scoring.embedding_metrics import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood
@@ -34,12 +34,19 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
-SCIB = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
 MARGINAL = "marginal_ll_validation"
 CURVE = "elbo_validation"
+AS_CONFIGURED = 1
+"""Number of the trial without changes."""
 _COSTS = ("epochs", "best_epoch", "n_parameters", "peak_memory_mb")
+# Likelihoods of so many cells a share are kept: enough for paired differences, and records stay small.
 _CELLS_KEPT = 5_000
 _SHARES = ("validation", "test")
+
+
+def trial_name(model: str, number: int) -> str:
+    """``scvi_search_007``."""
+    return f"{model}_search_{number:03d}"
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,10 @@ def run_trial(
         Called after each epoch with its number and curves; may end the training by raising ``SystemExit``.
     """
     curve: list[float] = []
+    scores: dict[str, Any] = {}
+
+    def fail(reason: str) -> TrialRecord:
+        return TrialRecord(number, dict(changes), "failed", scores, tuple(curve), reason=reason)
 
     def listen(event: events.Event) -> None:
         if isinstance(event, events.EpochEnded):
@@ -115,25 +126,17 @@ def run_trial(
         with one_thread(), events.listening(listen):
             result, split = _train(task, spec)
         with one_thread():
-            scores, by_cell = _likelihood(task, result.model, split)
-            integration, draws = _integration(task, result.model, split)
+            likelihood, by_cell = _score_likelihood(task, result.model, split)
+            integration, draws = _score_integration(task, result.model, split)
     except Exception as error:  # noqa: BLE001 - a bad trial is a bad row, not a failed search
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        return TrialRecord(number, dict(changes), "failed", curve=tuple(curve), reason=reason.split("\n")[0])
+        return fail(reason.split("\n")[0])
     costs = {name: result.summary[name] for name in _COSTS}
-    scores |= integration | costs | {"seconds": time.perf_counter() - start}
-    missing = [name for name in task.objectives if scores.get(name) is None]
-    if missing:
-        reason = f"{missing[0]} cannot be computed for this trial"
-        return TrialRecord(number, dict(changes), "failed", scores, tuple(curve), reason=reason)
+    scores |= likelihood | integration | costs | {"seconds": time.perf_counter() - start}
+    for name in task.objectives:
+        if scores.get(name) is None:
+            return fail(f"{name} cannot be computed for this trial")
     return TrialRecord(number, dict(changes), "finished", scores, tuple(curve), by_cell, draws)
-
-
-def kept_cells(share: np.ndarray, seed: int) -> np.ndarray:
-    """Positions, in order, of the cells of a share whose own values are kept: all, or a sample of them."""
-    if len(share) > _CELLS_KEPT:
-        share = np.random.default_rng(seed).choice(share, _CELLS_KEPT, replace=False)
-    return np.sort(share)
 
 
 def _train(task: TrialTask, spec: ModelSpec) -> tuple[Fit, Split]:
@@ -156,41 +159,46 @@ def _train(task: TrialTask, spec: ModelSpec) -> tuple[Fit, Split]:
     return result, split
 
 
-def _likelihood(
+def _score_likelihood(
     task: TrialTask, model: BaseModelClass, split: Split
 ) -> tuple[dict[str, Any], dict[str, dict[str, list[float]]]]:
-    marginal = MARGINAL in task.objectives
-    options = task.evaluation if marginal else task.evaluation.model_copy(update=_BARELY)
-    scores, cells = score_likelihood(model, options, seed=task.seed)
-    kept = {share: kept_cells(getattr(split, share), task.seed) for share in _SHARES}
-    by_cell = {CURVE: _values_of(cells["elbo"], model, kept)}
     wanted = ["elbo_train", CURVE, "elbo_test", "generalisation_gap"]
+    bounds = task.evaluation.sampling
+    marginal = MARGINAL in task.objectives
+    if not marginal:
+        bounds = replace(bounds, samples=2, max_cells=2)
+    scores, cells = score_likelihood(model, bounds, seed=task.seed)
+    by_cell = {CURVE: _keep_values(task, model, split, cells["elbo"])}
     if marginal:
         of_validation, log_evidence = estimate_marginal_likelihood(
-            model, np.sort(split.validation), options, seed=task.seed
+            model, np.sort(split.validation), bounds, seed=task.seed
         )
         scores[MARGINAL] = of_validation["marginal_ll_test"]
         wanted += [MARGINAL, "marginal_ll_test"]
         evidence = cells["marginal_ll"].copy()
         evidence.loc[model.adata.obs_names[log_evidence.index]] = log_evidence.to_numpy()
-        by_cell[MARGINAL] = _values_of(evidence, model, kept)
+        by_cell[MARGINAL] = _keep_values(task, model, split, evidence)
     return {name: scores[name] for name in wanted}, by_cell
 
 
-_BARELY = {"marginal_ll_samples": 2, "marginal_ll_max_cells": 2}
-
-
-def _values_of(
-    values: pd.Series, model: BaseModelClass, kept: Mapping[str, np.ndarray]
+def _keep_values(
+    task: TrialTask, model: BaseModelClass, split: Split, values: pd.Series
 ) -> dict[str, list[float]]:
-    names = model.adata.obs_names
-    return {share: np.round(values.reindex(names[cells]), 4).tolist() for share, cells in kept.items()}
+    """Values of all cells of a share in the order of their positions, or of a sample of them."""
+    kept = {}
+    for share in _SHARES:
+        cells = getattr(split, share)
+        if len(cells) > _CELLS_KEPT:
+            cells = np.random.default_rng(task.seed).choice(cells, _CELLS_KEPT, replace=False)
+        names = model.adata.obs_names[np.sort(cells)]
+        kept[share] = np.round(values.reindex(names), 4).tolist()
+    return kept
 
 
-def _integration(
+def _score_integration(
     task: TrialTask, model: BaseModelClass, split: Split
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    wanted = [name for name in task.objectives if name in SCIB]
+    wanted = [name for name in task.objectives if name in AGGREGATES]
     if not wanted:
         return {}, {}
     seen = np.sort(np.concatenate([split.train, split.validation]))
@@ -211,9 +219,9 @@ def _integration(
         task.before[seen],
         obs[task.keys.label_key] if task.keys.label_key else None,
         obs[task.keys.batch_key] if task.keys.batch_key else None,
-        profile=profile_of(task.comparison.model_copy(update={"profile": "fast"})),
+        profile=task.comparison.model_copy(update={"profile": "fast"}).metrics_profile,
         n_draws=task.comparison.n_bootstrap,
         seed=task.seed,
     )
-    found = {name: float(scores[name]) for name in SCIB if name in scores}
+    found = {name: float(scores[name]) for name in AGGREGATES if name in scores}
     return found, {name: np.round(draws[name], 6).tolist() for name in wanted if name in draws}

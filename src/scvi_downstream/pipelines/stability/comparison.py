@@ -1,20 +1,141 @@
-"""All that is compared between fits of one model, and its summary."""
+"""Agreement of the fits in clusters, neighbours and genes, and what it says together."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.stability.fits import Row, SeedFit
-from scvi_downstream.pipelines.stability.genes import expected_in_all, gene_rows, has_lists
+from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
+from scvi_downstream.pipelines.stability.fits import SCORE_COLUMNS, SeedFit, gather_fits, spread_of_scores
+from scvi_downstream.pipelines.stability.genes import (
+    GENE_COLUMNS,
+    Row,
+    consensus_genes,
+    count_in_all,
+    gene_rows,
+    has_lists,
+)
 from scvi_downstream.pipelines.stability.options import StabilityOptions
-from scvi_downstream.pipelines.stability.report import describe, failures
+from scvi_downstream.pipelines.stability.report import describe, describe_failures
+
+logger = logging.getLogger(__name__)
+AGREEMENT_COLUMNS = ["measure", "fit_a", "fit_b", "group", "kind", "value", "chance"]
+# Cells whose neighbours are looked up among all: their mean overlap is then known to some tenths of a percent.
+MOST_QUERIES = 2000
+# Cells whose distances to all others are held at once.
+CHUNK = 128
+
+
+def cluster_again(neighbors: NeighborsGraph, options: StabilityOptions, seed: int) -> pd.DataFrame:
+    """Leiden clusters at one resolution, repeated with other seeds of Leiden.
+
+    Parameters
+    ----------
+    neighbors
+        Of one fit.
+    options
+        Resolution and number of repetitions.
+    seed
+        Of the first repetition; the same for all fits.
+
+    Returns
+    -------
+    ``n_cells`` × (``leiden``, ``leiden_2``, …).
+    """
+    graph = weighted_graph(neighbors.connectivities)
+    names = ["leiden", *(f"leiden_{i}" for i in range(2, options.leiden_runs + 1))]
+    found = {
+        name: by_falling_size(communities(graph, options.resolution, seed + i))
+        for i, name in enumerate(names)
+    }
+    return pd.DataFrame(found, index=neighbors.cells.rename("cell"))
+
+
+def compare_seeds(
+    spec: dict[str, Any], options: StabilityOptions, seed: int, **fits: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Scores, clusters, genes and latents of fits that differ in nothing but the seed.
+
+    Parameters
+    ----------
+    spec
+        Entry of ``models:``; its name is told.
+    options
+        Neighbours and length of lists.
+    seed
+        Of the cells that are looked at.
+    fits
+        ``<name>__scores``, ``<name>__score_draws``, ``<name>__latent``, ``<name>__seed_clusters`` and perhaps
+        ``<name>__seed_markers``, the study's own fit first.
+
+    Returns
+    -------
+    Spread of scores (:func:`.fits.spread_of_scores`), agreement of pairs (:func:`agreement_of_fits`), genes by the
+    number of fits that agree on them (:func:`.genes.consensus_genes`), and the summary: ``model``, ``n_fits``,
+    ``fits``, ``failed``; ``agreement``: measure → mean over pairs of fits with interval, ``within`` (mean within
+    fits) and ``chance``; ``genes``: group → ``in_all``, ``size``, ``by_chance``; ``clusters``: cluster → mean Jaccard
+    index; ``scores``: metric → ``mean``, ``sd``, ``cell_sd``, ``least_difference``; ``sentences``.
+    """
+    found, failed = gather_fits(fits)
+    model = spec["name"]
+    summary = {"model": model, "n_fits": len(found), "fits": [fit.name for fit in found], "failed": failed}
+    if len(found) < 2:
+        n_fits = f"{len(found)} of {len(found) + len(failed)} fits are there"
+        sentences = [f"Nothing can be said of seeds for {model}: {n_fits}.", *describe_failures(failed)]
+        scores, agreement, genes = (
+            pd.DataFrame(columns=columns) for columns in (SCORE_COLUMNS, AGREEMENT_COLUMNS, GENE_COLUMNS)
+        )
+    else:
+        scores, agreement = spread_of_scores(found), agreement_of_fits(found, options, seed)
+        genes = consensus_genes(found)
+        by_measure = agreement.groupby("measure", sort=False)
+        measures = {str(name): _summarize_measure(str(name), table) for name, table in by_measure}
+        in_all = count_in_all(found, genes, options.top_genes)
+        recurring = agreement[(agreement["measure"] == "cluster_jaccard") & (agreement["kind"] == "between")]
+        recurrences = recurring.groupby("group", sort=False)["value"].mean()
+        kept = ["mean", "sd", "cell_sd", "least_difference"]
+        summary |= {
+            "agreement": measures,
+            "genes": in_all,
+            "clusters": recurrences.to_dict(),
+            "scores": scores.set_index("metric")[kept].to_dict(orient="index"),
+        }
+        sentences = describe(model, measures, scores, in_all, recurrences, failed)
+    logger.info("%s", sentences[0])
+    return scores, agreement, genes, summary | {"sentences": sentences}
+
+
+def summarize_stability(**summaries: dict[str, Any]) -> dict[str, Any]:
+    """The summaries of all models in one: ``<model>__seed_summary`` by model, and their sentences."""
+    models, sentences = {}, []
+    for summary in summaries.values():
+        numbers = {name: value for name, value in summary.items() if name not in ("model", "sentences")}
+        models[str(summary["model"])] = numbers
+        sentences += summary["sentences"]
+    return {"models": models, "sentences": sentences}
+
+
+def agreement_of_fits(fits: list[SeedFit], options: StabilityOptions, seed: int) -> pd.DataFrame:
+    """Every agreement between two fits, and within one (Leiden again, other posterior draws).
+
+    Returns
+    -------
+    One row a measure, pair and group; ``kind`` is ``between`` or ``within`` fits.
+    """
+    rows = [
+        *clustering_rows(fits),
+        *recurrence_rows(fits),
+        *geometry_rows(fits, options.n_neighbors, seed),
+        *(gene_rows(fits, options.top_genes) if has_lists(fits) else []),
+    ]
+    table = pd.DataFrame(rows)
+    kind = np.where(table["fit_a"] == table["fit_b"], "within", "between")
+    return table.assign(kind=kind)[AGREEMENT_COLUMNS]
 
 
 def clustering_rows(fits: list[SeedFit]) -> Iterator[Row]:
@@ -29,13 +150,15 @@ def clustering_rows(fits: list[SeedFit]) -> Iterator[Row]:
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    codes = {fit.name: _codes(fit.clusters.loc[fits[0].clusters.index]) for fit in fits}
+    cells = fits[0].clusters.index
+    codes = {fit.name: fit.clusters.loc[cells].apply(lambda found: pd.factorize(found)[0]) for fit in fits}
     for measure, score in (("leiden_ari", adjusted_rand_score), ("leiden_nmi", normalized_mutual_info_score)):
         for a, b in combinations(codes, 2):
-            agreements = [score(one, other) for one, other in zip(codes[a], codes[b], strict=True)]
+            agreements = [score(codes[a][repetition], codes[b][repetition]) for repetition in codes[a]]
             yield Row(measure, a, b, "", float(np.mean(agreements)))
         for name, repetitions in codes.items():
-            agreements = [score(one, other) for one, other in combinations(repetitions, 2)]
+            pairs = combinations(repetitions, 2)
+            agreements = [score(repetitions[one], repetitions[other]) for one, other in pairs]
             yield Row(measure, name, name, "", float(np.mean(agreements)))
 
 
@@ -74,14 +197,6 @@ def recurrence(reference: pd.Series, other: pd.Series) -> pd.Series:
     table = shared.to_numpy(dtype=np.float64)
     union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
     return pd.Series((table / union).max(axis=1), index=shared.index.astype(str))
-
-
-def _codes(clusters: pd.DataFrame) -> list[np.ndarray]:
-    return [pd.factorize(clusters[column])[0] for column in clusters]
-
-
-MOST_QUERIES = 2000
-CHUNK = 128
 
 
 def geometry_rows(fits: list[SeedFit], k: int, seed: int) -> Iterator[Row]:
@@ -156,37 +271,18 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a.T @ b) ** 2 / size) if size > 0 else float("nan")
 
 
-@dataclass(frozen=True)
-class PairMean:
-    """Mean over pairs of fits.
-
-    Attributes
-    ----------
-    mean
-        Over all pairs.
-    low, high
-        95 % interval for pairs of seeds that were not tried; NaN with fewer than 3 fits.
-    least, most
-        Of the pairs.
-    n_fits
-        Number of fits.
-    """
-
-    mean: float
-    low: float
-    high: float
-    least: float
-    most: float
-    n_fits: int
-
-
-def mean_over_pairs(pairs: pd.DataFrame) -> PairMean:
+def mean_over_pairs(pairs: pd.DataFrame) -> dict[str, float]:
     """Mean of a quantity of pairs, with the jackknife over fits: pairs that share a fit are not independent.
 
     Parameters
     ----------
     pairs
         ``fit_a``, ``fit_b`` and ``value`` of every pair.
+
+    Returns
+    -------
+    ``mean`` over all pairs; ``low`` and ``high``, the 95 % interval for pairs of seeds that were not tried, NaN with
+    fewer than 3 fits; ``least`` and ``most`` of the pairs; ``n_fits``.
 
     References
     ----------
@@ -203,116 +299,20 @@ def mean_over_pairs(pairs: pd.DataFrame) -> PairMean:
         pseudo = np.array([n * mean - (n - 1) * values[~inside].mean() for inside in involved])
         reach = stats.t.ppf(0.975, n - 1) * pseudo.std(ddof=1) / np.sqrt(n)
         low, high = mean - reach, min(mean + reach, 1.0)
-    return PairMean(mean, float(low), float(high), float(values.min()), float(values.max()), n)
+    ends = {"low": float(low), "high": float(high), "least": float(values.min()), "most": float(values.max())}
+    return {"mean": mean, **ends, "n_fits": n}
 
 
-AGREEMENT_COLUMNS = ("measure", "fit_a", "fit_b", "group", "kind", "value", "chance")
-
-
-def agreement_of_fits(fits: list[SeedFit], options: StabilityOptions, seed: int) -> pd.DataFrame:
-    """Every agreement between two fits, and within one (Leiden again, other posterior draws).
-
-    Returns
-    -------
-    One row a measure, pair and group; ``kind`` is ``between`` or ``within`` fits.
-    """
-    rows = [
-        *clustering_rows(fits),
-        *recurrence_rows(fits),
-        *geometry_rows(fits, options.n_neighbors, seed),
-        *(gene_rows(fits, options.top_genes) if has_lists(fits) else []),
-    ]
-    table = pd.DataFrame(rows, columns=list(Row._fields))
-    kind = np.where(table["fit_a"] == table["fit_b"], "within", "between")
-    return table.assign(kind=kind)[list(AGREEMENT_COLUMNS)]
-
-
-def summary_of_fits(
-    model: str,
-    fits: list[SeedFit],
-    failed: dict[str, str],
-    scores: pd.DataFrame,
-    agreement: pd.DataFrame,
-    genes: pd.DataFrame,
-    size: int,
-) -> dict[str, Any]:
-    """Means with intervals, and sentences.
-
-    Parameters
-    ----------
-    model
-        Name of the model.
-    fits, failed
-        Fits, and why others are missing.
-    scores, agreement, genes
-        Tables of what is compared.
-    size
-        Length of a full list of genes.
-
-    Returns
-    -------
-    ``model``, ``n_fits``, ``fits``, ``failed``; ``agreement``: measure → mean over pairs of fits with interval,
-    ``within`` (mean within fits) and ``chance``; ``genes``: group → ``in_all``, ``size``, ``by_chance``;
-    ``clusters``: cluster → mean Jaccard index; ``scores``: metric → ``mean``, ``sd``, ``cell_sd``,
-    ``least_difference``; ``sentences``.
-    """
-    record = {"model": model, "n_fits": len(fits), "fits": [fit.name for fit in fits], "failed": failed}
-    if len(fits) < 2:
-        alone = f"Nothing can be said of seeds for {model}: {len(fits)} of {len(fits) + len(failed)} fits are there."
-        return record | {"sentences": [alone, *failures(failed)]}
-    measures = {str(name): _measure(table) for name, table in agreement.groupby("measure", sort=False)}
-    in_all = _in_all(fits, genes, agreement, size)
-    recurring = agreement[(agreement["measure"] == "cluster_jaccard") & (agreement["kind"] == "between")]
-    recurrence = recurring.groupby("group", sort=False)["value"].mean()
-    kept = ["mean", "sd", "cell_sd", "least_difference"]
-    return record | {
-        "agreement": measures,
-        "genes": in_all,
-        "clusters": recurrence.to_dict(),
-        "scores": scores.set_index("metric")[kept].to_dict(orient="index"),
-        "sentences": describe(model, measures, scores, in_all, recurrence, failed),
-    }
-
-
-def _measure(table: pd.DataFrame) -> dict[str, Any]:
+def _summarize_measure(measure: str, table: pd.DataFrame) -> dict[str, float | None]:
     """Means of one measure, of groups first where it has groups."""
     between, within = (table[table["kind"] == kind] for kind in ("between", "within"))
     by_pair = between.groupby(["fit_a", "fit_b"], sort=False)[["value", "chance"]].mean().reset_index()
-    if (
-        table["measure"] == "cluster_jaccard"
-    ).all():  # all pairs hold the first fit: they are no sample of pairs
-        return {
-            "mean": float(by_pair["value"].mean()),
-            "least": float(by_pair["value"].min()),
-            "most": float(by_pair["value"].max()),
-            "within": _mean(within["value"]),
-            "n_fits": len(by_pair) + 1,
-        }
-    return dataclasses.asdict(mean_over_pairs(by_pair)) | {
-        "within": _mean(within["value"]),
-        "chance": _mean(by_pair["chance"]),
-    }
-
-
-def _mean(values: pd.Series) -> float | None:
-    return float(values.mean()) if values.notna().any() else None
-
-
-def _in_all(
-    fits: list[SeedFit], genes: pd.DataFrame, agreement: pd.DataFrame, size: int
-) -> dict[str, dict[str, Any]]:
-    """Of each group, how many genes are in the lists of all fits, and how many would be by chance."""
-    if not has_lists(fits):
-        return {}
-    first = fits[0].markers
-    lengths = first[first["draw"] == 0].groupby("group")["gene"].size()
-    candidates = first.groupby("group")["n_candidates"].first()
-    in_all = genes[genes["n_fits_in_top"] == genes["n_fits"]].groupby("group").size()
-    return {
-        str(group): {
-            "in_all": int(in_all.get(group, 0)),
-            "size": int(length),
-            "by_chance": expected_in_all(min(size, int(length)), int(candidates[group]), len(fits)),
-        }
-        for group, length in lengths.items()
-    }
+    repeated, chance = (
+        float(values.mean()) if values.notna().any() else None
+        for values in (within["value"], by_pair["chance"])
+    )
+    if measure == "cluster_jaccard":  # all pairs hold the first fit: they are no sample of pairs
+        values = by_pair["value"]
+        ends = {"mean": float(values.mean()), "least": float(values.min()), "most": float(values.max())}
+        return {**ends, "within": repeated, "n_fits": len(by_pair) + 1}
+    return {**mean_over_pairs(by_pair), "within": repeated, "chance": chance}

@@ -1,15 +1,25 @@
-"""Fits of one model that differ in nothing but the seed."""
+"""Fits of one model that differ in nothing but the seed, and how far their scores spread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.runtime.errors import InputError
+
+SCORE_COLUMNS = [
+    "metric", "n", "mean", "sd", "sd_low", "sd_high", "low", "high", "min", "max", "cv",
+    "cell_sd", "seed_noise", "least_difference",
+]  # fmt: skip
+# Sizes and settings are the same for all seeds, or say nothing of the model.
+_NOT_SCORES = (
+    "seed", "batch_size", "n_latent", "n_layers", "n_hidden", "n_genes", "n_cells", "n_parameters", "n_train",
+    "n_validation", "n_test", "marginal_ll_samples", "marginal_ll_cells", "peak_memory_mb", "max_epochs", "lr",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +37,7 @@ class SeedFit:
     latent
         ``n_cells`` × dimensions.
     clusters
-        ``n_cells`` × repetitions of Leiden.
+        ``n_cells`` × repetitions of Leiden, in the order of ``latent``.
     markers
         Top genes of each group, of two sets of posterior draws; empty where the model has no test.
     """
@@ -61,7 +71,12 @@ def gather_fits(tables: Mapping[str, Any]) -> tuple[list[SeedFit], dict[str, str
     failed = {
         name: str(part["scores"]["failed"]) for name, part in parts.items() if part["scores"].get("failed")
     }
-    fits = [_fit(name, part) for name, part in parts.items() if name not in failed]
+    fits = []
+    for name, part in parts.items():
+        if name not in failed:
+            latent, markers = part["latent"], part.get("seed_markers", pd.DataFrame())
+            clusters = part["seed_clusters"].loc[latent.index]
+            fits.append(SeedFit(name, part["scores"], part["score_draws"], latent, clusters, markers))
     for fit in fits[1:]:
         if set(fit.latent.index) != set(fits[0].latent.index):
             raise InputError(
@@ -69,58 +84,6 @@ def gather_fits(tables: Mapping[str, Any]) -> tuple[list[SeedFit], dict[str, str
                 "see the same counts"
             )
     return fits, failed
-
-
-def _fit(name: str, part: Mapping[str, Any]) -> SeedFit:
-    clusters = part["seed_clusters"]
-    draws = part.get("score_draws")
-    markers = part.get("seed_markers")
-    return SeedFit(
-        name=name,
-        scores=part["scores"],
-        score_draws=pd.DataFrame() if draws is None else draws,
-        latent=part["latent"],
-        clusters=clusters.loc[part["latent"].index],
-        markers=pd.DataFrame() if markers is None else markers,
-    )
-
-
-class Row(NamedTuple):
-    """How far two fits agree.
-
-    Attributes
-    ----------
-    measure
-        ``leiden_ari``, ``leiden_nmi``, ``cluster_jaccard``, ``neighbor_overlap``, ``cka``, ``gene_jaccard`` or
-        ``gene_rbo``.
-    fit_a, fit_b
-        Names of the fits; the same where a fit is compared with a repetition of what follows it: Leiden with other
-        seeds, or other posterior draws.
-    group
-        Cluster, or group of cells; empty where there is none.
-    value
-        0 (or what chance gives) to 1.
-    chance
-        What two unrelated fits would give; NaN where it is 0 or not known.
-    """
-
-    measure: str
-    fit_a: str
-    fit_b: str
-    group: str
-    value: float
-    chance: float = float("nan")
-
-
-COLUMNS = (
-    "metric", "n", "mean", "sd", "sd_low", "sd_high", "low", "high", "min", "max", "cv",
-    "cell_sd", "seed_noise", "least_difference",
-)  # fmt: skip
-# Sizes and settings are the same for all seeds, or say nothing of the model.
-_NOT_SCORES = (
-    "seed", "batch_size", "n_latent", "n_layers", "n_hidden", "n_genes", "n_cells", "n_parameters", "n_train",
-    "n_validation", "n_test", "marginal_ll_samples", "marginal_ll_cells", "peak_memory_mb", "max_epochs", "lr",
-)  # fmt: skip
 
 
 def spread_of_scores(fits: list[SeedFit]) -> pd.DataFrame:
@@ -141,67 +104,41 @@ def spread_of_scores(fits: list[SeedFit]) -> pd.DataFrame:
     ``alike``. Two models fitted once each must differ by ``least_difference`` before the seeds alone are an unlikely
     reason (95 %): t × √2 × ``sd``, the reproducibility limit of ISO 5725.
     """
-    shared = [
-        name
-        for name, value in fits[0].scores.items()
-        if _is_score(name, value) and all(_is_score(name, fit.scores.get(name)) for fit in fits)
-    ]
     rows = [
-        _row(name, np.array([float(fit.scores[name]) for fit in fits]), _cell_sd(name, fits))
-        for name in shared
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _is_score(name: str, value: object) -> bool:
-    return (
-        name not in _NOT_SCORES
+        _spread_of_score(name, fits)
+        for name in fits[0].scores
+        if name not in _NOT_SCORES
         and not name.endswith("_se")
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and bool(np.isfinite(value))
-    )
+        and all(_is_number(fit.scores.get(name)) for fit in fits)
+    ]
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
-def _row(name: str, values: np.ndarray, cell_sd: float) -> dict[str, object]:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _spread_of_score(name: str, fits: list[SeedFit]) -> tuple[object, ...]:
+    """One row, in the order of :data:`SCORE_COLUMNS`."""
     from scipy import stats
 
+    values = np.array([float(fit.scores[name]) for fit in fits])
     n, mean, sd = len(values), float(values.mean()), float(values.std(ddof=1))
     t = stats.t.ppf(0.975, n - 1)
     sd_low, sd_high = sd * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
     reach = t * sd / np.sqrt(n)
-    return {
-        "metric": name,
-        "n": n,
-        "mean": mean,
-        "sd": sd,
-        "sd_low": sd_low,
-        "sd_high": sd_high,
-        "low": mean - reach,
-        "high": mean + reach,
-        "min": values.min(),
-        "max": values.max(),
-        "cv": sd / abs(mean) if mean else float("nan"),
-        "cell_sd": cell_sd,
-        "seed_noise": _verdict(sd_low, sd_high, cell_sd),
-        "least_difference": t * np.sqrt(2) * sd,
-    }
-
-
-def _verdict(sd_low: float, sd_high: float, cell_sd: float) -> str:
-    if not np.isfinite(cell_sd):
-        return ""
-    if sd_high < cell_sd:
-        return "less"
-    return "more" if sd_low > cell_sd else "alike"
+    cv = sd / abs(mean) if mean else float("nan")
+    cell_sd = _cell_sd(name, fits)
+    noise = "less" if sd_high < cell_sd else "more" if sd_low > cell_sd else "alike"
+    return (
+        name, n, mean, sd, sd_low, sd_high, mean - reach, mean + reach, values.min(), values.max(), cv,
+        cell_sd, noise if np.isfinite(cell_sd) else "", t * np.sqrt(2) * sd,
+    )  # fmt: skip
 
 
 def _cell_sd(name: str, fits: list[SeedFit]) -> float:
     """Mean over fits of the score's standard error over cells."""
-    known = [
-        fit.score_draws[name].std(ddof=1)
-        for fit in fits
-        if name in fit.score_draws and len(fit.score_draws) > 1
-    ]
+    drawn = [fit.score_draws[name] for fit in fits if name in fit.score_draws]
+    known = [draws.std(ddof=1) for draws in drawn if len(draws) > 1]
     known = known or [fit.scores[f"{name}_se"] for fit in fits if fit.scores.get(f"{name}_se") is not None]
     return float(np.mean(known)) if known else float("nan")

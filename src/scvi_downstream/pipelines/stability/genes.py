@@ -2,24 +2,261 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.de.options import DeOptions
-from scvi_downstream.pipelines.stability.fits import Row, SeedFit
+from scvi_downstream.pipelines.stability.fits import SeedFit
 from scvi_downstream.pipelines.stability.options import StabilityOptions
+from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
-from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.statistics.comparisons import keep_large, one_vs_rest
 
 if TYPE_CHECKING:
-    from scvi.model.base import BaseModelClass
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
-
+logger = logging.getLogger(__name__)
+MARKER_COLUMNS = [
+    "draw", "group", "rank", "gene", "symbol", "score", "lfc_median", "proba_de", "n_candidates",
+]  # fmt: skip
+GENE_COLUMNS = [
+    "group", "gene", "symbol", "n_fits_in_top", "n_fits", "mean_rank", "best_rank", "worst_rank", "lfc_mean", "lfc_sd",
+]  # fmt: skip
+N_DRAWS = 2
 RBO_PERSISTENCE = 0.9
 """The first ten ranks carry 86 % of the weight."""
+
+
+class Row(NamedTuple):
+    """How far two fits agree.
+
+    Attributes
+    ----------
+    measure
+        ``leiden_ari``, ``leiden_nmi``, ``cluster_jaccard``, ``neighbor_overlap``, ``cka``, ``gene_jaccard`` or
+        ``gene_rbo``.
+    fit_a, fit_b
+        Names of the fits; the same where a fit is compared with a repetition of what follows it: Leiden with other
+        seeds, or other posterior draws.
+    group
+        Cluster, or group of cells; empty where there is none.
+    value
+        0 (or what chance gives) to 1.
+    chance
+        What two unrelated fits would give; NaN where it is 0 or not known.
+    """
+
+    measure: str
+    fit_a: str
+    fit_b: str
+    group: str
+    value: float
+    chance: float = float("nan")
+
+
+def rank_genes_of_labels(
+    fitted: SavedModel,
+    counts: AnnData,
+    keys: Keys,
+    de: DeOptions,
+    options: StabilityOptions,
+    seed: int,
+    accelerator: Accelerator,
+) -> pd.DataFrame:
+    """Top genes of each label; see :func:`rank_genes`.
+
+    Raises
+    ------
+    InputError
+        Without labels.
+    """
+    if not keys.label_key:
+        raise InputError("genes of labels need label_key, which is empty; compare those of clusters")
+    return rank_genes(fitted, counts, counts.obs[keys.label_key], de, options, seed, accelerator)
+
+
+def rank_genes_of_clusters(
+    fitted: SavedModel,
+    counts: AnnData,
+    reference_clusters: pd.DataFrame,
+    de: DeOptions,
+    options: StabilityOptions,
+    seed: int,
+    accelerator: Accelerator,
+) -> pd.DataFrame:
+    """Top genes of each cluster of the study's own fit, the groups of all fits; see :func:`rank_genes`."""
+    clusters = reference_clusters["leiden"].loc[counts.obs_names]
+    return rank_genes(fitted, counts, clusters, de, options, seed, accelerator)
+
+
+def rank_genes(
+    fitted: SavedModel,
+    counts: AnnData,
+    groups: pd.Series,
+    de: DeOptions,
+    options: StabilityOptions,
+    seed: int,
+    accelerator: Accelerator,
+) -> pd.DataFrame:
+    """Genes that are higher in each group than in the rest, by the model's posterior, twice.
+
+    The second list comes from other posterior draws of the same model: how far it agrees with the first says what is
+    left of the lists' differences when the fit is the same.
+
+    Parameters
+    ----------
+    fitted
+        Of one seed.
+    counts
+        What it was fitted on.
+    groups
+        Group of each cell.
+    de
+        Draws and delta of the test, and the smallest group to compare.
+    options
+        Length of the lists, and how many of the group's cells must hold a count.
+    seed
+        Of the draws.
+    accelerator
+        Where to compute.
+
+    Returns
+    -------
+    One row a set of draws, group and gene; ``score`` is the median log2 fold change times the probability of a
+    change, by which genes rank, ``n_candidates`` the number of genes that could have been in the list.
+    """
+    comparisons, left_out = keep_large(list(one_vs_rest("groups", groups)), de.min_cells_per_group)
+    if left_out:
+        names = ", ".join(comparison.group1 for comparison in left_out)
+        logger.info(
+            "genes of groups with fewer than %d cells are not compared: %s", de.min_cells_per_group, names
+        )
+    model, test = fitted.attach(counts, accelerator), replace(de.bayesian, mode="change")
+    lists = [
+        _rank_top(compare_bayesian(model, comparisons, test, seed + draw), options).assign(draw=draw)
+        for draw in range(N_DRAWS)
+    ]
+    table = pd.concat(lists, ignore_index=True)
+    symbols = counts.var["symbol"].astype(str) if "symbol" in counts.var else counts.var_names.to_series()
+    return table.assign(symbol=symbols.reindex(table["gene"]).to_numpy())[MARKER_COLUMNS]
+
+
+def _rank_top(table: pd.DataFrame, options: StabilityOptions) -> pd.DataFrame:
+    """Ranks by what the model says alone: anything of the counts would be the same in all fits and let them agree."""
+    candidates = table[(table["fraction1"] >= options.min_fraction) & (table["fraction1"] > 0)]
+    score = candidates["lfc_median"] * candidates["proba_de"]
+    scored = candidates.assign(group=candidates["group1"], score=score)
+    scored["n_candidates"] = scored.groupby("group")["gene"].transform("size")
+    ranked = scored[scored["lfc_median"] > 0].sort_values("score", ascending=False, kind="stable")
+    ranked["rank"] = ranked.groupby("group").cumcount() + 1
+    return ranked[ranked["rank"] <= options.top_genes].sort_values(["group", "rank"])
+
+
+def consensus_genes(fits: list[SeedFit]) -> pd.DataFrame:
+    """In how many fits each gene is among a group's top.
+
+    Parameters
+    ----------
+    fits
+        With their lists.
+
+    Returns
+    -------
+    By group, the genes of most fits and best mean rank first; ranks and ``lfc_*`` (median log2 fold change, its mean
+    and standard deviation) are those of the fits that have the gene among the top.
+    """
+    drawn = [fit.markers[fit.markers["draw"] == 0] for fit in fits if len(fit.markers)]
+    if not drawn:
+        return pd.DataFrame(columns=GENE_COLUMNS)
+    by_gene = pd.concat(drawn, ignore_index=True).groupby(["group", "gene"], sort=False)
+    table = by_gene.agg(
+        symbol=("symbol", "first"),
+        n_fits_in_top=("rank", "size"),
+        mean_rank=("rank", "mean"),
+        best_rank=("rank", "min"),
+        worst_rank=("rank", "max"),
+        lfc_mean=("lfc_median", "mean"),
+        lfc_sd=("lfc_median", "std"),
+    )
+    table = table.reset_index().assign(n_fits=len(drawn))[GENE_COLUMNS]
+    order = ["group", "n_fits_in_top", "mean_rank"]
+    return table.sort_values(order, ascending=[True, False, True], kind="stable", ignore_index=True)
+
+
+def count_in_all(fits: list[SeedFit], genes: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
+    """Of each group, how many genes are in the lists of all fits, and how many would be by chance.
+
+    Parameters
+    ----------
+    fits
+        Perhaps without lists: then there are no groups.
+    genes
+        Of :func:`consensus_genes`.
+    size
+        Length of a full list.
+    """
+    if not has_lists(fits):
+        return {}
+    markers = fits[0].markers
+    lengths = markers[markers["draw"] == 0].groupby("group")["gene"].size()
+    candidates = markers.groupby("group")["n_candidates"].first()
+    in_all = genes[genes["n_fits_in_top"] == genes["n_fits"]].groupby("group").size()
+    return {
+        str(group): {
+            "in_all": int(in_all.get(group, 0)),
+            "size": int(length),
+            "by_chance": expected_in_all(min(size, int(length)), int(candidates[group]), len(fits)),
+        }
+        for group, length in lengths.items()
+    }
+
+
+def expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
+    """How many genes unrelated lists would have in common."""
+    return size * (size / n_candidates) ** (n_fits - 1) if n_candidates else float("nan")
+
+
+def gene_rows(fits: list[SeedFit], size: int) -> Iterator[Row]:
+    """Jaccard index and rank-biased overlap of the lists of every pair of fits, and of one fit's two sets of draws.
+
+    Parameters
+    ----------
+    fits
+        With their lists.
+    size
+        Length of a full list.
+    """
+    lists = {(fit.name, draw): _list_genes(fit, draw) for fit in fits for draw in range(N_DRAWS)}
+    candidates = {fit.name: fit.markers.groupby("group")["n_candidates"].first() for fit in fits}
+    groups = pd.concat([fit.markers["group"] for fit in fits]).astype(str).unique()
+    pairs = [(a.name, b.name, 0) for a, b in combinations(fits, 2)]
+    for name, other, draw in [*pairs, *((fit.name, fit.name, 1) for fit in fits)]:
+        for group in groups:
+            first, second = lists[name, 0].get(group, []), lists[other, draw].get(group, [])
+            n_candidates = int(candidates[name].get(group, 0))
+            chance = jaccard_by_chance(min(size, n_candidates), n_candidates)
+            yield Row("gene_jaccard", name, other, group, jaccard(first, second), chance)
+            yield Row("gene_rbo", name, other, group, rank_biased_overlap(first, second))
+
+
+def _list_genes(fit: SeedFit, draw: int) -> dict[str, list[str]]:
+    drawn = fit.markers[fit.markers["draw"] == draw].sort_values("rank")
+    return {str(group): table["gene"].tolist() for group, table in drawn.groupby("group", observed=True)}
+
+
+def has_lists(fits: list[SeedFit]) -> bool:
+    """Whether every fit has lists of genes."""
+    return all(len(fit.markers) for fit in fits)
 
 
 def jaccard(a: Sequence[str], b: Sequence[str]) -> float:
@@ -74,155 +311,3 @@ def rank_biased_overlap(a: Sequence[str], b: Sequence[str], p: float = RBO_PERSI
         beyond = overlap_at_s * (depth - s) / (s * depth) if depth > s else 0.0
         total += (overlap / depth + beyond) * p**depth
     return (1 - p) / p * total + ((overlap - overlap_at_s) / n + overlap_at_s / s) * p**n
-
-
-MARKER_COLUMNS = (
-    "draw",
-    "group",
-    "rank",
-    "gene",
-    "symbol",
-    "score",
-    "lfc_median",
-    "proba_de",
-    "n_candidates",
-)
-GENE_COLUMNS = (
-    "group", "gene", "symbol", "n_fits_in_top", "n_fits", "mean_rank", "best_rank", "worst_rank", "lfc_mean", "lfc_sd",
-)  # fmt: skip
-N_DRAWS = 2
-
-
-def top_genes(
-    model: BaseModelClass,
-    comparisons: list[Comparison],
-    symbols: pd.Series,
-    options: DeOptions,
-    stability: StabilityOptions,
-    seed: int,
-) -> pd.DataFrame:
-    """Genes that are higher in each group than in the rest, by the model's posterior, twice.
-
-    The second list comes from other posterior draws of the same model: how far it agrees with the first says what is
-    left of the lists' differences when the fit is the same.
-
-    Parameters
-    ----------
-    model
-        With its cells.
-    comparisons
-        Groups against the rest.
-    symbols
-        Gene → name to show.
-    options
-        Draws and delta of the test.
-    stability
-        Length of the lists, and how many of the group's cells must hold a count.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    One row a set of draws, group and gene; ``score`` is the median log2 fold change times the probability of a
-    change, by which genes rank, ``n_candidates`` the number of genes that could have been in the list.
-    """
-    changed = options.model_copy(update={"mode": "change"})
-    lists = [
-        _top(compare_bayesian(model, comparisons, changed, seed + draw), stability).assign(draw=draw)
-        for draw in range(N_DRAWS)
-    ]
-    table = pd.concat(lists, ignore_index=True)
-    return table.assign(symbol=symbols.reindex(table["gene"]).to_numpy())[list(MARKER_COLUMNS)]
-
-
-def _top(table: pd.DataFrame, stability: StabilityOptions) -> pd.DataFrame:
-    """Ranks by what the model says alone: anything of the counts would be the same in all fits and let them agree."""
-    candidates = table[(table["fraction1"] >= stability.min_fraction) & (table["fraction1"] > 0)]
-    scored = candidates.assign(
-        group=candidates["group1"], score=candidates["lfc_median"] * candidates["proba_de"]
-    )
-    scored["n_candidates"] = scored.groupby("group")["gene"].transform("size")
-    ranked = scored[scored["lfc_median"] > 0].sort_values("score", ascending=False, kind="stable")
-    ranked["rank"] = ranked.groupby("group").cumcount() + 1
-    return ranked[ranked["rank"] <= stability.top_genes].sort_values(["group", "rank"])
-
-
-def gene_rows(fits: list[SeedFit], size: int) -> Iterator[Row]:
-    """Jaccard index and rank-biased overlap of the lists of every pair of fits, and of one fit's two sets of draws.
-
-    Parameters
-    ----------
-    fits
-        With their lists.
-    size
-        Length of a full list.
-    """
-    lists = {(fit.name, draw): _lists(fit, draw) for fit in fits for draw in range(N_DRAWS)}
-    candidates = {fit.name: fit.markers.groupby("group")["n_candidates"].first() for fit in fits}
-    pairs = [((a.name, 0), (b.name, 0)) for a, b in combinations(fits, 2)]
-    for one, other in [*pairs, *(((fit.name, 0), (fit.name, 1)) for fit in fits)]:
-        for group in _groups(fits):
-            first, second = lists[one].get(group, []), lists[other].get(group, [])
-            n_candidates = int(candidates[one[0]].get(group, 0))
-            chance = jaccard_by_chance(min(size, n_candidates), n_candidates)
-            yield Row("gene_jaccard", one[0], other[0], group, jaccard(first, second), chance)
-            yield Row("gene_rbo", one[0], other[0], group, rank_biased_overlap(first, second))
-
-
-def consensus_genes(fits: list[SeedFit]) -> pd.DataFrame:
-    """In how many fits each gene is among a group's top.
-
-    Parameters
-    ----------
-    fits
-        With their lists.
-
-    Returns
-    -------
-    By group, the genes of most fits and best mean rank first; ranks and ``lfc_*`` (median log2 fold change, its mean
-    and standard deviation) are those of the fits that have the gene among the top.
-    """
-    drawn = [fit.markers[fit.markers["draw"] == 0].assign(fit=fit.name) for fit in fits if len(fit.markers)]
-    if not drawn:
-        return pd.DataFrame(columns=list(GENE_COLUMNS))
-    table = (
-        pd.concat(drawn, ignore_index=True)
-        .groupby(["group", "gene"], sort=False)
-        .agg(
-            symbol=("symbol", "first"),
-            n_fits_in_top=("fit", "size"),
-            mean_rank=("rank", "mean"),
-            best_rank=("rank", "min"),
-            worst_rank=("rank", "max"),
-            lfc_mean=("lfc_median", "mean"),
-            lfc_sd=("lfc_median", "std"),
-        )
-        .reset_index()
-        .assign(n_fits=len(drawn))[list(GENE_COLUMNS)]
-    )
-    return table.sort_values(
-        ["group", "n_fits_in_top", "mean_rank"],
-        ascending=[True, False, True],
-        kind="stable",
-        ignore_index=True,
-    )
-
-
-def expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
-    """How many genes unrelated lists would have in common."""
-    return size * (size / n_candidates) ** (n_fits - 1) if n_candidates else float("nan")
-
-
-def _groups(fits: list[SeedFit]) -> list[str]:
-    names: Sequence[str] = pd.unique(pd.concat([fit.markers["group"] for fit in fits]).astype(str))
-    return list(names)
-
-
-def _lists(fit: SeedFit, draw: int) -> dict[str, list[str]]:
-    drawn = fit.markers[fit.markers["draw"] == draw].sort_values("rank")
-    return {str(group): table["gene"].tolist() for group, table in drawn.groupby("group", observed=True)}
-
-
-def has_lists(fits: list[SeedFit]) -> bool:
-    """Whether every fit has lists of genes."""
-    return bool(fits) and all(len(fit.markers) for fit in fits)

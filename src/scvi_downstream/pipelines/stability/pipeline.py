@@ -6,17 +6,13 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import copied, joined
 from scvi_downstream.pipelines.declaration import TRIAL, Study
-from scvi_downstream.pipelines.stability.nodes import (
-    cluster_again,
-    compare_seeds,
-    rank_genes_of_clusters,
-    rank_genes_of_labels,
-    summarize_stability,
-)
+from scvi_downstream.pipelines.stability.comparison import cluster_again, compare_seeds, summarize_stability
+from scvi_downstream.pipelines.stability.genes import rank_genes_of_clusters, rank_genes_of_labels
 from scvi_downstream.pipelines.stability.plots import plot_stability
 from scvi_downstream.pipelines.sweep.pipeline import trial_of
 
-_OF_FIT = ("scores", "score_draws", "latent", "seed_clusters")
+_TEST = ["params:de", "params:stability", "params:seed", "params:accelerator"]
+_COMPARED = ("scores", "score_draws", "latent", "seed_clusters")
 
 
 def trial_template(*, labels: bool, genes: bool) -> Pipeline:
@@ -29,42 +25,13 @@ def trial_template(*, labels: bool, genes: bool) -> Pipeline:
     genes
         Whether the model can test expression.
     """
-    of_labels = Node(
-        rank_genes_of_labels,
-        [
-            "fitted",
-            "counts",
-            "params:keys",
-            "params:de",
-            "params:stability",
-            "params:seed",
-            "params:accelerator",
-        ],
-        "seed_markers",
-        name="rank_seed_genes",
-    )
-    of_clusters = Node(
-        rank_genes_of_clusters,
-        [
-            "fitted",
-            "counts",
-            "reference_clusters",
-            "params:de",
-            "params:stability",
-            "params:seed",
-            "params:accelerator",
-        ],
-        "seed_markers",
-        name="rank_seed_genes",
-    )
-    ranked = [of_labels if labels else of_clusters] if genes else []
-    clustered = Node(
-        cluster_again,
-        ["neighbors", "params:stability", "params:seed"],
-        "seed_clusters",
-        name="cluster_again",
-    )
-    return Pipeline([clustered, *ranked], tags="stability")
+    clustered = ["neighbors", "params:stability", "params:seed"]
+    nodes = [Node(cluster_again, clustered, "seed_clusters", name="cluster_again")]
+    if genes:
+        rank = rank_genes_of_labels if labels else rank_genes_of_clusters
+        ranked = ["fitted", "counts", "params:keys" if labels else "reference_clusters", *_TEST]
+        nodes.append(Node(rank, ranked, "seed_markers", name="rank_seed_genes"))
+    return Pipeline(nodes, tags="stability")
 
 
 def template(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] = ()) -> Pipeline:
@@ -77,24 +44,18 @@ def template(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] =
     without_genes
         Models that cannot test expression.
     """
-    compared = [
-        node for model, names in fits.items() for node in _of_model(model, names, model not in without_genes)
-    ]
+    nodes = []
+    for model, names in fits.items():
+        kinds = _COMPARED if model in without_genes else (*_COMPARED, "seed_markers")
+        inputs = {"spec": f"params:models.{model}", "options": "params:stability", "seed": "params:seed"}
+        inputs |= {f"{name}__{kind}": f"{name}.{kind}" for name in names for kind in kinds}
+        made = [f"{model}.seed_{kind}" for kind in ("scores", "agreement", "genes", "summary")]
+        drawn = [made[0], made[1], made[3]]
+        nodes.append(Node(compare_seeds, inputs, made, name=f"compare_seeds_of_{model}"))
+        nodes.append(Node(plot_stability, drawn, f"{model}.seed_figure", name=f"plot_stability_of_{model}"))
     summaries = {f"{model}__seed_summary": f"{model}.seed_summary" for model in fits}
-    joined = Node(summarize_stability, summaries, "stability_summary", name="summarize_stability")
-    return Pipeline([*compared, joined], tags="stability")
-
-
-def _of_model(model: str, names: Sequence[str], genes: bool) -> list[Node]:  # noqa: FBT001 - one call
-    kinds = (*_OF_FIT, "seed_markers") if genes else _OF_FIT
-    tables = {f"{name}__{kind}": f"{name}.{kind}" for name in names for kind in kinds}
-    given = {"spec": f"params:models.{model}", "options": "params:stability", "seed": "params:seed"}
-    made = [f"{model}.{kind}" for kind in ("seed_scores", "seed_agreement", "seed_genes", "seed_summary")]
-    drawn = [f"{model}.{kind}" for kind in ("seed_scores", "seed_agreement", "seed_summary")]
-    return [
-        Node(compare_seeds, given | tables, made, name=f"compare_seeds_of_{model}"),
-        Node(plot_stability, drawn, f"{model}.seed_figure", name=f"plot_stability_of_{model}"),
-    ]
+    nodes.append(Node(summarize_stability, summaries, "stability_summary", name="summarize_stability"))
+    return Pipeline(nodes, tags="stability")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.plots.style import OKABE_ITO, SEQUENTIAL, empty_figure, new_figure
+from scvi_downstream.plots.charts import draw_intervals, heat_map
+from scvi_downstream.plots.panels import empty_panel, name_rows, shortened
+from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-
 BETWEEN, WITHIN, CHANCE = OKABE_ITO[0], OKABE_ITO[1], "#777777"
 MOST_ROWS = 22
 LONGEST_NAME = 26
+# Hennig (2007): below the first a cluster is not to be trusted, from the second on it is a valid pattern.
 TRUSTED, VALID = 0.6, 0.75
+# A standard deviation of 0 has no place on a logarithmic axis.
 SMALLEST_RATIO = 1e-3
 
 
@@ -53,11 +56,12 @@ def plot_stability(
     _draw_groups(panels[1, 0], genes, "Genes in common", "Jaccard index of the lists of top genes", ())
     most_similar = "Jaccard index with the most similar cluster"
     _draw_groups(panels[1, 1], clusters, "Clusters that come back", most_similar, (TRUSTED, VALID))
-    of_panels = [axes.get_legend_handles_labels() for axes in panels[1]]
-    by_label = {
-        label: handle for handles, labels in of_panels for handle, label in zip(handles, labels, strict=True)
+    handles = {
+        label: handle
+        for axes in panels[1]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(list(by_label.values()), list(by_label), loc="outside lower center", ncols=3)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     figure.suptitle(f"{seed_summary['model']} with {len(fits)} seeds", fontsize=11)
     return figure
 
@@ -66,44 +70,30 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame) -> None:
     """Standard deviation over seeds in units of the standard error over cells."""
     axes.set_title("Scores: does the seed matter more than the cells?")
     if scores.empty:
-        _say(axes, "No score has a standard error over cells.")
+        empty_panel(axes, "No score has a standard error over cells.")
         return
-    y = np.arange(len(scores))[::-1]
-    cells = scores["cell_sd"].to_numpy()
-    ratio, low, high = (
-        np.maximum(scores[name].to_numpy() / cells, SMALLEST_RATIO) for name in ("sd", "sd_low", "sd_high")
-    )
-    axes.hlines(y, low, high, color=BETWEEN, linewidth=1.5)
-    axes.scatter(ratio, y, s=28, color=BETWEEN, zorder=3)
+    rows = np.arange(len(scores))
+    in_cells = scores[["sd", "sd_low", "sd_high"]].div(scores["cell_sd"], axis=0)
+    ratio, low, high = np.maximum(in_cells.to_numpy(), SMALLEST_RATIO).T
+    draw_intervals(axes, rows, ratio, low, high, color=BETWEEN, lw=1.5, ms=np.sqrt(28) + 0.5, zorder=3)
     axes.axvline(1, color="#222222", linewidth=0.8, linestyle="--")
     axes.set_xscale("log")
-    axes.set(ylim=(-0.7, len(scores) - 0.3))
     axes.set_xlim(min(0.1, low.min() / 1.5), max(10, high.max() * 1.5))
-    axes.set_yticks(y, [_metric_name(name) for name in scores["metric"]], fontsize=8)
+    name_rows(axes, [_name_metric(name) for name in scores["metric"]], margin=0.7, fontsize=8)
     axes.set_xlabel("standard deviation over seeds / standard error over cells (95 % interval)", fontsize=8)
-    right = axes.get_yaxis_transform()
-    for row, at in zip(scores.itertuples(), y, strict=True):
-        axes.text(1.02, at, _with_sd(row.mean, row.sd), transform=right, va="center", fontsize=7.5)
-    axes.text(
-        1.02, len(scores) - 0.3, "mean ± s.d.", transform=right, va="bottom", fontsize=7.5, color="#555555"
-    )
+    right: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7.5}
+    for row, score in enumerate(scores.itertuples()):
+        axes.text(1.02, row, _format_mean(score.mean, score.sd), va="center", **right)
+    axes.text(1.02, -0.7, "mean ± s.d.", va="bottom", color="#555555", **right)
 
 
 def _draw_pairs(axes: Axes, ari: pd.DataFrame, fits: list[str]) -> None:
-    matrix = np.full((len(fits), len(fits)), np.nan)
-    position = {name: i for i, name in enumerate(fits)}
-    for row in ari.itertuples():
-        one, other = position[str(row.fit_a)], position[str(row.fit_b)]
-        matrix[one, other] = matrix[other, one] = row.value
-    image = axes.imshow(matrix, vmin=0, vmax=1, cmap=SEQUENTIAL, interpolation="nearest")
+    above = ari.pivot(index="fit_a", columns="fit_b", values="value")
+    table = above.combine_first(above.T).reindex(index=fits, columns=fits)
     size = 8 if len(fits) <= 8 else 6
-    if len(fits) <= 12:
-        for (row, column), value in np.ndenumerate(matrix):
-            ink = "black" if value > 0.6 else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=size, color=ink)
-    axes.set_xticks(range(len(fits)), fits, rotation=35, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(len(fits)), fits, fontsize=size)
-    axes.tick_params(length=0)
+    texts = table.map("{:.2f}".format) if len(fits) <= 12 else None
+    look: dict[str, Any] = {"text_size": size, "name_size": size, "rotation": 35, "aspect": "equal"}
+    image = heat_map(axes, table, limits=(0, 1), texts=texts, **look)
     axes.set_title("Leiden clusters of every pair of seeds")
     axes.set_xlabel("diagonal: Leiden repeated on the graph of one fit", fontsize=8)
     axes.figure.colorbar(image, ax=axes, label="adjusted Rand index", shrink=0.85, pad=0.02)
@@ -115,56 +105,37 @@ def _draw_groups(
     """One row a group: pairs of fits as dots, their mean, within one fit, by chance."""
     axes.set_title(title)
     if table.empty:
-        _say(axes, "The model has no test of expression.")
+        empty_panel(axes, "The model has no test of expression.")
         return
-    between = table[table["kind"] == "between"]
+    between, within = (table[table["kind"] == kind] for kind in ("between", "within"))
     means = between.groupby("group", sort=False)["value"].mean()
-    shown = means.nsmallest(MOST_ROWS).index if len(means) > MOST_ROWS else means.index
-    groups = [group for group in means.index if group in shown]
-    y = {group: len(groups) - 1 - i for i, group in enumerate(groups)}
-    of_shown = between[between["group"].isin(groups)]
-    within = table[(table["kind"] == "within") & table["group"].isin(groups)].groupby("group")["value"].mean()
-    chance = of_shown.groupby("group")["chance"].mean().dropna()
-    axes.scatter(of_shown["value"], of_shown["group"].map(y), s=12, color=BETWEEN, alpha=0.35, linewidths=0)
+    means = means[means.index.isin(means.nsmallest(MOST_ROWS).index)]
+    rows = pd.Series(np.arange(len(means)), means.index)
+    pairs = between[between["group"].isin(rows.index)]
+    repeated = within[within["group"].isin(rows.index)].groupby("group")["value"].mean()
+    chance = pairs.groupby("group")["chance"].mean().dropna()
+    axes.scatter(pairs["value"], pairs["group"].map(rows), s=12, color=BETWEEN, alpha=0.35, linewidths=0)
+    axes.scatter(means, rows, s=42, color=BETWEEN, label="between seeds", zorder=3)
     axes.scatter(
-        means[groups], [y[group] for group in groups], s=42, color=BETWEEN, label="between seeds", zorder=3
-    )
-    axes.scatter(
-        within, [y[group] for group in within.index], s=42, marker="D", facecolors="none", edgecolors=WITHIN,
+        repeated, rows[repeated.index], s=42, marker="D", facecolors="none", edgecolors=WITHIN,
         linewidths=1.4, label="within one fit", zorder=3,
     )  # fmt: skip
     if len(chance):
-        axes.scatter(
-            chance,
-            [y[group] for group in chance.index],
-            s=60,
-            marker="|",
-            color=CHANCE,
-            label="by chance",
-            zorder=3,
-        )
+        line: dict[str, Any] = {"s": 60, "marker": "|", "label": "by chance"}
+        axes.scatter(chance, rows[chance.index], color=CHANCE, zorder=3, **line)
     for threshold in thresholds:
         axes.axvline(threshold, color=CHANCE, linewidth=0.8, linestyle=":")
-    axes.set(xlim=(-0.02, 1.03), ylim=(-0.7, len(groups) - 0.3))
-    axes.set_yticks(list(y.values()), [_short(group) for group in y], fontsize=8)
-    left = len(means) - len(groups)
+    axes.set_xlim(-0.02, 1.03)
+    name_rows(axes, [shortened(group, LONGEST_NAME) for group in rows.index], margin=0.7, fontsize=8)
+    left = between["group"].nunique() - len(rows)
     axes.set_xlabel(label + (f" ({left} more stable groups not drawn)" if left else ""), fontsize=8)
 
 
-def _say(axes: Axes, text: str) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color="#555555", transform=axes.transAxes)
-
-
-def _metric_name(metric: str) -> str:
+def _name_metric(metric: str) -> str:
     nats = " (nats per cell)" if metric.startswith(("elbo", "marginal_ll", "reconstruction")) else ""
     return metric.removeprefix("scib_").replace("_", " ") + nats
 
 
-def _with_sd(mean: float, sd: float) -> str:
+def _format_mean(mean: float, sd: float) -> str:
     digits = int(np.clip(1 - np.floor(np.log10(sd)), 0, 4)) if sd > 0 else 2
     return f"{mean:,.{digits}f} ± {sd:,.{digits}f}".replace("-", "−")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -1,4 +1,4 @@
-"""Fit a model and draw its curves."""
+"""Fit one model of the study."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import fit, reproducible, split_cells
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.pipelines.training.plots import draw_training_curves
 from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.figure import Figure
     from scvi.model.base import BaseModelClass
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = BaseModelClass = Any
 
 
 def train_model(
@@ -56,11 +56,13 @@ def train_model(
     genes = counts[:, counts.var["highly_variable"]].copy()
     own_seed = seed if options.seed is None else options.seed
     split = split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed)
+    seen = options.keys_seen(keys)
     with reproducible(own_seed), quiet():
         if initial is None:
-            model = options.build(genes, options.keys_seen(keys))
+            model = options.build(genes, seen)
         else:
-            model = options.build_from(genes, options.keys_seen(keys), initial.attach(counts))
+            model = options.build_from(genes, seen, initial.attach(counts))
+    label_key = keys.label_key if "labels" in options.needs else None
     result = fit(
         model,
         options,
@@ -68,11 +70,6 @@ def train_model(
         accelerator=accelerator,
         checkpoints=checkpoint,
         split=split,
-        label_key=keys.label_key if "labels" in options.needs else None,
+        label_key=label_key,
     )
     return result.model, result.history, result.summary
-
-
-def plot_history(history: pd.DataFrame, training_summary: dict[str, Any]) -> Figure:
-    """Training and validation loss by epoch."""
-    return draw_training_curves(history, training_summary)

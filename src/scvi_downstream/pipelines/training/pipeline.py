@@ -4,7 +4,10 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import copied, per_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.training.nodes import plot_history, train_model
+from scvi_downstream.pipelines.training.nodes import train_model
+from scvi_downstream.pipelines.training.plots import plot_history
+
+_OPTIONS = ["params:spec", "params:keys", "params:seed", "params:accelerator"]
 
 
 def template(*, initialised: bool = False) -> Pipeline:
@@ -12,20 +15,12 @@ def template(*, initialised: bool = False) -> Pipeline:
 
     With ``initialised`` the weights start from the fitted model in ``initial``.
     """
-    inputs = {
-        "counts": "counts",
-        "spec": "params:spec",
-        "keys": "params:keys",
-        "seed": "params:seed",
-        "accelerator": "params:accelerator",
-        "checkpoint": "checkpoint",
-    }
-    if initialised:
-        inputs["initial"] = "initial"
+    inputs = ["counts", *_OPTIONS, "checkpoint", *(["initial"] if initialised else [])]
+    fitted = ["history", "training_summary"]
     return Pipeline(
         [
-            Node(train_model, inputs, ["fitted", "history", "training_summary"], name="train_model"),
-            Node(plot_history, ["history", "training_summary"], "history_figure", name="plot_history"),
+            Node(train_model, inputs, ["fitted", *fitted], name="train_model"),
+            Node(plot_history, fitted, "history_figure", name="plot_history"),
         ],
         tags="training",
     )

@@ -10,7 +10,8 @@ from scvi_downstream.plots.style import OKABE_ITO, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
+else:  # Kedro resolves the annotations at every command, and importing matplotlib is slow
+    Figure = Any
 
 _PANELS = (
     ("elbo", "negative ELBO (nats per cell)"),
@@ -19,7 +20,7 @@ _PANELS = (
 )
 
 
-def draw_training_curves(history: pd.DataFrame, training_summary: dict[str, Any]) -> Figure:
+def plot_history(history: pd.DataFrame, training_summary: dict[str, Any]) -> Figure:
     """Negative ELBO, reconstruction loss and KL by epoch, training beside validation.
 
     Parameters
@@ -34,23 +35,17 @@ def draw_training_curves(history: pd.DataFrame, training_summary: dict[str, Any]
         for part, color in zip(("train", "validation"), OKABE_ITO, strict=False):
             name = f"{curve}_{part}"
             if name in history:
-                axes.plot(
-                    history.index,
-                    history[name],
-                    color=color,
-                    label="training" if part == "train" else part,
-                    lw=1.3,
-                )
+                part_name = "training" if part == "train" else part
+                axes.plot(history.index, history[name], color=color, label=part_name, lw=1.3)
         axes.axvline(training_summary["best_epoch"], color="#666666", ls=":", lw=1, label="kept epoch")
-        settled = history.loc[
-            history.index >= max(2, len(history) // 20), [c for c in history if c.startswith(curve + "_")]
-        ]
+        # the first epochs are so far off that they would flatten all that follows
+        drawn = [name for name in history if name.startswith(f"{curve}_")]
+        settled = history.loc[history.index >= max(2, len(history) // 20), drawn]
         if settled.size and curve != "kl_local":
             low, high = float(settled.min().min()), float(settled.max().max())
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axes.set(xlabel="epoch", ylabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle(
-        f"{training_summary['model']} ({training_summary['family']}): training curves", fontsize=11
-    )
+    model, family = training_summary["model"], training_summary["family"]
+    figure.suptitle(f"{model} ({family}): training curves", fontsize=11)
     return figure

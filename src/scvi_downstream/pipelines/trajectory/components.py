@@ -9,8 +9,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from scvi_downstream.graphs.communities import by_falling_size, communities, weighted_graph
-from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
 from scvi_downstream.runtime.errors import InputError, closest
 
 FRAGMENT_SHARE = 0.01

@@ -1,0 +1,52 @@
+"""Kedro's private names that the project uses: a new Kedro that lacks one fails here, and says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+
+from scvi_downstream.datasets.text_files import JsonDataset
+from scvi_downstream.engine import kedro_internals
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_pipelines_module", "_requested_pipelines", "_get_pipelines_registry_callable"):
+        assert hasattr(pipelines, name), f"kedro.framework.project.pipelines has no {name} any more"
+        monkeypatch.setattr(pipelines, name, getattr(pipelines, name))
+    monkeypatch.setattr(pipelines, "_pipelines_module", "scvi_downstream.pipeline_registry")
+
+
+def test_the_registry_of_a_session_is_the_one_that_kedro_asks() -> None:
+    mine = {"__default__": Pipeline([])}
+    kedro_internals.register_with(lambda: mine)
+    assert dict(pipelines) == mine
+    other = {"__default__": Pipeline([]), "more": Pipeline([])}
+    kedro_internals.register_with(lambda: other)
+    assert set(pipelines) == {"__default__", "more"}
+
+
+def test_requested_pipelines_are_those_of_the_command() -> None:
+    pipelines.set_requested(["de", "reporting"])
+    assert kedro_internals.requested_pipelines() == {"de", "reporting"}
+    pipelines.set_requested(None)
+    assert kedro_internals.requested_pipelines() == frozenset()
+
+
+def test_a_file_dataset_says_where_it_is_and_one_in_memory_does_not(tmp_path: Path) -> None:
+    stored = JsonDataset(filepath=str(tmp_path / "numbers.json"))
+    assert kedro_internals.stored_path(stored) == tmp_path / "numbers.json"
+    assert kedro_internals.described(stored)["filepath"] == tmp_path / "numbers.json"
+    assert kedro_internals.stored_path(MemoryDataset()) is None
+
+
+def test_a_node_is_run_with_its_datasets_and_without_hooks() -> None:
+    catalog = DataCatalog({"one": MemoryDataset(1), "two": MemoryDataset()})
+    double: Any = Node(lambda one: 2 * one, "one", "two", name="double")
+    kedro_internals.run_node(double, catalog, kedro_internals.no_hooks(), None)
+    assert catalog.load("two") == 2
