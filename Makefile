@@ -4,11 +4,11 @@ PYTHON := $(shell for p in python3.12 python3.13 python3; do command -v $$p >/de
 BIN := .venv/bin
 READY := .venv/.ready
 # Small matrices: threads of their own cost more than they bring, most of all beside other processes.
-test check: export OMP_NUM_THREADS := 1
+test quick check: export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help run test check format viz ui notebooks lock clean
+.PHONY: help run test quick check format viz ui notebooks lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,11 +28,14 @@ run: $(READY)  ## analyse 700 real PBMCs and say where the results are
 test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+quick: $(READY)  ## quick tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
 check: $(READY)  ## format, lint, types, quick tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	@$(MAKE) --no-print-directory quick
 
 format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --fix .
