@@ -72,7 +72,7 @@ def kept_seed() -> Iterator[None]:
 
 
 def torch_device(accelerator: str) -> str:
-    """Device that scvi-tools trains on for an ``accelerator`` (``auto``, ``cpu``, ``gpu`` or ``mps``), as ``cuda:0``."""
+    """Device that scvi-tools takes for an accelerator: ``cuda:0`` for ``gpu``, the best there is for ``auto``."""
     _, _, device = private(_DEVICE)(accelerator=accelerator, devices="auto", return_device="torch")
     return str(device)
 

@@ -200,7 +200,7 @@ def grid_answer(total: float | None) -> dict[str, Any]:
     ]
     return {
         "title": "scvi",
-        "grid_answer": [5, 10, 30],
+        "grid": [5, 10, 30],
         "recommended": 10,
         "n_cells": 400,
         "differences": rows,

@@ -187,3 +187,28 @@ def reference_components() -> ReferenceComponents:
         return principal_components(file)
 
     return components
+
+
+N_TREND_CELLS = 400
+
+
+def draw_counts(
+    log_rates: np.ndarray, dispersion: float, seed: int = 0, size: float = 5000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Negative-binomial counts and library sizes; rates are per 10,000."""
+    random = np.random.default_rng(seed)
+    library = random.lognormal(np.log(size), 0.4, len(log_rates))
+    mean = np.exp(log_rates) * library[:, None] / 1e4
+    noise = random.gamma(1 / dispersion, dispersion, mean.shape)
+    return random.poisson(mean * noise), library
+
+
+@pytest.fixture(scope="module")
+def moving() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pseudotime, log rates, counts and library sizes of 60 genes: half of them move."""
+    random = np.random.default_rng(1)
+    pseudotime = random.beta(1.2, 1.5, N_TREND_CELLS)
+    base, slope = random.normal(1, 1.2, 60), np.where(np.arange(60) < 30, random.normal(0, 2, 60), 0)
+    bump = np.where(np.arange(60) < 30, random.normal(0, 1, 60), 0)
+    log_rates = base + slope * (pseudotime[:, None] - 0.5) + bump * np.sin(np.pi * pseudotime[:, None])
+    return pseudotime, log_rates, *draw_counts(log_rates, 0.3, seed=2)

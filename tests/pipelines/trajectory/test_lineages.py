@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 
+from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.pipelines.trajectory.lineages import (
     build_tree,
     choose_start_cluster,
     cluster_distances,
+    communities_like,
     edge_confidence,
+    take_landmarks,
 )
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -140,3 +144,20 @@ def test_planted_trees_have_their_leaves(planted: Plant, kind: str, n_leaves: in
         cells = planted(kind, 600, seed)  # type: ignore[arg-type]
         tree = build_tree(cells.latent, cells.clusters, str(cells.clusters.iloc[cells.root_cell]))
         assert len(tree.lineages) == n_leaves
+
+
+def test_about_as_many_communities_as_wanted(planted: Plant) -> None:
+    cells = planted("three_way")
+    graph = neighbors_graph(
+        cells.clusters.index, cells.latent, n_neighbors=15, n_search=15, exact_up_to=10_000, seed=0
+    )
+    for wanted in (3, 8):
+        found = communities_like(graph, wanted, 0)
+        assert abs(found.nunique() - wanted) <= 2
+        assert found.index.name == "cell"
+        assert found.value_counts().index[0] == "0"
+
+
+def test_a_clustering_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match=r"'leidn'.*closest is 'leiden'"):
+        take_landmarks(pd.DataFrame({"leiden": ["0"]}), TrajectoryOptions(clustering="leidn"))

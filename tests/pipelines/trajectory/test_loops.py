@@ -146,10 +146,9 @@ def test_two_rings_are_told_apart() -> None:
 def test_sentence_names_the_clusters(planted: Plant) -> None:
     cells = planted("cycle")
     loops = _loops(cells.latent, cells.clusters)
-    sentence = describe_loops(loops)
-    assert sentence is not None
+    (sentence,) = describe_loops(loops)
     assert loops.iloc[0]["ring"] in sentence
-    assert describe_loops(loops.iloc[:0]) is None
+    assert describe_loops(loops.iloc[:0]) == []
 
 
 def test_edges_of_unknown_clusters_are_refused(planted: Plant) -> None:

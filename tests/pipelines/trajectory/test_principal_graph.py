@@ -1,24 +1,37 @@
-"""A tree through the cells."""
+"""A tree through the cells, its nodes and tips, and pseudotime along it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import spearmanr
 
+from scvi_downstream.graphs.neighbors import find_neighbors
+from scvi_downstream.pipelines.trajectory.principal_curves import project_onto_edges
 from scvi_downstream.pipelines.trajectory.principal_graph import (
     MIN_CELLS,
+    PrincipalGraph,
+    branches_of,
+    distances_from,
+    extend_tips,
+    graph_table,
     learn_principal_graph,
     nodes_for,
-    project_onto_edges,
+    order_along_graph,
+    place_nodes,
     prune,
+    root_node,
+    torn_share,
 )
 from scvi_downstream.runtime.errors import InputError
 
@@ -129,3 +142,204 @@ def test_what_is_left_of_any_tree_is_a_tree(seed: int, n_nodes: int, shortest: i
     assert is_tree(nodes, kept)
     again, _ = prune(nodes, kept, shortest)
     assert len(again) == len(nodes)
+
+
+CHAIN = np.column_stack([np.arange(9), np.arange(1, 10)])
+
+
+def on_a_line(n_cells: int = 500, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """``(n_cells, 3)`` along the first axis from 0 to 10, and how far each is."""
+    rng = np.random.default_rng(0)
+    time = rng.uniform(0, 10, n_cells)
+    cells = rng.normal(0, noise, (n_cells, 3))
+    cells[:, 0] += time
+    return cells, time
+
+
+def knot() -> np.ndarray:
+    """Ten nodes, all close to the middle of the line."""
+    nodes = np.zeros((10, 3))
+    nodes[:, 0] = np.linspace(4.5, 5.5, 10)
+    return nodes
+
+
+def test_a_knot_spreads_along_the_cells() -> None:
+    cells, _ = on_a_line()
+    placed = place_nodes(knot(), CHAIN, cells, scale=0.2, pull=5)
+    assert (np.diff(placed[:, 0]) > 0).all()
+    assert np.ptp(placed[:, 0]) > 7
+    assert np.abs(placed[:, 1:]).max() < 0.3
+
+
+def test_without_pull_and_with_a_tiny_scale_nodes_are_means_of_their_own_cells() -> None:
+    cells, _ = on_a_line()
+    nodes = knot() * [1.8, 1, 1] - [4, 0, 0]
+    placed = place_nodes(nodes, CHAIN, cells, scale=1e-3, pull=1e-9)
+    nearest = np.linalg.norm(cells[:, None] - placed, axis=2).argmin(axis=1)
+    means = np.array([cells[nearest == node].mean(axis=0) for node in range(10)])
+    np.testing.assert_allclose(placed, means, atol=0.02)  # Lloyd's fixed point
+
+
+def test_cells_beyond_tips_come_into_order() -> None:
+    cells, time = on_a_line()
+    before = project_onto_edges(knot(), CHAIN, cells)
+    nodes, edges = extend_tips(knot(), CHAIN, cells)
+    assert nodes.shape == (12, 3)
+    np.testing.assert_array_equal(edges[-2:], [[0, 10], [9, 11]])
+    assert sorted(nodes[-2:, 0].round()) == [0, 10]
+    edge, along = project_onto_edges(nodes, edges, cells)
+    at = nodes[edges[edge, 0], 0] * (1 - along) + nodes[edges[edge, 1], 0] * along
+    assert np.corrcoef(at, time)[0, 1] > 0.98
+    clipped = [np.isin(place, (0, 1)).mean() for place in (before[1], along)]
+    assert clipped[0] > 0.8
+    assert clipped[1] < 0.1
+
+
+def test_tips_without_cells_beyond_them_stay() -> None:
+    nodes = np.zeros((10, 3))
+    nodes[:, 0] = np.linspace(-50, 60, 10)
+    assert extend_tips(nodes, CHAIN, on_a_line()[0])[0] is nodes
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_placement_does_not_depend_on_units(factor: float) -> None:
+    cells, _ = on_a_line()
+    once = extend_tips(place_nodes(knot(), CHAIN, cells, scale=0.2, pull=5), CHAIN, cells)[0]
+    scaled = place_nodes(knot() * factor, CHAIN, cells * factor, scale=0.2 * factor, pull=5)
+    np.testing.assert_allclose(extend_tips(scaled, CHAIN, cells * factor)[0], once * factor, rtol=1e-6)
+
+
+SEEDS = (0, 1, 2, 3)
+
+
+def fork() -> PrincipalGraph:
+    """A stem along x from 0 to 4, whose ends at (4, 3) and (4, -3) are one node apart each."""
+    nodes = np.array([[0.0, 0], [2, 0], [4, 0], [4, 3], [4, -3]])
+    return PrincipalGraph(nodes, np.array([[1, 0], [1, 2], [3, 2], [2, 4]]), 0, 0)
+
+
+def test_distance_is_along_the_graph_whatever_the_direction_of_edges() -> None:
+    points = np.array([[0.0, 0], [1, 0.2], [3, -0.1], [4, 1], [4.2, 3], [4, -2.5]])
+    order = order_along_graph(fork(), points, np.array([0]))
+    assert order.root == 0
+    np.testing.assert_allclose(order.pseudotime, [0, 1, 3, 5, 7, 6.5], atol=1e-12)
+    np.testing.assert_allclose(order.node_pseudotime, [0, 2, 4, 7, 7])
+    assert order.branch[0] == order.branch[1] == order.branch[2] == 0
+    assert len(set(order.branch[[2, 3, 5]])) == 3
+
+
+def test_branches_are_numbered_from_the_root_and_only_where_cells_are() -> None:
+    graph = fork()
+    np.testing.assert_array_equal(branches_of(graph, distances_from(graph, 0))[:2], [0, 0])
+    assert branches_of(graph, distances_from(graph, 3))[2] == 0
+    order = order_along_graph(graph, np.array([[0.0, 0], [4.0, -2.5]]), np.array([0]))
+    assert order.branch.tolist() == [0, 1]
+
+
+def chain(n_nodes: int) -> PrincipalGraph:
+    nodes = np.column_stack([np.arange(n_nodes, dtype=float), np.zeros(n_nodes)])
+    return PrincipalGraph(nodes, np.column_stack([np.arange(n_nodes - 1), np.arange(1, n_nodes)]), 0, 0)
+
+
+def test_one_start_cell_among_others_is_not_the_root() -> None:
+    nearest = np.repeat(np.arange(50), 20)
+    starts = np.r_[np.arange(12), 600]  # twelve at the tip, one far away
+    assert root_node(chain(50), nearest, starts) == 0
+
+
+def test_a_start_next_to_a_tip_is_the_tip_and_one_in_the_middle_is_not() -> None:
+    nearest = np.repeat(np.arange(50), 20)
+    assert root_node(chain(50), nearest, np.arange(60, 80)) == 0
+    assert root_node(chain(50), nearest, np.arange(500, 520)) in range(24, 27)
+    assert root_node(chain(50), nearest, np.arange(0, 300)) == 0  # fifteen nodes of start cells up to the tip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["linear", "bifurcating", "three_way"])
+def test_planted_time(planted: Callable[..., Any], kind: str) -> None:
+    found = []
+    for seed in SEEDS:
+        cells = planted(kind, seed=seed)
+        graph = learn_principal_graph(cells.latent, seed=seed)
+        order = order_along_graph(graph, cells.latent, np.argsort(cells.time)[:10])
+        found.append(spearmanr(order.pseudotime, cells.time)[0])
+        assert graph.degrees[order.root] == 1
+        assert order.pseudotime.min() == 0
+        assert np.unique(order.pseudotime, return_counts=True)[1].max() < 0.05 * len(cells.time)
+    assert min(found) >= 0.93
+
+
+def test_planted_branches(planted: Callable[..., Any]) -> None:
+    from sklearn.metrics import adjusted_rand_score
+
+    cells = planted("bifurcating")
+    order = order_along_graph(learn_principal_graph(cells.latent), cells.latent, np.argsort(cells.time)[:10])
+    assert spearmanr(order.pseudotime, cells.time)[0] > 0.95
+    assert adjusted_rand_score(cells.branch, order.branch) > 0.75
+    assert set(cells.branch[order.branch == 0]) >= {"trunk"}
+
+
+@pytest.mark.slow
+def test_time_that_is_not_in_the_cells_is_not_found() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for seed in range(6):
+        latent, time = rng.normal(size=(300, 8)), rng.permutation(300)
+        order = order_along_graph(learn_principal_graph(latent, seed=seed), latent, np.argsort(time)[:10])
+        # The start cells set the root, so they are not judged.
+        judged = time >= 10
+        found.append(spearmanr(order.pseudotime[judged], time[judged])[0])
+    assert abs(np.mean(found)) < 0.1
+
+
+def test_table_has_every_cell_and_nan_where_the_start_does_not_reach() -> None:
+    order = order_along_graph(fork(), np.array([[0.0, 0], [4.0, 2.5]]), np.array([0]))
+    table = graph_table(order, np.array([True, False, True]), pd.Index(["a", "b", "c"]))
+    assert table.index.name == "cell"
+    np.testing.assert_allclose(table["graph_pseudotime"], [0, np.nan, 6.5])
+    assert table["graph_branch"].tolist()[::2] == ["branch_1", "branch_2"]
+    assert table["graph_branch"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.slow
+def test_worm_time(real_data: Path, reference_components: Callable[[Path], np.ndarray]) -> None:
+    import anndata
+
+    file = real_data / "worm_embryo.h5ad"
+    latent = reference_components(file)
+    time = anndata.read_h5ad(file, backed="r").obs["embryo_time"].to_numpy(float)
+    starts = np.flatnonzero(time <= np.quantile(time, 0.03))
+    found = [
+        spearmanr(order_along_graph(learn_principal_graph(latent, seed=s), latent, starts).pseudotime, time)[
+            0
+        ]
+        for s in (0, 1)
+    ]
+    assert min(found) > 0.7
+
+
+def horseshoe() -> PrincipalGraph:
+    """Eleven nodes along three sides of a flat box, its two ends close to each other."""
+    nodes = np.array([[x, 0.0] for x in range(5)] + [[5, 0.25]] + [[x, 0.5] for x in range(4, -1, -1)])
+    return PrincipalGraph(nodes, np.column_stack([np.arange(10), np.arange(1, 11)]), 0, 0)
+
+
+def test_pairs_across_a_horseshoe_are_torn_and_pairs_along_it_are_not() -> None:
+    latent = np.array([[0.0, 0], [0, 0.5], [4, 0], [4, 0.1]])
+    indices = np.array([[0, 1], [1, 0], [2, 3], [3, 2]])
+    everyone = np.ones(4, dtype=bool)
+    assert torn_share(horseshoe(), latent, indices, everyone) == 0.5
+    assert torn_share(horseshoe(), latent, indices, np.array([True, False, True, True])) == 0
+    assert torn_share(horseshoe(), latent, indices, ~everyone) == 0
+
+
+@pytest.mark.slow
+def test_trees_are_kept_and_noise_is_torn(planted: Callable[..., Any]) -> None:
+    def torn(latent: np.ndarray) -> float:
+        indices, _ = find_neighbors(latent, 15, exact=True, seed=0)
+        return torn_share(learn_principal_graph(latent), latent, indices, np.ones(len(latent), dtype=bool))
+
+    trees = [torn(planted(kind).latent) for kind in ("linear", "bifurcating", "three_way")]
+    noise = torn(np.random.default_rng(0).normal(size=(600, 10)))
+    assert max(trees) < 0.06 < torn(planted("cycle").latent)
+    assert noise > 0.2

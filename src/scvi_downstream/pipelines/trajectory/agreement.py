@@ -1,18 +1,17 @@
-"""Whether orderings of cells agree, with each other and with known time."""
+"""The orders of cells side by side: their consensus, and whether they agree with each other and with known time."""
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.bridges.monocle_r import order_with_monocle
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
-from scvi_downstream.pipelines.trajectory.orders import consensus_pseudotime
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.statistics.testing import explained_share
@@ -22,10 +21,94 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
-
+ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]
+"""What the consensus is over."""
+EVERY_ORDER = ["pseudotime", "dpt_pseudotime", "slingshot_pseudotime", *ORDERS[1:], "monocle_r_pseudotime"]
+"""What is compared, where it is there."""
+ALL_REPRESENTATIONS = "all representations"
+"""Name of the consensus over all of them."""
 MIN_CELLS = 10
+"""That two orders must share: a correlation of fewer says nothing."""
 CONFIDENCE = 0.95
-COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
+"""Of all intervals."""
+PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
+LARGE_SHARE = 0.3
+"""Share of the variance of time between batches from which the two count as confounded, as in preparation."""
+N_SHUFFLES = 99
+"""Of the cells, against which that share is judged: as large as the largest of them by chance one time in a hundred."""
+N_BOOTSTRAPS = 200
+"""Of the cells: enough for the percentiles of a 95 % interval."""
+
+
+def order_with_monocle_r(
+    counts: AnnData, trajectory_start: dict[str, Any], options: TrajectoryOptions, seed: int
+) -> pd.DataFrame:
+    """``monocle_r_pseudotime`` and ``monocle_r_state`` by cell, of R's own monocle on the highly variable genes."""
+    genes, start = counts.var_names[counts.var["highly_variable"]], trajectory_start["cells"]
+    return order_with_monocle(counts, genes, start, seed=seed, timeout=options.monocle_r_timeout)
+
+
+def join_orders(
+    diffusion: pd.DataFrame, slingshot: pd.DataFrame, principal_graph: pd.DataFrame
+) -> pd.DataFrame:
+    """All orders of one representation by cell, their consensus (``pseudotime``, mean rank) first."""
+    joined = diffusion.join([slingshot, principal_graph])
+    return pd.concat([consensus_pseudotime(joined[ORDERS]), joined], axis=1)
+
+
+def join_trajectory(
+    orders: pd.DataFrame,
+    fates: pd.DataFrame,
+    rank_spread: pd.DataFrame,
+    monocle_r: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Everything by cell: orders of the primary model, fates, and how far ranks spread over halves of the cells."""
+    return orders.join([fates, rank_spread, *([monocle_r] if monocle_r is not None else [])])
+
+
+def consensus_pseudotime(pseudotimes: pd.DataFrame) -> pd.Series:
+    """Mean rank of each cell over the orderings that place it (Borda's count).
+
+    Pseudotimes of different methods have no common unit; ranks have. Errors that methods do not share average out,
+    those that they share stay.
+
+    Parameters
+    ----------
+    pseudotimes
+        ``n_cells`` rows, a column an ordering; NaN where it does not place a cell.
+
+    Returns
+    -------
+    ``(n_cells,)`` in [0, 1]: mean of the ranks, each scaled to [0, 1] among the cells that its ordering places; NaN for
+    cells that fewer than half of the orderings place.
+
+    References
+    ----------
+    Dwork et al. (2001), doi:10.1145/371920.372165.
+    """
+    ranks = pseudotimes.rank()
+    scaled = (ranks - 1) / (ranks.max() - 1).where(lambda most: most > 0)
+    placed = scaled.notna().sum(axis=1)
+    mean = scaled.mean(axis=1)
+    return mean.where(placed >= np.ceil(pseudotimes.shape[1] / 2)).rename("pseudotime")
+
+
+def compare_orders(**orders: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation between all orders of all representations; see :func:`rank_agreement`.
+
+    Parameters
+    ----------
+    orders
+        Orders by cell of each representation.
+    """
+    columns = {
+        f"{name} {order}": table[order] for name, table in orders.items() for order in _orders_in(table)
+    }
+    return rank_agreement(pd.DataFrame(columns))
+
+
+def _orders_in(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[name for name in EVERY_ORDER if name in table]]
 
 
 def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
@@ -52,28 +135,7 @@ def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
         | correlate_ranks(pseudotimes[first].to_numpy(float), pseudotimes[second].to_numpy(float))
         for first, second in combinations(pseudotimes.columns, 2)
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def agreement_matrix(agreement: pd.DataFrame, names: list[str] | None = None) -> pd.DataFrame:
-    """Symmetric matrix of ``spearman`` with ones on the diagonal.
-
-    Parameters
-    ----------
-    agreement
-        Of :func:`rank_agreement`.
-    names
-        Orderings, in the order wanted; ``None``: as they come.
-    """
-    if names is None:
-        names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
-    upper = agreement.pivot_table(index="first", columns="second", values="spearman", dropna=False)
-    upper = upper.reindex(index=names, columns=names)
-    return (
-        upper.fillna(upper.T)
-        .where(~np.eye(len(names), dtype=bool), 1.0)
-        .rename_axis(index=None, columns=None)
-    )
+    return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 
 
 def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
@@ -93,80 +155,50 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
     return {"spearman": rho, "low": float(low), "high": float(high), "n": n, "orientation": orientation}
 
 
-LARGE_SHARE = 0.3
-"""Share of the variance of time between batches from which the two count as confounded, as in preparation."""
-N_BOOTSTRAPS = 200
-CONFOUNDING_COLUMNS = [
-    "method",
-    "n",
-    "spearman",
-    "low",
-    "high",
-    "within_batch_spearman",
-    "within_batch_low",
-    "within_batch_high",
-    "n_batches",
-]
-
-
-def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
-    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times.
+def agreement_matrix(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Symmetric matrix of ``spearman`` with ones on the diagonal.
 
     Parameters
     ----------
-    time
-        By cell; NaN where it is not known.
-    batches
-        Of the same cells.
+    agreement
+        Of :func:`rank_agreement`.
     """
-    known, groups = _known(time, batches)
-    if len(np.unique(groups)) < 2 or np.ptp(known) == 0:
-        return float("nan")
-    return explained_share(known, pd.Series(groups))
+    names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
+    upper = agreement.pivot_table(index="first", columns="second", values="spearman", dropna=False)
+    upper = upper.reindex(index=names, columns=names).rename_axis(index=None, columns=None)
+    return upper.fillna(upper.T).where(~np.eye(len(names), dtype=bool), 1.0)
 
 
-def confounding_sentences(
-    time: pd.Series, batches: pd.Series, *, corrected: bool, n_permutations: int = 99, seed: int = 0
-) -> list[str]:
-    """What it means for a trajectory that batches go together with time; nothing where they do not.
+def compare_with_time(
+    counts: AnnData, keys: Keys, options: TrajectoryOptions, seed: int, **orders: pd.DataFrame
+) -> pd.DataFrame:
+    """Rank correlation of every order with known time, over all cells and within batches.
 
     Parameters
     ----------
-    time
-        Known time by cell, named; NaN where it is not known.
-    batches
-        Of the same cells, named.
-    corrected
-        Whether the latent was corrected for the batch.
-    n_permutations
-        Shuffles of the cells against which the share is judged.
+    counts
+        obs holds the time and the batch.
+    keys, options
+        Name them.
     seed
-        Of the shuffles.
+        Of the bootstrap.
+    orders
+        Orders by cell of each representation.
+
+    Returns
+    -------
+    One row a representation and order, the highest first; the last representation is the consensus of all.
     """
-    share = time_explained_by_batch(time, batches)
-    if not share > LARGE_SHARE:
-        return []
-    known, groups = _known(time, batches)
-    rng = np.random.default_rng(seed)
-    chance = [explained_share(rng.permutation(known), pd.Series(groups)) for _ in range(n_permutations)]
-    if share <= max(chance):
-        return []  # batches of a few cells explain much by chance
-    sentences = [
-        f"batch '{batches.name}' explains {share:.0%} of the variance of '{time.name}', so the two are confounded: "
-        "what differs between batches may be due to either"
-    ]
-    if corrected:
-        sentences.append(
-            f"correcting for '{batches.name}' fights the signal: with what separates batches it removes {share:.0%} of "
-            f"'{time.name}'; compare with a latent without batch_key and with PCA, and trust what all of them share "
-            "and what holds within batches"
-        )
-    else:
-        sentences.append(
-            f"this latent is not corrected for '{batches.name}', so its order may follow technical differences between "
-            "batches: compare it with a latent with batch_key, and trust what both share and what holds within batches"
-        )
-    return sentences
+    time = known_time(counts.obs, str(options.time_key))
+    batches = counts.obs[keys.batch_key] if keys.batch_key else None
+    every = {name: _orders_in(table.loc[counts.obs_names]) for name, table in orders.items()}
+    basic = [table[[name for name in ORDERS if name in table]] for table in every.values()]
+    if len(basic) > 1:
+        joined = pd.concat(basic, axis=1, keys=range(len(basic)))
+        every[ALL_REPRESENTATIONS] = consensus_pseudotime(joined).to_frame()
+    tables = {name: time_agreement(table, time, batches, seed=seed) for name, table in every.items()}
+    table = pd.concat(tables, names=["representation"]).reset_index("representation")
+    return table.sort_values("spearman", ascending=False, kind="stable", ignore_index=True)
 
 
 def time_agreement(
@@ -197,41 +229,43 @@ def time_agreement(
     """
     if not pseudotimes.index.equals(time.index):
         raise ValueError("pseudotimes and time must have the same cells in the same order")
-    rows = [
-        _row(str(method), pseudotimes[method], time, batches, seed)
-        for method in track(pseudotimes.columns, "Bootstrap of agreement with time", pseudotimes.shape[1])
-    ]
-    return pd.DataFrame(rows, columns=CONFOUNDING_COLUMNS).astype({"n": np.int64, "n_batches": np.int64})
-
-
-def _row(
-    method: str, pseudotime: pd.Series, time: pd.Series, batches: pd.Series | None, seed: int
-) -> dict[str, object]:
-    both = (np.isfinite(pseudotime.to_numpy(np.float64)) & np.isfinite(time.to_numpy(np.float64))).copy()
-    strata = np.zeros(len(both), dtype=np.int64)
+    hours, strata = time.to_numpy(np.float64), np.zeros(len(time), dtype=np.int64)
     if batches is not None:
         strata = np.asarray(as_categories(batches.reindex(time.index)).codes, dtype=np.int64)
         strata = np.where(strata < 0, strata.max() + 1, strata)
-    x, y, strata = pseudotime.to_numpy(np.float64)[both], time.to_numpy(np.float64)[both], strata[both]
-    row: dict[str, object] = (
-        {"method": method, "n": len(x)} | dict.fromkeys(CONFOUNDING_COLUMNS[2:], np.nan) | {"n_batches": 0}
-    )
+    rows = []
+    for method in track(pseudotimes.columns, "Bootstrap of agreement with time", pseudotimes.shape[1]):
+        order = pseudotimes[method].to_numpy(np.float64)
+        both = np.isfinite(order) & np.isfinite(hours)
+        row = _correlate_with_time(order[both], hours[both], strata[both], seed, within=batches is not None)
+        rows.append({"method": str(method)} | row)
+    return pd.DataFrame(rows).astype({"n": np.int64, "n_batches": np.int64})
+
+
+def _correlate_with_time(
+    x: np.ndarray, y: np.ndarray, strata: np.ndarray, seed: int, *, within: bool
+) -> dict[str, object]:
+    """A row of :func:`time_agreement` without its method."""
+    row: dict[str, object] = {"n": len(x)}
+    row |= dict.fromkeys(["spearman", "low", "high"], np.nan)
+    row |= dict.fromkeys(["within_batch_spearman", "within_batch_low", "within_batch_high"], np.nan)
+    row["n_batches"] = 0
     if len(x) < MIN_CELLS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return row
     rng = np.random.default_rng(seed)
-    codes, members = np.unique(strata), [np.flatnonzero(strata == code) for code in np.unique(strata)]
-    overall, within = np.empty(N_BOOTSTRAPS), np.empty(N_BOOTSTRAPS)
+    members = [np.flatnonzero(strata == code) for code in np.unique(strata)]
+    overall, inside = np.full(N_BOOTSTRAPS, np.nan), np.full(N_BOOTSTRAPS, np.nan)
     for i in range(N_BOOTSTRAPS):
         drawn = np.concatenate([cells[rng.integers(len(cells), size=len(cells))] for cells in members])
         overall[i] = _spearman(x[drawn], y[drawn])
-        within[i] = _within(x[drawn], y[drawn], strata[drawn]) if batches is not None else np.nan
+        if within:
+            inside[i] = _spearman_within(x[drawn], y[drawn], strata[drawn])
     row["spearman"] = _spearman(x, y)
     row["low"], row["high"] = _interval(overall)
-    if batches is None:
-        return row
-    row["within_batch_spearman"] = _within(x, y, strata)
-    row["within_batch_low"], row["within_batch_high"] = _interval(within)
-    row["n_batches"] = sum(np.ptp(x[strata == code]) > 0 and np.ptp(y[strata == code]) > 0 for code in codes)
+    if within:
+        row["within_batch_spearman"] = _spearman_within(x, y, strata)
+        row["within_batch_low"], row["within_batch_high"] = _interval(inside)
+        row["n_batches"] = sum(np.ptp(x[cells]) > 0 and np.ptp(y[cells]) > 0 for cells in members)
     return row
 
 
@@ -246,10 +280,13 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     from scipy.stats import rankdata
 
-    return _pearson(rankdata(x), rankdata(y))
+    a, b = rankdata(x), rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale > 0 else float("nan")
 
 
-def _within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
+def _spearman_within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
     """``rho`` of :func:`.stratified_spearman`, for one dense column and hundreds of samples."""
     from scipy.stats import rankdata
 
@@ -266,77 +303,60 @@ def _within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
     return float(joined[0] @ joined[1] / np.sqrt((joined[0] @ joined[0]) * (joined[1] @ joined[1])))
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    a, b = x - x.mean(), y - y.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 0 else float("nan")
-
-
-def _known(time: pd.Series, batches: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    groups = as_categories(batches.reindex(time.index))
-    known = np.isfinite(time.to_numpy(np.float64)) & ~groups.isna()
-    return time.to_numpy(np.float64)[known], np.asarray(groups.codes)[known]
-
-
-ORDERS = ("dpt_pseudotime", "slingshot_consensus", "graph_pseudotime")
-"""What the consensus is over."""
-EVERY_ORDER = (
-    "pseudotime",
-    "dpt_pseudotime",
-    "slingshot_pseudotime",
-    "slingshot_consensus",
-    "graph_pseudotime",
-)
-ALL_REPRESENTATIONS = "all representations"
-
-
-def compare_orders(**orders: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation between all orders of all representations; see :func:`.agreement.rank_agreement`.
+def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
+    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times.
 
     Parameters
     ----------
-    orders
-        Orders by cell of each representation.
+    time
+        By cell; NaN where it is not known.
+    batches
+        Of the same cells.
     """
-    columns = {
-        f"{name} {order}": table[order] for name, table in orders.items() for order in _orders_in(table)
-    }
-    return rank_agreement(pd.DataFrame(columns))
+    known, groups = _known_cells(time, batches)
+    if groups.nunique() < 2 or np.ptp(known) == 0:
+        return float("nan")
+    return explained_share(known, groups)
 
 
-def compare_with_time(
-    counts: AnnData, keys: Keys, options: TrajectoryOptions, seed: int, **orders: pd.DataFrame
-) -> pd.DataFrame:
-    """Rank correlation of every order with known time, over all cells and within batches.
+def confounding_sentences(time: pd.Series, batches: pd.Series, *, corrected: bool) -> list[str]:
+    """What it means for a trajectory that batches go together with time; nothing where they do not.
 
     Parameters
     ----------
-    counts
-        obs holds the time and the batch.
-    keys, options
-        Name them.
-    seed
-        Of the bootstrap.
-    orders
-        Orders by cell of each representation.
-
-    Returns
-    -------
-    One row a representation and order, the highest first; the last representation is the consensus of all.
+    time
+        Known time by cell, named; NaN where it is not known.
+    batches
+        Of the same cells, named.
+    corrected
+        Whether the latent was corrected for the batch.
     """
-    time = known_time(counts.obs, str(options.time_key))
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    every = {name: table.loc[counts.obs_names, list(_orders_in(table))] for name, table in orders.items()}
-    basic = [table[[name for name in ORDERS if name in table]] for table in every.values()]
-    if len(basic) > 1:
-        joined = pd.concat(basic, axis=1, keys=range(len(basic)))
-        every[ALL_REPRESENTATIONS] = consensus_pseudotime(joined).to_frame()
-    agree = partial(time_agreement, time=time, batches=batches, seed=seed)
-    tables = [agree(table).assign(representation=name) for name, table in every.items()]
-    joined = pd.concat(tables, ignore_index=True)
-    columns = ["representation", *(name for name in joined if name != "representation")]
-    return joined[columns].sort_values("spearman", ascending=False, kind="stable", ignore_index=True)
+    share = time_explained_by_batch(time, batches)
+    if not share > LARGE_SHARE:
+        return []
+    known, groups = _known_cells(time, batches)
+    rng = np.random.default_rng(0)
+    chance = [explained_share(rng.permutation(known), groups) for _ in range(N_SHUFFLES)]
+    if share <= max(chance):
+        return []  # batches of a few cells explain much by chance
+    confounded = (
+        f"batch '{batches.name}' explains {share:.0%} of the variance of '{time.name}', so the two are confounded: "
+        "what differs between batches may be due to either"
+    )
+    advice = (
+        f"correcting for '{batches.name}' fights the signal: with what separates batches it removes {share:.0%} of "
+        f"'{time.name}'; compare with a latent without batch_key and with PCA, and trust what all of them share "
+        "and what holds within batches"
+        if corrected
+        else f"this latent is not corrected for '{batches.name}', so its order may follow technical differences "
+        "between batches: compare it with a latent with batch_key, and trust what both share and what holds within "
+        "batches"
+    )
+    return [confounded, advice]
 
 
-def _orders_in(table: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(name for name in (*EVERY_ORDER, "monocle_r_pseudotime") if name in table)
+def _known_cells(time: pd.Series, batches: pd.Series) -> tuple[np.ndarray, pd.Series]:
+    """Times, and codes of the batches, of the cells of which both are known."""
+    groups, hours = as_categories(batches.reindex(time.index)), time.to_numpy(np.float64)
+    known = np.isfinite(hours) & ~groups.isna()
+    return hours[known], pd.Series(groups.codes[known])

@@ -1,9 +1,10 @@
-"""Negative-binomial regression of all genes at once on one design."""
+"""Negative-binomial regression of all genes at once on one design, and the test of some of its columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -13,14 +14,79 @@ from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import LinearFit, moderate
 
 BLOCK_VALUES = 2**22
+"""Counts that are dense at a time: 32 MB."""
 MAX_ITERATIONS = 50
+"""Of Fisher scoring; a gene that needs more has not converged."""
 TOLERANCE = 1e-9
+"""Share of the loss below which a step has changed nothing."""
 HALVINGS = 12
+"""Of a step that raises the loss: the last is smaller than a thousandth."""
 LARGEST_LOG_MEAN = 30.0
+"""No cell holds so many counts, and squares of the mean can still be computed."""
 PRIOR_PRECISION = 0.01
 """Of every coefficient but the first: a standard deviation of 10 on the log scale keeps genes that are absent from a
 stretch of pseudotime finite, and moves no other."""
 SMALLEST_DISPERSION = 1e-4
+"""As good as Poisson."""
+GENES_PER_BIN, MOST_BINS = 50, 20
+"""Of the trend of the dispersion over means."""
+OUTERMOST = 0.025
+"""Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Counts, and what they are explained by.
+
+    Attributes
+    ----------
+    counts
+        ``(n_cells, n_genes)`` raw counts, each gene with at least one.
+    design
+        ``(n_cells, n_coefficients)`` of full rank, ones first.
+    offset
+        ``(n_cells,)`` natural logarithm of what counts are relative to.
+    weights
+        ``(n_cells,)`` in (0, 1]: how much of a cell counts.
+    """
+
+    counts: sparse.csc_matrix
+    design: np.ndarray
+    offset: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows, columns = np.triu_indices(self.design.shape[1])
+        products = (self.design[:, rows] * self.design[:, columns]).T
+        return rows, columns, np.ascontiguousarray(products)
+
+    def information(self, weights: np.ndarray) -> np.ndarray:
+        """Sums over the cells of products of two columns of the design: ``(n_genes, n_coefficients, n_coefficients)``.
+
+        Parameters
+        ----------
+        weights
+            ``(n_cells, n_genes)`` of the cells, other ones for each gene.
+        """
+        rows, columns, products = self._pairs
+        n_coefficients = self.design.shape[1]
+        sums = np.empty((weights.shape[1], n_coefficients, n_coefficients))
+        sums[:, rows, columns] = sums[:, columns, rows] = (products @ weights).T
+        return sums
+
+    def gene_blocks(self) -> Iterator[slice]:
+        """Genes whose counts are dense together, all of them in turn."""
+        n_cells, n_genes = self.counts.shape
+        size = max(1, BLOCK_VALUES // n_cells)
+        for start in range(0, n_genes, size):
+            yield slice(start, start + size)
+
+    def fitted_means(self, coefficients: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Genes, their counts and fitted means, cells × genes, some genes at a time."""
+        for genes in self.gene_blocks():
+            log_mean = self.offset[:, None] + self.design @ coefficients[:, genes]
+            yield genes, self.counts[:, genes].toarray(), np.exp(np.minimum(log_mean, LARGEST_LOG_MEAN))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,74 +111,40 @@ class CountFit:
     converged: np.ndarray
 
 
-def fit_counts(
-    counts: sparse.csc_matrix,
-    design: np.ndarray,
-    offset: np.ndarray,
-    weights: np.ndarray,
-    dispersion: np.ndarray,
-) -> CountFit:
+def fit_counts(observed: Observations, dispersion: np.ndarray) -> CountFit:
     """Weighted maximum likelihood with a log link and given dispersions, by Fisher scoring.
 
     Parameters
     ----------
-    counts, design, offset, weights
-        ``(n_cells, n_genes)`` raw counts, ``(n_cells, n_coefficients)`` with ones first, ``(n_cells,)`` natural
-        logarithm of what counts are relative to, and ``(n_cells,)`` in (0, 1].
+    observed
+        Counts and design.
     dispersion
         ``(n_genes,)``, at least 0.0001; as good as Poisson there.
     """
-    n_cells, n_genes = counts.shape
-    size = max(1, BLOCK_VALUES // n_cells)
-    progress = Progress("negative-binomial regressions", n_genes)
+    progress = Progress("negative-binomial regressions", observed.counts.shape[1])
     parts = []
-    for start in range(0, n_genes, size):
-        block = counts[:, start : start + size].toarray().astype(np.float64)
-        parts.append(_Block(block, design, offset, weights, dispersion[start : start + size]).fit())
-        progress.advance(block.shape[1])
+    for genes in observed.gene_blocks():
+        block = _Block(observed, genes, dispersion)
+        parts.append(block.fit())
+        progress.advance(block.y.shape[1])
     coefficients, covariance, deviance, converged = zip(*parts, strict=True)
-    return CountFit(
-        np.concatenate(coefficients, axis=1),
-        np.concatenate(covariance),
-        np.concatenate(deviance),
-        np.concatenate(converged),
-    )
-
-
-def fitted_means(
-    counts: sparse.csc_matrix, design: np.ndarray, offset: np.ndarray, coefficients: np.ndarray
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Counts and fitted means of some genes at a time, cells × genes."""
-    n_cells, n_genes = counts.shape
-    size = max(1, BLOCK_VALUES // n_cells)
-    for start in range(0, n_genes, size):
-        genes = slice(start, start + size)
-        log_mean = offset[:, None] + design @ coefficients[:, genes]
-        yield genes, counts[:, genes].toarray(), np.exp(np.minimum(log_mean, LARGEST_LOG_MEAN))
+    others = (np.concatenate(each) for each in (covariance, deviance, converged))
+    return CountFit(np.concatenate(coefficients, axis=1), *others)
 
 
 class _Block:
     """Genes that are fitted together; all matrices are cells × genes."""
 
-    def __init__(
-        self, y: np.ndarray, design: np.ndarray, offset: np.ndarray, weights: np.ndarray, alpha: np.ndarray
-    ) -> None:
-        self.y, self.design, self.offset, self.weights, self.alpha = (
-            y,
-            design,
-            offset,
-            weights[:, None],
-            alpha,
-        )
-        n_coefficients = design.shape[1]
-        self.rows, self.columns = np.triu_indices(n_coefficients)
-        self.products = np.ascontiguousarray((design[:, self.rows] * design[:, self.columns]).T)
-        self.prior = np.full(n_coefficients, PRIOR_PRECISION)
+    def __init__(self, observed: Observations, genes: slice, dispersion: np.ndarray) -> None:
+        self.observed, self.design, self.alpha = observed, observed.design, dispersion[genes]
+        self.y = observed.counts[:, genes].toarray().astype(np.float64)
+        self.weights = observed.weights[:, None]
+        self.prior = np.full(self.design.shape[1], PRIOR_PRECISION)
         self.prior[0] = 0
 
     def fit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         beta = np.zeros((self.design.shape[1], self.y.shape[1]))
-        exposure = float((self.weights[:, 0] * np.exp(self.offset)).sum())
+        exposure = float((self.weights[:, 0] * np.exp(self.observed.offset)).sum())
         beta[0] = np.log((self.weights * self.y).sum(axis=0) / exposure)
         genes = np.arange(self.y.shape[1])
         y, mu = self.y, self._mean(beta)
@@ -135,7 +167,7 @@ class _Block:
         return beta, np.linalg.inv(information), deviance, ~np.isin(everything, genes)
 
     def _mean(self, beta: np.ndarray) -> np.ndarray:
-        return np.exp(np.minimum(self.offset[:, None] + self.design @ beta, LARGEST_LOG_MEAN))
+        return np.exp(np.minimum(self.observed.offset[:, None] + self.design @ beta, LARGEST_LOG_MEAN))
 
     def _loss(self, y: np.ndarray, mu: np.ndarray, beta: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """-2 log-likelihood, penalised; what does not depend on ``beta`` is left out."""
@@ -148,10 +180,7 @@ class _Block:
     ) -> tuple[np.ndarray, np.ndarray]:
         shared = self.weights / (1 + self.alpha[genes] * mu)
         score = self.design.T @ (shared * (y - mu)) - self.prior[:, None] * beta
-        information = np.empty((len(genes), len(self.prior), len(self.prior)))
-        upper = (self.products @ (shared * mu)).T
-        information[:, self.rows, self.columns] = information[:, self.columns, self.rows] = upper
-        return score, information + np.diag(self.prior + 1e-12)
+        return score, self.observed.information(shared * mu) + np.diag(self.prior + 1e-12)
 
     def _descend(
         self, y: np.ndarray, beta: np.ndarray, step: np.ndarray, loss: np.ndarray, genes: np.ndarray
@@ -169,10 +198,6 @@ class _Block:
             mu[:, worse] = self._mean(moved[:, worse])
             new[worse] = self._loss(y[:, worse], mu[:, worse], moved[:, worse], genes[worse])
         return moved, mu, new
-
-
-GENES_PER_BIN = 50
-MOST_BINS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +229,7 @@ class NestedFit:
     n_tested: int
 
 
-def fit_nested(
-    counts: sparse.csc_matrix, design: np.ndarray, n_kept: int, offset: np.ndarray, weights: np.ndarray
-) -> NestedFit:
+def fit_nested(observed: Observations, n_kept: int) -> NestedFit:
     r"""Fit a design, and test whether its last columns matter.
 
     The variance of a count is :math:`\phi_g (\mu + \alpha \mu^2)`: :math:`\alpha` follows the mean over genes,
@@ -216,16 +239,10 @@ def fit_nested(
 
     Parameters
     ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts, each gene with at least one.
-    design
-        ``(n_cells, n_coefficients)`` of full rank, ones first.
+    observed
+        Counts and design.
     n_kept
-        Columns that the smaller model keeps: the first ones.
-    offset
-        ``(n_cells,)`` natural logarithm of what counts are relative to.
-    weights
-        ``(n_cells,)`` in (0, 1]: how much of a cell counts.
+        Columns of the design that the smaller model keeps: the first ones.
 
     References
     ----------
@@ -234,92 +251,62 @@ def fit_nested(
     """
     from scipy import stats
 
-    own = _moment_dispersion(counts, design, offset, weights)
-    log_mean = np.log(np.asarray(counts.T @ weights).ravel() / weights.sum())
-    dispersion = _trend(own, log_mean)
-    full = fit_counts(counts, design, offset, weights, dispersion)
-    small = fit_counts(counts, design[:, :n_kept], offset, weights, dispersion)
-    df = max(round(weights.sum()) - design.shape[1], 1)
+    weights, n_coefficients = observed.weights, observed.design.shape[1]
+    log_mean = np.log(np.asarray(observed.counts.T @ weights).ravel() / weights.sum())
+    dispersion = _trend(_moment_dispersion(observed), log_mean)
+    full = fit_counts(observed, dispersion)
+    df = max(round(weights.sum()) - n_coefficients, 1)
     nothing = np.empty((0, 0))
-    phi = _quasi_dispersion(counts, design, offset, weights, dispersion, full) * weights.sum() / df
+    phi = _quasi_dispersion(observed, dispersion, full) * weights.sum() / df
     variances = moderate(LinearFit(nothing, nothing, phi, df), trend=log_mean)
-    statistic = _score_statistic(counts, design, n_kept, offset, weights, dispersion, small)
-    n_tested = design.shape[1] - n_kept
+    statistic = _score_statistic(observed, n_kept, dispersion)
+    n_tested = n_coefficients - n_kept
     p = stats.chi2.sf(statistic, n_tested)
     return NestedFit(full, dispersion, variances.values, variances.df, statistic, p, n_tested)
 
 
-def _quasi_dispersion(
-    counts: sparse.csc_matrix,
-    design: np.ndarray,
-    offset: np.ndarray,
-    weights: np.ndarray,
-    dispersion: np.ndarray,
-    fit: CountFit,
-) -> np.ndarray:
+def _quasi_dispersion(observed: Observations, dispersion: np.ndarray, fit: CountFit) -> np.ndarray:
     """How much larger squared residuals are than expected, a cell counting by its information.
 
     Pearson's statistic would let one count where next to none is expected decide.
     """
-    phi = np.empty(counts.shape[1])
-    for genes, y, mu in fitted_means(counts, design, offset, fit.coefficients):
+    phi, weights = np.empty(len(dispersion)), observed.weights
+    for genes, y, mu in observed.fitted_means(fit.coefficients):
         shrink = 1 / (1 + dispersion[genes] * mu)
         phi[genes] = (weights @ ((y - mu) * shrink) ** 2) / (weights @ (mu * shrink))
     return phi
 
 
-def _score_statistic(
-    counts: sparse.csc_matrix,
-    design: np.ndarray,
-    n_kept: int,
-    offset: np.ndarray,
-    weights: np.ndarray,
-    dispersion: np.ndarray,
-    small: CountFit,
-) -> np.ndarray:
+def _score_statistic(observed: Observations, n_kept: int, dispersion: np.ndarray) -> np.ndarray:
     """Rao's statistic of the columns that the small model leaves out, ``(n_genes,)``."""
-    n_coefficients = design.shape[1]
-    rows, columns = np.triu_indices(n_coefficients)
-    products = np.ascontiguousarray((design[:, rows] * design[:, columns]).T)
-
-    def square(by_pair: np.ndarray) -> np.ndarray:
-        matrices = np.empty((by_pair.shape[1], n_coefficients, n_coefficients))
-        matrices[:, rows, columns] = matrices[:, columns, rows] = by_pair.T
-        return matrices
-
-    statistic = np.empty(counts.shape[1])
-    squared = weights[:, None] ** 2
-    for genes, y, mu in fitted_means(counts, design[:, :n_kept], offset, small.coefficients):
+    weights, n_tested = observed.weights[:, None], observed.design.shape[1] - n_kept
+    kept, tested = slice(None, n_kept), slice(n_kept, None)
+    small = replace(observed, design=observed.design[:, kept])
+    statistic = np.empty(len(dispersion))
+    squared = weights**2
+    for genes, y, mu in small.fitted_means(fit_counts(small, dispersion).coefficients):
         shrink = 1 / (1 + dispersion[genes] * mu)
         residuals = (y - mu) * shrink
         phi = (squared * residuals**2).sum(axis=0) / (squared * mu * shrink).sum(axis=0)
-        information = square(products @ (weights[:, None] * mu * shrink))
-        variance = square(products @ (squared * mu * shrink))
-        kept, tested = slice(None, n_kept), slice(n_kept, None)
+        information = observed.information(weights * mu * shrink)
+        variance = observed.information(squared * mu * shrink)
         explained = np.linalg.solve(information[:, kept, kept], information[:, kept, tested])
-        left = np.concatenate([-explained.transpose(0, 2, 1), _identities(explained)], axis=2)
-        score = np.einsum("gij,jg->gi", left, design.T @ (weights[:, None] * residuals))
+        identity = np.broadcast_to(np.eye(n_tested), (len(explained), n_tested, n_tested))
+        left = np.concatenate([-explained.transpose(0, 2, 1), identity], axis=2)
+        score = np.einsum("gij,jg->gi", left, observed.design.T @ (weights * residuals))
         spread = left @ variance @ left.transpose(0, 2, 1)
         solved = np.linalg.solve(spread, score[..., None])[..., 0]
         statistic[genes] = np.einsum("gi,gi->g", score, solved) / phi
     return statistic
 
 
-def _identities(explained: np.ndarray) -> np.ndarray:
-    n_genes, _, n_tested = explained.shape
-    return np.broadcast_to(np.eye(n_tested), (n_genes, n_tested, n_tested))
-
-
-def _moment_dispersion(
-    counts: sparse.csc_matrix, design: np.ndarray, offset: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def _moment_dispersion(observed: Observations) -> np.ndarray:
     """Each gene's own dispersion by moments about its Poisson fit; below 0 where counts vary less than Poisson's."""
-    n_genes = counts.shape[1]
-    poisson = fit_counts(counts, design, offset, weights, np.full(n_genes, SMALLEST_DISPERSION))
-    total = weights.sum()
-    lost = total / max(total - design.shape[1], 1)
-    dispersion = np.empty(n_genes)
-    for genes, y, mu in fitted_means(counts, design, offset, poisson.coefficients):
+    poisson = fit_counts(observed, np.full(observed.counts.shape[1], SMALLEST_DISPERSION))
+    weights, total = observed.weights, observed.weights.sum()
+    lost = total / max(total - observed.design.shape[1], 1)
+    dispersion = np.empty(observed.counts.shape[1])
+    for genes, y, mu in observed.fitted_means(poisson.coefficients):
         dispersion[genes] = (lost * (weights @ (y - mu) ** 2) - weights @ mu) / (weights @ mu**2)
     return dispersion
 
@@ -331,10 +318,6 @@ def _trend(dispersion: np.ndarray, log_mean: np.ndarray) -> np.ndarray:
     middles = [float(np.median(log_mean[each])) for each in bins]
     medians = [float(np.median(dispersion[each])) for each in bins]
     return np.maximum(np.interp(log_mean, middles, medians), SMALLEST_DISPERSION)
-
-
-OUTERMOST = 0.025
-"""Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,59 +1,65 @@
-"""Diffusion pseudotime: how far a random walk on the neighbours graph is from the root."""
+"""What scanpy makes of the neighbours graph: diffusion pseudotime from the start, and PAGA's edges of clusters."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.start import Reach, reach_of_start, root_cell
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+MIN_CELLS = 10
+"""That must be connected to the start: among fewer no eigenvector tells an order from noise."""
+N_OTHER_ROOTS = 10
+"""Start cells that take the root's place in turn: enough for the lowest correlation to be seen."""
+BARELY_CONNECTED = 0.05
+"""PAGA connectivity: edges between two clusters as a share of those expected if cells were joined at random."""
 
-def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> AnnData:
-    """Cells without genes, and the graph among them in ``obsp``.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    cells
-        ``(n_cells,)`` mask of the cells to keep; all of them when left out.
+def order_by_diffusion(
+    neighbors: NeighborsGraph,
+    landmarks: pd.DataFrame,
+    trajectory_start: dict[str, Any],
+    options: TrajectoryOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Diffusion pseudotime from the outermost start cell.
 
     Returns
     -------
-    ``n_kept`` × 0, with ``connectivities`` and ``distances`` (each cell's ``n_neighbors - 1`` nearest other cells) in
-    float64: scanpy computes in the type that it is given.
+    ``dpt_pseudotime`` by cell, NaN where the start does not reach; the root, how the order depends on it, and sentences
+    on cells that cannot be reached.
     """
-    from anndata import AnnData
-
-    n_cells = len(neighbors.cells)
-    distances = nearest_distances(neighbors).astype(np.float64)
-    connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
-    kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
-    graph = AnnData(
-        X=sparse.csr_matrix((len(kept), 0), dtype=np.float32),
-        obs=pd.DataFrame(index=neighbors.cells[kept].astype(str)),
-    )
-    graph.obsp["connectivities"] = connectivities[kept][:, kept]
-    graph.obsp["distances"] = distances[kept][:, kept]
-    graph.uns["neighbors"] = {
-        "connectivities_key": "connectivities",
-        "distances_key": "distances",
-        "params": {"n_neighbors": neighbors.n_neighbors, "method": "umap", "metric": "euclidean"},
+    reach = reach_of_start(neighbors, landmarks, trajectory_start)
+    pseudotime, coordinates, root = order_from_outermost(neighbors, reach, options, seed)
+    facts = {
+        "root": str(neighbors.cells[root]),
+        "root_dependence": root_dependence(coordinates, root, reach.starts),
+        "n_reachable": int(reach.reachable.sum()),
+        "sentences": reach.sentences,
     }
-    return graph
+    return pseudotime, facts
 
 
-MIN_CELLS = 10
-N_OTHER_ROOTS = 10
+def order_from_outermost(
+    neighbors: NeighborsGraph, reach: Reach, options: TrajectoryOptions, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Diffusion pseudotime by cell, the coordinates in which it is a distance, and the position of the root."""
+    n_components = options.diffusion_components
+    coordinates = diffusion_coordinates(neighbors, reach.reachable, n_components=n_components, seed=seed)
+    root = root_cell(reach.starts, coordinates.to_numpy(), neighbors)
+    return diffusion_pseudotime(coordinates, root), coordinates, root
 
 
 def diffusion_coordinates(
@@ -175,15 +181,50 @@ def root_dependence(coordinates: pd.DataFrame, root: int, start_cells: np.ndarra
     return {"n_other_roots": len(others), "lowest": float(np.min(rho)), "median": float(np.median(rho))}
 
 
-def paga_edges(neighbors: NeighborsGraph, clusters: pd.Series) -> pd.DataFrame:
-    """Connectivities of all pairs of clusters that share an edge of the graph.
+def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> AnnData:
+    """Cells without genes, and the graph among them in ``obsp``.
 
     Parameters
     ----------
     neighbors
         kNN graph of ``n_cells`` cells.
-    clusters
-        ``(n_cells,)`` clusters in the same order; cells without one are left out.
+    cells
+        ``(n_cells,)`` mask of the cells to keep; all of them when left out.
+
+    Returns
+    -------
+    ``n_kept`` × 0, with ``connectivities`` and ``distances`` (each cell's ``n_neighbors - 1`` nearest other cells) in
+    float64: scanpy computes in the type that it is given.
+    """
+    from anndata import AnnData
+
+    n_cells = len(neighbors.cells)
+    distances = nearest_distances(neighbors).astype(np.float64)
+    connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
+    kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
+    graph = AnnData(
+        X=sparse.csr_matrix((len(kept), 0), dtype=np.float32),
+        obs=pd.DataFrame(index=neighbors.cells[kept].astype(str)),
+    )
+    graph.obsp["connectivities"] = connectivities[kept][:, kept]
+    graph.obsp["distances"] = distances[kept][:, kept]
+    graph.uns["neighbors"] = {
+        "connectivities_key": "connectivities",
+        "distances_key": "distances",
+        "params": {"n_neighbors": neighbors.n_neighbors, "method": "umap", "metric": "euclidean"},
+    }
+    return graph
+
+
+def connect_clusters(neighbors: NeighborsGraph, landmarks: pd.DataFrame) -> pd.DataFrame:
+    """PAGA's connectivities of all pairs of clusters that share an edge of the graph.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    landmarks
+        Column ``landmark``: clusters of the cells, in the same order; cells without one are left out.
 
     Returns
     -------
@@ -195,56 +236,71 @@ def paga_edges(neighbors: NeighborsGraph, clusters: pd.Series) -> pd.DataFrame:
     ----------
     Wolf et al. (2019), doi:10.1186/s13059-019-1663-x.
     """
-    groups = as_categories(clusters)
-    names = groups.categories
-    if len(names) < 2:
-        return _table(names, np.array([], int), np.array([], int), np.array([]), np.array([], bool))
-    import scanpy as sc
+    groups = as_categories(landmarks["landmark"])
+    names = groups.categories.astype(str).to_numpy(dtype=object)
+    strength = tree = np.zeros((len(names), len(names)))
+    if len(names) > 1:
+        import scanpy as sc
 
-    graph = scanpy_graph(neighbors, ~groups.isna())
-    graph.obs["cluster"] = groups[~groups.isna()]
-    with quiet():
-        sc.tl.paga(graph, groups="cluster")
-    connectivities = graph.uns["paga"]["connectivities"].toarray()
-    tree = graph.uns["paga"]["connectivities_tree"].toarray()
+        graph = scanpy_graph(neighbors, ~groups.isna())
+        graph.obs["cluster"] = groups[~groups.isna()]
+        with quiet():
+            sc.tl.paga(graph, groups="cluster")
+        strength = graph.uns["paga"]["connectivities"].toarray()
+        tree = graph.uns["paga"]["connectivities_tree"].toarray()
     first, second = np.triu_indices(len(names), 1)
-    strength = np.maximum(connectivities, connectivities.T)[first, second]
-    in_tree = (np.maximum(tree, tree.T) > 0)[first, second]
-    kept = strength > 0
-    return _table(names, first[kept], second[kept], strength[kept], in_tree[kept])
-
-
-def _table(
-    names: pd.Index, first: np.ndarray, second: np.ndarray, strength: np.ndarray, in_tree: np.ndarray
-) -> pd.DataFrame:
-    texts = names.astype(str).to_numpy(dtype=object)
     table = pd.DataFrame(
         {
-            "cluster_1": texts[first],
-            "cluster_2": texts[second],
-            "connectivity": strength.astype(np.float64),
-            "in_tree": in_tree.astype(bool),
+            "cluster_1": names[first],
+            "cluster_2": names[second],
+            "connectivity": np.maximum(strength, strength.T)[first, second],
+            "in_tree": np.maximum(tree, tree.T)[first, second] > 0,
         }
     )
-    return table.sort_values("connectivity", ascending=False, kind="stable", ignore_index=True)
+    connected = table[table["connectivity"] > 0]
+    return connected.sort_values("connectivity", ascending=False, kind="stable", ignore_index=True)
 
 
-def cluster_positions(layout: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
-    """Medians of the clusters' cells on a layout such as UMAP, to draw PAGA's nodes at.
+def barely_connected(edges: pd.DataFrame, start_cluster: str) -> list[str]:
+    """Sentences on clusters to which only weak edges lead.
+
+    What a kNN graph joins by a few edges, PAGA tells from what belongs together: a cluster is barely connected when
+    every path from the start to it crosses an edge below 0.05. Clusters that are not connected at all are
+    the business of :func:`.start.reach_from`.
 
     Parameters
     ----------
-    layout
-        ``n_cells`` × coordinates.
-    clusters
-        Clusters of the same cells.
+    edges
+        Table of :func:`connect_clusters`.
+    start_cluster
+        The cluster that trajectories start in.
 
-    Returns
-    -------
-    Cluster (index ``cluster``) × the layout's columns, and ``n_cells``.
+    References
+    ----------
+    Wolf et al. (2019), doi:10.1186/s13059-019-1663-x.
     """
-    groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
-    grouped = layout.groupby(groups, observed=True)
-    table = grouped.median().assign(n_cells=grouped.size())
-    table.index = pd.Index(table.index.astype(str), name="cluster")
-    return table
+    linked = _clusters_linked_to(start_cluster, edges)
+    believed = _clusters_linked_to(start_cluster, edges[edges["connectivity"] >= BARELY_CONNECTED])
+    doubtful = linked - believed
+    if not doubtful:
+        return []
+    crossing = edges[
+        edges["cluster_1"].isin(believed) & edges["cluster_2"].isin(doubtful)
+        | edges["cluster_2"].isin(believed) & edges["cluster_1"].isin(doubtful)
+    ]
+    named = pd.unique(edges[["cluster_1", "cluster_2"]].to_numpy().ravel())
+    ordered = [name for name in named if name in doubtful]
+    several = len(ordered) > 1
+    return [
+        f"cluster{'s' if several else ''} {', '.join(ordered)} {'are' if several else 'is'} barely connected to the "
+        f"start (PAGA connectivity {crossing['connectivity'].max():.3f} at most, where 1 is that of mixed cells): "
+        "pseudotime there is not to be believed"
+    ]
+
+
+def _clusters_linked_to(cluster: str, edges: pd.DataFrame) -> set[str]:
+    names = pd.Index(pd.unique(np.r_[[cluster], edges["cluster_1"], edges["cluster_2"]].astype(object)))
+    pair = names.get_indexer(edges["cluster_1"]), names.get_indexer(edges["cluster_2"])
+    graph = sparse.coo_matrix((np.ones(len(edges)), pair), shape=(len(names), len(names)))
+    _, codes = csgraph.connected_components(graph, directed=False)
+    return set(names[codes == codes[names.get_loc(cluster)]])

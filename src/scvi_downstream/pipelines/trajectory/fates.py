@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from scipy.sparse import csgraph
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.trajectory.diffusion import scanpy_graph
+from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, FateOptions, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.terminal_states import (
     MAJORITY,
     N_CORE_CELLS,
@@ -26,12 +27,45 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 PSEUDOTIME_WEIGHT = 0.8
 """Of the pseudotime kernel; the rest is the undirected connectivity kernel."""
 MIN_CELLS = 50
-MIN_GROUPS = 500
+"""With a pseudotime: fewer hold no metastable states of some thirty cells."""
+DECIDED = 0.7
+"""Probability of a fate from which a cell is not undecided."""
+MIN_DRIVER_CELLS = 10
+"""With a known fate: a correlation of fewer says nothing."""
+PREFIX = "fate_"
+"""Before the name of a terminal state, in the columns by cell."""
+
+
+def map_fates(
+    counts: AnnData,
+    neighbors: NeighborsGraph,
+    landmarks: pd.DataFrame,
+    orders: pd.DataFrame,
+    options: TrajectoryOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """CellRank's terminal states and the probability to reach each.
+
+    Returns
+    -------
+    ``fate_<state>``, ``fate_entropy`` and ``terminal_state`` by cell; driver genes; states and sentences.
+    """
+    pseudotime = orders[ORDER_COLUMNS[options.fates.pseudotime]].loc[neighbors.cells]
+    clusters = landmarks["landmark"].loc[neighbors.cells]
+    found = compute_fates(neighbors, pseudotime, clusters, options.fates, seed)
+    facts = {"states": found.states.to_dict(orient="records"), "sentences": found.sentences}
+    return found.cells, fate_drivers(counts, found.cells), facts
+
+
+def fate_columns(table: pd.DataFrame) -> list[str]:
+    """Columns with the probability of a fate, ``fate_<terminal state>``; those of no state (entropy) are left out."""
+    return [name for name in table if name.startswith(PREFIX) and name != f"{PREFIX}entropy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +87,14 @@ class Fates:
 
     cells: pd.DataFrame
     states: pd.DataFrame
-    sentences: tuple[str, ...]
+    sentences: list[str]
 
 
 def compute_fates(
     neighbors: NeighborsGraph,
     pseudotime: pd.Series,
     clusters: pd.Series,
-    *,
-    terminal_clusters: tuple[str, ...] = (),
-    n_terminal_states: int | None = None,
-    max_cells: int = 20_000,
+    options: FateOptions,
     seed: int = 0,
 ) -> Fates:
     """CellRank's fate probabilities from a pseudotime.
@@ -81,29 +112,25 @@ def compute_fates(
         ``(n_cells,)`` in the same order; cells without one are left out.
     clusters
         ``(n_cells,)`` clusters, after which terminal states are named.
-    terminal_clusters
-        Clusters in whose latest cells walks end, instead of states that are searched.
-    n_terminal_states
-        Number of terminal states; found automatically when left out.
-    max_cells
-        Above it, metastable states are searched among as many groups of neighbouring cells; fates are still computed
-        for every cell, on the whole graph.
+    options
+        Clusters in whose latest cells walks end (``terminal_clusters``), instead of states that are searched; the
+        number of terminal states (``n_terminal_states``), found automatically when left out; and the number of cells
+        above which metastable states are searched among as many groups of neighbouring cells (``max_cells``): fates are
+        still computed for every cell, on the whole graph.
     seed
         Of the eigensolver and of the groups.
 
     Raises
     ------
     InputError
-        ``max_cells`` is below 500, fewer than 50 connected cells have pseudotime, a terminal cluster does not exist or
-        has no pseudotime, or there are not that many terminal states.
+        Fewer than 50 connected cells have pseudotime, a terminal cluster does not exist or has no pseudotime, or there
+        are not that many terminal states.
 
     References
     ----------
     Weiler et al. (2024), doi:10.1038/s41592-024-02303-9; Lange et al. (2022), doi:10.1038/s41592-021-01346-6; GPCCA:
     Reuter et al. (2019), doi:10.1063/1.5064530.
     """
-    if max_cells < MIN_GROUPS:
-        raise InputError(f"trajectory.fates.max_cells is {max_cells}; it must be at least {MIN_GROUPS}")
     time = pseudotime.to_numpy(dtype=np.float64)
     ordered, n_apart = _connected_to_first(neighbors, time)
     n_ordered = int(ordered.sum())
@@ -111,25 +138,25 @@ def compute_fates(
         raise InputError(
             f"{n_ordered} connected cells have a pseudotime, and fates need at least {MIN_CELLS}; choose another start"
         )
-    groups = clusters[ordered].astype(str).to_numpy(dtype=object)
+    groups, when = clusters[ordered].astype(str).to_numpy(dtype=object), time[ordered]
     with quiet_cellrank():
-        transitions, graph = directed_walk(neighbors, ordered, time[ordered])
-        found = (
-            _given_states(terminal_clusters, groups, time[ordered])
-            if terminal_clusters
-            else find_terminal_states(
-                transitions, time[ordered], groups, n_states=n_terminal_states, max_cells=max_cells, seed=seed
-            )
-        )
+        transitions, graph = directed_walk(neighbors, ordered, when)
+        if options.terminal_clusters:
+            found = _given_states(options.terminal_clusters, groups, when)
+        else:
+            found = find_terminal_states(transitions, when, groups, options, seed)
         probabilities = absorb(transitions, graph, found.members)
-    table = _by_cell(probabilities, found.members, ordered, neighbors.cells)
-    sentences = _sentences(found, probabilities, n_ordered, max_cells)
-    if n_apart:
-        sentences = (
-            *sentences,
-            f"{n_apart:,} cells with a pseudotime are not connected to the earliest one: they have no fate",
+    sentences = [_describe_states(found, probabilities)]
+    if found.n_groups is not None:
+        sentences.append(
+            f"terminal states were searched among {found.n_groups:,} groups of neighbouring cells, as there are "
+            f"{n_ordered:,} cells (more than {options.max_cells:,}); fates were computed for every cell"
         )
-    return Fates(table, found.table, sentences)
+    if n_apart:
+        sentences.append(
+            f"{n_apart:,} cells with a pseudotime are not connected to the earliest one: they have no fate"
+        )
+    return Fates(_by_cell(probabilities, found.members, ordered, neighbors.cells), found.table, sentences)
 
 
 def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np.ndarray, int]:
@@ -173,18 +200,26 @@ def directed_walk(
 
 def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) -> TerminalStates:
     """The latest cells of each named cluster."""
-    members, rows = {}, []
-    for name in map(str, names):
+    members = {}
+    for name in names:
         cells = np.flatnonzero(groups == name)
         if not len(cells):
             raise InputError(
                 f"trajectory.fates.terminal_clusters: no cell of cluster '{name}' has a pseudotime"
                 f"{closest(name, sorted(set(groups)))}"
             )
-        latest = cells[np.argsort(-time[cells], kind="stable")[:N_CORE_CELLS]]
-        members[name] = np.sort(latest)
-        rows.append((name, True, np.nan, np.nan, float(np.median(time[latest])), len(latest)))
-    return TerminalStates.of(members, rows, n_groups=None)
+        members[name] = np.sort(cells[np.argsort(-time[cells], kind="stable")[:N_CORE_CELLS]])
+    table = pd.DataFrame(
+        {
+            "cluster": list(members),
+            "terminal": True,
+            "stability": np.nan,
+            "share_moving_on": np.nan,
+            "pseudotime": [np.median(time[cells]) for cells in members.values()],
+            "n_cells": list(map(len, members.values())),
+        }
+    )
+    return TerminalStates(members, table, n_groups=None)
 
 
 def absorb(transitions: sparse.csr_matrix, graph: AnnData, members: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -223,53 +258,36 @@ def _by_cell(
     probabilities: pd.DataFrame, members: dict[str, np.ndarray], ordered: np.ndarray, cells: pd.Index
 ) -> pd.DataFrame:
     names = list(probabilities.columns)
-    index = pd.Index(cells, name="cell")
     values = np.full((len(cells), len(names)), np.nan)
     values[ordered] = probabilities.to_numpy()
-    table = pd.DataFrame(values, index=index, columns=[f"fate_{name}" for name in names])
+    table = pd.DataFrame(values, index=pd.Index(cells, name="cell"), columns=names).add_prefix(PREFIX)
     logs = np.log(np.where(values > 0, values, 1.0))
     entropy = -(values * logs).sum(axis=1) / (np.log(len(names)) if len(names) > 1 else 1.0)
-    table["fate_entropy"] = np.clip(entropy, 0, 1)
     states = np.full(len(cells), None, dtype=object)
-    positions = np.flatnonzero(ordered)
     for name in names:
-        states[positions[members[name]]] = name
-    table["terminal_state"] = pd.Categorical(states, categories=names)
-    return table
-
-
-def _sentences(
-    found: TerminalStates, probabilities: pd.DataFrame, n_ordered: int, max_cells: int
-) -> tuple[str, ...]:
-    names = list(probabilities.columns)
-    if len(names) == 1:
-        first = (
-            f"one terminal state is found (in cluster {names[0]}): every cell has the same fate, so fate probabilities "
-            "say nothing here"
-        )
-        if found.table["share_moving_on"].min() > MAJORITY:
-            first = (
-                f"no state keeps the walks that reach it, so cluster {names[0]}, which loses the fewest, stands for "
-                "the end; a cycle or a short trajectory looks like this, and fate probabilities say nothing here"
-            )
-    else:
-        undecided = float((probabilities.max(axis=1) < 0.7).mean())
-        first = (
-            f"{len(names)} terminal states are found, in clusters {', '.join(names)}; {undecided:.0%} of the cells are "
-            "undecided (no fate reaches a probability of 0.7)"
-        )
-    if found.n_groups is None:
-        return (first,)
-    return (
-        first,
-        f"terminal states were searched among {found.n_groups:,} groups of neighbouring cells, as there are "
-        f"{n_ordered:,} cells (more than {max_cells:,}); fates were computed for every cell",
+        states[np.flatnonzero(ordered)[members[name]]] = name
+    return table.assign(
+        fate_entropy=np.clip(entropy, 0, 1), terminal_state=pd.Categorical(states, categories=names)
     )
 
 
-PREFIX = "fate_"
-NOT_FATES = ("fate_entropy",)
-MIN_EXPRESSING_CELLS = 10
+def _describe_states(found: TerminalStates, probabilities: pd.DataFrame) -> str:
+    names = list(probabilities.columns)
+    if len(names) > 1:
+        undecided = float((probabilities.max(axis=1) < DECIDED).mean())
+        return (
+            f"{len(names)} terminal states are found, in clusters {', '.join(names)}; {undecided:.0%} of the cells are "
+            f"undecided (no fate reaches a probability of {DECIDED})"
+        )
+    if found.table["share_moving_on"].min() > MAJORITY:
+        return (
+            f"no state keeps the walks that reach it, so cluster {names[0]}, which loses the fewest, stands for "
+            "the end; a cycle or a short trajectory looks like this, and fate probabilities say nothing here"
+        )
+    return (
+        f"one terminal state is found (in cluster {names[0]}): every cell has the same fate, so fate probabilities "
+        "say nothing here"
+    )
 
 
 def fate_drivers(counts: AnnData, fates: pd.DataFrame) -> pd.DataFrame:
@@ -296,15 +314,19 @@ def fate_drivers(counts: AnnData, fates: pd.DataFrame) -> pd.DataFrame:
     ----------
     Lange et al. (2022), doi:10.1038/s41592-021-01346-6.
     """
-    names = [name for name in fates.columns if name.startswith(PREFIX) and name not in NOT_FATES]
+    names = fate_columns(fates)
     probabilities = fates.reindex(counts.obs_names)[names].to_numpy(dtype=np.float64)
     known = np.isfinite(probabilities).all(axis=1)
-    if len(names) < 2 or known.sum() < MIN_EXPRESSING_CELLS:
-        return _table([], np.empty((0, 0)), 0, counts.var_names[:0])
+    n_cells = int(known.sum())
+    if len(names) < 2 or n_cells < MIN_DRIVER_CELLS:
+        return _rank_drivers("", np.empty(0), MIN_DRIVER_CELLS, counts.var_names[:0])
     expression = log_normalize(counts)[known].astype(np.float64)
     correlation = _correlate(expression, probabilities[known])
-    states = [name.removeprefix(PREFIX) for name in names]
-    return _table(states, correlation, int(known.sum()), counts.var_names)
+    tables = [
+        _rank_drivers(name.removeprefix(PREFIX), correlation[:, i], n_cells, counts.var_names)
+        for i, name in enumerate(names)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _correlate(expression: sparse.csr_matrix, probabilities: np.ndarray) -> np.ndarray:
@@ -320,29 +342,20 @@ def _correlate(expression: sparse.csr_matrix, probabilities: np.ndarray) -> np.n
     return np.divide(products, scale, out=np.full(scale.shape, np.nan), where=varies)
 
 
-def _table(states: list[str], correlation: np.ndarray, n_cells: int, genes: pd.Index) -> pd.DataFrame:
+def _rank_drivers(state: str, correlation: np.ndarray, n_cells: int, genes: pd.Index) -> pd.DataFrame:
     from scipy import stats
 
-    tables = []
-    for i, state in enumerate(states):
-        r = np.clip(correlation[:, i], -1 + 1e-12, 1 - 1e-12)
-        middle, spread = np.arctanh(r), 1 / np.sqrt(n_cells - 3)
-        p = 2 * stats.norm.sf(np.abs(middle) / spread)
-        reach = stats.norm.ppf(0.975) * spread
-        one = pd.DataFrame(
-            {
-                "terminal_state": state,
-                "gene": genes.astype(str),
-                "correlation": correlation[:, i],
-                "ci_lower": np.tanh(middle - reach),
-                "ci_upper": np.tanh(middle + reach),
-                "p": p,
-                "p_adjusted": benjamini_hochberg(p),
-            }
-        ).sort_values("correlation", ascending=False, kind="stable", na_position="last")
-        tables.append(one.assign(rank=np.arange(1, len(one) + 1)))
-    if tables:
-        return pd.concat(tables, ignore_index=True)
-    numbers = ["correlation", "ci_lower", "ci_upper", "p", "p_adjusted"]
-    columns = {"terminal_state": str, "gene": str, **dict.fromkeys(numbers, float), "rank": np.int64}
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    middle, spread = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)), 1 / np.sqrt(n_cells - 3)
+    p, reach = 2 * stats.norm.sf(np.abs(middle) / spread), stats.norm.ppf(0.975) * spread
+    table = pd.DataFrame(
+        {
+            "terminal_state": state,
+            "gene": genes.astype(str),
+            "correlation": correlation,
+            "ci_lower": np.tanh(middle - reach),
+            "ci_upper": np.tanh(middle + reach),
+            "p": p,
+            "p_adjusted": benjamini_hochberg(p),
+        }
+    ).sort_values("correlation", ascending=False, kind="stable", na_position="last")
+    return table.assign(rank=np.arange(1, len(table) + 1))

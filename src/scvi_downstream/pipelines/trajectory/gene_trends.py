@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,17 +12,73 @@ from scipy import sparse
 from scvi_downstream.pipelines.trajectory.count_regression import (
     NaturalSpline,
     NestedFit,
+    Observations,
     fit_nested,
     natural_spline,
 )
+from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.progress import track
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 COUNTS_PER = 10_000
+"""Unit of all levels of expression."""
 MIN_CELLS = 10
 """Cells of a lineage that must hold a gene; fewer say nothing about a curve."""
 CELLS_PER_COEFFICIENT = 5
+"""Of a lineage, so that a curve of so many knots can be fitted."""
 PRIOR_COUNT = 0.1
+"""Added before ratios are taken, in a cell of average depth."""
 CONFIDENCE = 0.95
+"""Of the intervals of curves."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneCounts:
+    """Cells, and the genes to follow in them.
+
+    Attributes
+    ----------
+    counts
+        ``(n_cells, n_genes)`` raw counts.
+    genes
+        Names of the ``n_genes`` genes.
+    library_size
+        ``(n_cells,)`` total counts over all genes measured.
+    batches
+        Batch of each cell: curves are then of the average cell's batch. ``None``: batches are not told apart.
+    """
+
+    counts: sparse.csr_matrix
+    genes: pd.Index
+    library_size: np.ndarray
+    batches: pd.Series | None = None
+
+    def take(self, cells: np.ndarray, genes: np.ndarray | slice = slice(None)) -> GeneCounts:
+        """Those of the cells and genes at these positions."""
+        batches = None if self.batches is None else self.batches.iloc[cells]
+        return GeneCounts(self.counts[:, genes][cells], self.genes[genes], self.library_size[cells], batches)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """``(n_cells,)`` natural logarithm of the library sizes in units of 10,000 counts."""
+        return np.log(self.library_size / COUNTS_PER)
+
+    def in_enough_cells(self) -> tuple[sparse.csc_matrix, np.ndarray]:
+        """Counts by column, and positions of the genes that at least 10 cells hold."""
+        columns = sparse.csc_matrix(self.counts)
+        columns.eliminate_zeros()
+        return columns, np.flatnonzero(np.diff(columns.indptr) >= MIN_CELLS)
+
+
+def prior_level(offset: np.ndarray, weights: np.ndarray) -> float:
+    """A tenth of a count in a cell of average depth, as counts per 10,000; added before ratios are taken.
+
+    A gene that goes from next to nothing to ten times that has not changed tenfold.
+    """
+    return PRIOR_COUNT / float(np.average(np.exp(offset), weights=weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,32 +95,29 @@ class LineageTrends:
         ``(n_fitted,)`` positions of the genes that are in at least 10 cells of the lineage.
     mean
         ``(n_genes,)`` weighted mean counts per 10,000.
-    n_cells, weight
-        Cells on the lineage, and the sum of their weights.
-    spline, span
-        Basis of pseudotime, and the stretch between its outermost knots, which holds the middle 95 % of the weight:
-        curves are drawn and judged there, as a few cells beyond would bend them anyhow.
+    spline
+        Basis of pseudotime.
     prior_level
-        Counts per 10,000 that are added before ratios are taken: a tenth of a count in a cell of average depth. A gene
-        that goes from next to nothing to ten times that has not changed tenfold.
+        See :func:`prior_level`.
     fit
         Of the fitted genes; the constant first, then batches, then the spline.
-    batch_share
-        Share of the variance of pseudotime between batches; ``None`` without batches. Where it is large, what
-        changes with time is taken for a batch effect.
     """
 
     lineage: str
     genes: pd.Index
     fitted: np.ndarray
     mean: np.ndarray
-    n_cells: int
-    weight: float
     spline: NaturalSpline
-    span: tuple[float, float]
     prior_level: float
     fit: NestedFit
-    batch_share: float | None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Outermost knots, which hold the middle 95 % of the weight.
+
+        Curves are drawn and judged between them, as a few cells beyond would bend them anyhow.
+        """
+        return float(self.spline.knots[0]), float(self.spline.knots[-1])
 
     @property
     def curve(self) -> np.ndarray:
@@ -72,16 +126,37 @@ class LineageTrends:
         return np.r_[0, n_coefficients - len(self.spline.knots) + 1 : n_coefficients]
 
 
-def fit_trends(
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
-    pseudotimes: pd.DataFrame,
-    weights: pd.DataFrame,
-    library_size: np.ndarray,
-    *,
-    n_knots: int = 5,
-    batches: pd.Series | None = None,
-) -> dict[str, LineageTrends]:
+def symbols_of(counts: AnnData) -> pd.Series:
+    """Symbol of each gene, or its name where there are none."""
+    names = counts.var.get("symbol", counts.var_names)
+    return pd.Series(pd.Index(names).astype(str), index=counts.var_names)
+
+
+def lineages_of(trajectory: pd.DataFrame, order: Order) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pseudotime and weight of each cell on each lineage; one lineage where the order has none of its own.
+
+    Parameters
+    ----------
+    trajectory
+        Orders by cell.
+    order
+        ``slingshot``, ``consensus``, ``dpt`` or ``principal_graph``.
+    """
+    if order != "slingshot":
+        times = trajectory[[ORDER_COLUMNS[order]]].set_axis(["all cells"], axis=1)
+        return times, times.notna().astype(np.float64)
+    times, weights = (
+        trajectory.filter(regex=rf"^slingshot_{kind}_\d+$").rename(
+            columns=lambda name: f"lineage_{name.rsplit('_', 1)[1]}"
+        )
+        for kind in ("pseudotime", "weight")
+    )
+    return times, weights
+
+
+def fit_lineages(
+    cells: GeneCounts, pseudotimes: pd.DataFrame, weights: pd.DataFrame, *, n_knots: int = 5
+) -> tuple[dict[str, LineageTrends], list[str]]:
     """Negative-binomial regression of every gene on a natural spline of pseudotime, lineage by lineage.
 
     The idea is tradeSeq's (Van den Berge et al. 2020, doi:10.1038/s41467-020-14766-3), with regression splines in
@@ -90,94 +165,74 @@ def fit_trends(
 
     Parameters
     ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts.
-    genes
-        Names of the ``n_genes`` genes.
+    cells
+        Counts of ``n_cells``.
     pseudotimes
         ``n_cells`` rows, a column a lineage; NaN where a cell is not on it.
     weights
         Of the same shape, in [0, 1]: how much of a cell belongs to the lineage.
-    library_size
-        ``(n_cells,)`` total counts over all genes measured.
     n_knots
         Knots of the spline, at even quantiles.
-    batches
-        Batch of each cell: curves are then of the average cell's batch. ``None``: batches are not told apart.
 
     Returns
     -------
-    Lineage → its curves.
+    Lineage → its curves, and why others could not be fitted, in sentences.
 
     Raises
     ------
     InputError
-        When a lineage has too few cells, when its pseudotime does not vary, or when batches and pseudotime
-        cannot be told apart.
+        When none can be fitted: it has too few cells, its pseudotime does not vary, or batches and pseudotime cannot be
+        told apart.
     """
-    if list(pseudotimes.columns) != list(weights.columns) or len(pseudotimes) != counts.shape[0]:
-        raise InputError(
-            f"pseudotimes ({', '.join(map(str, pseudotimes))}; {len(pseudotimes)} cells) and weights "
-            f"({', '.join(map(str, weights))}) must have the same lineages, and counts ({counts.shape[0]} cells) "
-            "the same cells"
-        )
-    return {
-        str(lineage): fit_lineage(
-            counts, genes, pseudotimes[lineage].to_numpy(float), weights[lineage].to_numpy(float), library_size,
-            lineage=str(lineage), n_knots=n_knots, batches=batches,
-        )
-        for lineage in pseudotimes
-    }  # fmt: skip
+    fitted: dict[str, LineageTrends] = {}
+    refused: list[str] = []
+    for lineage in track(list(pseudotimes.columns), "Genes along lineages", pseudotimes.shape[1]):
+        time, weight = pseudotimes[lineage].to_numpy(float), weights[lineage].to_numpy(float)
+        try:
+            fitted[lineage] = fit_lineage(cells, time, weight, lineage=lineage, n_knots=n_knots)
+        except InputError as error:
+            refused.append(f"no genes were followed: {error}")
+    if not fitted:
+        raise InputError(f"no lineage can be followed by its genes; {'; '.join(refused)}")
+    return fitted, refused
 
 
 def fit_lineage(
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
+    cells: GeneCounts,
     pseudotime: np.ndarray,
     weights: np.ndarray,
-    library_size: np.ndarray,
     *,
     lineage: str = "lineage 1",
     n_knots: int = 5,
-    batches: pd.Series | None = None,
 ) -> LineageTrends:
-    """Curves of one lineage; see :func:`fit_trends`."""
-    chosen = np.flatnonzero(np.isfinite(pseudotime) & (weights > 0) & (library_size > 0))
-    time, weight = pseudotime[chosen], np.minimum(weights[chosen], 1.0)
+    """Curves of one lineage; see :func:`fit_lineages`."""
+    chosen = np.flatnonzero(np.isfinite(pseudotime) & (weights > 0) & (cells.library_size > 0))
+    time, weight, inside = pseudotime[chosen], np.minimum(weights[chosen], 1.0), cells.take(chosen)
     if weight.sum() < CELLS_PER_COEFFICIENT * n_knots:
         raise InputError(
             f"'{lineage}' holds {weight.sum():.0f} cells, too few for curves of {n_knots} knots; "
             f"{CELLS_PER_COEFFICIENT * n_knots} are needed"
         )
     spline = natural_spline(time, n_knots, weight)
-    batch = _batch_columns(batches.iloc[chosen], weight) if batches is not None else np.empty((len(time), 0))
-    ones = np.ones((len(time), 1))
-    design = np.hstack([ones, batch, spline.columns(time)])
-    if (
-        np.linalg.matrix_rank(design * np.sqrt(weight)[:, None], tol=1e-6 * np.sqrt(len(time)))
-        < design.shape[1]
-    ):
+    batch = np.empty((len(time), 0)) if inside.batches is None else _batch_columns(inside.batches, weight)
+    design = np.hstack([np.ones((len(time), 1)), batch, spline.columns(time)])
+    weighted, tolerance = design * np.sqrt(weight)[:, None], 1e-6 * np.sqrt(len(time))
+    if np.linalg.matrix_rank(weighted, tol=tolerance) < design.shape[1]:
         raise InputError(
             f"along '{lineage}' batches and pseudotime cannot be told apart; fit the genes without batches"
         )
-    on_lineage = sparse.csc_matrix(counts[chosen])
-    on_lineage.eliminate_zeros()
-    fitted = np.flatnonzero(np.diff(on_lineage.indptr) >= MIN_CELLS)
+    counts, fitted = inside.in_enough_cells()
     if not len(fitted):
         raise InputError(f"no gene is in {MIN_CELLS} cells of '{lineage}', so none can be followed")
-    offset = np.log(library_size[chosen] / COUNTS_PER)
+    offset = inside.offset
     return LineageTrends(
         lineage=lineage,
-        genes=genes,
+        genes=cells.genes,
         fitted=fitted,
-        mean=np.asarray(on_lineage.T @ weight).ravel() / (weight @ np.exp(offset)),
-        n_cells=len(chosen),
-        weight=float(weight.sum()),
+        mean=np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset)),
         spline=spline,
-        span=(float(spline.knots[0]), float(spline.knots[-1])),
-        prior_level=PRIOR_COUNT / float(np.average(np.exp(offset), weights=weight)),
-        fit=fit_nested(on_lineage[:, fitted], design, 1 + batch.shape[1], offset, weight),
-        batch_share=_share_between(time, batch, weight) if batches is not None else None,
+        prior_level=prior_level(offset, weight),
+        fit=fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1]),
     )
 
 
@@ -195,7 +250,7 @@ def trend_curves(
     Parameters
     ----------
     trends
-        Of :func:`fit_trends`.
+        Of :func:`fit_lineages`.
     genes
         Those wanted; ``None``: all that were fitted.
     n_places
@@ -206,7 +261,7 @@ def trend_curves(
     One row a lineage, gene and place: ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000),
     ``ci_lower``, ``ci_upper`` (95 %).
     """
-    tables = [_curves(each, genes, n_places) for each in trends.values()]
+    tables = [_lineage_curves(each, genes, n_places) for each in trends.values()]
     table = pd.concat(tables, ignore_index=True)
     names = next(iter(trends.values())).genes
     return table.assign(
@@ -215,7 +270,7 @@ def trend_curves(
     )
 
 
-def _curves(trends: LineageTrends, genes: pd.Index | None, n_places: int) -> pd.DataFrame:
+def _lineage_curves(trends: LineageTrends, genes: pd.Index | None, n_places: int) -> pd.DataFrame:
     from scipy import stats
 
     names = trends.genes[trends.fitted]
@@ -248,11 +303,3 @@ def _batch_columns(batches: pd.Series, weights: np.ndarray) -> np.ndarray:
     kept = np.delete(np.arange(len(sizes)), sizes.argmax())
     columns = (codes[:, None] == kept).astype(np.float64)
     return columns - np.average(columns, axis=0, weights=weights)
-
-
-def _share_between(time: np.ndarray, batch: np.ndarray, weights: np.ndarray) -> float:
-    root = np.sqrt(weights)
-    centred = (time - np.average(time, weights=weights)) * root
-    columns = batch * root[:, None]
-    explained = columns @ np.linalg.lstsq(columns, centred, rcond=None)[0]
-    return float((explained @ explained) / (centred @ centred))

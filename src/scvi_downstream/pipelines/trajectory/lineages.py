@@ -1,18 +1,70 @@
-"""Lineages: the minimum spanning tree on clusters, read from a start cluster to its leaves."""
+"""Lineages: clusters, the minimum spanning tree on them, and its paths from a start cluster to the leaves."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 
+RESOLUTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+"""Of Leiden, from a few communities to some dozens."""
 RELATIVE_FLOOR = 1e-6
 """Smallest eigenvalue of a covariance, relative to the mean variance of the data."""
+
+
+def take_landmarks(clusters: pd.DataFrame, options: TrajectoryOptions) -> pd.DataFrame:
+    """The clusters that lineages go through: column ``landmark`` by cell.
+
+    Raises
+    ------
+    InputError
+        ``options.clustering`` is no column of the clusters.
+    """
+    column = options.clustering
+    if column not in clusters:
+        raise InputError(
+            f"trajectory.clustering '{column}' is not a clustering{closest(column, map(str, clusters.columns))}"
+        )
+    return clusters[column].rename("landmark").to_frame()
+
+
+def cluster_landmarks(neighbors: NeighborsGraph, primary_landmarks: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """As many communities of a representation without clusters as the primary model has landmarks."""
+    return communities_like(neighbors, primary_landmarks["landmark"].nunique(), seed).to_frame()
+
+
+def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> pd.Series:
+    """Leiden communities of a graph, as nearly as many as wanted: the coarser of two that are equally near.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    n_clusters
+        Number of communities that is wanted.
+    seed
+        Of Leiden.
+
+    Returns
+    -------
+    ``(n_cells,)`` categories ``"0"`` (the largest), ``"1"``, …
+    """
+    graph = weighted_graph(neighbors.connectivities)
+    found: list[np.ndarray] = []
+    for resolution in RESOLUTIONS:
+        found.append(communities(graph, resolution, seed))
+        if len(np.unique(found[-1])) >= n_clusters:
+            break
+    nearest = min(found, key=lambda membership: abs(len(np.unique(membership)) - n_clusters))
+    return pd.Series(by_falling_size(nearest), index=neighbors.cells.rename("cell"), name="landmark")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +114,7 @@ def choose_start_cluster(clusters: pd.Series, start_cells: np.ndarray) -> str:
         raise InputError(
             "there are no start cells, so no cluster can be the start; name a start that has cells"
         )
-    codes, names = _coded(clusters)
+    codes, names = _codes_and_names(clusters)
     starting = np.bincount(codes[start_cells], minlength=len(names))
     excess = starting - np.bincount(codes) * len(start_cells) / len(codes)
     return names[int(excess.argmax())]
@@ -100,10 +152,8 @@ def cluster_distances(
     counts = np.where(empty[codes], 1.0, counts)
     centres, scatter = np.empty((n_clusters, n_dims)), np.empty((n_clusters, n_dims, n_dims))
     sizes = np.bincount(codes, counts, minlength=n_clusters)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(n_clusters + 1))
     for k in range(n_clusters):
-        cells = order[bounds[k] : bounds[k + 1]]
+        cells = np.flatnonzero(codes == k)
         centres[k] = counts[cells] @ latent[cells] / sizes[k]
         deviations = latent[cells] - centres[k]
         scatter[k] = (deviations * counts[cells, None]).T @ deviations
@@ -141,18 +191,19 @@ def build_tree(
     InputError
         When there is one cluster only, when a name is not a cluster, or when ``ends`` leave no tree.
     """
-    codes, names = _coded(clusters)
+    codes, names = _codes_and_names(clusters)
     _check_names(names, start, ends)
     distances, centres = cluster_distances(np.asarray(latent, dtype=np.float64), codes)
-    edges = _span(distances, [names.index(end) for end in ends])
-    directed = _directed(edges, names.index(start))
+    edges = _spanning_edges(distances, [names.index(end) for end in ends])
+    directed = _edges_from_start(edges, names.index(start))
+    paths = _paths_to_leaves(directed, names.index(start))
     return ClusterTree(
         clusters=names,
         start=str(start),
         centres=centres,
         distances=distances,
         edges=tuple((names[parent], names[child]) for parent, child in directed),
-        lineages=tuple(tuple(names[k] for k in path) for path in _paths(directed, names.index(start))),
+        lineages=tuple(tuple(names[k] for k in path) for path in paths),
     )
 
 
@@ -187,35 +238,31 @@ def edge_confidence(
     ``alternative``: the pair of clusters, written ``a – b``, that most often stood in for the edge when it was missing
     (empty when it never was).
     """
-    codes, names = _coded(clusters)
+    codes, names = _codes_and_names(clusters)
     latent, fixed = np.asarray(latent, dtype=np.float64), [names.index(end) for end in ends]
-    position = {name: k for k, name in enumerate(names)}
-    edges = [frozenset((position[a], position[b])) for a, b in tree.edges]
+    pairs = [(names.index(parent), names.index(child)) for parent, child in tree.edges]
+    edges = [frozenset(pair) for pair in pairs]
     rng, found = np.random.default_rng(seed), np.zeros(len(edges))
-    others: list[dict[frozenset[int], int]] = [{} for _ in edges]
+    others: list[Counter[frozenset[int]]] = [Counter() for _ in edges]
     for _ in track(range(n_bootstraps), "Resampling the tree of clusters", n_bootstraps):
         drawn = np.bincount(rng.integers(0, len(codes), len(codes)), minlength=len(codes))
-        resampled = {frozenset(edge) for edge in _span(cluster_distances(latent, codes, drawn)[0], fixed)}
+        resampled = {
+            frozenset(edge) for edge in _spanning_edges(cluster_distances(latent, codes, drawn)[0], fixed)
+        }
         for e, edge in enumerate(edges):
             if edge in resampled:
                 found[e] += 1
                 continue
-            one_side = _side(edges, edge)
-            for pair in resampled:
-                if len(pair & one_side) == 1:
-                    others[e][pair] = others[e].get(pair, 0) + 1
-    return pd.DataFrame(
-        {
-            "parent": [parent for parent, _ in tree.edges],
-            "child": [child for _, child in tree.edges],
-            "distance": [tree.distances[position[a], position[b]] for a, b in tree.edges],
-            "confidence": found / n_bootstraps,
-            "alternative": [_most_frequent(counted, names) for counted in others],
-        }
+            one_side = _side_of_edge(edges, edge)
+            others[e].update(pair for pair in resampled if len(pair & one_side) == 1)
+    return pd.DataFrame(tree.edges, columns=["parent", "child"]).assign(
+        distance=[tree.distances[pair] for pair in pairs],
+        confidence=found / n_bootstraps,
+        alternative=[_most_frequent(counted, names) for counted in others],
     )
 
 
-def _coded(clusters: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+def _codes_and_names(clusters: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     categories = pd.Categorical(clusters).remove_unused_categories()
     without = int((categories.codes < 0).sum())
     if without:
@@ -237,7 +284,7 @@ def _check_names(names: tuple[str, ...], start: str, ends: Sequence[str]) -> Non
         raise InputError("all clusters are ends, so nothing joins them; name fewer ends")
 
 
-def _span(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[int, int]]:
+def _spanning_edges(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[int, int]]:
     """Edges of the minimum spanning tree by Prim's rule, ends hung on last."""
     inner = [k for k in range(len(distances)) if k not in ends]
     joined, edges = inner[:1], []
@@ -250,7 +297,7 @@ def _span(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[int, int]]:
     return edges + [(inner[int(distances[end, inner].argmin())], end) for end in dict.fromkeys(ends)]
 
 
-def _directed(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
+def _edges_from_start(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
     directed, reached, waiting = [], {start}, [start]
     while waiting:
         parent = waiting.pop(0)
@@ -261,7 +308,7 @@ def _directed(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]
     return directed
 
 
-def _paths(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
+def _paths_to_leaves(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
     parents = {child: parent for parent, child in directed}
     leaves = [child for _, child in directed if child not in {parent for parent, _ in directed}]
     paths = []
@@ -273,7 +320,7 @@ def _paths(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
     return sorted(paths, key=lambda path: (-len(path), path))
 
 
-def _side(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int]:
+def _side_of_edge(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int]:
     """Clusters on one side of a removed edge."""
     side = {min(removed)}
     while True:
@@ -283,7 +330,7 @@ def _side(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int
         side = grown
 
 
-def _most_frequent(counted: dict[frozenset[int], int], names: tuple[str, ...]) -> str:
+def _most_frequent(counted: Counter[frozenset[int]], names: tuple[str, ...]) -> str:
     if not counted:
         return ""
     pair = min(counted, key=lambda pair: (-counted[pair], sorted(pair)))

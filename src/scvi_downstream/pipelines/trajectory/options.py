@@ -13,6 +13,13 @@ from scvi_downstream.runtime.options import Options, Share
 
 Order = Literal["consensus", "dpt", "slingshot", "principal_graph"]
 START_OPTIONS = ("start_cell", "start_cluster", "start_gene", "time_key")
+ORDER_COLUMNS: dict[Order, str] = {
+    "consensus": "pseudotime",
+    "dpt": "dpt_pseudotime",
+    "slingshot": "slingshot_consensus",
+    "principal_graph": "graph_pseudotime",
+}
+"""Order → its column among the orders by cell; Slingshot's is the mean over clusterings, not one of its lineages."""
 
 
 class SlingshotOptions(Options):
@@ -74,6 +81,23 @@ class TrajectoryOptions(Options):
         """Whether the user said where trajectories start, or names a known time."""
         return any(getattr(self, name) for name in START_OPTIONS)
 
+    def learnt_on(self, study: Study) -> tuple[str, ...]:
+        """Models and baselines whose latents trajectories are learnt on, the primary model first.
+
+        Raises
+        ------
+        InputError
+            A representation that is not in the study.
+        """
+        if self.representations is None:
+            unbatched = [name for name, spec in study.models.items() if not spec.correct_batch]
+            return tuple(dict.fromkeys([study.primary, *unbatched, "pca"]))
+        known = [*study.models, *study.baselines]
+        for name in self.representations:
+            if name not in known:
+                raise InputError(f"trajectory.representations: '{name}' has no latent{closest(name, known)}")
+        return tuple(dict.fromkeys([study.primary, *self.representations]))
+
 
 def start_of_demo(given: Any) -> Any:
     """The progenitors of blood, where the user names neither a start nor a time; ``""`` names that there is none."""
@@ -82,22 +106,3 @@ def start_of_demo(given: Any) -> Any:
     if any(given.get(name) is not None for name in START_OPTIONS):
         return {**given, **{name: None for name in START_OPTIONS if given.get(name) == ""}}
     return {**given, "start_cluster": "CD34+"}
-
-
-def representations(study: Study) -> tuple[str, ...]:
-    """What trajectories are learnt on: the primary model first.
-
-    Raises
-    ------
-    InputError
-        A representation that is not in the study.
-    """
-    chosen = study.options["trajectory"].representations
-    if chosen is None:
-        unbatched = [name for name, spec in study.models.items() if not spec.correct_batch]
-        return tuple(dict.fromkeys([study.primary, *unbatched, "pca"]))
-    known = [*study.models, *study.baselines]
-    for name in chosen:
-        if name not in known:
-            raise InputError(f"trajectory.representations: '{name}' has no latent{closest(name, known)}")
-    return tuple(dict.fromkeys([study.primary, *chosen]))

@@ -1,112 +1,81 @@
 """Where cells come from and where they go: orders, lineages, fates, and genes along them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.copies import joined, on_model
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.trajectory.agreement import compare_orders, compare_with_time
-from scvi_downstream.pipelines.trajectory.nodes import (
-    choose_start,
-    fit_trends,
+from scvi_downstream.pipelines.trajectory.agreement import (
+    compare_orders,
+    compare_with_time,
     join_orders,
     join_trajectory,
-    map_fates,
     order_with_monocle_r,
-    resample_orders,
-    summarize_trajectory,
 )
-from scvi_downstream.pipelines.trajectory.options import representations
-from scvi_downstream.pipelines.trajectory.orders import (
-    cluster_landmarks,
-    connect_clusters,
-    fit_slingshot,
-    learn_graph,
-    order_by_diffusion,
-    take_landmarks,
-)
-from scvi_downstream.pipelines.trajectory.plots_3d import (
+from scvi_downstream.pipelines.trajectory.diffusion import connect_clusters, order_by_diffusion
+from scvi_downstream.pipelines.trajectory.fates import map_fates
+from scvi_downstream.pipelines.trajectory.lineages import cluster_landmarks, take_landmarks
+from scvi_downstream.pipelines.trajectory.plots import (
     plot_agreement,
     plot_fates,
     plot_gene_trends,
     plot_time_agreement,
-    plot_trajectory,
-    plot_trajectory_3d,
     plot_trend_heatmap,
 )
+from scvi_downstream.pipelines.trajectory.plots_umap import plot_trajectory, plot_trajectory_3d
+from scvi_downstream.pipelines.trajectory.principal_graph import learn_graph
+from scvi_downstream.pipelines.trajectory.report import summarize_trajectory
+from scvi_downstream.pipelines.trajectory.slingshot import fit_slingshot
+from scvi_downstream.pipelines.trajectory.stability import resample_orders
+from scvi_downstream.pipelines.trajectory.start import choose_start
+from scvi_downstream.pipelines.trajectory.trend_tests import fit_trends
 
+_KEYS, _OPTIONS, _SEED = "params:keys", "params:trajectory", "params:seed"
+_LEARNT = ["landmarks", "paga", "slingshot_curves", "graph_nodes", "graph_edges"]
+_FACTS = ["diffusion_facts", "lineages", "graph_facts"]
 # Datasets of the primary model that the study's own nodes take: what is known of the model, and what was learnt on it.
-_OF_MODEL = (
-    "neighbors",
-    "clusters",
-    "latent",
-    "umap",
-    "umap_3d",
-    "landmarks",
-    "paga",
-    "orders",
-    "diffusion_facts",
-    "lineages",
-    "slingshot_curves",
-    "graph_nodes",
-    "graph_edges",
-    "graph_facts",
-)
+_OF_MODEL = ["neighbors", "clusters", "latent", "umap", "umap_3d", "orders", *_LEARNT, *_FACTS]
 
 
-def representation_template(name: str, *, landmarks_like: str | None = None) -> Pipeline:
+def representation_template(name: str, landmarks_like: str | None = None) -> Pipeline:
     """latent, neighbors, start ─► landmarks ─► paga, diffusion, slingshot, principal graph ─► orders.
 
     Its nodes are in no model's namespace: they need the start, which is found on the primary model. With
     ``landmarks_like`` the landmarks are as many as those, found on its graph; otherwise clusters of the representation.
     """
+    start = ["trajectory_start", _OPTIONS, _SEED]
 
-    def of(*datasets: str) -> list[str]:
+    def own(*datasets: str) -> list[str]:
         return [f"{name}.{dataset}" for dataset in datasets]
 
-    start = ["trajectory_start", "params:trajectory", "params:seed"]
-    (landmarks,) = of("landmarks")
-    found = (
-        Node(take_landmarks, [*of("clusters"), "params:trajectory"], landmarks, name=f"take_landmarks_{name}")
-        if landmarks_like is None
-        else Node(
-            cluster_landmarks,
-            [*of("neighbors"), landmarks_like, "params:seed"],
-            landmarks,
-            name=f"cluster_landmarks_{name}",
-        )
-    )
+    def node(function: Callable[..., Any], inputs: list[str], outputs: str | list[str]) -> Node:
+        return Node(function, inputs, outputs, name=f"{function.__name__}_{name}")
+
+    landmarks, paga, orders = own("landmarks", "paga", "orders")
     return Pipeline(
         [
-            found,
-            Node(
-                connect_clusters, of("neighbors", "landmarks"), *of("paga"), name=f"connect_clusters_{name}"
-            ),
-            Node(
+            node(take_landmarks, [*own("clusters"), _OPTIONS], landmarks)
+            if landmarks_like is None
+            else node(cluster_landmarks, [*own("neighbors"), landmarks_like, _SEED], landmarks),
+            node(connect_clusters, own("neighbors", "landmarks"), paga),
+            node(
                 order_by_diffusion,
-                [*of("neighbors", "landmarks"), *start],
-                of("diffusion", "diffusion_facts"),
-                name=f"order_by_diffusion_{name}",
+                [*own("neighbors", "landmarks"), *start],
+                own("diffusion", "diffusion_facts"),
             ),
-            Node(
+            node(
                 fit_slingshot,
-                [*of("latent", "neighbors", "landmarks", "paga"), *start],
-                of("slingshot", "slingshot_curves", "lineages"),
-                name=f"fit_slingshot_{name}",
+                [*own("latent", "neighbors", "landmarks", "paga"), *start],
+                own("slingshot", "slingshot_curves", "lineages"),
             ),
-            Node(
+            node(
                 learn_graph,
-                [*of("latent", "neighbors", "landmarks"), *start],
-                of("principal_graph", "graph_nodes", "graph_edges", "graph_facts"),
-                name=f"learn_graph_{name}",
+                [*own("latent", "neighbors", "landmarks"), *start],
+                own("principal_graph", "graph_nodes", "graph_edges", "graph_facts"),
             ),
-            Node(
-                join_orders,
-                of("diffusion", "slingshot", "principal_graph"),
-                *of("orders"),
-                name=f"join_orders_{name}",
-            ),
+            node(join_orders, own("diffusion", "slingshot", "principal_graph"), orders),
         ],
         tags="trajectory",
     )
@@ -120,139 +89,91 @@ def template(
     ``spec`` is the parameter of the primary model; ``timed``: there is a known time; ``monocle_r``: R's monocle too.
     """
     orders = {name: f"{name}.orders" for name in representations} | ({"R": "monocle_r"} if monocle_r else {})
-    shown = ["latent", "landmarks", "paga", "slingshot_curves", "graph_nodes", "graph_edges", "trajectory"]
-    nodes = [
-        Node(
-            choose_start,
-            ["counts", "neighbors", "clusters", "params:keys", "params:trajectory", "params:seed"],
-            "trajectory_start",
-            name="choose_start",
-        ),
-        Node(
-            map_fates,
-            ["counts", "neighbors", "landmarks", "orders", "params:trajectory", "params:seed"],
-            ["fates", "fate_drivers", "fate_facts"],
-            name="map_fates",
-        ),
-        Node(
-            fit_trends,
-            ["counts", "orders", "params:keys", "params:trajectory", "params:seed"],
-            ["gene_trends", "trend_tests", "trend_contrasts", "trend_facts"],
-            name="fit_trends",
-        ),
-        Node(
-            resample_orders,
-            [
-                "latent",
-                "neighbors",
-                "landmarks",
-                "orders",
-                "trajectory_start",
-                "params:trajectory",
-                "params:seed",
-            ],
-            ["trajectory_stability", "rank_spread"],
-            name="resample_orders",
-        ),
-        Node(compare_orders, orders, "trajectory_agreement", name="compare_orders"),
-        Node(
-            join_trajectory,
-            {"orders": "orders", "fates": "fates", "rank_spread": "rank_spread"}
-            | ({"monocle_r": "monocle_r"} if monocle_r else {}),
-            "trajectory",
-            name="join_trajectory",
-        ),
-        Node(
-            summarize_trajectory,
-            {
-                "counts": "counts",
-                "trajectory": "trajectory",
-                "trajectory_start": "trajectory_start",
-                "diffusion_facts": "diffusion_facts",
-                "lineages": "lineages",
-                "graph_facts": "graph_facts",
-                "fate_facts": "fate_facts",
-                "trend_facts": "trend_facts",
-                "trajectory_agreement": "trajectory_agreement",
-                "trajectory_stability": "trajectory_stability",
-                "primary": "params:primary",
-                "spec": spec,
-                "keys": "params:keys",
-                "options": "params:trajectory",
-            }
-            | ({"trajectory_time": "trajectory_time"} if timed else {}),
-            "trajectory_summary",
-            name="summarize_trajectory",
-        ),
-        Node(
-            plot_trajectory,
-            ["counts", "umap", *shown, "trajectory_start", "params:trajectory"],
-            "trajectory_figure",
-            name="plot_trajectory",
-        ),
-        Node(
-            plot_trajectory_3d,
-            ["counts", "umap_3d", *shown, "trajectory_start", "params:trajectory"],
-            "trajectory_3d_page",
-            name="plot_trajectory_3d",
-        ),
-        Node(
-            plot_agreement,
-            "trajectory_agreement",
-            "trajectory_agreement_figure",
-            name="plot_trajectory_agreement",
-        ),
-        Node(
-            plot_fates,
-            ["umap", "fates", "fate_drivers", "counts", "params:trajectory"],
-            "fates_figure",
-            name="plot_fates",
-        ),
-        Node(
-            plot_trend_heatmap,
-            ["gene_trends", "trend_tests", "counts", "params:trajectory"],
-            "trend_heatmap_figure",
-            name="plot_trend_heatmap",
-        ),
-        Node(
-            plot_gene_trends,
-            ["gene_trends", "trend_tests", "orders", "counts", "params:trajectory"],
-            "gene_trends_figure",
-            name="plot_gene_trends",
-        ),
-    ]
+    tested, fates = ["gene_trends", "trend_tests"], ["fates", "fate_drivers"]
+    drawn = ["latent", *_LEARNT, "trajectory", "trajectory_start", _OPTIONS]
+    joined_by_cell = ["orders", "fates", "rank_spread", *(["monocle_r"] if monocle_r else [])]
+    results = ["trajectory_agreement", "trajectory_stability"]
+    known = ["params:primary", spec, _KEYS, _OPTIONS, *(["trajectory_time"] if timed else [])]
+    facts = [*_FACTS, "fate_facts", "trend_facts"]
     return Pipeline(
-        [*nodes, *(_with_time(orders) if timed else []), *(_in_r() if monocle_r else [])], tags="trajectory"
+        [
+            Node(
+                choose_start,
+                ["counts", "neighbors", "clusters", _KEYS, _OPTIONS, _SEED],
+                "trajectory_start",
+                name="choose_start",
+            ),
+            Node(
+                map_fates,
+                ["counts", "neighbors", "landmarks", "orders", _OPTIONS, _SEED],
+                [*fates, "fate_facts"],
+                name="map_fates",
+            ),
+            Node(
+                fit_trends,
+                ["counts", "orders", _KEYS, _OPTIONS, _SEED],
+                [*tested, "trend_contrasts", "trend_facts"],
+                name="fit_trends",
+            ),
+            Node(
+                resample_orders,
+                ["latent", "neighbors", "landmarks", "orders", "trajectory_start", _OPTIONS, _SEED],
+                ["trajectory_stability", "rank_spread"],
+                name="resample_orders",
+            ),
+            Node(compare_orders, orders, "trajectory_agreement", name="compare_orders"),
+            Node(join_trajectory, joined_by_cell, "trajectory", name="join_trajectory"),
+            Node(
+                summarize_trajectory,
+                ["counts", "trajectory", "trajectory_start", *facts, *results, *known],
+                "trajectory_summary",
+                name="summarize_trajectory",
+            ),
+            Node(plot_trajectory, ["counts", "umap", *drawn], "trajectory_figure", name="plot_trajectory"),
+            Node(
+                plot_trajectory_3d,
+                ["counts", "umap_3d", *drawn],
+                "trajectory_3d_page",
+                name="plot_trajectory_3d",
+            ),
+            Node(
+                plot_agreement,
+                "trajectory_agreement",
+                "trajectory_agreement_figure",
+                name="plot_trajectory_agreement",
+            ),
+            Node(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure", name="plot_fates"),
+            Node(
+                plot_trend_heatmap,
+                [*tested, "counts", _OPTIONS],
+                "trend_heatmap_figure",
+                name="plot_trend_heatmap",
+            ),
+            Node(
+                plot_gene_trends,
+                [*tested, "orders", "counts", _OPTIONS],
+                "gene_trends_figure",
+                name="plot_gene_trends",
+            ),
+            *(_compare_with_time(orders) if timed else []),
+            *(_order_in_r() if monocle_r else []),
+        ],
+        tags="trajectory",
     )
 
 
-def _with_time(orders: dict[str, str]) -> list[Node]:
+def _compare_with_time(orders: dict[str, str]) -> list[Node]:
+    cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
+    drawn = ["trajectory_time", _OPTIONS]
     return [
-        Node(
-            compare_with_time,
-            {"counts": "counts", "keys": "params:keys", "options": "params:trajectory", "seed": "params:seed"}
-            | orders,
-            "trajectory_time",
-            name="compare_with_time",
-        ),
-        Node(
-            plot_time_agreement,
-            ["trajectory_time", "params:trajectory"],
-            "time_agreement_figure",
-            name="plot_time_agreement",
-        ),
+        Node(compare_with_time, cells | orders, "trajectory_time", name="compare_with_time"),
+        Node(plot_time_agreement, drawn, "time_agreement_figure", name="plot_time_agreement"),
     ]
 
 
-def _in_r() -> list[Node]:
-    return [
-        Node(
-            order_with_monocle_r,
-            ["counts", "trajectory_start", "params:trajectory", "params:seed"],
-            "monocle_r",
-            name="order_with_monocle_r",
-        )
-    ]
+def _order_in_r() -> list[Node]:
+    inputs = ["counts", "trajectory_start", _OPTIONS, _SEED]
+    return [Node(order_with_monocle_r, inputs, "monocle_r", name="order_with_monocle_r")]
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -263,13 +184,10 @@ def create_pipeline(study: Study) -> Pipeline:
     InputError
         A representation that is not in the study.
     """
-    options = study.options["trajectory"]
-    names = representations(study)
-    spec = f"params:models.{study.primary}"
+    options, primary = study.options["trajectory"], study.primary
+    spec = f"params:models.{primary}"
+    names = options.learnt_on(study)
     made = template(names, spec, timed=options.time_key is not None, monocle_r=options.monocle_r)
-    return joined([on_model(made, study.primary, _OF_MODEL), *(_learnt_on(study, name) for name in names)])
-
-
-def _learnt_on(study: Study, name: str) -> Pipeline:
-    like = None if name in study.models else f"{study.primary}.landmarks"
-    return representation_template(name, landmarks_like=like)
+    likes = (None if name in study.models else f"{primary}.landmarks" for name in names)
+    learnt = [representation_template(*each) for each in zip(names, likes, strict=True)]
+    return joined([on_model(made, primary, _OF_MODEL), *learnt])

@@ -1,35 +1,60 @@
-"""Pseudotime on the UMAP, with what each method has learnt."""
+"""Pseudotime on the UMAP, flat and in space, with what each method has learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.start import known_time
+from scvi_downstream.plots.panels import panel_grid
 from scvi_downstream.plots.style import (
     MISSING,
-    SEQUENTIAL,
     bare_umap_axes,
     empty_figure,
-    new_figure,
     point_size,
     scatter_values,
 )
+from scvi_downstream.plots.umap import DECIMALS, by_value, colour_page, scatter_3d, thinned
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Page
+else:  # Kedro resolves the annotations at every command, and importing these is slow
+    AnnData = Axes = Figure = Page = Any
 
-
+TITLES = {
+    "pseudotime": "consensus",
+    "dpt_pseudotime": "diffusion pseudotime",
+    "slingshot_pseudotime": "Slingshot",
+    "graph_pseudotime": "principal graph",
+    "monocle_r_pseudotime": "Monocle (R)",
+}
+"""Order → title of its panel."""
+LINE, START = "#111111", "#D55E00"
 N_NEIGHBORS = 20
+"""Cells of the latent that a point is placed by on the layout."""
 WIDTHS = (0.6, 4.0)
+"""Of PAGA's weakest and strongest edge, points."""
+DRAWN_PAGA = 0.1
+"""Connectivity from which an edge is drawn that is not of PAGA's tree."""
 SMOOTHING_STEPS = 2
+"""Along a principal graph, by which its nodes are placed on the layout."""
 LEAP = 0.12
 """Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout."""
+GAP = 0.04
+"""Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted."""
+PLACES_A_STEP = 9
+"""Of a segment at which cells are looked for."""
+MOST_NAMES = 25
+"""Of clusters, lineages or tips in a panel; more cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +75,262 @@ class TrajectoryLines:
     lines: pd.DataFrame
     names: pd.DataFrame
     meaning: str
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One order of the cells, or their time.
+
+    Attributes
+    ----------
+    title
+        Of the panel.
+    values
+        By cell of the layout; NaN (grey) where a cell is not reached.
+    label
+        Of the colour bar.
+    lines
+        What the method has learnt.
+    """
+
+    title: str
+    values: pd.Series
+    label: str
+    lines: TrajectoryLines | None = None
+
+
+def plot_trajectory(
+    counts: AnnData,
+    umap: pd.DataFrame,
+    latent: pd.DataFrame,
+    landmarks: pd.DataFrame,
+    paga: pd.DataFrame,
+    slingshot_curves: pd.DataFrame,
+    graph_nodes: pd.DataFrame,
+    graph_edges: pd.DataFrame,
+    trajectory: pd.DataFrame,
+    trajectory_start: dict[str, Any],
+    options: TrajectoryOptions,
+) -> Figure:
+    """One UMAP panel a method: pseudotime, and over it what the method has learnt; known time as the last panel.
+
+    Parameters
+    ----------
+    counts
+        ``obs`` holds the known time.
+    umap
+        ``n_cells`` × ``UMAP1``, ``UMAP2``.
+    latent, landmarks
+        Of the same cells, on which the methods learnt.
+    paga, slingshot_curves, graph_nodes, graph_edges
+        What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
+    trajectory
+        Orders of the same cells.
+    trajectory_start
+        ``cells``: names of the start cells; the star is at the one in their middle.
+    options
+        Name of the known time.
+    """
+    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
+    panels = _panels(umap, counts, latent, *learnt, trajectory, options)
+    if not panels:
+        return empty_figure("No trajectory: no method gave any cell a pseudotime.")
+    figure, grid = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3, width=4.4, height=3.9)
+    xy, star = umap.to_numpy(np.float64), _middle_cell(umap, trajectory_start["cells"])
+    for axes, panel in zip(grid, panels, strict=True):
+        scatter_known(axes, xy, panel.values.to_numpy(np.float64, na_value=np.nan), panel.label)
+        bare_umap_axes(axes, panel.title)
+        if panel.lines is not None:
+            draw_lines(axes, panel.lines, xy)
+        for x, y in star:
+            axes.scatter(
+                x, y, marker="*", s=190, c=START, edgecolors="white", linewidths=1, zorder=6, label="start"
+            )
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(
+                loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3, columnspacing=1, handletextpad=0.4
+            )
+    return figure
+
+
+def plot_trajectory_3d(
+    counts: AnnData,
+    umap_3d: pd.DataFrame,
+    latent: pd.DataFrame,
+    landmarks: pd.DataFrame,
+    paga: pd.DataFrame,
+    slingshot_curves: pd.DataFrame,
+    graph_nodes: pd.DataFrame,
+    graph_edges: pd.DataFrame,
+    trajectory: pd.DataFrame,
+    trajectory_start: dict[str, Any],
+    options: TrajectoryOptions,
+) -> Page:
+    """The same as a page that can be turned; the menu changes the method.
+
+    Parameters
+    ----------
+    umap_3d
+        ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
+    counts, latent, landmarks, paga, slingshot_curves, graph_nodes, graph_edges, trajectory, trajectory_start, options
+        As in :func:`plot_trajectory`.
+    """
+    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
+    panels = _panels(umap_3d, counts, latent, *learnt, trajectory, options)
+    drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
+    hover = drawn.index.to_series().astype(str)
+    traces = {}
+    for panel in panels:
+        values = panel.values.reindex(drawn.index).astype(np.float64)
+        known = values.notna().to_numpy()
+        own = [by_value(drawn[known], hover[known], values[known], panel.title)]
+        if not known.all():
+            own.append(scatter_3d(drawn[~known], hover[~known], {"color": MISSING}, "not reached"))
+        if panel.lines is not None:
+            own += _traces_of_lines(panel.lines)
+        if len(star):
+            marker = {"symbol": "diamond", "size": 9, "color": START}
+            own.append(_trace(star, mode="markers", name="start", hoverinfo="name", marker=marker))
+        traces[panel.title] = own
+    title = "Pseudotime in three dimensions" if panels else "No trajectory: no cell has a pseudotime"
+    return colour_page(traces, title, n_drawn=len(drawn), n_cells=len(umap_3d), x=0.01, y=0.8)
+
+
+def _panels(
+    layout: pd.DataFrame,
+    counts: AnnData,
+    latent: pd.DataFrame,
+    landmarks: pd.DataFrame,
+    paga: pd.DataFrame,
+    curves: pd.DataFrame,
+    nodes: pd.DataFrame,
+    edges: pd.DataFrame,
+    trajectory: pd.DataFrame,
+    options: TrajectoryOptions,
+) -> list[Panel]:
+    """The orders that give some cell a pseudotime, and known time as the last; empty without any order."""
+    orders, latent = trajectory.loc[layout.index], latent.loc[layout.index]
+    lines = {
+        "dpt_pseudotime": paga_lines(paga, landmarks["landmark"], layout),
+        "slingshot_pseudotime": curve_lines(curves, latent, layout),
+        "graph_pseudotime": graph_lines(nodes[list(latent.columns)], edges, latent, layout),
+    }
+    panels = [
+        Panel(title, orders[name], "pseudotime", lines.get(name))
+        for name, title in TITLES.items()
+        if name in orders and orders[name].notna().any()
+    ]
+    if panels and options.time_key:
+        time = known_time(counts.obs, options.time_key).loc[layout.index]
+        panels.append(Panel(f"known time: {options.time_key}", time, options.time_key))
+    return panels
+
+
+def _middle_cell(layout: pd.DataFrame, start: Sequence[str]) -> np.ndarray:
+    """``(1, n_dims)`` place of the start cell nearest to the median of all of them; no row where there is none."""
+    places = layout[layout.index.isin(list(start))].to_numpy(np.float64)
+    if not len(places):
+        return places
+    return places[[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]]
+
+
+def scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str) -> None:
+    """Cells coloured by a number, those without one in grey beneath and counted in the legend.
+
+    Parameters
+    ----------
+    xy
+        ``(n_cells, 2)`` coordinates.
+    values
+        ``(n_cells,)`` numbers, NaN where there is none.
+    label
+        Of the colour bar.
+    """
+    known = np.isfinite(values)
+    if not known.all():
+        (x, y), size, name = xy[~known].T, point_size(len(xy)), f"none ({(~known).sum():,} cells)"
+        axes.scatter(x, y, s=size, c=MISSING, linewidths=0, rasterized=True, label=name)
+    if known.any():
+        scatter_values(axes, xy[known], values[known], label)
+
+
+def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
+    """Lines with a light rim and names; dotted where they cross a gap of the layout.
+
+    Parameters
+    ----------
+    axes
+        Of a layout that shows its cells.
+    overlay
+        Lines on the same layout.
+    xy
+        ``(n_cells, 2)`` the cells on it.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import Normal, Stroke, withStroke
+
+    lines = overlay.lines
+    places = lines[["UMAP1", "UMAP2"]].to_numpy(np.float64)
+    together = (lines["line"].to_numpy()[1:] == lines["line"].to_numpy()[:-1]).nonzero()[0]
+    segments = np.stack([places[together], places[together + 1]], axis=1)
+    widths = lines["width"].to_numpy(np.float64)[together]
+    leaps = _over_gaps(segments, xy)
+    for chosen, style in ((~leaps, "-"), (leaps, ":")):
+        if not chosen.any():
+            continue
+        drawn = LineCollection(
+            list(segments[chosen]), linewidths=widths[chosen], linestyles=style, colors=LINE, zorder=4
+        )
+        drawn.set_capstyle("round")
+        rim = Stroke(linewidth=float(widths[chosen].max()) + 1.4, foreground="white", alpha=0.55)
+        if style == "-" and np.ptp(widths[chosen]) == 0:
+            drawn.set_path_effects([rim, Normal()])
+        axes.add_collection(drawn, autolim=False)
+    axes.add_line(Line2D([], [], color=LINE, linewidth=2, label=overlay.meaning))
+    for row in overlay.names.head(MOST_NAMES).itertuples():
+        axes.text(
+            row.UMAP1, row.UMAP2, row.name, fontsize=7, weight="bold", ha="center", va="center", zorder=7,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _over_gaps(segments: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Which ``(n_segments, 2, 2)`` have no cell near for a third of their length or more."""
+    from scipy.spatial import KDTree
+
+    along = np.linspace(0, 1, PLACES_A_STEP)[:, None, None]
+    places = segments[:, 0] * (1 - along) + segments[:, 1] * along
+    distances = KDTree(xy).query(places.reshape(-1, 2))[0].reshape(PLACES_A_STEP, -1)
+    return (distances > GAP * np.ptp(xy, axis=0).max()).mean(axis=0) >= 1 / 3
+
+
+def _traces_of_lines(overlay: TrajectoryLines) -> list[Any]:
+    """All lines as one trace, with gaps between them, and the names."""
+    columns = [f"UMAP{i + 1}" for i in range(3)]
+    gap = np.full((1, 3), np.nan)
+    parts = [
+        np.vstack([rows[columns].to_numpy(np.float64), gap])
+        for _, rows in overlay.lines.groupby("line", sort=False)
+    ]
+    traces = []
+    if parts:
+        line = {"color": LINE, "width": 5}
+        lines = _trace(np.vstack(parts), mode="lines", name=overlay.meaning, hoverinfo="skip", line=line)
+        traces.append(lines)
+    if len(overlay.names):
+        places, font = overlay.names[columns].to_numpy(np.float64), {"color": LINE, "size": 12}
+        texts = overlay.names["name"].astype(str).tolist()
+        named = _trace(places, mode="text", text=texts, hoverinfo="skip", showlegend=False, textfont=font)
+        traces.append(named)
+    return traces
+
+
+def _trace(places: np.ndarray, **settings: Any) -> Any:
+    import plotly.graph_objects as go
+
+    x, y, z = places.round(DECIMALS).T
+    return go.Scatter3d(x=x, y=y, z=z, **settings)
 
 
 def place_on_layout(
@@ -131,7 +412,9 @@ def graph_lines(
         np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(np.float64), axis=0).max()
     )
     return TrajectoryLines(
-        _edges(pairs, placed, np.where(leaps, 0.4, 1.6)), names, "principal graph, thin: leaps between places"
+        _edge_lines(pairs, placed, np.where(leaps, 0.4, 1.6)),
+        names,
+        "principal graph, thin: leaps between places",
     )
 
 
@@ -161,177 +444,33 @@ def _place_nodes(
     return pd.DataFrame(middle, index=names, columns=layout.columns)
 
 
-def paga_lines(paga: pd.DataFrame, positions: pd.DataFrame) -> TrajectoryLines:
-    """PAGA's edges between clusters, as wide as they are strong; those of its tree, and others above a tenth.
+def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) -> TrajectoryLines:
+    """PAGA's edges between clusters, as wide as they are strong; those of its tree, and others of a tenth or more.
 
     Parameters
     ----------
     paga
         ``cluster_1``, ``cluster_2``, ``connectivity`` in (0, 1] and ``in_tree``.
-    positions
-        Cluster (index) × the layout's columns.
+    clusters, layout
+        Of the same cells; a cluster is at the medians of its cells.
     """
-    layout = [name for name in positions if str(name).startswith("UMAP")]
-    placed = positions[layout].set_axis(positions.index.astype(str), axis=0)
-    kept = paga[(paga["in_tree"] | (paga["connectivity"] >= 0.1))]
+    groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
+    placed = layout.groupby(groups, observed=True).median()
+    placed.index = placed.index.astype(str)
+    kept = paga[paga["in_tree"] | (paga["connectivity"] >= DRAWN_PAGA)]
     low, high = WIDTHS
     strength = kept["connectivity"].to_numpy(float)
     width = low + (high - low) * strength / (strength.max() if len(strength) else 1.0)
     names = placed.assign(name=placed.index)
     return TrajectoryLines(
-        _edges(kept[["cluster_1", "cluster_2"]].astype(str), placed, width), names, "PAGA, wide: strong"
+        _edge_lines(kept[["cluster_1", "cluster_2"]].astype(str), placed, width), names, "PAGA, wide: strong"
     )
 
 
-def _edges(pairs: pd.DataFrame, placed: pd.DataFrame, width: np.ndarray) -> pd.DataFrame:
+def _edge_lines(pairs: pd.DataFrame, placed: pd.DataFrame, width: np.ndarray) -> pd.DataFrame:
     ends = [
         placed.reindex(pairs.iloc[:, side]).reset_index(drop=True).assign(line=range(len(pairs)), width=width)
         for side in (0, 1)
     ]
     both = pd.concat(ends).sort_index(kind="stable").reset_index(drop=True)
     return both.assign(line=both["line"].astype(str))[["line", *placed.columns, "width"]]
-
-
-PANELS_A_ROW = 3
-PANEL_WIDTH, PANEL_HEIGHT = 4.4, 3.9
-GAP = 0.04
-"""Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted."""
-PLACES_A_STEP = 9
-MOST_NAMES = 25
-START = "#D55E00"
-
-
-def plot_trajectory(
-    umap: pd.DataFrame,
-    pseudotimes: pd.DataFrame,
-    *,
-    lines: Mapping[str, TrajectoryLines] | None = None,
-    start: Sequence[str] = (),
-    time: pd.Series | None = None,
-) -> Figure:
-    """One UMAP panel a method: pseudotime, and over it what the method has learnt.
-
-    Parameters
-    ----------
-    umap
-        ``n_cells`` × ``UMAP1``, ``UMAP2``.
-    pseudotimes
-        The same cells, a column a method; NaN (grey) where a cell is not reached.
-    lines
-        Column of ``pseudotimes`` → its lines.
-    start
-        Names of the start cells; the star is at the one in their middle.
-    time
-        Known time of the cells, drawn as the last panel.
-    """
-    shown = [name for name in pseudotimes if pseudotimes[name].notna().any()]
-    if not shown:
-        return empty_figure("No trajectory: no method gave any cell a pseudotime.")
-    panels = [
-        (str(name).replace("_", " "), pseudotimes[name], "pseudotime", (lines or {}).get(name))
-        for name in shown
-    ]
-    if time is not None:
-        panels.append((f"known time: {time.name}", time, str(time.name), None))
-    n_columns = 2 if len(panels) == 4 else min(len(panels), PANELS_A_ROW)
-    n_rows = ceil(len(panels) / n_columns)
-    figure = new_figure(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    xy = umap.to_numpy(np.float64)
-    star = _middle(umap, start)
-    for axes, (title, values, label, overlay) in zip(grid, panels, strict=False):
-        aligned = values.reindex(umap.index).to_numpy(np.float64, na_value=np.nan)
-        _scatter_known(axes, xy, aligned, label)
-        bare_umap_axes(axes, title)
-        if overlay is not None:
-            draw_lines(axes, overlay, xy)
-        if star is not None:
-            axes.scatter(
-                star[0],
-                star[1],
-                marker="*",
-                s=190,
-                c=START,
-                edgecolors="white",
-                linewidths=1,
-                zorder=6,
-                label="start",
-            )
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(
-                loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3, columnspacing=1, handletextpad=0.4
-            )
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    return figure
-
-
-def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
-    """Lines with a light rim and names; dotted where they cross a gap of the layout.
-
-    Parameters
-    ----------
-    axes
-        Of a layout that shows its cells.
-    overlay
-        Lines on the same layout.
-    xy
-        ``(n_cells, 2)`` the cells on it.
-    """
-    from matplotlib.collections import LineCollection
-    from matplotlib.lines import Line2D
-    from matplotlib.patheffects import Normal, Stroke, withStroke
-
-    lines = overlay.lines
-    places = lines[["UMAP1", "UMAP2"]].to_numpy(np.float64)
-    together = (lines["line"].to_numpy()[1:] == lines["line"].to_numpy()[:-1]).nonzero()[0]
-    segments = np.stack([places[together], places[together + 1]], axis=1)
-    widths = lines["width"].to_numpy(np.float64)[together]
-    leaps = _over_gaps(segments, xy)
-    for chosen, style in ((~leaps, "-"), (leaps, ":")):
-        if not chosen.any():
-            continue
-        drawn = LineCollection(
-            list(segments[chosen]), linewidths=widths[chosen], linestyles=style, colors="#111111", zorder=4
-        )
-        drawn.set_capstyle("round")
-        rim = Stroke(linewidth=float(widths[chosen].max()) + 1.4, foreground="white", alpha=0.55)
-        if style == "-" and np.ptp(widths[chosen]) == 0:
-            drawn.set_path_effects([rim, Normal()])
-        axes.add_collection(drawn, autolim=False)
-    axes.add_line(Line2D([], [], color="#111111", linewidth=2, label=overlay.meaning))
-    for row in overlay.names.head(MOST_NAMES).itertuples():
-        axes.text(
-            row.UMAP1, row.UMAP2, row.name, fontsize=7, weight="bold", ha="center", va="center", zorder=7,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
-
-
-def _over_gaps(segments: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """Which ``(n_segments, 2, 2)`` have no cell near for a third of their length or more."""
-    from scipy.spatial import KDTree
-
-    along = np.linspace(0, 1, PLACES_A_STEP)[:, None, None]
-    places = segments[:, 0] * (1 - along) + segments[:, 1] * along
-    distances = KDTree(xy).query(places.reshape(-1, 2))[0].reshape(PLACES_A_STEP, -1)
-    return (distances > GAP * np.ptp(xy, axis=0).max()).mean(axis=0) >= 1 / 3
-
-
-def _scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str) -> None:
-    """Numbers in colour, cells without one in grey beneath."""
-    known = np.isfinite(values)
-    if not known.all():
-        axes.scatter(
-            xy[~known, 0], xy[~known, 1], s=point_size(len(xy)), c=MISSING, linewidths=0, rasterized=True,
-            label=f"none ({(~known).sum():,} cells)",
-        )  # fmt: skip
-    if known.any():
-        scatter_values(axes, xy[known], values[known], label, cmap=SEQUENTIAL)
-
-
-def _middle(umap: pd.DataFrame, start: Sequence[str]) -> np.ndarray | None:
-    """Place of the start cell nearest to the median of all of them."""
-    places = umap[umap.index.isin(list(start))].to_numpy(np.float64)
-    if not len(places):
-        return None
-    return places[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]

@@ -1,7 +1,8 @@
-"""Principal curves: smooth lines through the middle of cells, cells projected onto them."""
+"""Lines through the middle of cells: projected onto, made smooth, and drawn together where lineages share cells."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,22 @@ from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
-CELLS_AT_ONCE = 8192
+CELLS_AT_ONCE, POINTS_AT_ONCE = 8192, 2000
+"""Projected together onto a curve and onto a graph, so that cells × segments stay in memory."""
+N_POINTS = 100
+"""Of each curve: at five degrees of freedom it is straight from one to the next."""
+STRETCH = 2.0
+"""By which a curve grows at both ends, in lengths of its end segments, before cells are projected onto it."""
 MAX_KNOTS = 32
+"""Of a smoothing spline; at five degrees of freedom more change nothing that can be seen."""
+ROUNDING = 1e-10
+"""Lengths or distances that differ by less than this share of their scale count as equal."""
 GAUSS = np.array([-1, 1]) / np.sqrt(3)
+"""Points of the quadrature that is exact for cubic polynomials on [-1, 1], both of weight 1."""
+KERNEL_REACH = 1 / np.sqrt(1 / 3 - 2 / np.pi**2)
+"""Half the width of the cosine kernel with standard deviation 1."""
+KERNEL_SHOWN = 3.0
+"""Standard deviations of the kernel that are stretched over half the shared cells, as in Slingshot in R."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +79,7 @@ def project(cells: np.ndarray, points: np.ndarray) -> Projection:
     return Projection(arc, np.maximum(distance, 0))
 
 
-def resample(points: np.ndarray, low: float, high: float, n_points: int) -> np.ndarray:
+def resample(points: np.ndarray, low: float, high: float, n_points: int = N_POINTS) -> np.ndarray:
     """``n_points`` evenly spaced points of a polyline between two arc lengths."""
     return at_arcs(points, np.linspace(low, high, n_points))
 
@@ -76,7 +90,7 @@ def at_arcs(points: np.ndarray, arcs: np.ndarray) -> np.ndarray:
     return np.column_stack([np.interp(arcs, own, column) for column in points.T])
 
 
-def stretched(points: np.ndarray, by: float) -> np.ndarray:
+def stretched(points: np.ndarray, by: float = STRETCH) -> np.ndarray:
     """The polyline with its first and last segment longer by ``by`` times their length.
 
     Cells beyond an end would all project to that end; so the curve can grow.
@@ -85,6 +99,57 @@ def stretched(points: np.ndarray, by: float) -> np.ndarray:
     longer[0] += by * (points[0] - points[1])
     longer[-1] += by * (points[-1] - points[-2])
     return longer
+
+
+def project_onto_edges(
+    nodes: np.ndarray, edges: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest edge of each point, and where on it: 0 at its first node, 1 at its second.
+
+    Parameters
+    ----------
+    nodes
+        ``(n_nodes, n_dims)``.
+    edges
+        ``(n_edges, 2)`` positions of nodes, at least one edge.
+    points
+        ``(n_points, n_dims)``.
+
+    Returns
+    -------
+    Both ``(n_points,)``; of edges that are equally near, the first.
+    """
+    middle = nodes.mean(axis=0)  # squares are expanded below, which is exact only near the origin
+    origins = nodes[edges[:, 0]] - middle
+    directions = nodes[edges[:, 1]] - nodes[edges[:, 0]]
+    squares = np.maximum(np.einsum("ed,ed->e", directions, directions), np.finfo(np.float64).tiny)
+    offsets = np.einsum("ed,ed->e", origins, directions)
+    edge, along = np.empty(len(points), dtype=np.intp), np.empty(len(points))
+    for begin in range(0, len(points), POINTS_AT_ONCE):
+        some = points[begin : begin + POINTS_AT_ONCE] - middle
+        towards = some @ directions.T - offsets
+        place = np.clip(towards / squares, 0, 1)
+        # |x - o - t d|² without the (points × edges × dims) array
+        to_origin = (some**2).sum(axis=1)[:, None] - 2 * some @ origins.T + (origins**2).sum(axis=1)
+        distance = to_origin - 2 * place * towards + place**2 * squares
+        chosen = distance.argmin(axis=1)
+        edge[begin : begin + len(some)] = chosen
+        along[begin : begin + len(some)] = place[np.arange(len(some)), chosen]
+    return edge, along
+
+
+def with_ties(values: np.ndarray, gap: float) -> np.ndarray:
+    """Values of the same shape, in which those that only rounding tells apart are the same.
+
+    Where sorted values follow each other by at most ``gap``, all take the smallest of them. Rounding them to multiples
+    would not do: values that ought to be equal may lie on either side of the limit between two multiples.
+    """
+    order = np.argsort(values, axis=None, kind="stable")
+    in_order = values.ravel()[order]
+    first = np.diff(in_order, prepend=-np.inf) > gap
+    same = np.empty(values.size)
+    same[order] = in_order[first][np.cumsum(first) - 1]
+    return same.reshape(values.shape)
 
 
 def smoothing_spline(
@@ -118,6 +183,8 @@ def smoothing_spline(
     """
     used = weights > 0
     x, y, weights = x[used], y[used], weights[used]
+    # Many cells lie at the same point of a curve but for the last bit. Counted apart, they would move the knots
+    x = with_ties(x, ROUNDING * float(np.ptp(x)))
     distinct = np.unique(x)
     if len(distinct) < 4:
         return _straight_line(x, y, weights, at), np.inf
@@ -171,3 +238,125 @@ def _straight_line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, at: np.nda
     spread = np.sum(weights * (x - centre) ** 2)
     slope = 0.0 if spread == 0 else (weights * (x - centre)) @ (y - mean) / spread
     return mean + np.multiply.outer(np.clip(at, x.min(), x.max()) - centre, slope)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Branches that part at one place; each a lineage, or an earlier group of them.
+
+    Attributes
+    ----------
+    members
+        Numbers of lineages, or ``n_lineages + g`` for group ``g``.
+    lineages
+        All lineages within.
+    """
+
+    members: tuple[int, ...]
+    lineages: frozenset[int]
+
+
+def nested_groups(sharing: Sequence[frozenset[int]]) -> list[Group]:
+    """Groups of lineages that share a cluster, the innermost first.
+
+    Parameters
+    ----------
+    sharing
+        Per cluster the lineages through it; as they come from a tree, any two sets are nested or disjoint.
+    """
+    n_lineages = len(frozenset().union(*sharing))
+    shared = sorted(
+        {group for group in sharing if len(group) > 1}, key=lambda group: (len(group), sorted(group))
+    )
+    groups: list[Group] = []
+    for lineages in shared:
+        inner = [g for g, group in enumerate(groups) if group.lineages < lineages]
+        outermost = [g for g in inner if not any(groups[g].lineages < groups[h].lineages for h in inner)]
+        alone = lineages.difference(*(groups[g].lineages for g in outermost))
+        members = [*sorted(alone), *(n_lineages + g for g in outermost)]
+        groups.append(Group(tuple(members), lineages))
+    return groups
+
+
+def shrink_together(
+    latent: np.ndarray,
+    curves: Sequence[np.ndarray],
+    arcs: Sequence[np.ndarray],
+    weights: np.ndarray,
+    groups: Sequence[Group],
+) -> list[np.ndarray]:
+    """Curves moved to the average of their group, fully at the start and not at all beyond the shared cells.
+
+    Averages are made from the leaves to the root and curves are shrunk from the root to the leaves. Where the shared
+    cells have no extent along one branch, the branches leave the start in opposite directions, and none is moved.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)``.
+    curves
+        Per lineage ``(n_points, n_dims)``.
+    arcs
+        Per lineage ``(n_cells,)`` lengths of the curve up to each cell.
+    weights
+        ``(n_cells, n_lineages)``.
+    groups
+        Of :func:`nested_groups`.
+
+    Returns
+    -------
+    The moved curves of lineages.
+    """
+    lines, along = list(curves), list(arcs)  # those of the groups follow
+    on = [weights[:, k] > 0 for k in range(len(curves))]
+    shares = []
+    for group in groups:
+        shared = np.logical_and.reduce([on[m] for m in group.members])
+        shares.append([share_of_average(arc_lengths(lines[m]), along[m][shared]) for m in group.members])
+        on.append(np.logical_or.reduce([on[m] for m in group.members]))
+        average, arc = _average(latent, [lines[m] for m in group.members], on[-1])
+        lines.append(average)
+        along.append(arc)
+    for g in reversed(range(len(groups))):
+        if not all(share.any() for share in shares[g]):
+            continue
+        for m, share in zip(groups[g].members, shares[g], strict=True):
+            target = at_arcs(lines[len(curves) + g], arc_lengths(lines[m]))
+            lines[m] = share[:, None] * target + (1 - share[:, None]) * lines[m]
+    return lines[: len(curves)]
+
+
+def share_of_average(arcs: np.ndarray, shared_arcs: np.ndarray) -> np.ndarray:
+    """How much of the average a curve takes at each point: 1 at the start, falling to 0 where shared cells end.
+
+    The fall is the survival function of a cosine kernel, stretched over the shared cells (outliers beyond 1.5
+    interquartile ranges left out, as in a box plot).
+
+    Parameters
+    ----------
+    arcs
+        ``(n_points,)`` of the curve.
+    shared_arcs
+        Arc lengths of the cells that all branches share.
+    """
+    if len(shared_arcs) == 0:
+        return np.zeros(len(arcs))
+    low, high = np.quantile(shared_arcs, [0.25, 0.75])
+    reach = 1.5 * (high - low)
+    kept = shared_arcs[(shared_arcs >= low - reach) & (shared_arcs <= high + reach)]
+    first, last = kept.min(), kept.max()
+    if last <= first:
+        return np.zeros(len(arcs))
+    u = KERNEL_SHOWN * (2 * (arcs - first) / (last - first) - 1)
+    u = np.clip(u / KERNEL_REACH, -1, 1)
+    return 0.5 - 0.5 * (u + np.sin(np.pi * u) / np.pi)
+
+
+def _average(latent: np.ndarray, lines: list[np.ndarray], on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of curves at equal arc lengths, up to the end of the shortest; and cells along it."""
+    shortest = min(arc_lengths(line)[-1] for line in lines)
+    grid = np.linspace(0, shortest, N_POINTS)
+    mean = stretched(np.mean([at_arcs(line, grid) for line in lines], axis=0))
+    arc = project(latent, mean).arc[on]
+    points = resample(mean, arc.min(), arc.max())
+    return points, project(latent, points).arc

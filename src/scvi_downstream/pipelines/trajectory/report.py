@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.trajectory.agreement import confounding_sentences
-from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, representations
+from scvi_downstream.pipelines.trajectory.fates import fate_columns
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.versions import named
-from scvi_downstream.report.words import listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 SECTION = Section(
     "Trajectories",
@@ -96,63 +99,9 @@ SECTION = Section(
 )
 
 
-_PSEUDOTIMES = {
-    "dpt": "diffusion pseudotime",
-    "slingshot": "Slingshot's pseudotime",
-    "principal_graph": "the principal graph's pseudotime",
-}
-
-
-def describe_trajectory(study: Any, keys: Keys, graph: Study) -> str:
-    """How trajectories were learnt, compared and tested."""
-    if "trajectory" not in graph.analyses:
-        return ""
-    options = study.trajectory
-    text = [
-        f"Trajectories were learnt on {listed([f'`{name}`' for name in representations(graph)])}, from "
-        f"{_start(options)}. Clusters (`{options.clustering}`; Leiden clusters of its own graph where a representation "
-        f"has none) were connected by PAGA [@wolf2019], and cells ordered by diffusion pseudotime [@haghverdi2016] on "
-        f"{options.diffusion_components} diffusion components, both with {named('scanpy')} [@wolf2018].",
-        "Slingshot [@street2018] was run in this project's own implementation: a minimum spanning tree of the clusters "
-        "by covariance-scaled distance, and simultaneous principal curves; the frequency of each edge of the tree is "
-        f"over {options.slingshot.bootstraps} bootstrap samples of the cells.",
-        "A principal graph was learnt as in Monocle 3 [@cao2019] by SimplePPT [@mao2015] "
-        f"({named('simpleppt')}), its nodes placed anew at half the scale and its tips extended to cells beyond "
-        "them, and pseudotime measured along it.",
-        f"Fates are those of CellRank [@weiler2024] ({named('cellrank')}): its pseudotime kernel combined with the "
-        "graph's connectivities, terminal states by GPCCA [@reuter2019], probabilities to be absorbed in them, and "
-        "driver genes by the correlation of these with log-normalised expression.",
-        f"Genes along {_PSEUDOTIMES[options.trends.pseudotime]} were fitted by negative binomial regression on a "
-        f"spline basis with {options.trends.n_knots} knots, as in tradeSeq [@vandenberge2020], and tested against "
-        f"constant expression with Benjamini-Hochberg correction [@benjamini1995] at an FDR of {options.trends.fdr:g}; "
-        "these p-values do not account for pseudotime having been learnt from the same counts.",
-        "Methods and representations were compared by Spearman's rank correlation [@spearman1904], and each with the "
-        f"orders of {options.stability_replicates} random divisions of the cells into halves.",
-    ]
-    if options.monocle_r:
-        text.append("Beside these, cells were ordered by DDRTree of Monocle 2 [@qiu2017] in R.")
-    if options.time_key:
-        text.append(f"`{options.time_key}` is the known time, with 95 % bootstrap intervals{_batches(keys)}.")
-    return " ".join(text)
-
-
-def _batches(keys: Keys) -> str:
-    return f"; correlations were also computed within `{keys.batch_key}`" if keys.batch_key else ""
-
-
-def _start(options: TrajectoryOptions) -> str:
-    if options.start_cell:
-        return f"the cell `{options.start_cell}`"
-    if options.start_cluster:
-        return f"the cells of `{options.start_cluster}`"
-    if options.start_gene:
-        return f"the cells with the highest expression of `{options.start_gene}`"
-    return f"the earliest cells by `{options.time_key}`"
-
-
 BELIEVABLE = 0.7
 """Rank correlation below which orders are said to disagree."""
-PRETTY = {
+METHODS = {
     "pseudotime": "the consensus",
     "dpt_pseudotime": "diffusion pseudotime",
     "slingshot_pseudotime": "Slingshot",
@@ -160,144 +109,144 @@ PRETTY = {
     "graph_pseudotime": "the principal graph",
     "monocle_r_pseudotime": "Monocle in R",
 }
+"""Order → its name in a sentence."""
 
 
-def summarize(
-    observations: pd.DataFrame,
+def summarize_trajectory(
+    counts: AnnData,
     trajectory: pd.DataFrame,
     trajectory_start: dict[str, Any],
-    facts: dict[str, dict[str, Any]],
+    diffusion_facts: dict[str, Any],
+    lineages: dict[str, Any],
+    graph_facts: dict[str, Any],
+    fate_facts: dict[str, Any],
+    trend_facts: dict[str, Any],
     agreement: pd.DataFrame,
     stability: pd.DataFrame,
-    time: pd.DataFrame | None,
     primary: str,
+    spec: dict[str, Any],
     keys: Keys,
     options: TrajectoryOptions,
-    *,
-    corrected: bool,
+    time: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Numbers of the trajectories and sentences: the verdict first, then what limits it.
 
     Parameters
     ----------
-    observations
-        obs of the counts, for the time and the batch.
+    counts
+        ``obs`` holds the time and the batch.
     trajectory
         Orders and fates by cell.
     trajectory_start
         Where it starts.
-    facts
-        ``diffusion``, ``lineages``, ``graph``, ``fates`` and ``trends``, each with its ``sentences``.
+    diffusion_facts, lineages, graph_facts, fate_facts, trend_facts
+        What each method found, with its ``sentences``.
     agreement
         Of the orders, named ``<representation> <order>``.
     stability
         One row a method.
-    time
-        Agreement with known time; ``None``: it is not known.
-    primary
-        Name of the primary model.
+    primary, spec
+        Name of the primary model, and whether it corrects for the batch (``correct_batch``).
     keys, options
         The batch and the time.
-    corrected
-        Whether the primary model corrects for the batch.
+    time
+        Agreement with known time, the best order first; ``None``: it is not known.
     """
-    own = agreement[_are_of(agreement["first"], primary) & _are_of(agreement["second"], primary)]
-    basic = own[~_share_method(own)]
-    lowest = basic.loc[basic["spearman"].idxmin()] if basic["spearman"].notna().any() else None
-    sentences = [_verdict(basic, lowest, stability)]
+    pairs = _pairs_of_methods(agreement, primary)
+    sentences = [_verdict(pairs, stability)]
     if time is not None:
-        sentences += _on_time(time, observations, keys, options, corrected=corrected)
-    sentences += facts["lineages"]["sentences"] + _stability(stability)
-    sentences += list(trajectory_start["sentences"]) + facts["diffusion"]["sentences"] + _dependence(facts)
-    sentences += facts["graph"]["sentences"] + facts["fates"]["sentences"] + facts["trends"]["sentences"]
+        sentences.append(_agreement_with_time(time, options))
+        if keys.batch_key:
+            hours = known_time(counts.obs, str(options.time_key)).rename(options.time_key)
+            corrected = bool(spec["correct_batch"])
+            sentences += confounding_sentences(hours, counts.obs[keys.batch_key], corrected=corrected)
+    sentences += lineages["sentences"] + _stability(stability)
+    sentences += trajectory_start["sentences"] + diffusion_facts["sentences"]
+    sentences += _dependence_on_choices(diffusion_facts["root_dependence"], lineages["clusterings"])
+    sentences += graph_facts["sentences"] + fate_facts["sentences"] + trend_facts["sentences"]
+    by_method = None
+    if time is not None:
+        own = time[time["representation"] == primary].dropna(subset="spearman")
+        by_method = own.set_index("method")["spearman"].to_dict()
     return {
         "n_cells": len(trajectory),
         "n_ordered": int(trajectory["pseudotime"].notna().sum()),
-        "n_lineages": len(facts["lineages"]["lineages"]),
-        "n_loops": sum(bool(loop["is_loop"]) for loop in facts["lineages"]["loops"]),
-        "n_graph_tips": facts["graph"]["n_tips"],
-        "n_terminal_states": sum(name.startswith("fate_") for name in trajectory)
-        - int("fate_entropy" in trajectory),
-        "agreement": float(basic["spearman"].median()) if len(basic) else None,
-        "stability": {row.method: row.spearman for row in stability.itertuples() if pd.notna(row.spearman)},
-        "spearman_with_time": None if time is None else _best_by_method(time, primary),
+        "n_lineages": len(lineages["lineages"]),
+        "n_loops": sum(loop["is_loop"] for loop in lineages["loops"]),
+        "n_graph_tips": graph_facts["n_tips"],
+        "n_terminal_states": len(fate_columns(trajectory)),
+        "agreement": float(pairs["spearman"].median()) if len(pairs) else None,
+        "stability": stability.dropna(subset="spearman").set_index("method")["spearman"].to_dict(),
+        "spearman_with_time": by_method,
         "sentences": list(dict.fromkeys(sentences)),
     }
 
 
-def _are_of(names: pd.Series, representation: str) -> pd.Series:
-    return names.str.startswith(f"{representation} ")
+def _pairs_of_methods(agreement: pd.DataFrame, primary: str) -> pd.DataFrame:
+    """Pairs of orders of the primary model that share no method.
+
+    The consensus agrees with its parts, and Slingshot with Slingshot over clusterings, whatever the cells are.
+    """
+    orders = agreement[["first", "second"]]
+    own = orders.apply(lambda names: names.str.startswith(f"{primary} ")).all(axis=1)
+    methods = orders.apply(lambda names: names.str.split(" ").str[-1])
+    of_consensus = (methods == "pseudotime").any(axis=1)
+    of_slingshot = methods.apply(lambda names: names.str.startswith("slingshot")).all(axis=1)
+    return agreement[own & ~of_consensus & ~of_slingshot]
 
 
-def _share_method(pairs: pd.DataFrame) -> pd.Series:
-    """Pairs that say little: the consensus with its parts, Slingshot with Slingshot over clusterings."""
-    methods = [pairs[side].str.split(" ").str[-1] for side in ("first", "second")]
-    consensus = (methods[0] == "pseudotime") | (methods[1] == "pseudotime")
-    slingshot = methods[0].str.startswith("slingshot") & methods[1].str.startswith("slingshot")
-    return consensus | slingshot
-
-
-def _verdict(basic: pd.DataFrame, lowest: Any, stability: pd.DataFrame) -> str:
-    if lowest is None:
+def _verdict(pairs: pd.DataFrame, stability: pd.DataFrame) -> str:
+    if pairs["spearman"].isna().all():
         return "no two orders of the cells can be compared, so nothing speaks for this trajectory"
-    median = basic["spearman"].median()
-    words = (
-        f"the methods agree on the order of the cells (median rank correlation {median:.2f}, lowest "
-        f"{lowest['spearman']:.2f})"
-        if lowest["spearman"] >= BELIEVABLE
-        else f"the methods do not agree on the order of the cells (median rank correlation {median:.2f}; "
-        f"{_named(lowest['first'])} and {_named(lowest['second'])} {lowest['spearman']:.2f})"
-    )
-    unstable = stability[stability["verdict"].isin(["unstable", "failed"])]
+    median, lowest = pairs["spearman"].median(), pairs.loc[pairs["spearman"].idxmin()]
+    agree = lowest["spearman"] >= BELIEVABLE
+    if agree:
+        text = (
+            f"the methods agree on the order of the cells (median rank correlation {median:.2f}, lowest "
+            f"{lowest['spearman']:.2f})"
+        )
+    else:
+        first, second = (METHODS[lowest[side].rsplit(" ", 1)[-1]] for side in ("first", "second"))
+        text = (
+            f"the methods do not agree on the order of the cells (median rank correlation {median:.2f}; "
+            f"{first} and {second} {lowest['spearman']:.2f})"
+        )
+    unstable = stability.loc[stability["verdict"].isin(["unstable", "failed"]), "method"].map(METHODS)
     if len(unstable):
-        named = " and ".join(PRETTY[name] for name in unstable["method"])
-        words += f", and {named} {'differ' if len(unstable) > 1 else 'differs'} between halves of the cells"
-    believable = lowest["spearman"] >= BELIEVABLE and unstable.empty
-    return words + ("" if believable else ": do not rest a conclusion on pseudotime alone")
+        differ = "differ" if len(unstable) > 1 else "differs"
+        text += f", and {' and '.join(unstable)} {differ} between halves of the cells"
+    believable = agree and unstable.empty
+    return text + ("" if believable else ": do not rest a conclusion on pseudotime alone")
 
 
-def _named(order: str) -> str:
-    return PRETTY.get(order.rsplit(" ", 1)[-1], order)
-
-
-def _on_time(
-    time: pd.DataFrame, observations: pd.DataFrame, keys: Keys, options: TrajectoryOptions, *, corrected: bool
-) -> list[str]:
+def _agreement_with_time(time: pd.DataFrame, options: TrajectoryOptions) -> str:
     best = time.iloc[0]
-    within = best.get("within_batch_spearman")
-    inside = f", {within:.2f} within batches" if within is not None and pd.notna(within) else ""
-    sentences = [
-        f"with the known '{options.time_key}' the best order is {PRETTY[best['method']]} on {best['representation']} "
+    within = best["within_batch_spearman"]
+    inside = f", {within:.2f} within batches" if pd.notna(within) else ""
+    return (
+        f"with the known '{options.time_key}' the best order is {METHODS[best['method']]} on {best['representation']} "
         f"(Spearman {best['spearman']:.2f}, 95 % interval {best['low']:.2f} to {best['high']:.2f}{inside}); it was "
         f"picked among {len(time)} by that time, so take the consensus where time is not known"
-    ]
-    if keys.batch_key:
-        known = known_time(observations, str(options.time_key)).rename(options.time_key)
-        sentences += confounding_sentences(known, observations[keys.batch_key], corrected=corrected)
-    return sentences
-
-
-def _best_by_method(time: pd.DataFrame, primary: str) -> dict[str, float]:
-    own = time[(time["representation"] == primary) & time["spearman"].notna()]
-    return {str(row.method): float(row.spearman) for row in own.itertuples()}
+    )
 
 
 def _stability(stability: pd.DataFrame) -> list[str]:
-    known = stability[stability["spearman"].notna()]
+    known = stability.dropna(subset="spearman")
     if known.empty:
         return []
-    each = ", ".join(f"{PRETTY[row.method]} {row.spearman:.2f} ({row.verdict})" for row in known.itertuples())
+    each = ", ".join(
+        f"{METHODS[row.method]} {row.spearman:.2f} ({row.verdict})" for row in known.itertuples()
+    )
     return [f"orders learnt on disjoint halves of the cells agree by rank: {each}"]
 
 
-def _dependence(facts: dict[str, dict[str, Any]]) -> list[str]:
-    dependence = facts["diffusion"]["root_dependence"]
-    clusterings = facts["lineages"]["clusterings"]
+def _dependence_on_choices(roots: dict[str, Any], clusterings: dict[str, Any]) -> list[str]:
+    """What the order would be with another root or other clusters, where that matters."""
     sentences = []
-    if dependence["n_other_roots"] and dependence["lowest"] < BELIEVABLE:
+    if roots["n_other_roots"] and roots["lowest"] < BELIEVABLE:
         sentences.append(
             "diffusion pseudotime depends on which start cell is the root: another one gives an order that correlates "
-            f"by {dependence['lowest']:.2f}"
+            f"by {roots['lowest']:.2f}"
         )
     if clusterings["agreement"] < BELIEVABLE:
         sentences.append(

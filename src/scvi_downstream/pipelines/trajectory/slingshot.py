@@ -1,166 +1,125 @@
-"""Slingshot: one smooth curve a lineage, all of them fitted together."""
+"""Slingshot: one smooth curve a lineage, all of them fitted together; and the mean order over clusterings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.trajectory.lineages import ClusterTree, build_tree
+from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.pipelines.trajectory.diffusion import barely_connected
+from scvi_downstream.pipelines.trajectory.lineages import (
+    ClusterTree,
+    build_tree,
+    choose_start_cluster,
+    edge_confidence,
+)
+from scvi_downstream.pipelines.trajectory.loops import describe_loops, find_loops
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.principal_curves import (
+    N_POINTS,
+    ROUNDING,
+    STRETCH,
     Projection,
-    arc_lengths,
-    at_arcs,
+    nested_groups,
     project,
     resample,
+    shrink_together,
     smoothing_spline,
     stretched,
+    with_ties,
 )
+from scvi_downstream.pipelines.trajectory.start import reach_of_start
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.progress import Progress, track
+from scvi_downstream.runtime.threads import one_thread
 
-KERNEL_REACH = 1 / np.sqrt(1 / 3 - 2 / np.pi**2)
-"""Half the width of the cosine kernel with standard deviation 1."""
-KERNEL_SHOWN = 3.0
-
-
-@dataclass(frozen=True)
-class Group:
-    """Branches that part at one place; each a lineage, or an earlier group of them.
-
-    Attributes
-    ----------
-    members
-        Numbers of lineages, or ``n_lineages + g`` for group ``g``.
-    lineages
-        All lineages within.
-    """
-
-    members: tuple[int, ...]
-    lineages: frozenset[int]
+DEGREES_OF_FREEDOM = 5.0
+"""Of each curve in each dimension, effectively: a curve that bends some three times."""
+MAX_ITERATIONS, TOLERANCE = 15, 1e-3
+"""Curves are moved until their squared distances to the cells change by less than this share, as in R."""
+CLOSE, FAR, FAINT = 0.5, 0.9, 0.1
+"""Shares of all distances below which a cell joins a lineage and beyond which it may leave it, and the weight at which
+it does; as in R."""
+SURE = 0.8
+"""Share of bootstrap samples below which an edge of the tree is said to be uncertain."""
+MANY_CELLS = 10
+"""A clustering is taken for the mean order when it has so many cells a cluster."""
 
 
-def nested_groups(sharing: Sequence[frozenset[int]]) -> list[Group]:
-    """Groups of lineages that share a cluster, the innermost first.
-
-    Parameters
-    ----------
-    sharing
-        Per cluster the lineages through it; as they come from a tree, any two sets are nested or disjoint.
-    """
-    n_lineages = len(frozenset().union(*sharing))
-    shared = sorted(
-        {group for group in sharing if len(group) > 1}, key=lambda group: (len(group), sorted(group))
-    )
-    groups: list[Group] = []
-    for lineages in shared:
-        inner = [g for g, group in enumerate(groups) if group.lineages < lineages]
-        outermost = [g for g in inner if not any(groups[g].lineages < groups[h].lineages for h in inner)]
-        alone = lineages.difference(*(groups[g].lineages for g in outermost))
-        members = [*sorted(alone), *(n_lineages + g for g in outermost)]
-        groups.append(Group(tuple(members), lineages))
-    return groups
-
-
-def shrink_together(
-    latent: np.ndarray,
-    curves: Sequence[np.ndarray],
-    arcs: Sequence[np.ndarray],
-    weights: np.ndarray,
-    groups: Sequence[Group],
-    n_points: int,
-) -> dict[int, np.ndarray]:
-    """Curves moved to the average of their group, fully at the start and not at all beyond the shared cells.
-
-    Averages are made from the leaves to the root and curves are shrunk from the root to the leaves. Where the shared
-    cells have no extent along one branch, the branches leave the start in opposite directions, and none is moved.
-
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    curves
-        Per lineage ``(n_points, n_dims)``.
-    arcs
-        Per lineage ``(n_cells,)`` lengths of the curve up to each cell.
-    weights
-        ``(n_cells, n_lineages)``.
-    groups
-        Of :func:`nested_groups`.
-    n_points
-        Points of the averages.
+@one_thread()
+def fit_slingshot(
+    latent: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    landmarks: pd.DataFrame,
+    paga: pd.DataFrame,
+    trajectory_start: dict[str, Any],
+    options: TrajectoryOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Slingshot's lineages from the landmark of the start.
 
     Returns
     -------
-    The moved curves of lineages.
+    Pseudotime and weight of each lineage by cell, and the mean rank over other clusterings with its spread
+    (``slingshot_consensus``, ``slingshot_spread``); the curves (``lineage``, ``point`` and the latent's columns); the
+    tree with the confidence of its edges, lineages, rings that a tree cannot describe, and sentences.
     """
-    lines: dict[int, np.ndarray] = dict(enumerate(curves))
-    along: dict[int, np.ndarray] = dict(enumerate(arcs))
-    on = {k: weights[:, k] > 0 for k in lines}
-    shares: list[list[np.ndarray] | None] = []
-    for g, group in enumerate(groups):
-        average = len(curves) + g
-        shared = np.logical_and.reduce([on[member] for member in group.members])
-        found = [share_of_average(arc_lengths(lines[m]), along[m][shared]) for m in group.members]
-        shares.append(None if any(not share.any() for share in found) else found)
-        on[average] = np.logical_or.reduce([on[member] for member in group.members])
-        lines[average], along[average] = _average(
-            latent, [lines[m] for m in group.members], on[average], n_points
-        )
-    for g in reversed(range(len(groups))):
-        share_of_members = shares[g]
-        if share_of_members is None:
-            continue
-        average = len(curves) + g
-        for member, share in zip(groups[g].members, share_of_members, strict=True):
-            own = lines[member]
-            target = at_arcs(lines[average], arc_lengths(own))
-            lines[member] = share[:, None] * target + (1 - share[:, None]) * own
-    return {k: lines[k] for k in range(len(curves))}
+    values, groups, ends = latent.to_numpy(np.float64), landmarks["landmark"], options.slingshot.ends
+    reach = reach_of_start(neighbors, landmarks, trajectory_start)
+    start = choose_start_cluster(groups, reach.starts)
+    found = slingshot(values, groups, start, ends=ends, components=reach.parts)
+    reached = np.isfinite(found.mean_pseudotime)
+    n_bootstraps = options.slingshot.bootstraps
+    confidence = edge_confidence(
+        values[reached], groups[reached], found.tree, ends=ends, n_bootstraps=n_bootstraps, seed=seed
+    )
+    nearest = slice(0, neighbors.n_neighbors)
+    loops = find_loops(
+        neighbors.indices[:, nearest], neighbors.distances[:, nearest], groups, found.tree.edges
+    )
+    n_clusters = tuple(k for k in range(5, 15) if reached.sum() >= MANY_CELLS * k) or (2,)
+    others = slingshot_consensus(values, reach.starts, reach.reachable, n_clusters=n_clusters, seed=seed)
+    facts = {
+        "start": start,
+        "edges": confidence.to_dict(orient="records"),
+        "lineages": {name: list(path) for name, path in zip(found.names, found.tree.lineages, strict=True)},
+        "converged": found.converged,
+        "loops": loops.to_dict(orient="records"),
+        "clusterings": {
+            "n": len(others.agreement),
+            "agreement": float(np.median(others.agreement)),
+            "lowest": float(others.agreement.min()),
+            "lineages": sorted(set(others.n_lineages)),
+        },
+        "sentences": describe_loops(loops) + barely_connected(paga, start) + _unsure_edges(confidence),
+    }
+    curves = {
+        name: pd.DataFrame(curve, columns=latent.columns)
+        for name, curve in zip(found.names, found.curves, strict=True)
+    }
+    table = slingshot_table(found, neighbors.cells).assign(
+        slingshot_consensus=others.pseudotime, slingshot_spread=others.spread
+    )
+    return table, pd.concat(curves, names=["lineage", "point"]).reset_index(), facts
 
 
-def share_of_average(arcs: np.ndarray, shared_arcs: np.ndarray) -> np.ndarray:
-    """How much of the average a curve takes at each point: 1 at the start, falling to 0 where shared cells end.
-
-    The fall is the survival function of a cosine kernel, stretched over the shared cells (outliers beyond 1.5
-    interquartile ranges left out, as in a box plot).
-
-    Parameters
-    ----------
-    arcs
-        ``(n_points,)`` of the curve.
-    shared_arcs
-        Arc lengths of the cells that all branches share.
-    """
-    if len(shared_arcs) == 0:
-        return np.zeros(len(arcs))
-    low, high = np.quantile(shared_arcs, [0.25, 0.75])
-    reach = 1.5 * (high - low)
-    kept = shared_arcs[(shared_arcs >= low - reach) & (shared_arcs <= high + reach)]
-    first, last = kept.min(), kept.max()
-    if last <= first:
-        return np.zeros(len(arcs))
-    u = KERNEL_SHOWN * (2 * (arcs - first) / (last - first) - 1)
-    u = np.clip(u / KERNEL_REACH, -1, 1)
-    return 0.5 - 0.5 * (u + np.sin(np.pi * u) / np.pi)
-
-
-def _average(
-    latent: np.ndarray, lines: list[np.ndarray], on: np.ndarray, n_points: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of curves at equal arc lengths, up to the end of the shortest; and cells along it."""
-    shortest = min(arc_lengths(line)[-1] for line in lines)
-    grid = np.linspace(0, shortest, n_points)
-    mean = stretched(np.mean([at_arcs(line, grid) for line in lines], axis=0), STRETCH)
-    arc = project(latent, mean).arc[on]
-    points = resample(mean, arc.min(), arc.max(), n_points)
-    return points, project(latent, points).arc
-
-
-STRETCH = 2.0
-CLOSE, FAR, FAINT = 0.5, 0.9, 0.1
+def _unsure_edges(confidence: pd.DataFrame) -> list[str]:
+    weak = confidence[confidence["confidence"] < SURE]
+    if weak.empty:
+        return []
+    named = ", ".join(
+        f"{row.parent} – {row.child} ({row.confidence:.0%}"
+        + (f", else {row.alternative})" if row.alternative else ")")
+        for row in weak.sort_values("confidence").head(4).itertuples()
+    )
+    return [
+        f"{len(weak)} of {len(confidence)} edges of the tree of clusters come back in less than 80 % of bootstrap "
+        f"samples: {named}"
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +153,11 @@ class Slingshot:
     mean_pseudotime: np.ndarray
     converged: bool
 
+    @property
+    def names(self) -> list[str]:
+        """``lineage_1``, ``lineage_2``, …"""
+        return [f"lineage_{k + 1}" for k in range(len(self.curves))]
+
 
 def slingshot(
     latent: np.ndarray,
@@ -202,10 +166,6 @@ def slingshot(
     *,
     ends: Sequence[str] = (),
     components: np.ndarray | None = None,
-    df: float = 5.0,
-    n_points: int = 100,
-    max_iterations: int = 15,
-    tolerance: float = 1e-3,
 ) -> Slingshot:
     """Order cells along lineages through clusters.
 
@@ -222,12 +182,6 @@ def slingshot(
     components
         ``(n_cells,)`` connected component of each cell, as of the neighbours graph. Cells of other components than most
         cells of ``start`` get no pseudotime. Without it the tree joins everything, however far apart.
-    df
-        Effective degrees of freedom of each curve in each dimension.
-    n_points
-        Points of each curve.
-    max_iterations, tolerance
-        Iterations end when the sum of squared distances to the curves changes by less than this share.
 
     Raises
     ------
@@ -244,20 +198,20 @@ def slingshot(
             "the embedding holds NaN or infinite values, so no curve can be fitted; use another model"
         )
     labels = pd.Series(pd.Categorical(clusters).rename_categories(str))
-    reached = _reached(labels, str(start), components)
+    reached = _component_of_start(labels, start, components)
     here = latent[reached]
     labels = labels[reached].cat.remove_unused_categories()
-    tree = build_tree(here, labels, start, ends=[str(end) for end in ends])
-    fit = _Fit(here, tree, labels, df, n_points)
-    progress, converged, previous = Progress("Fitting lineages", max_iterations), False, np.inf
-    for _ in range(max_iterations):
+    tree = build_tree(here, labels, start, ends=ends)
+    fit = _Fit(here, tree, labels)
+    progress, converged, previous = Progress("Fitting lineages", MAX_ITERATIONS), False, np.inf
+    for _ in range(MAX_ITERATIONS):
         total = fit.iterate()
         progress.advance()
-        converged = abs(previous - total) <= tolerance * previous if np.isfinite(previous) else False
+        converged = bool(np.isfinite(previous)) and abs(previous - total) <= TOLERANCE * previous
         if converged:
             break
         previous = total
-    return _result(fit, reached, converged)
+    return fit.result(reached, converged=converged)
 
 
 def slingshot_table(found: Slingshot, cells: pd.Index) -> pd.DataFrame:
@@ -268,23 +222,17 @@ def slingshot_table(found: Slingshot, cells: pd.Index) -> pd.DataFrame:
     ``slingshot_pseudotime`` (weighted mean over lineages), ``slingshot_lineage`` (category ``lineage_1`` …), and per
     lineage ``slingshot_pseudotime_1`` … (NaN off the lineage) and ``slingshot_weight_1`` …
     """
-    n_lineages = found.weights.shape[1]
-    names = [f"lineage_{k + 1}" for k in range(n_lineages)]
-    table = pd.DataFrame(
-        {
-            "slingshot_pseudotime": found.mean_pseudotime,
-            "slingshot_lineage": pd.Categorical.from_codes(found.lineage, categories=names),
-        },
-        index=pd.Index(cells, name="cell"),
-    )
-    for k in range(n_lineages):
-        table[f"slingshot_pseudotime_{k + 1}"] = found.pseudotime[:, k]
-    for k in range(n_lineages):
-        table[f"slingshot_weight_{k + 1}"] = found.weights[:, k]
-    return table
+    columns: dict[str, Any] = {
+        "slingshot_pseudotime": found.mean_pseudotime,
+        "slingshot_lineage": pd.Categorical.from_codes(found.lineage, categories=found.names),
+    }
+    columns |= {f"slingshot_pseudotime_{k + 1}": column for k, column in enumerate(found.pseudotime.T)}
+    columns |= {f"slingshot_weight_{k + 1}": column for k, column in enumerate(found.weights.T)}
+    return pd.DataFrame(columns, index=pd.Index(cells, name="cell"))
 
 
-def _reached(labels: pd.Series, start: str, components: np.ndarray | None) -> np.ndarray:
+def _component_of_start(labels: pd.Series, start: str, components: np.ndarray | None) -> np.ndarray:
+    """``(n_cells,)`` mask of the component that most cells of the start cluster are in."""
     starting = (labels == start).to_numpy()
     if components is None or not starting.any():
         return np.ones(len(labels), dtype=bool)
@@ -295,17 +243,17 @@ def _reached(labels: pd.Series, start: str, components: np.ndarray | None) -> np
 class _Fit:
     """Curves, projections and weights between iterations."""
 
-    def __init__(
-        self, latent: np.ndarray, tree: ClusterTree, labels: pd.Series, df: float, n_points: int
-    ) -> None:
-        self.latent, self.tree, self.df, self.n_points = latent, tree, df, n_points
+    def __init__(self, latent: np.ndarray, tree: ClusterTree, labels: pd.Series) -> None:
+        self.latent, self.tree = latent, tree
         on = np.array([[name in path for path in tree.lineages] for name in tree.clusters], dtype=np.float64)
         self.weights = on[labels.cat.codes.to_numpy()]
         self.groups = nested_groups([frozenset(np.flatnonzero(row).tolist()) for row in on > 0])
-        self.curves: list[np.ndarray] = []
-        self.projections: list[Projection] = []
+        self.indistinct = ROUNDING * float(np.sum(np.ptp(latent, axis=0) ** 2))
+        self.curves: dict[int, np.ndarray] = {}
+        self.projections: dict[int, Projection] = {}
         for k, path in enumerate(tree.lineages):
-            self._place(k, self._through_centres(path), self._reach(path))
+            centres = tree.centres[[tree.clusters.index(name) for name in path]]
+            self._place(k, centres, self._stretch_past_all_cells(centres))
 
     def iterate(self) -> float:
         """Weigh cells, smooth, draw shared parts together; the sum of squared distances to the curves."""
@@ -313,45 +261,65 @@ class _Fit:
         for k in range(len(self.curves)):
             own = self.projections[k].arc
             on = own[self.weights[:, k] > 0]
-            grid = np.linspace(on.min(), on.max(), self.n_points)
-            smooth, _ = smoothing_spline(own, self.latent, self.weights[:, k], grid, self.df)
-            self._place(k, smooth, STRETCH)
-        arcs = [projection.arc for projection in self.projections]
-        shrunk = shrink_together(self.latent, self.curves, arcs, self.weights, self.groups, self.n_points)
-        for k, points in shrunk.items():
-            self._place(k, points, STRETCH)
+            grid = np.linspace(on.min(), on.max(), N_POINTS)
+            smooth, _ = smoothing_spline(own, self.latent, self.weights[:, k], grid, DEGREES_OF_FREEDOM)
+            self._place(k, smooth)
+        arcs = [projection.arc for projection in self.projections.values()]
+        curves = list(self.curves.values())
+        for k, points in enumerate(shrink_together(self.latent, curves, arcs, self.weights, self.groups)):
+            self._place(k, points)
         return float(np.sum(self._squared_distances()[self.weights > 0]))
 
+    def result(self, reached: np.ndarray, *, converged: bool) -> Slingshot:
+        """What is found, among all cells, of which those fitted are ``reached``."""
+        weights = reweigh(self.weights, self._squared_distances())
+        arcs = np.column_stack([projection.arc for projection in self.projections.values()])
+        arcs -= np.where(weights > 0, arcs, np.inf).min(axis=0)
+        best = weights == weights.max(axis=1, keepdims=True)
+        mean = np.sum(weights * np.maximum(arcs, 0), axis=1) / weights.sum(axis=1)
+
+        def among_all(values: np.ndarray, missing: float) -> np.ndarray:
+            filled = np.full((len(reached), *values.shape[1:]), missing)
+            filled[reached] = values
+            return filled
+
+        return Slingshot(
+            tree=self.tree,
+            curves=tuple(self.curves.values()),
+            pseudotime=among_all(np.where(weights > 0, arcs, np.nan), np.nan),
+            weights=among_all(weights, 0.0),
+            lineage=among_all(np.where(best, self._squared_distances(), np.inf).argmin(axis=1), -1),
+            mean_pseudotime=among_all(mean, np.nan),
+            converged=converged,
+        )
+
     def _squared_distances(self) -> np.ndarray:
-        return np.column_stack([projection.squared_distance for projection in self.projections])
+        # first lines run through the same clusters, so cells there are as far from one as from the other, but for the
+        # last bit; it must neither rank them nor say on which lineage they are
+        squared = np.column_stack([projection.squared_distance for projection in self.projections.values()])
+        return with_ties(squared, self.indistinct)
 
-    def _through_centres(self, path: tuple[str, ...]) -> np.ndarray:
-        return self.tree.centres[[self.tree.clusters.index(name) for name in path]]
-
-    def _reach(self, path: tuple[str, ...]) -> float:
-        """How far the straight line must be stretched to pass by all cells."""
-        ends = self._through_centres(path)
-        shortest = min(np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[-1] - ends[-2]))
+    def _stretch_past_all_cells(self, centres: np.ndarray) -> float:
+        """Lengths of an end segment by which the first, straight lines must grow, so that no cell is beyond them."""
+        shortest = min(np.linalg.norm(centres[1] - centres[0]), np.linalg.norm(centres[-1] - centres[-2]))
         extent = float(np.linalg.norm(np.ptp(self.latent, axis=0)))
         return extent / max(float(shortest), 1e-6 * extent, np.finfo(np.float64).tiny)
 
-    def _place(self, k: int, points: np.ndarray, stretch: float) -> None:
+    def _place(self, k: int, points: np.ndarray, stretch: float = STRETCH) -> None:
         """Let the curve reach from the first to the last cell of its lineage, and project all cells onto it."""
         longer = stretched(points, stretch)
         arc = project(self.latent, longer).arc[self.weights[:, k] > 0]
-        if len(self.curves) == k:
-            self.curves.append(points)
-            self.projections.append(Projection(arc, arc))
-        self.curves[k] = resample(longer, arc.min(), arc.max(), self.n_points)
+        self.curves[k] = resample(longer, arc.min(), arc.max())
         self.projections[k] = project(self.latent, self.curves[k])
 
 
 def reweigh(weights: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
     """Weights of cells on lineages from their distances to the curves.
 
-    Distances are ranked over all cells and lineages together, to ``z`` in [0, 1]. On the lineages that a cell is on,
-    its weight is ``1 - z²`` relative to its best one. Cells near a curve (``z < 0.5``) join its lineage; a cell far
-    from one (``z > 0.9``) leaves it where its weight is below 0.1.
+    Distances are ranked over all cells and lineages together: ``z`` in [0, 1] is the share of cells that are at most as
+    far, so that equal distances have equal ranks. On the lineages that a cell is on, its weight is ``1 - z²`` relative
+    to its best one. Cells near a curve (``z < 0.5``) join its lineage; a cell far from one (``z > 0.9``) leaves it
+    where its weight is below 0.1.
 
     Parameters
     ----------
@@ -362,9 +330,12 @@ def reweigh(weights: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(squared_distances, axis=None, kind="stable")
     share = (weights / weights.sum(axis=1, keepdims=True)).ravel()
+    in_order = squared_distances.ravel()[order]
+    last = np.searchsorted(in_order, in_order, side="right") - 1
     ranked = np.empty(weights.size)
-    ranked[order] = np.cumsum(share[order]) / share.sum()
-    rank = ranked.reshape(weights.shape)
+    ranked[order] = np.cumsum(share[order])[last] / share.sum()
+    # sums of halves and thirds may meet a threshold, and rounding must not say on which side of it they are
+    rank = np.round(ranked, 10).reshape(weights.shape)
     on = weights > 0
     score = np.where(on, 1 - np.minimum(rank, 1) ** 2, 0.0)
     best = score.max(axis=1, keepdims=True)
@@ -374,16 +345,85 @@ def reweigh(weights: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
     return new
 
 
-def _result(fit: _Fit, reached: np.ndarray, converged: bool) -> Slingshot:  # noqa: FBT001
-    weights = reweigh(fit.weights, fit._squared_distances())
-    arcs = np.column_stack([projection.arc for projection in fit.projections])
-    arcs -= np.where(weights > 0, arcs, np.inf).min(axis=0)
-    nearest = np.where(weights == weights.max(axis=1, keepdims=True), fit._squared_distances(), np.inf)
-    shape = (len(reached), weights.shape[1])
-    all_weights, pseudotime = np.zeros(shape), np.full(shape, np.nan)
-    lineage, mean = np.full(len(reached), -1), np.full(len(reached), np.nan)
-    all_weights[reached] = weights
-    pseudotime[reached] = np.where(weights > 0, arcs, np.nan)
-    lineage[reached] = nearest.argmin(axis=1)
-    mean[reached] = np.sum(weights * np.maximum(arcs, 0), axis=1) / weights.sum(axis=1)
-    return Slingshot(fit.tree, tuple(fit.curves), pseudotime, all_weights, lineage, mean, converged)
+@dataclass(frozen=True, eq=False)
+class SlingshotConsensus:
+    """Orders over clusterings.
+
+    Attributes
+    ----------
+    pseudotime
+        ``(n_cells,)`` mean over clusterings of the rank, 0 at the first cell and at most 1; NaN for cells that the
+        start does not reach.
+    spread
+        ``(n_cells,)`` standard deviation of the rank, in [0, 1], over clusterings.
+    agreement
+        ``(n_clusterings,)`` mean Spearman correlation of each order with the others; NaN of a single one.
+    n_lineages
+        ``n_clusterings`` numbers of lineages.
+    """
+
+    pseudotime: np.ndarray
+    spread: np.ndarray
+    agreement: np.ndarray
+    n_lineages: list[int]
+
+
+def slingshot_consensus(
+    latent: np.ndarray,
+    start_cells: np.ndarray,
+    reachable: np.ndarray,
+    *,
+    n_clusters: Sequence[int],
+    seed: int = 0,
+) -> SlingshotConsensus:
+    """Order cells by Slingshot on k-means clusters of several numbers and seeds, and take the mean rank.
+
+    In a continuum of cells clusters are cut arbitrarily, and a cut elsewhere may join other clusters and turn a lineage
+    round. Errors of single trees average out; what all of them share stays. On worm_embryo single trees came to rank
+    correlations with the measured time from 0.17 to 0.94 over clusterings; mean ranks came to 0.89 to 0.93 with 5 to 14
+    clusters, and to 0.76 to 0.92 with 15 to 24.
+
+    Parameters
+    ----------
+    latent
+        ``(n_cells, n_dims)``.
+    start_cells
+        Positions of start cells; in each clustering the cluster with the most of them, beyond its size, is the start.
+    reachable
+        ``(n_cells,)`` mask of the cells to order.
+    n_clusters
+        Number of clusters of each clustering.
+    seed
+        Of the clusterings.
+
+    Raises
+    ------
+    InputError
+        When the start cells reach fewer than two cells a cluster.
+    """
+    from scipy.stats import rankdata
+    from sklearn.cluster import KMeans
+
+    rows = np.flatnonzero(reachable)
+    if len(rows) < 2 * max(n_clusters):
+        raise InputError(
+            f"the start reaches {len(rows)} cells, too few for {max(n_clusters)} clusters; ask for fewer clusters"
+        )
+    inside, starts = latent[rows], np.flatnonzero(np.isin(rows, start_cells))
+    seeds = np.random.default_rng(seed).integers(0, 2**31, len(n_clusters))
+    ranks, n_lineages = [], []
+    for k, own_seed in track(
+        list(zip(n_clusters, seeds, strict=True)), "Slingshot over clusterings", len(seeds)
+    ):
+        codes = KMeans(k, n_init=1, random_state=int(own_seed)).fit_predict(inside)
+        clusters = pd.Series(pd.Categorical(codes.astype(str)))
+        fit = slingshot(inside, clusters, choose_start_cluster(clusters, starts))
+        ranks.append(rankdata(fit.mean_pseudotime) / len(rows))
+        n_lineages.append(len(fit.curves))
+    agreement = np.full(1, np.nan)
+    if len(ranks) > 1:
+        agreement = (np.corrcoef(ranks).sum(axis=1) - 1) / (len(ranks) - 1)
+    mean, spread = np.full(len(latent), np.nan), np.full(len(latent), np.nan)
+    mean[rows] = np.mean(ranks, axis=0) - np.mean(ranks, axis=0).min()
+    spread[rows] = np.std(ranks, axis=0)
+    return SlingshotConsensus(mean, spread, agreement, n_lineages)

@@ -10,24 +10,67 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
-from scvi_downstream.pipelines.trajectory.agreement import MIN_CELLS, correlate_ranks
-from scvi_downstream.pipelines.trajectory.components import communities_like, reach_from
-from scvi_downstream.pipelines.trajectory.diffusion import diffusion_coordinates, diffusion_pseudotime
-from scvi_downstream.pipelines.trajectory.graph_pseudotime import order_along_graph
-from scvi_downstream.pipelines.trajectory.lineages import choose_start_cluster
+from scvi_downstream.pipelines.trajectory.agreement import CONFIDENCE, MIN_CELLS, correlate_ranks
+from scvi_downstream.pipelines.trajectory.diffusion import order_from_outermost
+from scvi_downstream.pipelines.trajectory.lineages import choose_start_cluster, communities_like
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
-from scvi_downstream.pipelines.trajectory.principal_graph import learn_principal_graph
+from scvi_downstream.pipelines.trajectory.principal_graph import order_reached
 from scvi_downstream.pipelines.trajectory.slingshot import slingshot
-from scvi_downstream.pipelines.trajectory.start import root_cell
+from scvi_downstream.pipelines.trajectory.start import Reach, reach_from, start_positions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.threads import one_thread
 
 type Ordering = Callable[[np.ndarray], np.ndarray]
 N_NEIGHBORS = 10
+"""Cells of the other half whose mean pseudotime a cell is given."""
 MIN_HALF = 20
-STABLE = 0.8
-UNSTABLE = 0.6
-CONFIDENCE = 0.95
+"""Cells of a half, so that a correlation over its cells says something."""
+STABLE, UNSTABLE = 0.8, 0.6
+"""Rank correlation between halves above which an ordering is stable, where all of the interval is, and below which it
+is not."""
+EXACT_UP_TO = 50_000
+"""Cells of a half up to which its neighbours are searched exactly."""
+
+
+def resample_orders(
+    latent: pd.DataFrame,
+    neighbors: NeighborsGraph,
+    landmarks: pd.DataFrame,
+    orders: pd.DataFrame,
+    trajectory_start: dict[str, Any],
+    options: TrajectoryOptions,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Whether disjoint halves of the cells give the same order, everything but the latent learnt again.
+
+    Returns
+    -------
+    One row a method (``spearman`` between halves with its interval, ``verdict``); the spread of each cell's rank.
+    """
+    values = latent.loc[neighbors.cells].to_numpy(np.float64)
+    starts, n_landmarks = start_positions(neighbors, trajectory_start), landmarks["landmark"].nunique()
+    rows, spread = [], {}
+    for name, order in HALF_ORDERS.items():
+
+        def order_again(chosen: np.ndarray, order: HalfOrder = order) -> np.ndarray:
+            half = take_half(
+                values, chosen, starts, n_neighbors=neighbors.n_neighbors, n_landmarks=n_landmarks, seed=seed
+            )
+            with one_thread():
+                return order(half, options, seed)
+
+        found = ordering_stability(
+            order_again,
+            orders.loc[neighbors.cells, name].to_numpy(np.float64),
+            values,
+            replicates=options.stability_replicates,
+            seed=seed,
+            label=f"Stability of {name}",
+        )
+        rows.append({"method": name, **found.summary})
+        spread[f"{name}_rank_sd"] = found.cells["rank_sd"].to_numpy()
+    return pd.DataFrame(rows), pd.DataFrame(spread, index=neighbors.cells.rename("cell"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,34 +154,25 @@ def ordering_stability(
             continue
         rows.append(row | _compare_halves(halves, orders, full, latent))
         for half, times in zip(halves, orders, strict=True):
-            ranks[replicate, half] = _ranks(times)
+            ranks[replicate, half] = _scaled_ranks(times)
     columns = ["replicate", "spearman", "with_full", "ordered", "failure"]
     table = pd.DataFrame(rows, columns=columns)
-    cells = _cells(full, ranks)
-    return Stability(table, cells, _summarise(table, cells))
+    cells = _rank_spread(full, ranks)
+    return Stability(table, cells, _summarize(table, cells))
 
 
 def _compare_halves(
     halves: tuple[np.ndarray, np.ndarray], orders: list[np.ndarray], full: np.ndarray, latent: np.ndarray
 ) -> dict[str, Any]:
-    both_ways = [
-        correlate_ranks(_carry(latent[halves[1 - i]], orders[1 - i], latent[halves[i]]), orders[i])[
-            "spearman"
-        ]
-        for i in (0, 1)
-    ]
-    with_full = [
-        correlate_ranks(times, full[half])["spearman"] for half, times in zip(halves, orders, strict=True)
-    ]
-    ordered = np.concatenate([np.isfinite(times) for times in orders]).mean()
+    carried = [_carry(latent[halves[1 - i]], orders[1 - i], latent[halves[i]]) for i in (0, 1)]
+    both_ways = np.array([correlate_ranks(carried[i], orders[i])["spearman"] for i in (0, 1)], float)
+    with_full = np.array([correlate_ranks(orders[i], full[halves[i]])["spearman"] for i in (0, 1)], float)
     # An ordering of one half without order (constant, or of next to no cells) agrees with nothing.
     return {
-        "spearman": float(np.mean(np.nan_to_num(np.array(both_ways, float)))),
-        "with_full": float(np.mean(np.nan_to_num(np.array(with_full, float)))),
-        "ordered": float(ordered),
-        "failure": ""
-        if np.isfinite(np.array(both_ways, float)).any()
-        else "the ordering of a half has no order",
+        "spearman": float(np.mean(np.nan_to_num(both_ways))),
+        "with_full": float(np.mean(np.nan_to_num(with_full))),
+        "ordered": float(np.isfinite(np.concatenate(orders)).mean()),
+        "failure": "" if np.isfinite(both_ways).any() else "the ordering of a half has no order",
     }
 
 
@@ -153,7 +187,7 @@ def _carry(known: np.ndarray, times: np.ndarray, others: np.ndarray) -> np.ndarr
     return times[placed][nearest].mean(axis=1)
 
 
-def _ranks(times: np.ndarray) -> np.ndarray:
+def _scaled_ranks(times: np.ndarray) -> np.ndarray:
     """Ranks in [0, 1], ties averaged, NaN without a place."""
     from scipy import stats
 
@@ -162,29 +196,25 @@ def _ranks(times: np.ndarray) -> np.ndarray:
     return (ranks - 1) / max(n - 1, 1)
 
 
-def _cells(full: np.ndarray, ranks: np.ndarray) -> pd.DataFrame:
+def _rank_spread(full: np.ndarray, ranks: np.ndarray) -> pd.DataFrame:
     known = np.isfinite(ranks)
     n = known.sum(axis=0)
     mean = np.divide(np.nansum(ranks, axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
     squares = np.nansum((ranks - mean) ** 2, axis=0)
     sd = np.sqrt(np.divide(squares, n - 1, out=np.full(len(n), np.nan), where=n > 1))
-    return pd.DataFrame({"rank": _ranks(full), "rank_mean": mean, "rank_sd": sd, "n_orderings": n})
+    return pd.DataFrame({"rank": _scaled_ranks(full), "rank_mean": mean, "rank_sd": sd, "n_orderings": n})
 
 
-def _summarise(table: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
+def _summarize(table: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
     from scipy import stats
 
     worked = table.loc[table["failure"] == "", ["spearman", "with_full"]].astype(float)
     n, n_failed = len(worked), len(table) - len(worked)
-    counted = {"n_replicates": len(table), "n_failed": n_failed}
+    summary: dict[str, Any] = dict.fromkeys(("spearman", "low", "high", "with_full", "median_rank_sd"))
+    summary |= {"n_replicates": len(table), "n_failed": n_failed, "verdict": "failed"}
     if not n:
-        return (
-            dict.fromkeys(("spearman", "low", "high", "with_full", "median_rank_sd"))
-            | counted
-            | {"verdict": "failed"}
-        )
-    mean = float(worked["spearman"].mean())
-    reach = float("inf")
+        return summary
+    mean, reach = float(worked["spearman"].mean()), float("inf")
     if n > 1:
         reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * worked["spearman"].std(ddof=1) / np.sqrt(n))
     low, high = max(mean - reach, -1.0), min(mean + reach, 1.0)
@@ -193,18 +223,10 @@ def _summarise(table: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
         verdict = "stable"
     elif high < STABLE and mean < UNSTABLE:
         verdict = "unstable"
-    return {
-        "spearman": mean,
-        "low": low,
-        "high": high,
-        "with_full": float(worked["with_full"].mean()),
-        "median_rank_sd": float(cells["rank_sd"].median()) if cells["rank_sd"].notna().any() else None,
-        **counted,
-        "verdict": verdict,
-    }
-
-
-EXACT_UP_TO = 50_000
+    if cells["rank_sd"].notna().any():
+        summary["median_rank_sd"] = float(cells["rank_sd"].median())
+    with_full = float(worked["with_full"].mean())
+    return summary | {"spearman": mean, "low": low, "high": high, "with_full": with_full, "verdict": verdict}
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,14 +241,14 @@ class Half:
         kNN graph of these cells alone.
     landmarks
         Their communities.
-    starts
-        Positions of start cells among them.
+    reach
+        What is connected to their start.
     """
 
     latent: np.ndarray
     neighbors: NeighborsGraph
     landmarks: pd.Series
-    starts: np.ndarray
+    reach: Reach
 
 
 def take_half(
@@ -266,45 +288,34 @@ def take_half(
     if not len(own):
         middle = np.median(latent[starts], axis=0)
         own = np.array([np.linalg.norm(values - middle, axis=1).argmin()])
-    return Half(values, neighbors, communities_like(neighbors, n_landmarks, seed), own)
+    groups = communities_like(neighbors, n_landmarks, seed)
+    return Half(values, neighbors, groups, reach_from(neighbors, own, groups))
 
 
 def order_half_by_diffusion(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
     """``(n_half,)`` diffusion pseudotime."""
-    reach = reach_from(half.neighbors, half.starts, half.landmarks)
-    coordinates = diffusion_coordinates(
-        half.neighbors, reach.reachable, n_components=options.diffusion_components, seed=seed
-    )
-    root = root_cell(half.starts[reach.reachable[half.starts]], coordinates.to_numpy(), half.neighbors)
-    return diffusion_pseudotime(coordinates, root)["dpt_pseudotime"].to_numpy()
+    pseudotime, _, _ = order_from_outermost(half.neighbors, half.reach, options, seed)
+    return pseudotime["dpt_pseudotime"].to_numpy()
 
 
-def order_half_by_slingshot(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
+def order_half_by_slingshot(half: Half, _options: TrajectoryOptions, _seed: int) -> np.ndarray:
     """``(n_half,)`` mean pseudotime over lineages."""
-    reach = reach_from(half.neighbors, half.starts, half.landmarks)
-    start = choose_start_cluster(half.landmarks, half.starts[reach.reachable[half.starts]])
-    return slingshot(half.latent, half.landmarks, start, components=reach.parts).mean_pseudotime
+    start = choose_start_cluster(half.landmarks, half.reach.starts)
+    return slingshot(half.latent, half.landmarks, start, components=half.reach.parts).mean_pseudotime
 
 
 def order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
     """``(n_half,)`` pseudotime along a principal graph; NaN where the start does not reach."""
-    reach = reach_from(half.neighbors, half.starts, half.landmarks)
-    chosen = np.flatnonzero(reach.reachable)
-    graph = learn_principal_graph(
-        half.latent[chosen],
-        n_nodes=options.principal_graph.n_nodes,
-        min_branch_length=options.principal_graph.min_branch_length,
-        seed=seed,
-    )
     pseudotime = np.full(len(half.latent), np.nan)
-    starts = np.flatnonzero(np.isin(chosen, half.starts))
-    pseudotime[chosen] = order_along_graph(graph, half.latent[chosen], starts).pseudotime
+    _, order = order_reached(half.latent, half.reach, options.principal_graph, seed)
+    pseudotime[half.reach.reachable] = order.pseudotime
     return pseudotime
 
 
-type OrderOfHalf = Callable[[Half, TrajectoryOptions, int], np.ndarray]
-HALVES: dict[str, OrderOfHalf] = {
+type HalfOrder = Callable[[Half, TrajectoryOptions, int], np.ndarray]
+HALF_ORDERS: dict[str, HalfOrder] = {
     "dpt_pseudotime": order_half_by_diffusion,
     "slingshot_pseudotime": order_half_by_slingshot,
     "graph_pseudotime": order_half_along_graph,
 }
+"""Order → how it is learnt again on half of the cells."""

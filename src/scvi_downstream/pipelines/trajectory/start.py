@@ -1,9 +1,9 @@
-"""Where a trajectory starts: what the user names, as cells."""
+"""Where a trajectory starts: what the user names, as cells; what they reach; and which of them is the root."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,15 +11,212 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import MISSING_TEXTS, as_categories
 from scvi_downstream.graphs.neighbors import NeighborsGraph
+from scvi_downstream.pipelines.trajectory.lineages import take_landmarks
+from scvi_downstream.pipelines.trajectory.options import START_OPTIONS, TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
+
+START_SHARE = 0.03
+"""Share of the cells that a marker gene or known time chooses."""
+MIN_START_CELLS = 10
+"""Of a marker gene or of known time: fewer would rest on single cells."""
+MIN_TIMES = 3
+"""Two times tell early from late, and give no order."""
+SMOOTHING_STEPS = 2
+"""Means over neighbourhoods that a marker gene's counts are put through: the counts of single cells are noise."""
+N_PERMUTATIONS = 99
+"""Of a marker gene's counts over the cells; the smallest p-value that can be told is 0.01."""
 
 
-MIN_VALUES = 3
+def choose_start(
+    counts: AnnData,
+    neighbors: NeighborsGraph,
+    clusters: pd.DataFrame,
+    keys: Keys,
+    options: TrajectoryOptions,
+    seed: int,
+) -> dict[str, Any]:
+    """The cells at which trajectories start: a cell, those of a cluster or label, of a marker gene, or the earliest.
+
+    Known time decides where nothing else is named.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, ``n_cells`` × all genes; ``obs`` holds the labels and the time.
+    neighbors
+        kNN graph of the same cells, over which a marker gene's expression is smoothed.
+    clusters
+        Clusterings of the same cells, a column each; where a cluster and a label have the same name, the cluster is
+        meant.
+    keys
+        The label.
+    options
+        The start, the known time and the clustering.
+    seed
+        Of the permutations that tell a marker gene from noise.
+
+    Returns
+    -------
+    ``cells`` (names, in the order of the counts), ``how`` they were chosen (cell, cluster, gene or time), and
+    ``sentences``: the choice in words, and what speaks against it.
+
+    Raises
+    ------
+    InputError
+        None or several are given, a name does not exist, the gene has no counts, or the time is not a number of at
+        least three values.
+    """
+    if options.time_key:
+        known_time(counts.obs, options.time_key)  # refused before anything is learnt
+    groups = take_landmarks(clusters, options)["landmark"].reindex(counts.obs_names)
+    given = {name: value for name in START_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.start_cell or options.start_cluster or options.start_gene:
+        given.pop("time_key", None)
+    if len(given) != 1:
+        seen = " and ".join(f"trajectory.{name}='{value}'" for name, value in given.items())
+        raise InputError(
+            "a trajectory needs exactly one start: trajectory.start_cell, trajectory.start_cluster, "
+            f"trajectory.start_gene or trajectory.time_key; {seen or 'none of them is given'}"
+        )
+    ((option, name),) = given.items()
+    if option == "start_cell":
+        how, (chosen, sentences) = "cell", _cell_named(name, counts.obs_names)
+    elif option == "start_cluster":
+        labels = {keys.label_key: counts.obs[keys.label_key]} if keys.label_key else {}
+        how, (chosen, sentences) = "cluster", _cells_of_cluster(name, {"clusters": groups} | labels)
+    elif option == "start_gene":
+        how, (chosen, sentences) = "gene", _cells_of_gene(counts, neighbors, name, seed)
+    else:
+        how, (chosen, sentences) = "time", _earliest_cells(counts.obs, name)
+    return {"cells": counts.obs_names[chosen].tolist(), "how": how, "sentences": sentences}
+
+
+def _cell_named(name: str, cells: pd.Index) -> tuple[np.ndarray, list[str]]:
+    if name not in cells:
+        raise InputError(
+            f"trajectory.start_cell '{name}' is not a cell of the counts{closest(name, _similar_names(name, cells))}"
+        )
+    return cells == name, [f"trajectories start at the cell '{name}'"]
+
+
+def _similar_names(name: str, cells: pd.Index, most: int = 20_000) -> list[str]:
+    """Names worth comparing: difflib takes seconds on a million of them."""
+    if len(cells) <= most:
+        return list(cells)
+    alike = [cell for cell in cells if str(cell)[:4].lower() == name[:4].lower()]
+    return (alike or list(cells))[:most]
+
+
+def _cells_of_cluster(value: str, columns: dict[str, pd.Series]) -> tuple[np.ndarray, list[str]]:
+    groups = {name: as_categories(column) for name, column in columns.items()}
+    holding = [name for name, values in groups.items() if value in values.categories]
+    if not holding:
+        choices = [text for values in groups.values() for text in values.categories]
+        raise InputError(
+            f"trajectory.start_cluster '{value}' is neither a cluster nor a label{closest(value, choices)}"
+        )
+    chosen = np.asarray(groups[holding[0]] == value)
+    sentence = f"trajectories start in '{value}' of {holding[0]} ({chosen.sum():,} cells)"
+    if len(holding) > 1:
+        sentence += f"; '{value}' is also a value of {holding[1]}, which is not meant"
+    return chosen, [sentence]
+
+
+def _earliest_cells(observations: pd.DataFrame, time_key: str) -> tuple[np.ndarray, list[str]]:
+    time = known_time(observations, time_key)
+    known = np.sort(time.dropna().to_numpy())
+    n_earliest = min(max(MIN_START_CELLS, int(np.ceil(START_SHARE * len(known)))), len(known))
+    latest = known[n_earliest - 1]
+    chosen = (time <= latest).to_numpy()
+    sentences = [
+        f"trajectories start at the {chosen.sum():,} cells with the earliest '{time_key}' "
+        f"({known[0]:g} to {latest:g}; the data reach {known[-1]:g})"
+    ]
+    if len(known) < len(time):
+        sentences.append(
+            f"'{time_key}' is missing in {len(time) - len(known):,} of {len(time):,} cells; none of them is a start"
+        )
+    return chosen, sentences
+
+
+def _cells_of_gene(
+    counts: AnnData, neighbors: NeighborsGraph, gene: str, seed: int
+) -> tuple[np.ndarray, list[str]]:
+    """Cells in whose neighbourhood a gene is highest, in one connected patch: that with the most expression."""
+    position = _position_of_gene(gene, counts.var)
+    values = log_normalize(counts, np.array([position])).toarray()[:, 0].astype(np.float64)
+    expressing = int((values > 0).sum())
+    if not expressing:
+        raise InputError(
+            f"trajectory.start_gene '{gene}' has no counts in any cell; name a gene that is expressed"
+        )
+    order = neighbors.cells.get_indexer(counts.obs_names)
+    connectivities = sparse.csr_matrix(neighbors.connectivities)[order][:, order]
+    smooth = _smooth(connectivities, values)
+    n_top = min(max(MIN_START_CELLS, round(START_SHARE * counts.n_obs)), counts.n_obs)
+    top = np.sort(np.argsort(-smooth, kind="stable")[:n_top])
+    n_patches, codes = csgraph.connected_components(connectivities[top][:, top], directed=False)
+    patch = top[codes == np.bincount(codes, weights=smooth[top]).argmax()]
+    sentences = [
+        f"trajectories start at the {len(patch):,} cells in whose neighbourhood '{gene}' is highest "
+        f"(expressed in {expressing:,} of {len(values):,} cells)"
+    ]
+    if len(patch) < len(top):
+        sentences.append(
+            f"'{gene}' is highest in {n_patches} places that are not neighbours; the one with the most expression, "
+            f"{len(patch):,} of {len(top):,} cells, is taken"
+        )
+    if _looks_like_noise(connectivities, values, smooth, seed):
+        sentences.append(
+            f"'{gene}' does not vary between neighbourhoods more than shuffled counts do, so this start is arbitrary; "
+            "name another gene, or a cell, a cluster or the time"
+        )
+    return patch, sentences
+
+
+def _position_of_gene(gene: str, genes: pd.DataFrame) -> int:
+    names = genes.index.astype(str)
+    if gene in names:
+        return int(np.flatnonzero(names == gene)[0])
+    symbols = genes["symbol"].astype(str).to_numpy() if "symbol" in genes else np.array([], dtype=str)
+    found = np.flatnonzero(symbols == gene)
+    if len(found) > 1:
+        raise InputError(
+            f"trajectory.start_gene '{gene}' is the symbol of {len(found)} genes; name one of them: "
+            + ", ".join(f"'{names[i]}'" for i in found[:5])
+        )
+    if not len(found):
+        raise InputError(
+            f"trajectory.start_gene '{gene}' is not a gene of the counts{closest(gene, [*names, *symbols])}"
+        )
+    return int(found[0])
+
+
+def _smooth(connectivities: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
+    """Means over weighted neighbourhoods, the cell itself counting as its strongest neighbour."""
+    weights = connectivities + sparse.identity(len(values), format="csr")
+    totals = np.asarray(weights.sum(axis=1)).ravel()
+    for _ in range(SMOOTHING_STEPS):
+        values = (weights @ values) / (totals if values.ndim == 1 else totals[:, None])
+    return values
+
+
+def _looks_like_noise(
+    connectivities: sparse.csr_matrix, values: np.ndarray, smooth: np.ndarray, seed: int
+) -> bool:
+    """Whether shuffled expression is as uneven over the graph (p > 0.05)."""
+    rng = np.random.default_rng(seed)
+    shuffled = np.stack([rng.permutation(values) for _ in range(N_PERMUTATIONS)], axis=1)
+    as_uneven = (_smooth(connectivities, shuffled).var(axis=0) >= smooth.var()).sum()
+    return bool((1 + as_uneven) / (1 + N_PERMUTATIONS) > 0.05)
 
 
 def known_time(observations: pd.DataFrame, time_key: str) -> pd.Series:
@@ -60,11 +257,122 @@ def known_time(observations: pd.DataFrame, time_key: str) -> pd.Series:
         )
     time = time.where(np.isfinite(time))
     n_values = time.nunique()
-    if n_values < MIN_VALUES:
+    if n_values < MIN_TIMES:
         raise InputError(
-            f"trajectory.time_key '{time_key}' holds {n_values} different numbers; an order needs at least {MIN_VALUES}"
+            f"trajectory.time_key '{time_key}' holds {n_values} different numbers; an order needs at least {MIN_TIMES}"
         )
     return time
+
+
+FRAGMENT_SHARE = 0.01
+"""A connected part with a smaller share of the cells is taken for outliers, not for a population."""
+MOST = 0.5
+"""Share of a cluster's cells that must be left out for the cluster to be named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """What is connected to the start.
+
+    Attributes
+    ----------
+    parts
+        ``(n_cells,)`` connected part of each cell, 0 for the largest.
+    reachable
+        ``(n_cells,)`` whether a cell is in the start's part.
+    starts
+        Positions of the start cells in that part.
+    sentences
+        What is left out, in words; empty if nothing is.
+    """
+
+    parts: np.ndarray
+    reachable: np.ndarray
+    starts: np.ndarray
+    sentences: list[str]
+
+
+def reach_from(
+    neighbors: NeighborsGraph,
+    start_cells: np.ndarray,
+    clusters: pd.Series,
+) -> Reach:
+    """Cells that are connected to the start over the neighbours graph.
+
+    The start's part is the one that holds most start cells.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    start_cells
+        Positions of the start cells.
+    clusters
+        ``(n_cells,)`` clusters, in the same order, to name what is left out.
+
+    Raises
+    ------
+    InputError
+        There is no start cell, or the start lies in a fragment of outliers.
+    """
+    if not len(start_cells):
+        raise InputError("there are no start cells; choose another trajectory start")
+    _, codes = csgraph.connected_components(neighbors.connectivities, directed=False)
+    sizes = np.bincount(codes)
+    by_size = np.argsort(-sizes, kind="stable")
+    parts, sizes = np.argsort(by_size)[codes], sizes[by_size]
+    held = np.bincount(parts[start_cells], minlength=len(sizes))
+    own = int(held.argmax())
+    n_cells = len(parts)
+    is_fragment = sizes < FRAGMENT_SHARE * n_cells
+    if is_fragment[own]:
+        raise InputError(
+            f"the trajectory start lies among {sizes[own]:,} of {n_cells:,} cells that are connected to no others; "
+            "choose another trajectory start"
+        )
+    apart = ~is_fragment & (np.arange(len(sizes)) != own)
+    sentences = []
+    if apart.any():
+        left_out = apart[parts]
+        sentences.append(
+            f"{left_out.sum():,} of {n_cells:,} cells{_name_clusters(clusters, left_out)} are not connected to the "
+            "start: they have no pseudotime"
+        )
+    if is_fragment.any():
+        strays = int(is_fragment[parts].sum())
+        sentences.append(
+            f"{strays:,} of {n_cells:,} cells are outliers, in {is_fragment.sum()} small groups that are connected to "
+            "no others: they have no pseudotime"
+        )
+    elsewhere = len(start_cells) - int(held[own])
+    if elsewhere:
+        sentences.append(
+            f"{elsewhere:,} of {len(start_cells):,} start cells are not connected to the other ones and are left out"
+        )
+    starts = start_cells[parts[start_cells] == own]
+    return Reach(parts, parts == own, starts, sentences)
+
+
+def _name_clusters(clusters: pd.Series, mask: np.ndarray) -> str:
+    """Clusters of which most cells are chosen, in brackets; empty where there is none."""
+    share = pd.Series(mask).groupby(clusters.to_numpy(), observed=True).mean()
+    names = [str(name) for name in share.index[share > MOST]]
+    if not names:
+        return ""
+    return f" (cluster{'s' if len(names) > 1 else ''} {', '.join(names)})"
+
+
+def reach_of_start(
+    neighbors: NeighborsGraph, landmarks: pd.DataFrame, trajectory_start: dict[str, Any]
+) -> Reach:
+    """What the start cells of :func:`choose_start` reach; ``landmarks`` name what they do not."""
+    return reach_from(neighbors, start_positions(neighbors, trajectory_start), landmarks["landmark"])
+
+
+def start_positions(neighbors: NeighborsGraph, trajectory_start: dict[str, Any]) -> np.ndarray:
+    """Positions of the start cells among the cells of the graph."""
+    positions = neighbors.cells.get_indexer(trajectory_start["cells"])
+    return positions[positions >= 0]
 
 
 def root_cell(start_cells: np.ndarray, coordinates: np.ndarray, neighbors: NeighborsGraph) -> int:
@@ -119,261 +427,3 @@ def root_cell(start_cells: np.ndarray, coordinates: np.ndarray, neighbors: Neigh
     finite = np.isfinite(coordinates[needed]).all(axis=1)
     remoteness[finite] = cdist(coordinates[needed[finite]], coordinates[others]).mean(axis=1)
     return int(supported[np.nanmean(remoteness[inverse.reshape(near.shape)], axis=1).argmax()])
-
-
-SMOOTHING_STEPS = 2
-N_PERMUTATIONS = 99
-
-
-def cells_of_gene(
-    counts: AnnData, neighbors: NeighborsGraph, gene: str, *, n_top: int, seed: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Cells in whose neighbourhood a gene is highest, in one connected patch.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, ``n_cells`` × all genes.
-    neighbors
-        kNN graph of the same cells, over which log-normalised expression is averaged.
-    gene
-        Name or symbol.
-    n_top
-        Number of cells before the patch with most expression is taken.
-    seed
-        Of the permutations that tell the gene from noise.
-
-    Returns
-    -------
-    Positions of the cells in ``counts``, and sentences.
-
-    Raises
-    ------
-    InputError
-        The gene does not exist, is ambiguous, or has no counts.
-    """
-    position = _position_of(gene, counts.var)
-    values = log_normalize(counts, np.array([position])).toarray()[:, 0].astype(np.float64)
-    expressing = int((values > 0).sum())
-    if not expressing:
-        raise InputError(
-            f"trajectory.start_gene '{gene}' has no counts in any cell; name a gene that is expressed"
-        )
-    order = neighbors.cells.get_indexer(counts.obs_names)
-    connectivities = sparse.csr_matrix(neighbors.connectivities)[order][:, order]
-    smooth = _smoothed(connectivities, values)
-    top = np.sort(np.argsort(-smooth, kind="stable")[:n_top])
-    patch, n_patches = _largest_patch(connectivities, top, smooth)
-    sentences = [
-        f"trajectories start at the {len(patch):,} cells in whose neighbourhood '{gene}' is highest "
-        f"(expressed in {expressing:,} of {len(values):,} cells)"
-    ]
-    if len(patch) < len(top):
-        sentences.append(
-            f"'{gene}' is highest in {n_patches} places that are not neighbours; the one with the most expression, "
-            f"{len(patch):,} of {len(top):,} cells, is taken"
-        )
-    if _looks_like_noise(connectivities, values, smooth, seed):
-        sentences.append(
-            f"'{gene}' does not vary between neighbourhoods more than shuffled counts do, so this start is arbitrary; "
-            "name another gene, or a cell, a cluster or the time"
-        )
-    return patch, tuple(sentences)
-
-
-def _position_of(gene: str, genes: pd.DataFrame) -> int:
-    names = genes.index.astype(str)
-    if gene in names:
-        return int(np.flatnonzero(names == gene)[0])
-    symbols = genes["symbol"].astype(str).to_numpy() if "symbol" in genes else np.array([], dtype=str)
-    found = np.flatnonzero(symbols == gene)
-    if len(found) > 1:
-        raise InputError(
-            f"trajectory.start_gene '{gene}' is the symbol of {len(found)} genes; name one of them: "
-            + ", ".join(f"'{names[i]}'" for i in found[:5])
-        )
-    if not len(found):
-        raise InputError(
-            f"trajectory.start_gene '{gene}' is not a gene of the counts{closest(gene, [*names, *symbols])}"
-        )
-    return int(found[0])
-
-
-def _smoothed(connectivities: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
-    """Means over weighted neighbourhoods, the cell itself counting as its strongest neighbour."""
-    weights = connectivities + sparse.identity(len(values), format="csr")
-    totals = np.asarray(weights.sum(axis=1)).ravel()
-    for _ in range(SMOOTHING_STEPS):
-        values = (weights @ values) / (totals if values.ndim == 1 else totals[:, None])
-    return values
-
-
-def _largest_patch(
-    connectivities: sparse.csr_matrix, top: np.ndarray, smooth: np.ndarray
-) -> tuple[np.ndarray, int]:
-    n_patches, codes = csgraph.connected_components(connectivities[top][:, top], directed=False)
-    expression = np.bincount(codes, weights=smooth[top])
-    return top[codes == expression.argmax()], int(n_patches)
-
-
-def _looks_like_noise(
-    connectivities: sparse.csr_matrix, values: np.ndarray, smooth: np.ndarray, seed: int
-) -> bool:
-    """Whether shuffled expression is as uneven over the graph (p > 0.05)."""
-    rng = np.random.default_rng(seed)
-    shuffled = np.stack([rng.permutation(values) for _ in range(N_PERMUTATIONS)], axis=1)
-    as_uneven = (_smoothed(connectivities, shuffled).var(axis=0) >= smooth.var()).sum()
-    return bool((1 + as_uneven) / (1 + N_PERMUTATIONS) > 0.05)
-
-
-How = Literal["cell", "cluster", "gene", "time"]
-MIN_START_CELLS = 10
-"""Of a marker gene or of known time: fewer would rest on single cells."""
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Cells at which trajectories start.
-
-    Attributes
-    ----------
-    cells
-        Their names, in the order of the counts.
-    how
-        What they were chosen by.
-    sentences
-        The choice in words, and what speaks against it.
-    """
-
-    cells: pd.Index
-    how: How
-    sentences: tuple[str, ...]
-
-
-def choose_start(
-    counts: AnnData,
-    neighbors: NeighborsGraph,
-    clusters: pd.Series,
-    *,
-    start_cell: str | None = None,
-    start_cluster: str | None = None,
-    start_gene: str | None = None,
-    time_key: str | None = None,
-    label_key: str | None = None,
-    top_share: float = 0.03,
-    earliest_share: float = 0.03,
-    seed: int = 0,
-) -> Start:
-    """Start cells by exactly one of a cell, a cluster or label, a marker gene, or known time.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, ``n_cells`` × all genes; ``obs`` holds the labels and the time.
-    neighbors
-        kNN graph of the same cells, over which a marker gene's expression is smoothed.
-    clusters
-        ``(n_cells,)`` clusters.
-    start_cell
-        Name of a cell.
-    start_cluster
-        A value of ``clusters`` or of the labels; where both have it, the cluster is meant.
-    start_gene
-        Name or symbol of a gene that is highest where the trajectory starts.
-    time_key
-        Numeric column of ``obs``; the earliest cells are the start.
-    label_key
-        Column of ``obs`` with labels.
-    top_share, earliest_share
-        Share of the cells that a marker gene or known time chooses, before the largest connected patch is taken.
-    seed
-        Of the permutations that tell a marker gene from noise.
-
-    Raises
-    ------
-    InputError
-        None or several are given, a name does not exist, the gene has no counts, or the time is not a number of at
-        least three values.
-    """
-    given = {
-        "start_cell": start_cell,
-        "start_cluster": start_cluster,
-        "start_gene": start_gene,
-        "time_key": time_key,
-    }
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) != 1:
-        seen = " and ".join(f"trajectory.{name}='{given[name]}'" for name in named) or "none of them is given"
-        raise InputError(
-            "a trajectory needs exactly one start: trajectory.start_cell, trajectory.start_cluster, "
-            f"trajectory.start_gene or trajectory.time_key; {seen}"
-        )
-    if start_cell is not None:
-        return _start_at_cell(counts.obs_names, str(start_cell))
-    if start_cluster is not None:
-        labels = counts.obs[label_key] if label_key else None
-        return _start_at_cluster(
-            clusters.reindex(counts.obs_names), labels, str(start_cluster), counts.obs_names
-        )
-    if start_gene is not None:
-        n_top = min(max(MIN_START_CELLS, round(top_share * counts.n_obs)), counts.n_obs)
-        chosen, sentences = cells_of_gene(counts, neighbors, str(start_gene), n_top=n_top, seed=seed)
-        return Start(pd.Index(counts.obs_names[chosen], name="cell"), "gene", sentences)
-    return _start_at_time(counts.obs, str(time_key), earliest_share)
-
-
-def _start_at_cell(cells: pd.Index, name: str) -> Start:
-    if name not in cells:
-        raise InputError(
-            f"trajectory.start_cell '{name}' is not a cell of the counts{closest(name, _near(name, cells))}"
-        )
-    return Start(pd.Index([name], name="cell"), "cell", (f"trajectories start at the cell '{name}'",))
-
-
-def _near(name: str, cells: pd.Index, most: int = 20_000) -> list[str]:
-    """Names worth comparing: difflib takes seconds on a million of them."""
-    if len(cells) <= most:
-        return list(cells)
-    alike = [cell for cell in cells if str(cell)[:4].lower() == name[:4].lower()]
-    return (alike or list(cells))[:most]
-
-
-def _start_at_cluster(clusters: pd.Series, labels: pd.Series | None, value: str, cells: pd.Index) -> Start:
-    columns = {"clusters": clusters} | ({str(labels.name): labels} if labels is not None else {})
-    holding = {
-        name: (as_categories(column) == value)
-        for name, column in columns.items()
-        if value in as_categories(column).categories
-    }
-    if not holding:
-        choices = [text for column in columns.values() for text in as_categories(column).categories]
-        raise InputError(
-            f"trajectory.start_cluster '{value}' is neither a cluster nor a label{closest(value, choices)}"
-        )
-    name, mask = next(iter(holding.items()))
-    sentence = f"trajectories start in '{value}' of {name} ({int(mask.sum()):,} cells)"
-    if len(holding) > 1:
-        sentence += f"; '{value}' is also a value of {list(holding)[1]}, which is not meant"
-    return Start(pd.Index(cells[mask], name="cell"), "cluster", (sentence,))
-
-
-def _start_at_time(observations: pd.DataFrame, time_key: str, earliest_share: float) -> Start:
-    time = known_time(observations, time_key)
-    known = np.sort(time.dropna().to_numpy())
-    n_earliest = min(max(MIN_START_CELLS, int(np.ceil(earliest_share * len(known)))), len(known))
-    latest = known[n_earliest - 1]
-    chosen = (time <= latest).to_numpy()
-    sentences = [
-        f"trajectories start at the {int(chosen.sum()):,} cells with the earliest '{time_key}' "
-        f"({known[0]:g} to {latest:g}; the data reach {known[-1]:g})"
-    ]
-    if len(known) < len(time):
-        sentences.append(
-            f"'{time_key}' is missing in {len(time) - len(known):,} of {len(time):,} cells; none of them is a start"
-        )
-    return Start(pd.Index(observations.index[chosen], name="cell"), "time", tuple(sentences))
-
-
-def describe_start(start: Start) -> dict[str, Any]:
-    """The start as plain data: ``cells``, ``how``, ``sentences``."""
-    return {"cells": start.cells.tolist(), "how": start.how, "sentences": list(start.sentences)}

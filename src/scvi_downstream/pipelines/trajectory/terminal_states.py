@@ -3,23 +3,159 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.sparse import csgraph
 
-from scvi_downstream.pipelines.trajectory.components import group_means, group_neighbors, lump
+from scvi_downstream.pipelines.trajectory.options import FateOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.threads import quiet
 
 N_CORE_CELLS = 30
 """Cells with the highest membership that stand for a state, as in CellRank."""
+METASTABLE = 0.96
+"""Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
+MAX_STATES = 12
+"""Searched: the eigensolver is asked for two more."""
+N_STEPS = 100
+"""Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go."""
 LONG_RUN = 1000
 """Steps after which a walk through one metastable state has forgotten where it began."""
+MAJORITY = 0.5
+"""Share of the walks from a terminal state that may leave it for later cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class TerminalStates:
+    """Terminal states among metastable ones.
+
+    Attributes
+    ----------
+    members
+        Positions of the cells of each terminal state, by name.
+    table
+        One row a metastable state, earliest first: the ``cluster`` that most of its cells are in, ``terminal``,
+        ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how many end later
+        than all its cells), median ``pseudotime``, ``n_cells``.
+    n_groups
+        Number of groups of cells among which states were searched, if not among the cells themselves.
+    """
+
+    members: dict[str, np.ndarray]
+    table: pd.DataFrame
+    n_groups: int | None
+
+
+def find_terminal_states(
+    transitions: sparse.csr_matrix, time: np.ndarray, clusters: np.ndarray, options: FateOptions, seed: int
+) -> TerminalStates:
+    """Metastable states by GPCCA, and which of them are terminal.
+
+    There are as many metastable states as eigenvalues of at least 0.96. Stability alone does not tell an end from a
+    bottleneck or from the start. So walks of 100 steps are sent off from each state: it is terminal if no more than
+    half of them end later in pseudotime than all of its 30 cells. Of several terminal states in one cluster the one
+    that the fewest walks leave is kept: clusters are the resolution at which states are told apart.
+
+    Parameters
+    ----------
+    transitions
+        ``(n_cells, n_cells)``, rows sum to 1.
+    time
+        ``(n_cells,)`` pseudotime.
+    clusters
+        ``(n_cells,)`` names.
+    options
+        The number of terminal states (``n_terminal_states``), those that the fewest walks leave; by the rule above when
+        left out. Above ``max_cells``, states are searched on the walk between as many groups of neighbouring cells.
+    seed
+        Of the eigensolver and of the groups.
+
+    Raises
+    ------
+    InputError
+        More than 11 terminal states are asked for, or there are fewer metastable states in different clusters.
+
+    References
+    ----------
+    Reuter et al. (2018), doi:10.1021/acs.jctc.8b00079; Reuter et al. (2019), doi:10.1063/1.5064530.
+    """
+    n_states, max_cells = options.n_terminal_states, options.max_cells
+    if n_states is not None and n_states >= MAX_STATES:
+        raise InputError(
+            f"trajectory.fates.n_terminal_states is {n_states}; at most {MAX_STATES - 1} are searched, or name them by "
+            "trajectory.fates.terminal_clusters"
+        )
+    groups = None
+    if len(time) > max_cells:
+        groups = group_neighbors(transitions, max_cells, seed)
+        walk, when = lump(transitions, groups), np.bincount(groups, weights=time) / np.bincount(groups)
+    else:
+        walk, when = transitions, time
+    vectors, matrix, eigenvalues = leading_schur(walk, min(MAX_STATES + 2, walk.shape[0] - 2), seed)
+    wanted = int((eigenvalues.real >= METASTABLE).sum())
+    if n_states is not None:
+        wanted = max(wanted, n_states + 1)
+    cores, stability = macrostates(walk, vectors, matrix, eigenvalues, min(wanted, MAX_STATES))
+    moving_on = share_moving_on(walk, cores, when)
+    if groups is not None:
+        cores = [np.flatnonzero(np.isin(groups, core)) for core in cores]
+    names = [str(pd.Series(clusters[core]).mode()[0]) for core in cores]
+    best: dict[str, int] = {}
+    for i in np.argsort(moving_on, kind="stable"):
+        best.setdefault(names[i], int(i))
+    if n_states is None:
+        chosen = [i for i in best.values() if moving_on[i] <= MAJORITY] or [int(np.argmin(moving_on))]
+    else:
+        chosen = list(best.values())[:n_states]
+        if len(chosen) < n_states:
+            raise InputError(
+                f"trajectory.fates.n_terminal_states is {n_states}, but the cells form only {len(chosen)} metastable "
+                f"states in different clusters; ask for at most {len(chosen)}, or use finer clusters"
+            )
+    table = pd.DataFrame(
+        {
+            "cluster": names,
+            "terminal": np.isin(np.arange(len(cores)), chosen),
+            "stability": stability,
+            "share_moving_on": moving_on,
+            "pseudotime": [np.median(time[core]) for core in cores],
+            "n_cells": list(map(len, cores)),
+        }
+    ).sort_values("pseudotime", kind="stable", ignore_index=True)
+    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _by_number(names[i]))}
+    return TerminalStates(members, table, None if groups is None else max_cells)
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (2**31, name)
+
+
+def share_moving_on(transitions: sparse.csr_matrix, cores: list[np.ndarray], time: np.ndarray) -> np.ndarray:
+    """Share of walks of 100 steps from each state that end later than all its cells.
+
+    Parameters
+    ----------
+    transitions
+        ``(n_cells, n_cells)``, rows sum to 1.
+    cores
+        Positions of the cells of each state.
+    time
+        ``(n_cells,)`` pseudotime.
+    """
+    at = np.zeros((transitions.shape[0], len(cores)))
+    for i, core in enumerate(cores):
+        at[core, i] = 1 / len(core)
+    backwards = sparse.csr_matrix(transitions.T)
+    for _ in range(N_STEPS):
+        at = backwards @ at
+    return np.array([at[time > time[core].max(), i].sum() for i, core in enumerate(cores)])
 
 
 def leading_schur(
@@ -93,7 +229,6 @@ def macrostates(
     -------
     Positions of the 30 cells that stand for each state, and the states' probabilities to stay.
     """
-    import pygpcca
     from anndata import AnnData
     from cellrank.estimators import GPCCA
     from cellrank.kernels import PrecomputedKernel
@@ -105,9 +240,7 @@ def macrostates(
         if eigenvalues.imag[m - 1] > 0:
             continue  # a complex pair would be parted
         estimator = GPCCA(PrecomputedKernel(transitions, adata=graph))
-        decomposed = pygpcca.GPCCA(transitions, z="LR")
-        decomposed._p_X, decomposed._p_R, decomposed._p_eigenvalues = vectors, matrix, eigenvalues
-        estimator._gpcca = decomposed
+        give_decomposition(estimator, transitions, vectors, matrix, eigenvalues)
         try:
             estimator.compute_macrostates(m, n_cells=min(N_CORE_CELLS, n_cells // (2 * m)))
         except ValueError:
@@ -116,6 +249,48 @@ def macrostates(
         cores = [np.flatnonzero((assigned == name).to_numpy()) for name in assigned.cat.categories]
         return cores, np.diag(estimator.coarse_T.to_numpy())
     return _single_state(transitions)
+
+
+def give_decomposition(
+    estimator: Any,
+    transitions: sparse.csr_matrix,
+    vectors: np.ndarray,
+    matrix: np.ndarray,
+    eigenvalues: np.ndarray,
+) -> None:
+    """Let CellRank's estimator go on from a Schur decomposition that is already there.
+
+    Neither CellRank nor pyGPCCA takes one from outside, so it is put where pyGPCCA keeps its own. This is the one place
+    that knows these private names.
+
+    Parameters
+    ----------
+    estimator
+        ``cellrank.estimators.GPCCA`` of the same walk.
+    transitions
+        ``(n_cells, n_cells)``, rows sum to 1.
+    vectors, matrix, eigenvalues
+        Of :func:`leading_schur`.
+
+    Raises
+    ------
+    RuntimeError
+        Another version of a library keeps it elsewhere.
+    """
+    import pygpcca
+
+    decomposed = pygpcca.GPCCA(transitions, z="LR")
+    found = {"_p_X": vectors, "_p_R": matrix, "_p_eigenvalues": eigenvalues}
+    missing = [f"pygpcca.GPCCA.{name}" for name in found if not hasattr(decomposed, name)]
+    missing += [] if hasattr(estimator, "_gpcca") else ["cellrank.estimators.GPCCA._gpcca"]
+    if missing:
+        raise RuntimeError(
+            f"{' and '.join(missing)} is no longer there in pygpcca {version('pygpcca')} and cellrank "
+            f"{version('cellrank')}: look where they keep the Schur decomposition, and adapt give_decomposition"
+        )
+    for name, value in found.items():
+        setattr(decomposed, name, value)
+    estimator._gpcca = decomposed
 
 
 def _single_state(transitions: sparse.csr_matrix) -> tuple[list[np.ndarray], np.ndarray]:
@@ -128,41 +303,38 @@ def _single_state(transitions: sparse.csr_matrix) -> tuple[list[np.ndarray], np.
     return [core], np.ones(1)
 
 
-METASTABLE = 0.96
-"""Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
-MAX_STATES = 12
-N_STEPS = 100
-"""Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go."""
-MAJORITY = 0.5
-COLUMNS = ["cluster", "terminal", "stability", "share_moving_on", "pseudotime", "n_cells"]
+def group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) -> np.ndarray:
+    """Groups of neighbouring cells: each cell goes with the seed cell that is nearest over the graph.
 
-
-@dataclass(frozen=True, eq=False)
-class TerminalStates:
-    """Terminal states among metastable ones.
-
-    Attributes
+    Parameters
     ----------
-    members
-        Positions of the cells of each terminal state, by name.
-    table
-        One row a metastable state, earliest first: the ``cluster`` that most of its cells are in, ``terminal``,
-        ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how many end later
-        than all its cells), median ``pseudotime``, ``n_cells``.
+    transitions
+        ``(n_cells, n_cells)`` weights of a connected graph.
     n_groups
-        Number of groups of cells among which states were searched, if not among the cells themselves.
+        Number of seed cells, drawn at random.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    ``(n_cells,)`` group of each cell.
     """
+    n_cells = transitions.shape[0]
+    seeds = np.sort(np.random.default_rng(seed).choice(n_cells, n_groups, replace=False))
+    lengths = transitions.maximum(transitions.T).tocsr()
+    lengths.data = 1 - np.log(np.clip(lengths.data, 1e-12, 1))
+    *_, nearest = csgraph.dijkstra(
+        lengths, directed=False, indices=seeds, min_only=True, return_predecessors=True
+    )
+    return np.searchsorted(seeds, nearest)
 
-    members: dict[str, np.ndarray]
-    table: pd.DataFrame
-    n_groups: int | None
 
-    @classmethod
-    def of(
-        cls, members: dict[str, np.ndarray], rows: list[tuple[Any, ...]], n_groups: int | None
-    ) -> TerminalStates:
-        """From rows of the table."""
-        return cls(members, pd.DataFrame(rows, columns=COLUMNS), n_groups)
+def lump(transitions: sparse.csr_matrix, groups: np.ndarray) -> sparse.csr_matrix:
+    """The walk between groups, from a random cell of each."""
+    n_cells, n_groups = len(groups), int(groups.max()) + 1
+    membership = sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), groups)), (n_cells, n_groups))
+    sizes = np.bincount(groups, minlength=n_groups)
+    return sparse.csr_matrix(sparse.diags(1 / sizes) @ (membership.T @ transitions @ membership))
 
 
 @contextmanager
@@ -170,128 +342,14 @@ def quiet_cellrank() -> Iterator[None]:
     """Silence what CellRank and pyGPCCA log and warn of, and put everything back afterwards."""
     import cellrank  # sets the level of its logger, so it comes first
 
-    own, root = logging.getLogger(cellrank.__name__), logging.getLogger()
-    level = own.level
-    own.setLevel(logging.CRITICAL)
-    root.addFilter(_not_of_pygpcca)
+    root = logging.getLogger()
+    root.addFilter(_is_not_of_pygpcca)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet([cellrank.__name__], logging.CRITICAL):
             yield
     finally:
-        own.setLevel(level)
-        root.removeFilter(_not_of_pygpcca)
+        root.removeFilter(_is_not_of_pygpcca)
 
 
-def _not_of_pygpcca(record: logging.LogRecord) -> bool:
+def _is_not_of_pygpcca(record: logging.LogRecord) -> bool:
     return "pygpcca" not in record.pathname  # it logs to the root logger
-
-
-def find_terminal_states(
-    transitions: sparse.csr_matrix,
-    time: np.ndarray,
-    clusters: np.ndarray,
-    *,
-    n_states: int | None = None,
-    max_cells: int = 20_000,
-    seed: int = 0,
-) -> TerminalStates:
-    """Metastable states by GPCCA, and which of them are terminal.
-
-    There are as many metastable states as eigenvalues of at least 0.96. Stability alone does not tell an end from a
-    bottleneck or from the start. So walks of 100 steps are sent off from each state: it is terminal if no more than
-    half of them end later in pseudotime than all of its 30 cells. Of several terminal states in one cluster the one
-    that the fewest walks leave is kept: clusters are the resolution at which states are told apart.
-
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    time
-        ``(n_cells,)`` pseudotime.
-    clusters
-        ``(n_cells,)`` names.
-    n_states
-        The number of terminal states, those that the fewest walks leave; by the rule above when left out.
-    max_cells
-        Above it, states are searched on the walk between as many groups of neighbouring cells.
-    seed
-        Of the eigensolver and of the groups.
-
-    Raises
-    ------
-    InputError
-        ``n_states`` is more than 11, or there are fewer metastable states in different clusters.
-
-    References
-    ----------
-    Reuter et al. (2018), doi:10.1021/acs.jctc.8b00079; Reuter et al. (2019), doi:10.1063/1.5064530.
-    """
-    if n_states is not None and n_states >= MAX_STATES:
-        raise InputError(
-            f"trajectory.fates.n_terminal_states is {n_states}; at most {MAX_STATES - 1} are searched, or name them by "
-            "trajectory.fates.terminal_clusters"
-        )
-    groups = None
-    if len(time) > max_cells:
-        groups = group_neighbors(transitions, max_cells, seed)
-        walk, when = lump(transitions, groups), group_means(time, groups)
-    else:
-        walk, when = transitions, time
-    vectors, matrix, eigenvalues = leading_schur(walk, min(MAX_STATES + 2, walk.shape[0] - 2), seed)
-    wanted = int((eigenvalues.real >= METASTABLE).sum())
-    if n_states is not None:
-        wanted = max(wanted, n_states + 1)
-    cores, stability = macrostates(walk, vectors, matrix, eigenvalues, min(wanted, MAX_STATES))
-    moving_on = share_moving_on(walk, cores, when)
-    if groups is not None:
-        cores = [np.flatnonzero(np.isin(groups, core)) for core in cores]
-    names = [_dominant(clusters[core]) for core in cores]
-    best: dict[str, int] = {}
-    for i in np.argsort(moving_on, kind="stable"):
-        best.setdefault(names[i], int(i))
-    if n_states is None:
-        chosen = [i for i in best.values() if moving_on[i] <= MAJORITY] or [int(np.argmin(moving_on))]
-    else:
-        chosen = list(best.values())[:n_states]
-        if len(chosen) < n_states:
-            raise InputError(
-                f"trajectory.fates.n_terminal_states is {n_states}, but the cells form only {len(chosen)} metastable "
-                f"states in different clusters; ask for at most {len(chosen)}, or use finer clusters"
-            )
-    middle = np.array([np.median(time[core]) for core in cores])
-    rows = [
-        (names[i], i in chosen, stability[i], moving_on[i], middle[i], len(cores[i]))
-        for i in np.argsort(middle, kind="stable").tolist()
-    ]
-    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _natural(names[i]))}
-    return TerminalStates.of(members, rows, None if groups is None else int(groups.max()) + 1)
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (2**31, name)
-
-
-def _dominant(names: np.ndarray) -> str:
-    return str(pd.Series(names).value_counts(sort=False).sort_index().idxmax())
-
-
-def share_moving_on(transitions: sparse.csr_matrix, cores: list[np.ndarray], time: np.ndarray) -> np.ndarray:
-    """Share of walks of 100 steps from each state that end later than all its cells.
-
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    cores
-        Positions of the cells of each state.
-    time
-        ``(n_cells,)`` pseudotime.
-    """
-    at = np.zeros((transitions.shape[0], len(cores)))
-    for i, core in enumerate(cores):
-        at[core, i] = 1 / len(core)
-    backwards = sparse.csr_matrix(transitions.T)
-    for _ in range(N_STEPS):
-        at = backwards @ at
-    return np.array([at[time > time[core].max(), i].sum() for i, core in enumerate(cores)])

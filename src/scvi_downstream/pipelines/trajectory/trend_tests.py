@@ -11,29 +11,119 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.pipelines.trajectory.count_regression import fit_nested, natural_spline
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.trajectory.count_regression import Observations, fit_nested, natural_spline
 from scvi_downstream.pipelines.trajectory.gene_trends import (
-    COUNTS_PER,
-    MIN_CELLS,
-    PRIOR_COUNT,
+    GeneCounts,
     LineageTrends,
     fit_lineage,
+    fit_lineages,
+    lineages_of,
     log_curves,
+    prior_level,
+    symbols_of,
+    trend_curves,
 )
-from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, TrendOptions
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
+
 N_PLACES = 100
+"""Of pseudotime at which curves are judged."""
 MONOTONE = 0.75
 """Share of the range that lies between both ends of a curve that is said to go up or down."""
 DECIDED = 0.5
 """A cell is of one lineage where the weight of the other is at most this share."""
 MIN_DECIDED = 30
+"""Cells of each of two lineages, so that they can be compared."""
+CONTRAST_COLUMNS = [
+    *["lineage", "other", "gene", "n_cells", "statistic", "df", "p", "p_adjusted", "log2_difference", "at"]
+]
+
+
+def fit_trends(
+    counts: AnnData, orders: pd.DataFrame, keys: Keys, options: TrajectoryOptions, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Curves and tests of genes along each lineage.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of ``n_cells`` × all genes.
+    orders
+        Orders of the same cells.
+    keys
+        The batch.
+    options
+        Which order, which genes, knots and thresholds.
+    seed
+        Of the permutations that check the test.
+
+    Returns
+    -------
+    Curves of the dynamic genes and the ``top_genes`` of each lineage; tests of all genes; tests between lineages; and
+    numbers with sentences: lineages that could not be fitted, dynamic genes, errors on permuted pseudotime.
+
+    Raises
+    ------
+    InputError
+        No lineage has enough cells.
+    """
+    trends = options.trends
+    modelled = counts.var["highly_variable"].to_numpy()
+    chosen = np.flatnonzero(modelled) if trends.genes == "modelled" else np.arange(counts.n_vars)
+    cells = GeneCounts(
+        counts=sparse.csr_matrix(counts.X[:, chosen]),
+        genes=pd.Index(counts.var_names[chosen], name="gene"),
+        library_size=np.asarray(counts.X.sum(axis=1)).ravel(),
+        batches=counts.obs[keys.batch_key] if trends.correct_batch and keys.batch_key else None,
+    )
+    times, weights = lineages_of(orders.loc[counts.obs_names], trends.pseudotime)
+    fitted, refused = fit_lineages(cells, times, weights, n_knots=trends.n_knots)
+    times, weights = times[list(fitted)], weights[list(fitted)]
+    seen = set(counts.var_names[modelled])
+    tests = find_dynamic_genes(fitted, seen=seen, fdr=trends.fdr, min_log2_range=trends.min_log2_range)
+    top = tests.groupby("lineage", observed=True, sort=False).head(trends.top_genes)
+    drawn = pd.Index([*tests.loc[tests["dynamic"], "gene"], *top["gene"]])
+    first, weight = times.iloc[:, 0].to_numpy(float), weights.iloc[:, 0].to_numpy(float)
+    calibration = check_calibration(cells, first, weight, n_knots=trends.n_knots, seed=seed)
+    facts = {
+        "n_dynamic": tests.groupby("lineage", observed=True)["dynamic"].sum().to_dict(),
+        "n_genes": len(chosen),
+        "calibration": calibration,
+        "sentences": [_describe_genes(tests, symbols_of(counts), trends, calibration, len(chosen)), *refused],
+    }
+    contrasts = compare_lineages(cells, times, weights, n_knots=trends.n_knots)
+    return trend_curves(fitted, drawn), tests, contrasts, facts
+
+
+def _describe_genes(
+    tests: pd.DataFrame,
+    symbols: pd.Series,
+    options: TrendOptions,
+    calibration: dict[str, float],
+    n_genes: int,
+) -> str:
+    counted = tests.groupby("lineage", observed=True)["dynamic"].sum()
+    span = f"{counted.min()}" if counted.min() == counted.max() else f"{counted.min()} to {counted.max()}"
+    widest = tests[tests["dynamic"]].drop_duplicates("gene").nlargest(6, "log2_range")["gene"]
+    named = f", the widest {', '.join(symbols.reindex(widest))}" if len(widest) else ""
+    where = "a lineage" if len(counted) > 1 else "pseudotime"
+    return (
+        f"{span} of {n_genes:,} genes change along {where} by a factor of {2**options.min_log2_range:g} or more at FDR "
+        f"{options.fdr:g}{named}; pseudotime was learnt from the modelled genes, so their p-values are too small (with "
+        f"pseudotime permuted {calibration['share_0.05']:.1%} of tests have p ≤ 0.05)"
+    )
 
 
 def find_dynamic_genes(
@@ -48,7 +138,7 @@ def find_dynamic_genes(
     Parameters
     ----------
     trends
-        Of :func:`.gene_trends.fit_trends`.
+        Of :func:`.gene_trends.fit_lineages`.
     seen
         Genes that pseudotime was learnt from; ``None``: all of them.
     fdr, min_log2_range
@@ -75,39 +165,27 @@ def _test_lineage(
 ) -> pd.DataFrame:
     places = np.linspace(*trends.span, N_PLACES)
     curves = np.log2(np.exp(log_curves(trends, places)) + trends.prior_level)
-    n_genes = len(trends.genes)
-
-    def of_all(values: np.ndarray) -> np.ndarray:
-        filled = np.full(n_genes, np.nan)
-        filled[trends.fitted] = values
-        return filled
-
-    direction = np.full(n_genes, None, dtype=object)
-    direction[trends.fitted] = _directions(curves)
-    p = of_all(trends.fit.p)
-    table = pd.DataFrame(
-        {
-            "lineage": trends.lineage,
-            "gene": trends.genes,
-            "mean": trends.mean,
-            "statistic": of_all(trends.fit.statistic),
-            "df": trends.fit.n_tested,
-            "p": p,
-            "p_adjusted": benjamini_hochberg(p),
-            "log2_range": of_all(np.ptp(curves, axis=0)),
-            "peak": of_all(places[curves.argmax(axis=0)]),
-            "trough": of_all(places[curves.argmin(axis=0)]),
-            "direction": direction,
-            "seen": True if seen is None else trends.genes.isin(list(seen)),
-        }
-    )
+    fitted = {
+        "statistic": trends.fit.statistic,
+        "p": trends.fit.p,
+        "log2_range": np.ptp(curves, axis=0),
+        "peak": places[curves.argmax(axis=0)],
+        "trough": places[curves.argmin(axis=0)],
+        "direction": _describe_shapes(curves),
+    }
+    table = pd.DataFrame(fitted, index=trends.fitted).reindex(range(len(trends.genes)))
+    table.insert(0, "lineage", trends.lineage)
+    table.insert(1, "gene", trends.genes)
+    table.insert(2, "mean", trends.mean)
+    table.insert(4, "df", trends.fit.n_tested)
+    table.insert(6, "p_adjusted", benjamini_hochberg(table["p"].to_numpy()))
+    table["seen"] = True if seen is None else trends.genes.isin(list(seen))
     significant = table["p_adjusted"] <= fdr
     table["dynamic"] = significant & (table["log2_range"] >= min_log2_range)
-    order = np.lexsort((-table["log2_range"].fillna(-1), ~significant))
-    return table.iloc[order]
+    return table.iloc[np.lexsort((-table["log2_range"].fillna(-1), ~significant))]
 
 
-def _directions(curves: np.ndarray) -> np.ndarray:
+def _describe_shapes(curves: np.ndarray) -> np.ndarray:
     """Up, down, peak or dip of each column."""
     first, last = curves[0], curves[-1]
     high, low = curves.max(axis=0), curves.min(axis=0)
@@ -121,14 +199,11 @@ def _directions(curves: np.ndarray) -> np.ndarray:
 
 
 def check_calibration(
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
+    cells: GeneCounts,
     pseudotime: np.ndarray,
     weights: np.ndarray,
-    library_size: np.ndarray,
     *,
     n_knots: int = 5,
-    batches: pd.Series | None = None,
     n_permutations: int = 5,
     max_genes: int = 500,
     seed: int = 0,
@@ -139,7 +214,7 @@ def check_calibration(
 
     Parameters
     ----------
-    counts, genes, pseudotime, weights, library_size, n_knots, batches
+    cells, pseudotime, weights, n_knots
         As in :func:`.gene_trends.fit_lineage`.
     n_permutations, max_genes, seed
         How often, on how many genes drawn at random.
@@ -152,25 +227,17 @@ def check_calibration(
     from scipy import stats
 
     random = np.random.default_rng(seed)
-    drawn = np.sort(random.permutation(counts.shape[1])[:max_genes])
+    drawn = np.sort(random.permutation(len(cells.genes))[:max_genes])
     chosen = np.flatnonzero(np.isfinite(pseudotime) & (weights > 0))
-    some, inside = counts[:, drawn][chosen], None if batches is None else batches.iloc[chosen]
-    strata = np.zeros(len(chosen), int) if inside is None else pd.factorize(inside)[0]
+    some, time = cells.take(chosen, drawn), pseudotime[chosen]
+    strata = np.zeros(len(chosen), int) if some.batches is None else pd.factorize(some.batches)[0]
     statistics = []
     for _ in range(n_permutations):
-        shuffled = pseudotime[chosen].copy()
+        shuffled = time.copy()
         for stratum in np.unique(strata):
-            cells = np.flatnonzero(strata == stratum)
-            shuffled[cells] = shuffled[random.permutation(cells)]
-        trends = fit_lineage(
-            some,
-            genes[drawn],
-            shuffled,
-            weights[chosen],
-            library_size[chosen],
-            n_knots=n_knots,
-            batches=inside,
-        )
+            inside = np.flatnonzero(strata == stratum)
+            shuffled[inside] = shuffled[random.permutation(inside)]
+        trends = fit_lineage(some, shuffled, weights[chosen], n_knots=n_knots)
         statistics.append(trends.fit.statistic)
     found, df = np.concatenate(statistics), trends.fit.n_tested
     p = stats.chi2.sf(found, df)
@@ -183,13 +250,7 @@ def check_calibration(
 
 
 def compare_lineages(
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
-    pseudotimes: pd.DataFrame,
-    weights: pd.DataFrame,
-    library_size: np.ndarray,
-    *,
-    n_knots: int = 4,
+    cells: GeneCounts, pseudotimes: pd.DataFrame, weights: pd.DataFrame, *, n_knots: int = 4
 ) -> pd.DataFrame:
     """Test which genes differ between lineages after they part.
 
@@ -199,8 +260,8 @@ def compare_lineages(
 
     Parameters
     ----------
-    counts, genes, pseudotimes, weights, library_size
-        As in :func:`.gene_trends.fit_trends`.
+    cells, pseudotimes, weights
+        As in :func:`.gene_trends.fit_lineages`.
     n_knots
         Of each curve.
 
@@ -209,67 +270,54 @@ def compare_lineages(
     One row a pair of lineages and gene in at least 10 of the cells: ``lineage``, ``other``, ``gene``, ``n_cells``,
     ``statistic`` (χ²), ``df``, ``p``, ``p_adjusted`` (within the pair), ``log2_difference`` (``lineage`` over
     ``other`` where curves are farthest apart, a tenth of a count in the average cell added) and ``at``, its
-    pseudotime. Pairs that share too little pseudotime to be compared have no rows.
+    pseudotime. Pairs that share too little pseudotime to be compared have no rows, and one lineage has none.
     """
     times, shares = pseudotimes.to_numpy(float), weights.fillna(0).to_numpy(float)
-    names = [str(name) for name in pseudotimes]
     tables = [
-        _compare(counts, genes, times[:, pair], shares[:, pair], library_size, n_knots).assign(
-            lineage=names[pair[0]], other=names[pair[1]]
+        _compare_pair(cells, times[:, pair], shares[:, pair], n_knots).assign(
+            lineage=str(pseudotimes.columns[pair[0]]), other=str(pseudotimes.columns[pair[1]])
         )
-        for pair in map(list, combinations(range(len(names)), 2))
+        for pair in map(list, combinations(range(times.shape[1]), 2))
     ]
     if not tables:
-        raise InputError("there is one lineage only, so none can be compared; it takes two or more")
-    table = pd.concat(tables, ignore_index=True)
-    return table[["lineage", "other", *(name for name in table if name not in ("lineage", "other"))]]
+        return pd.DataFrame(columns=CONTRAST_COLUMNS)
+    return pd.concat(tables, ignore_index=True)[CONTRAST_COLUMNS]
 
 
-def _compare(
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
-    times: np.ndarray,
-    weights: np.ndarray,
-    library_size: np.ndarray,
-    n_knots: int,
-) -> pd.DataFrame:
-    columns = ["gene", "n_cells", "statistic", "df", "p", "p_adjusted", "log2_difference", "at"]
+def _compare_pair(cells: GeneCounts, times: np.ndarray, weights: np.ndarray, n_knots: int) -> pd.DataFrame:
+    nothing = pd.DataFrame(columns=CONTRAST_COLUMNS[2:])
     time, weight = np.where(weights > 0, times, np.nan), weights.max(axis=1)
     own = weights.argmax(axis=1)
-    decided = (weights.min(axis=1) <= DECIDED * weight) & (weight > 0) & (library_size > 0)
+    decided = (weights.min(axis=1) <= DECIDED * weight) & (weight > 0) & (cells.library_size > 0)
     time = np.take_along_axis(time, own[:, None], axis=1)[:, 0]
     decided &= np.isfinite(time)
     sides = [time[decided & (own == side)] for side in (0, 1)]
     if min(map(len, sides)) < MIN_DECIDED:
-        return pd.DataFrame(columns=columns)
+        return nothing
     start, end = max(each.min() for each in sides), min(each.max() for each in sides)
-    cells = np.flatnonzero(decided & (time >= start) & (time <= end))
-    if np.bincount(own[cells], minlength=2).min() < MIN_DECIDED:
-        return pd.DataFrame(columns=columns)
-    time, weight, side = time[cells], weight[cells], np.where(own[cells] == 0, 0.5, -0.5)
-    spline = natural_spline(time, n_knots, weight)
-    basis, ones = spline.columns(time), np.ones((len(cells), 1))
-    shared = np.hstack([ones, basis])
-    own_counts = sparse.csc_matrix(counts[cells])
-    own_counts.eliminate_zeros()
-    fitted = np.flatnonzero(np.diff(own_counts.indptr) >= MIN_CELLS)
+    shared = np.flatnonzero(decided & (time >= start) & (time <= end))
+    if np.bincount(own[shared], minlength=2).min() < MIN_DECIDED:
+        return nothing
+    inside = cells.take(shared)
+    counts, fitted = inside.in_enough_cells()
     if not len(fitted):
-        return pd.DataFrame(columns=columns)
-    offset = np.log(library_size[cells] / COUNTS_PER)
-    design = np.hstack([shared, side[:, None] * shared])
-    fit = fit_nested(own_counts[:, fitted], design, shared.shape[1], offset, weight)
-    prior_level = PRIOR_COUNT / float(np.average(np.exp(offset), weights=weight))
+        return nothing
+    time, weight, side = time[shared], weight[shared], np.where(own[shared] == 0, 0.5, -0.5)
+    spline = natural_spline(time, n_knots, weight)
+    curve = np.hstack([np.ones((len(shared), 1)), spline.columns(time)])
+    design = np.hstack([curve, side[:, None] * curve])
+    fit = fit_nested(Observations(counts[:, fitted], design, inside.offset, weight), curve.shape[1])
     places = np.linspace(spline.knots[0], spline.knots[-1], N_PLACES)
     at = np.hstack([np.ones((N_PLACES, 1)), spline.columns(places)])
+    level = prior_level(inside.offset, weight)
     one, other = (
-        np.log2(np.exp(np.hstack([at, half * at]) @ fit.full.coefficients) + prior_level)
-        for half in (0.5, -0.5)
+        np.log2(np.exp(np.hstack([at, half * at]) @ fit.full.coefficients) + level) for half in (0.5, -0.5)
     )
     farthest = np.abs(one - other).argmax(axis=0)
     return pd.DataFrame(
         {
-            "gene": genes[fitted],
-            "n_cells": len(cells),
+            "gene": inside.genes[fitted],
+            "n_cells": len(shared),
             "statistic": fit.statistic,
             "df": fit.n_tested,
             "p": fit.p,

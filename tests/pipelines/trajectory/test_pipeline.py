@@ -1,7 +1,8 @@
-"""The pipeline's nodes on planted trajectories, from the start to the sentences."""
+"""The pipeline's nodes on planted trajectories and on real embryos, from the start to the sentences."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,25 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.neighbors import neighbors_graph
-from scvi_downstream.pipelines.trajectory import nodes
-from scvi_downstream.pipelines.trajectory.agreement import compare_orders, compare_with_time
-from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
-from scvi_downstream.pipelines.trajectory.orders import (
-    connect_clusters,
-    fit_slingshot,
-    learn_graph,
-    order_by_diffusion,
-    take_landmarks,
+from scvi_downstream.graphs.neighbors import by_falling_size, communities, neighbors_graph, weighted_graph
+from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.pipelines.trajectory.agreement import (
+    compare_orders,
+    compare_with_time,
+    confounding_sentences,
+    join_orders,
 )
+from scvi_downstream.pipelines.trajectory.diffusion import connect_clusters, order_by_diffusion
+from scvi_downstream.pipelines.trajectory.fates import map_fates
+from scvi_downstream.pipelines.trajectory.lineages import take_landmarks
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.principal_graph import learn_graph
+from scvi_downstream.pipelines.trajectory.slingshot import fit_slingshot
+from scvi_downstream.pipelines.trajectory.stability import resample_orders
+from scvi_downstream.pipelines.trajectory.start import choose_start, known_time
+from scvi_downstream.pipelines.trajectory.trend_tests import fit_trends
 from scvi_downstream.runtime.errors import InputError
 
 OPTIONS = TrajectoryOptions.model_validate(
@@ -53,7 +62,7 @@ class Study:
         )
         self.clusters = pd.DataFrame({"leiden": planted.clusters.to_numpy()}, index=cells)
         keys = Keys(label_key="marked")
-        self.start = nodes.choose_start(self.counts, self.neighbors, self.clusters, keys, options, 0)
+        self.start = choose_start(self.counts, self.neighbors, self.clusters, keys, options, 0)
         self.landmarks = take_landmarks(self.clusters, options)
         self.paga = connect_clusters(self.neighbors, self.landmarks)
         self.options = options
@@ -65,7 +74,7 @@ class Study:
             self.latent, self.neighbors, self.landmarks, self.paga, self.start, self.options, 0
         )
         graph, self.nodes, self.edges, graph_facts = learn_graph(self.latent, self.neighbors, *given)
-        return nodes.join_orders(diffusion, slingshot, graph), diffusion_facts, lineages, graph_facts
+        return join_orders(diffusion, slingshot, graph), diffusion_facts, lineages, graph_facts
 
 
 @pytest.mark.slow
@@ -79,12 +88,12 @@ def test_planted_trajectories(planted, kind, n_lineages) -> None:
     assert len(lineages["lineages"]) == n_lineages
     assert graph["n_tips"] == n_lineages + 1
     assert not any(loop["is_loop"] for loop in lineages["loops"])
-    fates, _, _ = nodes.map_fates(study.counts, study.neighbors, study.landmarks, orders, study.options, 0)
+    fates, _, _ = map_fates(study.counts, study.neighbors, study.landmarks, orders, study.options, 0)
     assert sum(name.startswith("fate_") for name in fates) - 1 == n_lineages
-    _, tests, contrasts, _ = nodes.fit_trends(study.counts, orders, KEYS, study.options, 0)
+    _, tests, contrasts, _ = fit_trends(study.counts, orders, KEYS, study.options, 0)
     assert tests["dynamic"].any()
     assert contrasts.empty == (n_lineages == 1)
-    stability, spread = nodes.resample_orders(
+    stability, spread = resample_orders(
         study.latent, study.neighbors, study.landmarks, orders, study.start, study.options, 0
     )
     assert (stability["spearman"] > 0.8).all()
@@ -143,3 +152,67 @@ def test_known_time_is_the_start_and_is_compared_with(planted) -> None:
     assert table.loc[0, "spearman"] == pytest.approx(1)
     assert set(table["representation"]) == {"scvi", "pca", "all representations"}
     assert compare_orders(scvi=orders, pca=orders)["spearman"].abs().min() == pytest.approx(1)
+
+
+WORM_KEYS = Keys(batch_key="batch", label_key="cell_type")
+WORM_OPTIONS = TrajectoryOptions.model_validate({"time_key": "embryo_time", "slingshot": {"bootstraps": 10}})
+
+
+@pytest.fixture(scope="module")
+def worm(real_data: Path) -> AnnData:
+    import anndata
+
+    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+
+    file = real_data / "worm_embryo.h5ad"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not in {real_data} (set SCVI_DOWNSTREAM_DATA)")
+    return prepare_counts(anndata.read_h5ad(file), None, WORM_KEYS, PreparationOptions())[0]
+
+
+def orders_of(counts: AnnData, latent: pd.DataFrame) -> pd.DataFrame:
+    """Every order of one representation, on clusters of its own graph at a coarse resolution."""
+    neighbors = neighbors_graph(
+        latent.index, latent.to_numpy(np.float32), n_neighbors=15, n_search=15, exact_up_to=50_000, seed=0
+    )
+    found = by_falling_size(communities(weighted_graph(neighbors.connectivities), 0.25, 0))
+    clusters = pd.DataFrame({"leiden": found}, index=latent.index)
+    start = choose_start(counts, neighbors, clusters, WORM_KEYS, WORM_OPTIONS, 0)
+    landmarks = take_landmarks(clusters, WORM_OPTIONS)
+    given = (start, WORM_OPTIONS, 0)
+    diffusion, _ = order_by_diffusion(neighbors, landmarks, *given)
+    paga = connect_clusters(neighbors, landmarks)
+    slingshot, _, _ = fit_slingshot(latent, neighbors, landmarks, paga, *given)
+    graph, _, _, _ = learn_graph(latent, neighbors, landmarks, *given)
+    return join_orders(diffusion, slingshot, graph)
+
+
+@pytest.mark.slow
+def test_pseudotime_follows_measured_time(worm: AnnData, tmp_path: Path) -> None:
+    from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
+    from scvi_downstream.pipelines.embedding.nodes import compute_pca
+    from scvi_downstream.pipelines.training.nodes import train_model
+
+    spec = {"name": "scvi", "family": "SCVI", "training": TrainingOptions().model_dump()}
+    store = CheckpointDataset(filepath=str(tmp_path / "checkpoint")).load()
+    model, _, _ = train_model(worm, spec, WORM_KEYS, 0, "cpu", store)
+    cells = worm.obs_names.rename("cell")
+    latent = pd.DataFrame(model.get_latent_representation(), index=cells).add_prefix("latent_")
+    pca, _ = compute_pca(worm, EmbeddingOptions(), 0)
+    orders = {"scvi": orders_of(worm, latent), "pca": orders_of(worm, pca)}
+    table = compare_with_time(worm, WORM_KEYS, WORM_OPTIONS, 0, **orders)
+    of = table.set_index(["representation", "method"])["spearman"]
+    assert of.max() >= 0.85
+    assert of["scvi", "slingshot_pseudotime"] >= 0.7
+    assert of["scvi", "slingshot_consensus"] >= 0.7
+    assert of["scvi", "graph_pseudotime"] >= 0.7
+    assert of["all representations", "pseudotime"] >= 0.8
+    # part of it lies between batches, which are time points; the order must hold inside them, too
+    assert table.set_index(["representation", "method"])["within_batch_spearman"].max() >= 0.7
+
+
+def test_batch_and_time_are_said_to_be_confounded(worm: AnnData) -> None:
+    time = known_time(worm.obs, "embryo_time").rename("embryo_time")
+    first, second = confounding_sentences(time, worm.obs["batch"], corrected=True)
+    assert "batch 'batch' explains 47% of the variance of 'embryo_time'" in first
+    assert "correcting for 'batch' fights the signal" in second
