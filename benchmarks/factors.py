@@ -60,7 +60,7 @@ def agreement(first: Any, second: Any) -> float:
 def main() -> None:
     from scvi_downstream.cells.keys import Keys
     from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
-    from scvi_downstream.pipelines.factors.nodes import read_loadings
+    from scvi_downstream.pipelines.factors.effects import read_loadings
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
 

@@ -258,7 +258,11 @@ SEARCH = """
     from scipy import sparse
     from scvi_downstream.models.checkpoints import CheckpointStore
     from scvi_downstream.models.families import parse_spec
-    from scvi_downstream.parameters import ComparisonOptions, EmbeddingOptions, EvaluationOptions, Keys, SearchOptions
+    from scvi_downstream.cells.keys import Keys
+    from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+    from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+    from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+    from scvi_downstream.pipelines.search.options import SearchOptions
     from scvi_downstream.pipelines.search.search import search_models
     from scvi_downstream.pipelines.search.trial import TrialTask
 

@@ -13,28 +13,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 
 # Okabe & Ito (2008), without yellow (too pale for points) and with black last.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 # Tol (2021), "muted" and "bright": appended when there are more categories than the first palette holds.
 TOL = (
-    "#332288",
-    "#88CCEE",
-    "#44AA99",
-    "#117733",
-    "#999933",
-    "#DDCC77",
-    "#CC6677",
-    "#882255",
-    "#AA4499",
-    "#4477AA",
-    "#EE6677",
-    "#228833",
-    "#CCBB44",
-    "#AA3377",
-)
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499",
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377",
+)  # fmt: skip
 MISSING = "#BBBBBB"
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
@@ -76,16 +63,12 @@ def category_colors(categories: Sequence[str]) -> dict[str, str]:
     from matplotlib.colors import to_hex, to_rgb
 
     palette = [*OKABE_ITO, *TOL]
-    colors: dict[str, str] = {}
-    position = 0
-    for category in categories:
-        if str(category) == "unknown":
-            colors[str(category)] = MISSING
-            continue
+    names = [str(category) for category in categories]
+    colors = dict.fromkeys(names, MISSING)
+    for position, name in enumerate(name for name in names if name != "unknown"):
         shade, index = divmod(position, len(palette))
         base = np.array(to_rgb(palette[index]))
-        colors[str(category)] = to_hex(1 - (1 - base) * 0.65**shade)
-        position += 1
+        colors[name] = to_hex(1 - (1 - base) * 0.65**shade)
     return colors
 
 
@@ -120,18 +103,10 @@ def scatter_categories(
     x, y = xy[order].T
     axes.scatter(x, y, s=point_size(len(xy)), c=point_colors[order], linewidths=0, rasterized=True)
     if on_data:
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
         for code, name in enumerate(names):
-            x_middle, y_middle = np.median(xy[codes == code], axis=0)
-            axes.text(
-                x_middle,
-                y_middle,
-                name,
-                ha="center",
-                va="center",
-                fontsize=8,
-                weight="bold",
-                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
-            )
+            x, y = np.median(xy[codes == code], axis=0)
+            axes.text(x, y, name, ha="center", va="center", fontsize=8, weight="bold", bbox=box)
     handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
     columns = ceil(len(names) / 16)
     axes.legend(
@@ -180,7 +155,6 @@ def _plain(value: float) -> str:
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 
-type Corners = tuple[float, float, float, float]
 # Where a name may stand, in points from its point: near places first.
 DIRECTIONS = ((0.9, 0.6), (-0.9, 0.6), (0.9, -0.6), (-0.9, -0.6), (0, 1.1), (0, -1.1), (1.2, 0), (-1.2, 0))
 OFFSETS = [(radius * x, radius * y) for radius in (6, 13, 22, 34, 48) for x, y in DIRECTIONS]
@@ -212,12 +186,13 @@ def label_points(
     Number of names written.
     """
     from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
 
-    frame = axes.get_window_extent()
+    frame = axes.get_window_extent().frozen()
     scale = axes.figure.dpi / 72
     places = np.asarray(xy, dtype=float).reshape(-1, 2)
     others = axes.transData.transform(np.asarray(avoid, dtype=float).reshape(-1, 2))
-    taken: list[Corners] = []
+    taken: list[Bbox] = []
     for place, (x, y), name in zip(places, axes.transData.transform(places), names, strict=True):
         text = axes.annotate(
             name, tuple(place), xytext=(0, 0), textcoords="offset points",
@@ -227,40 +202,18 @@ def label_points(
         )  # fmt: skip
         text.set_in_layout(False)
         box = text.get_window_extent()
-        half = (box.width / 2 + 1, box.height / 2)
-        middles = [(x + dx * scale + np.sign(dx) * half[0], y + dy * scale) for dx, dy in OFFSETS]
-        free = [
-            (_covered(corners, others), order, corners, middle)
-            for order, middle in enumerate(middles)
-            if _inside(corners := _corners(middle, half), frame)
-            and not any(_overlap(corners, each) for each in taken)
-        ]
+        half = np.array([box.width / 2 + 1, box.height / 2])
+        free = []
+        for order, (dx, dy) in enumerate(OFFSETS):
+            middle = np.array([x + dx * scale + np.sign(dx) * half[0], y + dy * scale])
+            room = Bbox([middle - half, middle + half])
+            inside = frame.contains(*room.min) and frame.contains(*room.max)
+            if inside and not any(map(room.fully_overlaps, taken)):
+                free.append((room.count_contains(others), order, middle, room))
         if not free:
             text.remove()
             continue
-        _, _, corners, middle = min(free)
+        _, _, middle, room = min(free, key=lambda each: each[:2])
         text.set_position(((middle[0] - x) / scale, (middle[1] - y) / scale))
-        taken.append(corners)
+        taken.append(room)
     return len(taken)
-
-
-def _corners(middle: tuple[float, float], half: tuple[float, float]) -> Corners:
-    return (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
-
-
-def _covered(corners: Corners, points: np.ndarray) -> int:
-    inside = (points > corners[:2]) & (points < corners[2:])
-    return int(inside.all(axis=1).sum())
-
-
-def _inside(corners: Corners, frame: Bbox) -> bool:
-    return bool(
-        corners[0] >= frame.x0
-        and corners[2] <= frame.x1
-        and corners[1] >= frame.y0
-        and corners[3] <= frame.y1
-    )
-
-
-def _overlap(one: Corners, other: Corners) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy import sparse
 
+from scvi_downstream.models.saved import model_class_of
 from scvi_downstream.pipelines.predictive_checks.draws import (
     Rates,
     fit_dispersions,
@@ -21,6 +25,10 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
     gather,
     gene_reference,
 )
+from scvi_downstream.runtime.threads import quiet
+
+if TYPE_CHECKING:
+    from scvi.model.base import BaseModelClass
 
 N_SAMPLES = 40
 
@@ -87,3 +95,45 @@ def equidispersed() -> Simulated:
 def simulated() -> Callable[..., Simulated]:
     """Other seeds."""
     return simulate
+
+
+def fit(family: str, cells: AnnData, *, epochs: int = 3, **arguments: object) -> BaseModelClass:
+    import scvi
+
+    cells = cells.copy()
+    setup: dict[str, object] = {"batch_key": "batch"}
+    if family == "SCANVI":
+        setup |= {"labels_key": "label", "unlabeled_category": "unknown"}
+    if family == "MRVI":
+        setup |= {"sample_key": "sample"}
+    if family == "TOTALVI":
+        setup |= {"protein_expression_obsm_key": "protein_expression"}
+    with quiet():
+        scvi.settings.seed = 0
+        model_class_of(family).setup_anndata(cells, **setup)
+        model = model_class_of(family)(cells, **arguments)
+        model.train(
+            max_epochs=epochs, train_size=0.7, validation_size=0.1, batch_size=32, accelerator="cpu",
+            enable_progress_bar=False,
+        )  # fmt: skip
+    return model
+
+
+def cells_of(counts: np.ndarray) -> AnnData:
+    rng = np.random.default_rng(7)
+    cells = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+    cells.obs["batch"] = pd.Categorical(np.where(np.arange(len(counts)) % 2, "a", "b"))
+    cells.obs["sample"] = pd.Categorical(np.where(np.arange(len(counts)) % 3, "s", "t"))
+    cells.obs["label"] = pd.Categorical(np.array(["unknown", "x", "y"])[np.arange(len(counts)) % 3])
+    cells.obsm["protein_expression"] = pd.DataFrame(
+        rng.poisson(5, size=(len(counts), 3)), index=cells.obs_names, columns=["p", "q", "r"]
+    )
+    return cells
+
+
+@pytest.fixture(scope="session")
+def unstructured() -> AnnData:
+    """Negative binomial counts of 300 cells without any structure."""
+    rng = np.random.default_rng(0)
+    mean = 10 ** rng.uniform(-0.7, 1, 60)
+    return cells_of(rng.poisson(rng.gamma(3, mean / 3, size=(300, 60)) * rng.lognormal(0, 0.3, (300, 1))))

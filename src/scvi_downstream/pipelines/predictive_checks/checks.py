@@ -1,13 +1,17 @@
-"""Every check of every source as one row."""
+"""Every check of every source as one row, and the genes, cells and pairs of genes behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from scvi_downstream.cells.keys import Keys
+from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.predictive_checks.draws import choose_cells
 from scvi_downstream.pipelines.predictive_checks.evidence import (
     MEASURES,
     N_BINS,
@@ -15,84 +19,134 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
     Evidence,
     GeneMoments,
     GeneReference,
-    quantiles,
-    tail_probabilities,
+    gather_all,
+    gene_reference,
 )
+from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
+from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
-def calibration_table(evidence: Sequence[Evidence]) -> pd.DataFrame:
-    """Share of counts in each of 40 bins of the PIT: ``source, cells, genes, low, high, share, n``."""
-    tables = []
-    for each in evidence:
-        counted = np.concatenate(each.ranks.histograms).sum(axis=0)
-        for stratum, row in zip(STRATA, counted, strict=True):
-            if row.sum() == 0:
-                continue
-            edges = np.arange(N_BINS + 1) / N_BINS
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "source": each.source,
-                        "cells": each.cells,
-                        "genes": stratum,
-                        "low": edges[:-1],
-                        "high": edges[1:],
-                        "share": row / row.sum(),
-                        "n": row,
-                    }
-                )
-            )
-    return pd.concat(tables, ignore_index=True)
-
-
-def cell_table(evidence: Sequence[Evidence], names: dict[str, pd.Index]) -> pd.DataFrame:
-    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws.
-
-    Parameters
-    ----------
-    evidence
-        Of all sources.
-    names
-        Names of the ``held-out`` and the ``training`` cells.
-    """
-    tables = []
-    for each in evidence:
-        values = {"counts": each.totals, "zero_fraction": each.cell_zeros / len(each.genes.center)}
-        columns: dict[str, np.ndarray] = {}
-        for name, drawn in values.items():
-            lower, upper = np.quantile(drawn[1:], (0.025, 0.975), axis=0)
-            columns |= {
-                f"{name}_observed": drawn[0],
-                f"{name}_predicted": drawn[1:].mean(axis=0),
-                f"{name}_lower": lower,
-                f"{name}_upper": upper,
-            }
-        tables.append(
-            pd.DataFrame(
-                {"cell": names[each.cells].astype(str), "source": each.source, "cells": each.cells, **columns}
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
-
-
-def correlation_table(evidence: Sequence[Evidence], genes: pd.Index, cells: str = "held-out") -> pd.DataFrame:
-    """Correlation of each pair of genes: ``gene_a, gene_b, observed``, and the mean of the draws of each source."""
-    chosen = [each for each in evidence if each.cells == cells]
-    first, second = np.triu_indices(len(chosen[0].correlations.genes), 1)
-    names = genes[chosen[0].correlations.genes].astype(str)
-    columns = {each.source: each.correlations.pairs() for each in chosen}
-    observed = next(iter(columns.values()))[0]
-    return pd.DataFrame(
-        {"gene_a": names[first], "gene_b": names[second], "observed": observed}
-        | {source: pairs[1:].mean(axis=0) for source, pairs in columns.items()}
-    ).astype({"gene_a": "category", "gene_b": "category"})
-
-
+COLUMNS = [
+    "check", "genes", "source", "cells", "n_cells", "observed", "expected", "discrepancy", "interval", "lower",
+    "upper", "inside", "p",
+]  # fmt: skip
+COVERAGES = (0.5, 0.8, 0.95)
+ALL_GENES = "all"
 LEAST_MEAN = 0.1
 """Genes below this mean count in training cells say nothing of variances in a few hundred cells."""
 ONE_SIDED = ("gene_mean", "gene_variance", "gene_zero_fraction", "correlation_error")
 """Distances from what the draws say on average; only too large a one speaks against the source."""
+FEWEST_COUNTS = 5
+"""Expected in all cells together, by the training cells' mean; genes with fewer are not tested."""
+_BOOTSTRAPS = 1000
+_LEVELS = (0.025, 0.975)
+_LEAST_SKEW = 1e-3
+
+
+def check_predictions(
+    fitted: SavedModel,
+    counts: AnnData,
+    keys: Keys,
+    options: PredictiveCheckOptions,
+    seed: int,
+    accelerator: Accelerator,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Compare counts of held-out cells with counts generated by the model and by two baselines without latent states.
+
+    Sources: ``model`` has seen the very counts of the cell, through q(z | x): it checks the reconstruction, and its
+    p-values are too large rather than too small. ``population`` takes the latent state of other, training cells of
+    the same batch and about the same library size; ``nb`` and ``poisson`` have no state at all. These three know
+    the library size and the batch of the cell only, and compare with each other on equal terms. The model on
+    ``training`` cells shows what overfitting there is.
+
+    Parameters
+    ----------
+    fitted
+        The model.
+    counts
+        Counts that it was fitted on.
+    keys
+        Label and batch, whose shares samples of cells keep.
+    options
+        Draws of each cell, most cells, genes to correlate, FDR.
+    seed
+        Of every draw.
+    accelerator
+        Where the model decodes.
+
+    Returns
+    -------
+    Checks (:data:`COLUMNS`), genes (:func:`compare_genes`), cells, PIT histograms and
+    correlations of pairs of genes.
+
+    Raises
+    ------
+    InputError
+        With fewer than 10 held-out cells, or a likelihood that generates no counts.
+
+    References
+    ----------
+    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733–760; Czado, Gneiting & Held (2009),
+    doi:10.1111/j.1541-0420.2009.01191.x.
+    """
+    model = fitted.attach(counts, accelerator)
+    observed = sparse.csr_matrix(model.adata_manager.get_from_registry("X"))
+    strata = [counts.obs[key] for key in (keys.label_key, keys.batch_key) if key]
+    cells = choose_cells(model, list(strata), options.max_cells, seed)
+    reference = gene_reference(observed[cells.fitted], options.correlation_genes)
+    evidence = gather_all(model, observed, cells, reference, options.n_samples, seed)
+    nb = next(each for each in evidence if each.source == "nb")
+    names = pd.Index(model.adata.var_names)
+    symbols = counts.var["symbol"].reindex(names).astype(str).to_numpy() if "symbol" in counts.var else names
+    rows, genes = [], []
+    for each in evidence:
+        compared = nb if each is not nb and each.cells == nb.cells else None
+        rows += check_counts(each, reference) + check_calibration(each, compared, seed)
+        genes.append(compare_genes(each, reference, names, np.asarray(symbols), options.fdr))
+    cell_names = {
+        "held-out": model.adata.obs_names[cells.held_out],
+        "training": model.adata.obs_names[cells.training],
+    }
+    return (
+        check_table(rows).assign(share=cells.share),
+        _categorical(pd.concat(genes, ignore_index=True)),
+        _categorical(cell_table(evidence, cell_names)),
+        calibration_table(evidence),
+        correlation_table(evidence, names),
+    )
+
+
+def _categorical(table: pd.DataFrame) -> pd.DataFrame:
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.astype({name: "category" for name in texts if table[name].dtype != bool})
+
+
+def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str, Any]]:
+    """Statistics of the observed counts within those of the draws.
+
+    Returns
+    -------
+    One row a statistic: what was observed, the mean of the draws, their central 95 %, and the posterior predictive
+    p-value (two-sided, of distances one-sided; Gelman, Meng & Stern (1996)), never below 1 / (1 + n_samples).
+    """
+    rows = []
+    for name, values in statistics_of(evidence, reference).items():
+        observed, draws = float(values[0]), values[1:]
+        lower, upper = np.quantile(draws, _LEVELS)
+        above = (1 + np.count_nonzero(draws >= observed)) / (1 + len(draws))
+        below = (1 + np.count_nonzero(draws <= observed)) / (1 + len(draws))
+        one_sided = name in ONE_SIDED
+        p = above if one_sided else min(1.0, 2 * min(above, below))
+        inside = observed <= np.quantile(draws, 0.95) if one_sided else lower <= observed <= upper
+        placed = {"interval": "of the draws", "lower": lower, "upper": upper, "inside": bool(inside), "p": p}
+        rows.append(_row(evidence, name, ALL_GENES, observed, float(draws.mean())) | placed)
+    agreement, own = correlation_agreement(evidence.correlations.pairs())
+    return [*rows, _row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
 
 
 def statistics_of(evidence: Evidence, reference: GeneReference) -> dict[str, np.ndarray]:
@@ -166,41 +220,6 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-COLUMNS = (
-    "check", "genes", "source", "cells", "n_cells", "observed", "expected", "discrepancy", "interval", "lower",
-    "upper", "inside", "p",
-)  # fmt: skip
-COVERAGES = (0.5, 0.8, 0.95)
-ALL_GENES = "all"
-_BOOTSTRAPS = 1000
-_LEVELS = (0.025, 0.975)
-
-
-def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str, Any]]:
-    """Statistics of the observed counts within those of the draws.
-
-    Returns
-    -------
-    One row a statistic: what was observed, the mean of the draws, their central 95 %, and the posterior predictive
-    p-value (two-sided, of distances one-sided; Gelman, Meng & Stern (1996)), never below 1 / (1 + n_samples).
-    """
-    rows = []
-    for name, values in statistics_of(evidence, reference).items():
-        observed, draws = float(values[0]), values[1:]
-        lower, upper = np.quantile(draws, _LEVELS)
-        above = (1 + np.count_nonzero(draws >= observed)) / (1 + len(draws))
-        below = (1 + np.count_nonzero(draws <= observed)) / (1 + len(draws))
-        one_sided = name in ONE_SIDED
-        p = above if one_sided else min(1.0, 2 * min(above, below))
-        inside = observed <= np.quantile(draws, 0.95) if one_sided else lower <= observed <= upper
-        rows.append(
-            _row(evidence, name, ALL_GENES, observed, float(draws.mean()))
-            | {"interval": "of the draws", "lower": lower, "upper": upper, "inside": bool(inside), "p": p}
-        )
-    agreement, own = correlation_agreement(evidence.correlations.pairs())
-    return [*rows, _row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
-
-
 def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) -> list[dict[str, Any]]:
     """Coverage of central intervals, dispersion of the PIT and scores, of all genes and by their mean count.
 
@@ -220,40 +239,38 @@ def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) 
     log(1 + count), and what it would be were the draws right. ``crps_gain``: by how much it is lower than the
     baseline's, as a share of it; 0: as good. Intervals are 95 % bootstrap intervals over cells of what was observed.
     """
-    histograms = np.concatenate(evidence.ranks.histograms)
-    scores, spreads = (
-        np.concatenate(parts) for parts in (evidence.ranks.scores, evidence.ranks.expected_scores)
+    histograms, scores, spreads = (
+        np.concatenate(blocks)
+        for blocks in (evidence.ranks.histograms, evidence.ranks.scores, evidence.ranks.expected_scores)
     )
-    others = np.concatenate(baseline.ranks.scores) if baseline else None
-    weights = _resamples(len(scores), seed)
+    n_cells = len(scores)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_BOOTSTRAPS)
+    middles = (np.arange(N_BINS) + 0.5) / N_BINS
     rows = []
-    strata = {ALL_GENES: list(range(len(STRATA))), **{name: [i] for i, name in enumerate(STRATA)}}
-    for stratum, chosen in strata.items():
+    for stratum, chosen in {ALL_GENES: [0, 1, 2], **{name: [i] for i, name in enumerate(STRATA)}}.items():
         counted = histograms[:, chosen].sum(axis=1).astype(np.float64)
         n_genes = counted[0].sum()
         if n_genes == 0:
             continue
         shares = counted / n_genes
+        by_cell = {}
         for nominal in COVERAGES:
-            covered = shares[:, _central(nominal)].sum(axis=1)
-            name = f"coverage_{nominal * 100:.0f}"
-            rows.append(_calibrated(evidence, name, stratum, covered, nominal, weights))
-        middles = (np.arange(N_BINS) + 0.5) / N_BINS
+            cut = round((1 - nominal) / 2 * N_BINS)
+            by_cell[f"coverage_{nominal * 100:.0f}"] = shares[:, cut : N_BINS - cut].sum(axis=1), nominal
         # the variance within a bin, which the middles lack
         dispersion = 12 * (shares @ np.square(middles - 0.5)) + 1 / N_BINS**2
-        rows.append(_calibrated(evidence, "pit_dispersion", stratum, dispersion, 1.0, weights))
         score = scores[:, chosen].sum(axis=1) / n_genes
-        expected = float(spreads[:, chosen].sum() / n_genes / len(scores))
-        rows.append(_calibrated(evidence, "crps", stratum, score, expected, weights))
-        if others is not None:
-            other = others[:, chosen].sum(axis=1) / n_genes
-            rows.append(_gain(evidence, stratum, score, other, weights))
+        by_cell["pit_dispersion"] = dispersion, 1.0
+        by_cell["crps"] = score, float(spreads[:, chosen].sum() / n_genes / n_cells)
+        for name, (values, expected) in by_cell.items():
+            resampled = weights @ values / n_cells
+            rows.append(_resampled_row(evidence, name, stratum, float(values.mean()), expected, resampled))
+        if baseline is not None:
+            other = np.concatenate(baseline.ranks.scores)[:, chosen].sum(axis=1) / n_genes
+            gain, gains = float(1 - score.sum() / other.sum()), 1 - (weights @ score) / (weights @ other)
+            rows.append(_resampled_row(evidence, "crps_gain", stratum, gain, 0.0, gains))
     return rows
-
-
-def check_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows of all checks and sources, with :data:`COLUMNS`."""
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"inside": "boolean"})
 
 
 def _row(evidence: Evidence, check: str, genes: str, observed: float, expected: float) -> dict[str, Any]:
@@ -269,46 +286,17 @@ def _row(evidence: Evidence, check: str, genes: str, observed: float, expected: 
     }
 
 
-def _calibrated(
-    evidence: Evidence, check: str, genes: str, values: np.ndarray, expected: float, weights: np.ndarray
+def _resampled_row(
+    evidence: Evidence, check: str, genes: str, observed: float, expected: float, resampled: np.ndarray
 ) -> dict[str, Any]:
-    return _row(evidence, check, genes, float(values.mean()), expected) | _bootstrapped(
-        weights @ values / len(values), expected
+    """With the central 95 % of what was observed in ``(n_bootstraps,)`` resamples of the cells."""
+    lower, upper = np.quantile(resampled, _LEVELS)
+    interval = {"interval": "of the observed", "lower": lower, "upper": upper}
+    return (
+        _row(evidence, check, genes, observed, expected)
+        | interval
+        | {"inside": bool(lower <= expected <= upper)}
     )
-
-
-def _gain(
-    evidence: Evidence, genes: str, score: np.ndarray, other: np.ndarray, weights: np.ndarray
-) -> dict[str, Any]:
-    gains = 1 - (weights @ score) / (weights @ other)
-    return _row(evidence, "crps_gain", genes, float(1 - score.sum() / other.sum()), 0.0) | _bootstrapped(
-        gains, 0.0
-    )
-
-
-def _bootstrapped(replicates: np.ndarray, expected: float) -> dict[str, Any]:
-    lower, upper = np.quantile(replicates, _LEVELS)
-    return {
-        "interval": "of the observed",
-        "lower": lower,
-        "upper": upper,
-        "inside": bool(lower <= expected <= upper),
-    }
-
-
-def _resamples(n_cells: int, seed: int) -> np.ndarray:
-    """``(n_bootstraps, n_cells)`` how often each cell is drawn."""
-    return np.random.default_rng(seed).multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_BOOTSTRAPS)
-
-
-def _central(nominal: float) -> slice:
-    cut = round((1 - nominal) / 2 * N_BINS)
-    return slice(cut, N_BINS - cut)
-
-
-FEWEST_COUNTS = 5
-"""Expected in all cells together, by the training cells' mean; genes with fewer are not tested."""
-_INTEGERS = ("mean", "zeros")
 
 
 def compare_genes(
@@ -342,27 +330,27 @@ def compare_genes(
     """
     genes, n_cells = evidence.genes, evidence.n_cells
     columns: dict[str, np.ndarray] = {}
-    p_values = []
+    p_values = {}
     tested = reference.mean * n_cells >= FEWEST_COUNTS
     held_out = n_cells / reference.n_cells if evidence.cells == "held-out" else 0.0
     inflation = 1 + 1 / genes.n_samples + held_out
     for row, measure in enumerate(MEASURES):
-        p, lower, upper = _place(genes, row, inflation, continuity=0.5 if measure in _INTEGERS else 0.0)
-        p_values.append(np.where(tested, p, np.nan))
+        # means and zeros are sums of whole numbers, spreads are not
+        p, *ends = _place_in_gamma(genes, row, inflation, continuity=0.0 if measure == "spread" else 0.5)
+        p_values[f"p_{measure}"] = np.where(tested, p, np.nan)
+        lower, upper = (np.clip(end / n_cells, 0, 1 if measure == "zeros" else None) for end in ends)
         columns |= {
             f"{measure}_observed": genes.observed[row] / n_cells,
             f"{measure}_predicted": genes.mean[row] / n_cells,
-            f"{measure}_lower": np.clip(lower / n_cells, 0, 1 if measure == "zeros" else None),
-            f"{measure}_upper": np.clip(upper / n_cells, 0, 1 if measure == "zeros" else None),
+            f"{measure}_lower": lower,
+            f"{measure}_upper": upper,
         }
         if measure == "mean":
-            columns |= _variance_columns(variances(genes))
-    columns |= {f"p_{measure}": p for measure, p in zip(MEASURES, p_values, strict=True)}
-    smallest = np.min(p_values, axis=0)
-    p = np.minimum(1.0, len(MEASURES) * smallest)
+            columns |= _place_in_draws("variance", variances(genes))
+    together = np.array(list(p_values.values()))
+    p = np.minimum(1.0, len(MEASURES) * together.min(axis=0))
     adjusted = benjamini_hochberg(p)
     outlier = adjusted <= fdr
-    which = np.array(MEASURES)[np.argmin(p_values, axis=0)]
     return pd.DataFrame(
         {
             "gene": names.astype(str),
@@ -370,16 +358,17 @@ def compare_genes(
             "source": evidence.source,
             "cells": evidence.cells,
             **columns,
+            **p_values,
             "coverage_95": evidence.ranks.inside / n_cells,
             "p": p,
             "p_adjusted": adjusted,
             "outlier": outlier,
-            "differs_in": np.where(outlier, which, ""),
+            "differs_in": np.where(outlier, np.array(MEASURES)[together.argmin(axis=0)], ""),
         }
     )
 
 
-def _place(
+def _place_in_gamma(
     genes: GeneMoments, row: int, inflation: float, *, continuity: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two-sided p of the observed sum, and the central 95 % of the generated one."""
@@ -393,15 +382,124 @@ def _place(
     p = np.minimum(1.0, 2 * np.minimum(below, above))
     # nothing varies over all draws: either the same was observed, or the source says that it cannot be
     p = np.where(varies, p, np.where(np.abs(observed - mean) <= continuity, 1.0, 0.0))
-    low, high = (mean + deviation * quantiles(level, skewness) for level in (0.025, 0.975))
+    low, high = (mean + deviation * quantiles(level, skewness) for level in _LEVELS)
     return p, low, high
 
 
-def _variance_columns(values: np.ndarray) -> dict[str, np.ndarray]:
-    lower, upper = np.quantile(values[1:], (0.025, 0.975), axis=0)
+def tail_probabilities(z: np.ndarray, skewness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of at most and of at least ``z`` under a Pearson type III (shifted gamma) distribution.
+
+    A sum over cells of counts that are mostly zero is skewed long after its mean and variance are well known: a
+    normal tail calls rare genes unlike too often.
+
+    Parameters
+    ----------
+    z
+        Deviations from the mean in standard deviations, of any shape.
+    skewness
+        Third standardised cumulants, of the same shape.
+
+    References
+    ----------
+    Pearson (1895), doi:10.1098/rsta.1895.0010.
+    """
+    from scipy.special import gammainc, gammaincc
+
+    sign, shape = _gamma(skewness)
+    at = np.maximum(shape + sign * np.asarray(z, dtype=np.float64) * np.sqrt(shape), 0)
+    below, above = gammainc(shape, at), gammaincc(shape, at)
+    return np.where(sign > 0, below, above), np.where(sign > 0, above, below)
+
+
+def quantiles(probability: float, skewness: np.ndarray) -> np.ndarray:
+    """Standardised quantiles of the distribution of :func:`tail_probabilities`.
+
+    Parameters
+    ----------
+    probability
+        In (0, 1).
+    skewness
+        Third standardised cumulants.
+    """
+    from scipy.special import gammaincinv
+
+    sign, shape = _gamma(skewness)
+    return (
+        sign * (gammaincinv(shape, np.where(sign > 0, probability, 1 - probability)) - shape) / np.sqrt(shape)
+    )
+
+
+def _gamma(skewness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    skew = np.asarray(skewness, dtype=np.float64)
+    sign = np.where(skew < 0, -1.0, 1.0)
+    return sign, 4 / np.maximum(np.abs(skew), _LEAST_SKEW) ** 2
+
+
+def check_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of all checks and sources, with :data:`COLUMNS`."""
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"inside": "boolean"})
+
+
+def calibration_table(evidence: Sequence[Evidence]) -> pd.DataFrame:
+    """Share of counts in each of 40 bins of the PIT: ``source, cells, genes, low, high, share, n``."""
+    tables = []
+    edges = np.arange(N_BINS + 1) / N_BINS
+    for each in evidence:
+        counted = np.concatenate(each.ranks.histograms).sum(axis=0)
+        for stratum, row in zip(STRATA, counted, strict=True):
+            if row.sum():
+                bins = pd.DataFrame(
+                    {"low": edges[:-1], "high": edges[1:], "share": row / row.sum(), "n": row}
+                )
+                tables.append(bins.assign(source=each.source, cells=each.cells, genes=stratum))
+    columns = ["source", "cells", "genes", "low", "high", "share", "n"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def cell_table(evidence: Sequence[Evidence], names: dict[str, pd.Index]) -> pd.DataFrame:
+    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws.
+
+    Parameters
+    ----------
+    evidence
+        Of all sources.
+    names
+        Names of the ``held-out`` and the ``training`` cells.
+    """
+    tables = [
+        pd.DataFrame(
+            {
+                "cell": names[each.cells].astype(str),
+                "source": each.source,
+                "cells": each.cells,
+                **_place_in_draws("counts", each.totals),
+                **_place_in_draws("zero_fraction", each.cell_zeros / len(each.genes.center)),
+            }
+        )
+        for each in evidence
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _place_in_draws(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The first row of ``(1 + n_samples, n)`` values, beside the mean and the central 95 % of the others."""
+    lower, upper = np.quantile(values[1:], _LEVELS, axis=0)
     return {
-        "variance_observed": values[0],
-        "variance_predicted": values[1:].mean(axis=0),
-        "variance_lower": lower,
-        "variance_upper": upper,
+        f"{name}_observed": values[0],
+        f"{name}_predicted": values[1:].mean(axis=0),
+        f"{name}_lower": lower,
+        f"{name}_upper": upper,
     }
+
+
+def correlation_table(evidence: Sequence[Evidence], genes: pd.Index, cells: str = "held-out") -> pd.DataFrame:
+    """Correlation of each pair of genes: ``gene_a, gene_b, observed``, and the mean of the draws of each source."""
+    chosen = [each for each in evidence if each.cells == cells]
+    first, second = np.triu_indices(len(chosen[0].correlations.genes), 1)
+    names = genes[chosen[0].correlations.genes].astype(str)
+    columns = {each.source: each.correlations.pairs() for each in chosen}
+    observed = next(iter(columns.values()))[0]
+    return pd.DataFrame(
+        {"gene_a": names[first], "gene_b": names[second], "observed": observed}
+        | {source: pairs[1:].mean(axis=0) for source, pairs in columns.items()}
+    ).astype({"gene_a": "category", "gene_b": "category"})

@@ -1,4 +1,4 @@
-"""Counts that a fitted model generates: of a cell's own state, or of the states of other cells."""
+"""Counts that a model generates of a cell's own state or of those of others, and that laws without states generate."""
 
 from __future__ import annotations
 
@@ -21,339 +21,14 @@ if TYPE_CHECKING:
 type Draw = Callable[[np.ndarray], np.ndarray]
 """Positions of cells → ``(n_samples, n_cells, n_genes)`` float32 counts."""
 NEIGHBOURS = 50
-_CELLS_AT_ONCE = 512
-
-
-@dataclass(frozen=True, eq=False)
-class StatePool:
-    """Latent states of training cells, sorted by batch and, within one, by library size.
-
-    Attributes
-    ----------
-    states
-        ``(n_cells, n_latent)``, one draw of each cell; MrVI's u, which is apart from the sample.
-    batch
-        ``(n_cells,)`` codes.
-    library
-        ``(n_cells,)`` counts.
-    """
-
-    states: torch.Tensor
-    batch: np.ndarray
-    library: np.ndarray
-
-
-def own_draws(model: BaseModelClass, n_samples: int) -> Draw:
-    """Draws of p(x' | z, library, batch) with z from q(z | x), x the very counts of the cell.
-
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    n_samples
-        Draws of each cell.
-    """
-
-    def draw(cells: np.ndarray) -> np.ndarray:
-        tensors = _tensors(model, cells)
-        return _sample(model, tensors, _infer(model, tensors, n_samples))
-
-    return draw
-
-
-def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, seed: int) -> Draw:
-    """Draws of p(x' | z, library, batch) with z of other cells, of the same batch and about the same library size.
-
-    What is known of the cell is what a model without latent states knows, too: the library size that the model takes
-    it to have is the observed one, or the one that it infers from the counts (LinearSCVI).
-
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    pool
-        Of :func:`pool_states`.
-    n_samples
-        Draws of each cell; each takes another training cell.
-    seed
-        Of the choice.
-    """
-    rng = np.random.default_rng(seed)
-
-    def draw(cells: np.ndarray) -> np.ndarray:
-        tensors = _tensors(model, cells)
-        chosen = other_cells(pool, tensors["batch"].numpy().ravel(), _library(tensors), n_samples, rng)
-        inference = _infer(model, tensors, n_samples)
-        return _sample(model, tensors, _with_states(model, tensors, inference, pool.states[chosen]))
-
-    return draw
-
-
-def pool_states(model: BaseModelClass, cells: np.ndarray) -> StatePool:
-    """One draw of the latent state of each of the cells.
-
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    cells
-        Positions, of training cells.
-    """
-    import torch
-
-    states, batches, libraries = [], [], []
-    for start in range(0, len(cells), _CELLS_AT_ONCE):
-        tensors = _tensors(model, cells[start : start + _CELLS_AT_ONCE])
-        inference = _infer(model, tensors, 2)
-        states.append(inference["u" if "u" in inference else "z"][0])
-        batches.append(tensors["batch"].numpy().ravel())
-        libraries.append(_library(tensors))
-    batch, library = np.concatenate(batches), np.concatenate(libraries)
-    order = np.lexsort((library, batch))
-    return StatePool(torch.cat(states)[torch.as_tensor(order)], batch[order], library[order])
-
-
-def other_cells(
-    pool: StatePool, batch: np.ndarray, library: np.ndarray, n_samples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """For each cell ``n_samples`` of the 50 pooled cells of its batch that are nearest in rank of library size.
-
-    Parameters
-    ----------
-    pool
-        Sorted by batch and library size.
-    batch, library
-        ``(n_cells,)`` of the cells.
-    n_samples
-        Drawn of each, with replacement.
-    rng
-        Of the draws.
-
-    Returns
-    -------
-    ``(n_samples, n_cells)`` positions in the pool.
-    """
-    first = np.searchsorted(pool.batch, batch, "left")
-    last = np.searchsorted(pool.batch, batch, "right")
-    unseen = first == last  # a batch without training cells: those of all batches stand in
-    first, last = np.where(unseen, 0, first), np.where(unseen, len(pool.batch), last)
-    width = np.minimum(NEIGHBOURS, last - first)
-    at = np.array(
-        [
-            low + np.searchsorted(pool.library[low:high], size)
-            for low, high, size in zip(first, last, library, strict=True)
-        ]
-    )
-    start = np.clip(at - width // 2, first, last - width)
-    return start + rng.integers(0, width, size=(n_samples, len(batch)))
-
-
-def _tensors(model: BaseModelClass, cells: np.ndarray) -> dict[str, torch.Tensor]:
-    from scvi.dataloaders import AnnDataLoader
-
-    (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
-    return tensors
-
-
-def _library(tensors: dict[str, torch.Tensor]) -> np.ndarray:
-    return tensors["X"].sum(dim=1).numpy()
-
-
-def _infer(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
-    import torch
-
-    module: Any = model.module.eval()
-    draws = "mc_samples" if type(model).__name__ == "MRVI" else "n_samples"
-    with torch.inference_mode():
-        return module.inference(**module._get_inference_input(tensors), **{draws: n_samples})
-
-
-def _with_states(
-    model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any], states: torch.Tensor
-) -> dict[str, Any]:
-    if "u" not in inference:
-        return inference | {"z": states}
-    import torch
-    from torch.nn.functional import softplus
-
-    module: Any = model.module
-    with torch.inference_mode():
-        base, shift = module.qz(states, tensors["sample"].to(states.device))
-        if shift.shape[-1] == 2 * module.n_latent:  # with a posterior of the shift
-            mean, scale = shift[..., : module.n_latent], shift[..., module.n_latent :]
-            shift = mean + torch.randn_like(mean) * (softplus(scale) + 1e-3)
-        return inference | {"z": base + shift}
-
-
-def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]) -> np.ndarray:
-    import torch
-
-    module: Any = model.module
-    with torch.inference_mode():
-        generative = module.generative(**module._get_generative_input(tensors, inference))
-        likelihood = _of_genes(module, generative["px_"]) if "px_" in generative else generative["px"]
-        if "Normal" in type(likelihood).__name__:
-            raise InputError(
-                f"the likelihood of this model of the family {type(model).__name__} is "
-                f"'{module.gene_likelihood}', which generates no counts; predictive checks need nb, zinb or poisson"
-            )
-        counts = likelihood.sample()
-    if not torch.isfinite(counts).all():
-        raise InputError(
-            "the model generates counts that are NaN or infinite: its training diverged; lower its learning rate"
-        )
-    return counts.cpu().numpy().astype(np.float32, copy=False)
-
-
-def _of_genes(module: Any, px: dict[str, torch.Tensor]) -> Any:
-    """TotalVI hands out parameters in the place of a distribution."""
-    from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
-
-    if module.gene_likelihood == "zinb":
-        return ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
-    return NegativeBinomial(mu=px["rate"], theta=px["r"])
-
-
-MOST_CELLS = 5000
-_LOG_DISPERSION = (np.log(1e-3), np.log(1e4))
-_STEPS = 16
-_ENTRIES_AT_ONCE = 4_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class Rates:
-    """Expected counts, the cell's library size times the gene's share of its batch.
-
-    Attributes
-    ----------
-    shares
-        ``(n_batches, n_genes)``.
-    library
-        ``(n_cells,)`` counts of all cells.
-    batch
-        ``(n_cells,)`` codes of all cells.
-    """
-
-    shares: np.ndarray
-    library: np.ndarray
-    batch: np.ndarray
-
-    def of(self, cells: np.ndarray) -> np.ndarray:
-        """``(len(cells), n_genes)``."""
-        return self.library[cells, None] * self.shares[self.batch[cells]]
-
-
-def fit_rates(counts: sparse.csr_matrix, batch: np.ndarray, fitted: np.ndarray) -> Rates:
-    """Maximum-likelihood shares of each gene in each batch; one cell's worth of the other batches is added to each.
-
-    A gene without a count is given half a count in all training cells: what is impossible cannot be compared.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` of all cells.
-    batch
-        ``(n_cells,)`` codes.
-    fitted
-        Positions of the training cells.
-    """
-    library = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    own = counts[fitted]
-    total = np.maximum(np.asarray(own.sum(axis=0), dtype=np.float64).ravel(), 0.5)
-    share = total / library[fitted].sum()
-    n_batches = int(batch.max()) + 1
-    groups = sparse.csr_matrix(
-        (np.ones(len(fitted)), (batch[fitted], np.arange(len(fitted)))), shape=(n_batches, len(fitted))
-    )
-    sums = np.asarray((groups @ own.astype(np.float64)).todense())
-    exposure = groups @ library[fitted]
-    if n_batches == 1:
-        return Rates(share[None], library, batch)
-    prior = np.median(library[fitted])
-    return Rates((sums + prior * share) / (exposure + prior)[:, None], library, batch)
-
-
-def fit_dispersions(counts: sparse.csr_matrix, rates: Rates, fitted: np.ndarray) -> np.ndarray:
-    """Maximum-likelihood inverse dispersion θ of each gene, given its rates; the variance is μ + μ² / θ.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` of all cells.
-    rates
-        Of :func:`fit_rates`.
-    fitted
-        Positions of the cells to fit to.
-
-    Returns
-    -------
-    ``(n_genes,)`` within 0.001 and 10,000, where a gene is as good as Poisson.
-    """
-    n_genes = counts.shape[1]
-    at_once = max(1, _ENTRIES_AT_ONCE // len(fitted))
-    own = counts[fitted].tocsc()
-    theta = np.empty(n_genes)
-    for start in range(0, n_genes, at_once):
-        genes = slice(start, start + at_once)
-        expected = rates.library[fitted, None] * rates.shares[:, genes][rates.batch[fitted]]
-        theta[genes] = _bisect(own[:, genes].toarray().astype(np.float64), expected)
-    return theta
-
-
-def poisson_draws(rates: Rates, n_samples: int, seed: int) -> Draw:
-    """Draws of Poisson counts."""
-    rng = np.random.default_rng(seed)
-
-    def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.of(cells)
-        return rng.poisson(expected, size=(n_samples, *expected.shape)).astype(np.float32)
-
-    return draw
-
-
-def negative_binomial_draws(rates: Rates, theta: np.ndarray, n_samples: int, seed: int) -> Draw:
-    """Draws of negative binomial counts, Poisson counts of a rate that is itself gamma-distributed."""
-    rng = np.random.default_rng(seed)
-
-    def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.of(cells)
-        noise = rng.standard_gamma(np.broadcast_to(theta, (n_samples, *expected.shape)))
-        return rng.poisson(noise * (expected / theta)).astype(np.float32)
-
-    return draw
-
-
-def _bisect(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Root of the score of log θ, which falls from positive to negative where there is one."""
-    low = np.full(counts.shape[1], _LOG_DISPERSION[0])
-    high = np.full(counts.shape[1], _LOG_DISPERSION[1])
-    rows, columns = np.nonzero(counts)
-    positive = counts[rows, columns]
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        rising = _score(counts, expected, columns, positive, np.exp(middle)) > 0
-        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    return np.exp((low + high) / 2)
-
-
-def _score(
-    counts: np.ndarray,
-    expected: np.ndarray,
-    columns: np.ndarray,
-    positive: np.ndarray,
-    theta: np.ndarray,
-) -> np.ndarray:
-    """Derivative of the log-likelihood by θ; digamma terms vanish where the count is zero."""
-    from scipy.special import digamma
-
-    scale = theta + expected
-    score = (1 + np.log(theta / scale) - (counts + theta) / scale).sum(axis=0)
-    gained = digamma(positive + theta[columns]) - digamma(theta)[columns]
-    return score + np.bincount(columns, gained, minlength=len(theta))
-
-
 FEWEST_TEST_CELLS = 20
 FEWEST_CELLS = 10
+# Bounds of memory: cells that are encoded, and entries of a dense matrix that are held, at once.
+_CELLS_AT_ONCE = 512
+_ENTRIES_AT_ONCE = 4_000_000
+_LOG_DISPERSION = (np.log(1e-3), np.log(1e4))
+# Halvings of that range, after which log θ is known to 0.0003.
+_STEPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -428,3 +103,339 @@ def sampled_cells(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
 def _sampled(cells: np.ndarray, strata: list[Any], most: int, seed: int) -> np.ndarray:
     own = [None if column is None else column.iloc[cells] for column in strata]
     return cells[stratified_sample(own, len(cells), most, seed)]
+
+
+@dataclass(frozen=True, eq=False)
+class StatePool:
+    """Latent states of training cells, sorted by batch and, within one, by library size.
+
+    Attributes
+    ----------
+    states
+        ``(n_cells, n_latent)``, one draw of each cell; MrVI's u, which is apart from the sample.
+    batch
+        ``(n_cells,)`` codes.
+    library
+        ``(n_cells,)`` counts.
+    """
+
+    states: torch.Tensor
+    batch: np.ndarray
+    library: np.ndarray
+
+
+def own_draws(model: BaseModelClass, n_samples: int) -> Draw:
+    """Draws of p(x' | z, library, batch) with z from q(z | x), x the very counts of the cell.
+
+    Parameters
+    ----------
+    model
+        Fitted, with its cells.
+    n_samples
+        Draws of each cell.
+    """
+
+    def draw(cells: np.ndarray) -> np.ndarray:
+        tensors = _load(model, cells)
+        return _sample(model, tensors, encode(model, tensors, n_samples))
+
+    return draw
+
+
+def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, seed: int) -> Draw:
+    """Draws of p(x' | z, library, batch) with z of other cells, of the same batch and about the same library size.
+
+    What is known of the cell is what a model without latent states knows, too: the library size that the model takes
+    it to have is the observed one, or the one that it infers from the counts (LinearSCVI).
+
+    Parameters
+    ----------
+    model
+        Fitted, with its cells.
+    pool
+        Of :func:`pool_states`.
+    n_samples
+        Draws of each cell; each takes another training cell.
+    seed
+        Of the choice.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(cells: np.ndarray) -> np.ndarray:
+        tensors = _load(model, cells)
+        batch, library = _batch_and_library(tensors)
+        states = pool.states[other_cells(pool, batch, library, n_samples, rng)]
+        inference = encode(model, tensors, n_samples)
+        return _sample(model, tensors, _replace_states(model, tensors, inference, states))
+
+    return draw
+
+
+def pool_states(model: BaseModelClass, cells: np.ndarray) -> StatePool:
+    """One draw of the latent state of each of the cells.
+
+    Parameters
+    ----------
+    model
+        Fitted, with its cells.
+    cells
+        Positions, of training cells.
+    """
+    import torch
+
+    states, known = [], []
+    for start in range(0, len(cells), _CELLS_AT_ONCE):
+        tensors = _load(model, cells[start : start + _CELLS_AT_ONCE])
+        inference = encode(model, tensors, 2)
+        states.append(inference["u" if "u" in inference else "z"][0])
+        known.append(_batch_and_library(tensors))
+    batch, library = (np.concatenate(parts) for parts in zip(*known, strict=True))
+    order = np.lexsort((library, batch))
+    return StatePool(torch.cat(states)[torch.as_tensor(order)], batch[order], library[order])
+
+
+def other_cells(
+    pool: StatePool, batch: np.ndarray, library: np.ndarray, n_samples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """For each cell ``n_samples`` of the 50 pooled cells of its batch that are nearest in rank of library size.
+
+    Parameters
+    ----------
+    pool
+        Sorted by batch and library size.
+    batch, library
+        ``(n_cells,)`` of the cells.
+    n_samples
+        Drawn of each, with replacement.
+    rng
+        Of the draws.
+
+    Returns
+    -------
+    ``(n_samples, n_cells)`` positions in the pool.
+    """
+    first = np.searchsorted(pool.batch, batch, "left")
+    last = np.searchsorted(pool.batch, batch, "right")
+    unseen = first == last  # a batch without training cells: those of all batches stand in
+    first, last = np.where(unseen, 0, first), np.where(unseen, len(pool.batch), last)
+    width = np.minimum(NEIGHBOURS, last - first)
+    at = np.array(
+        [
+            low + np.searchsorted(pool.library[low:high], size)
+            for low, high, size in zip(first, last, library, strict=True)
+        ]
+    )
+    start = np.clip(at - width // 2, first, last - width)
+    return start + rng.integers(0, width, size=(n_samples, len(batch)))
+
+
+def _load(model: BaseModelClass, cells: np.ndarray) -> dict[str, torch.Tensor]:
+    from scvi.dataloaders import AnnDataLoader
+
+    (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
+    return tensors
+
+
+def _batch_and_library(tensors: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Code of the batch and number of counts of each cell."""
+    return tensors["batch"].numpy().ravel(), tensors["X"].sum(dim=1).numpy()
+
+
+def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
+    """Draws of the latent states of a mini-batch, as the module's ``inference`` gives them.
+
+    ``module.forward`` decodes them, too, which takes longer and draws more; what ``inference`` needs is then only known
+    to scvi-tools' own ``_get_inference_input``.
+    """
+    import torch
+
+    module: Any = model.module.eval()
+    draws = "mc_samples" if type(model).__name__ == "MRVI" else "n_samples"
+    with torch.inference_mode():
+        return module.inference(**module._get_inference_input(tensors), **{draws: n_samples})
+
+
+def decode(
+    model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]
+) -> dict[str, Any]:
+    """What the module's ``generative`` makes of states, which need not be those that its encoder gave.
+
+    ``module.forward`` decodes the encoder's states alone; what ``generative`` needs is then only known to scvi-tools'
+    own ``_get_generative_input``.
+    """
+    import torch
+
+    module: Any = model.module
+    with torch.inference_mode():
+        return module.generative(**module._get_generative_input(tensors, inference))
+
+
+def _replace_states(
+    model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any], states: torch.Tensor
+) -> dict[str, Any]:
+    if "u" not in inference:
+        return inference | {"z": states}
+    import torch
+    from torch.nn.functional import softplus
+
+    module: Any = model.module
+    with torch.inference_mode():
+        base, shift = module.qz(states, tensors["sample"].to(states.device))
+        if shift.shape[-1] == 2 * module.n_latent:  # with a posterior of the shift
+            mean, scale = shift[..., : module.n_latent], shift[..., module.n_latent :]
+            shift = mean + torch.randn_like(mean) * (softplus(scale) + 1e-3)
+        return inference | {"z": base + shift}
+
+
+def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]) -> np.ndarray:
+    import torch
+
+    module: Any = model.module
+    with torch.inference_mode():
+        generative = decode(model, tensors, inference)
+        # TOTALVI hands out parameters in the place of a distribution
+        likelihood = _gene_likelihood(module, generative["px_"]) if "px_" in generative else generative["px"]
+        if "Normal" in type(likelihood).__name__:
+            raise InputError(
+                f"the likelihood of this model of the family {type(model).__name__} is "
+                f"'{module.gene_likelihood}', which generates no counts; predictive checks need nb, zinb or poisson"
+            )
+        counts = likelihood.sample()
+    if not torch.isfinite(counts).all():
+        raise InputError(
+            "the model generates counts that are NaN or infinite: its training diverged; lower its learning rate"
+        )
+    return counts.cpu().numpy().astype(np.float32, copy=False)
+
+
+def _gene_likelihood(module: Any, px: dict[str, torch.Tensor]) -> Any:
+    from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
+
+    if module.gene_likelihood == "zinb":
+        return ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
+    return NegativeBinomial(mu=px["rate"], theta=px["r"])
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """Expected counts, the cell's library size times the gene's share of its batch.
+
+    Attributes
+    ----------
+    shares
+        ``(n_batches, n_genes)``.
+    library
+        ``(n_cells,)`` counts of all cells.
+    batch
+        ``(n_cells,)`` codes of all cells.
+    """
+
+    shares: np.ndarray
+    library: np.ndarray
+    batch: np.ndarray
+
+    def of(self, cells: np.ndarray) -> np.ndarray:
+        """``(len(cells), n_genes)``."""
+        return self.library[cells, None] * self.shares[self.batch[cells]]
+
+
+def fit_rates(counts: sparse.csr_matrix, batch: np.ndarray, fitted: np.ndarray) -> Rates:
+    """Maximum-likelihood shares of each gene in each batch; one cell's worth of the other batches is added to each.
+
+    A gene without a count is given half a count in all training cells: what is impossible cannot be compared.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)`` of all cells.
+    batch
+        ``(n_cells,)`` codes.
+    fitted
+        Positions of the training cells.
+    """
+    library = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    own = counts[fitted]
+    total = np.maximum(np.asarray(own.sum(axis=0), dtype=np.float64).ravel(), 0.5)
+    share = total / library[fitted].sum()
+    n_batches = int(batch.max()) + 1
+    if n_batches == 1:
+        return Rates(share[None], library, batch)
+    groups = sparse.csr_matrix(
+        (np.ones(len(fitted)), (batch[fitted], np.arange(len(fitted)))), shape=(n_batches, len(fitted))
+    )
+    sums = np.asarray((groups @ own.astype(np.float64)).todense())
+    exposure = groups @ library[fitted]
+    prior = np.median(library[fitted])
+    return Rates((sums + prior * share) / (exposure + prior)[:, None], library, batch)
+
+
+def fit_dispersions(counts: sparse.csr_matrix, rates: Rates, fitted: np.ndarray) -> np.ndarray:
+    """Maximum-likelihood inverse dispersion θ of each gene, given its rates; the variance is μ + μ² / θ.
+
+    Parameters
+    ----------
+    counts
+        ``(n_cells, n_genes)`` of all cells.
+    rates
+        Of :func:`fit_rates`.
+    fitted
+        Positions of the cells to fit to.
+
+    Returns
+    -------
+    ``(n_genes,)`` within 0.001 and 10,000, where a gene is as good as Poisson.
+    """
+    n_genes = counts.shape[1]
+    at_once = max(1, _ENTRIES_AT_ONCE // len(fitted))
+    own = counts[fitted].tocsc()
+    theta = np.empty(n_genes)
+    for start in range(0, n_genes, at_once):
+        genes = slice(start, start + at_once)
+        expected = rates.library[fitted, None] * rates.shares[:, genes][rates.batch[fitted]]
+        theta[genes] = _bisect(own[:, genes].toarray().astype(np.float64), expected)
+    return theta
+
+
+def poisson_draws(rates: Rates, n_samples: int, seed: int) -> Draw:
+    """Draws of Poisson counts."""
+    rng = np.random.default_rng(seed)
+
+    def draw(cells: np.ndarray) -> np.ndarray:
+        expected = rates.of(cells)
+        return rng.poisson(expected, size=(n_samples, *expected.shape)).astype(np.float32)
+
+    return draw
+
+
+def negative_binomial_draws(rates: Rates, theta: np.ndarray, n_samples: int, seed: int) -> Draw:
+    """Draws of negative binomial counts, Poisson counts of a rate that is itself gamma-distributed."""
+    rng = np.random.default_rng(seed)
+
+    def draw(cells: np.ndarray) -> np.ndarray:
+        expected = rates.of(cells)
+        noise = rng.standard_gamma(np.broadcast_to(theta, (n_samples, *expected.shape)))
+        return rng.poisson(noise * (expected / theta)).astype(np.float32)
+
+    return draw
+
+
+def _bisect(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Root of the score of log θ, which falls from positive to negative where there is one."""
+    from scipy.special import digamma
+
+    low, high = (np.full(counts.shape[1], bound) for bound in _LOG_DISPERSION)
+    rows, columns = np.nonzero(counts)
+    positive = counts[rows, columns]
+
+    def derivative(theta: np.ndarray) -> np.ndarray:
+        """Of the log-likelihood by θ; digamma terms vanish where the count is zero."""
+        scale = theta + expected
+        score = (1 + np.log(theta / scale) - (counts + theta) / scale).sum(axis=0)
+        gained = digamma(positive + theta[columns]) - digamma(theta)[columns]
+        return score + np.bincount(columns, gained, minlength=len(theta))
+
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        rising = derivative(np.exp(middle)) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    return np.exp((low + high) / 2)

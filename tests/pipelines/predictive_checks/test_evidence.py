@@ -1,3 +1,5 @@
+"""What is added up over blocks of draws: ranks, scores, moments and correlations."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -56,3 +58,23 @@ def test_histograms_hold_every_count_once() -> None:
     assert histogram.shape == (7, 3, 40)
     assert (histogram.sum(axis=2) == [1, 1, 2]).all()
     assert np.concatenate(ranks.scores).shape == (7, 3)
+
+
+def test_blocks_do_not_matter_for_what_was_observed(overdispersed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scvi_downstream.pipelines.predictive_checks import evidence as module
+
+    whole = overdispersed.evidence("nb")
+    monkeypatch.setattr(module, "_ENTRIES_AT_ONCE", 40 * 200 * 7)
+    parts = overdispersed.evidence("nb")
+    assert len(parts.ranks.scores) > len(whole.ranks.scores)
+    np.testing.assert_allclose(parts.genes.squares[0], whole.genes.squares[0], rtol=1e-5)
+    np.testing.assert_allclose(parts.correlations.pairs()[0], whole.correlations.pairs()[0], atol=1e-4)
+    np.testing.assert_array_equal(parts.totals[0], whole.totals[0])
+
+
+def test_correlations_are_numpys(overdispersed) -> None:
+    evidence = overdispersed.evidence("nb")
+    dense = overdispersed.counts[overdispersed.held_out].toarray()
+    logs = np.log1p(dense / dense.sum(axis=1, keepdims=True) * 1e4)[:, overdispersed.reference.correlated]
+    above = np.triu_indices(logs.shape[1], 1)
+    np.testing.assert_allclose(evidence.correlations.pairs()[0], np.corrcoef(logs.T)[above], atol=2e-3)

@@ -4,7 +4,11 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
-from scvi_downstream.pipelines.predictive_checks.report import COUNT_CHECKS, describe_missed, summarize_checks
+from scvi_downstream.pipelines.predictive_checks.report import (
+    COUNT_CHECKS,
+    describe_missed,
+    summarize_predictions,
+)
 
 OPTIONS = PredictiveCheckOptions()
 
@@ -67,7 +71,7 @@ def test_the_baseline_is_given_its_due(low: float, high: float, said: str) -> No
     table = pd.DataFrame(checks_of())
     gain = table["check"].eq("crps_gain") & table["source"].eq("model")
     table.loc[gain, ["observed", "lower", "upper"]] = [(low + high) / 2, low, high]
-    sentences = summarize_checks(table, genes_of(), "scvi", OPTIONS)["sentences"]
+    sentences = summarize_predictions(table, genes_of(), "scvi", OPTIONS)["sentences"]
     assert sentences[0] == "Counts that scvi generates for 50 test cells pass 9 of 9 checks."
     assert sentences[1].startswith(said)
     assert "-0.0%" not in " ".join(sentences)
@@ -83,4 +87,4 @@ def test_overfitting_is_said(held_out: float, training: float, said: str) -> Non
     for cells, value in (("held-out", held_out), ("training", training)):
         chosen = table["check"].eq("coverage_95") & table["source"].eq("model") & table["cells"].eq(cells)
         table.loc[chosen, ["observed", "lower", "upper"]] = [value, value - 0.002, value + 0.002]
-    assert said in " ".join(summarize_checks(table, genes_of(), "scvi", OPTIONS)["sentences"])
+    assert said in " ".join(summarize_predictions(table, genes_of(), "scvi", OPTIONS)["sentences"])
