@@ -90,19 +90,15 @@ class ExpressionMatrix:
         InputError
             When a name is not in the store; the message suggests the closest.
         """
-        columns, rows = self.genes, self.cells
-        at_columns = _positions(columns, genes, f"{self.path}: gene")
-        at_rows = _positions(rows, cells, f"{self.path}: cell")
-        values = self._group()["values"]
-        if not len(at_columns) or not len(at_rows):
-            chosen = np.empty((len(at_rows), len(at_columns)), dtype=np.float32)
-        else:
-            # An orthogonal selection reads each chunk once, and only those that are needed.
-            whole = cells is None
-            chosen = values.oindex[
-                slice(None) if whole else at_rows, slice(None) if genes is None else at_columns
-            ]
-        return pd.DataFrame(chosen, index=rows[at_rows], columns=columns[at_columns])
+        all_genes, all_cells = self.genes, self.cells
+        at_genes = _positions(all_genes, genes, f"{self.path}: gene")
+        at_cells = _positions(all_cells, cells, f"{self.path}: cell")
+        columns, rows = all_genes[at_genes], all_cells[at_cells]
+        if not len(columns) or not len(rows):
+            return pd.DataFrame(index=rows, columns=columns, dtype=np.float32)
+        # An orthogonal selection reads each chunk once, and only those that are needed.
+        chosen = self._group()["values"].oindex[at_cells, at_genes]
+        return pd.DataFrame(chosen, index=rows, columns=columns)
 
     def _group(self) -> Group:
         import zarr
@@ -110,14 +106,14 @@ class ExpressionMatrix:
         return zarr.open_group(self.path, mode="r")
 
 
-def _positions(names: pd.Index, wanted: Iterable[str] | None, what: str) -> np.ndarray:
+def _positions(names: pd.Index, wanted: Iterable[str] | None, what: str) -> np.ndarray | slice:
     if wanted is None:
-        return np.arange(len(names))
+        return slice(None)
     chosen = list(wanted)
     positions = names.get_indexer(chosen)
-    missing = [name for name, position in zip(chosen, positions, strict=True) if position < 0]
-    if missing:
-        raise InputError(f"{what} '{missing[0]}' is not there{closest(missing[0], names)}")
+    if (positions < 0).any():
+        missing = chosen[int(np.argmax(positions < 0))]
+        raise InputError(f"{what} '{missing}' is not there{closest(missing, names)}")
     return positions
 
 

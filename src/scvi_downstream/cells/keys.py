@@ -1,4 +1,4 @@
-"""What all options share, and the study's obs columns."""
+"""The study's obs columns."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ class Keys(Options):
     @property
     def categorical(self) -> dict[str, str]:
         """Parameter name → obs column, for the categorical keys that are set."""
-        named = {
-            name: getattr(self, name)
-            for name in ("batch_key", "label_key", "sample_key", "condition_key")
-            if getattr(self, name)
-        }
-        return named | {
+        single = ("batch_key", "label_key", "sample_key", "condition_key")
+        covariates = {
             f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)
         }
+        return {name: getattr(self, name) for name in single if getattr(self, name)} | covariates

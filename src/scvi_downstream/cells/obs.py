@@ -49,17 +49,16 @@ def as_categories(values: pd.Series) -> pd.Categorical:
         codes, found = pd.factorize(values.astype(object))
         levels = pd.Index(found, dtype=object)
     texts = [text_of(level) for level in levels]
-    named = np.array([None if text in MISSING_TEXTS else text for text in texts] + [None], dtype=object)[
-        codes
-    ]
+    # Code -1, of missing values, takes the last.
+    names = np.array([None if text in MISSING_TEXTS else text for text in texts] + [None], dtype=object)
     used = [texts[code] for code in np.unique(codes[codes >= 0])]
     known = [text for text in dict.fromkeys(used) if text not in MISSING_TEXTS]
     if not isinstance(values.dtype, pd.CategoricalDtype):
-        known.sort(key=_natural)
-    return pd.Categorical(pd.array(named, dtype=object), categories=pd.Index(known, dtype=str))
+        known.sort(key=_numbers_first)
+    return pd.Categorical(pd.array(names[codes], dtype=object), categories=pd.Index(known, dtype=str))
 
 
-def _natural(text: str) -> tuple[bool, float, str]:
+def _numbers_first(text: str) -> tuple[bool, float, str]:
     try:
         return False, float(text), text
     except ValueError:
@@ -79,9 +78,7 @@ def with_unknown(labels: pd.Categorical, unknown_labels: tuple[str, ...]) -> pd.
     no_label = {text.strip().lower() for text in (*unknown_labels, UNKNOWN)}
     kept = [name for name in labels.categories if str(name).lower() not in no_label]
     known = labels.set_categories(kept)
-    if not known.isna().any():
-        return known
-    return known.add_categories([UNKNOWN]).fillna(UNKNOWN)
+    return known.add_categories([UNKNOWN]).fillna(UNKNOWN) if known.isna().any() else known
 
 
 N_NAMED = 5
@@ -113,9 +110,9 @@ def join_metadata(
     if metadata is None:
         return obs, {}
     aligned, facts = align_metadata(obs, metadata, metadata_key, sample_key)
-    taken = [name for name in aligned.columns if name in obs.columns]
-    if taken:
-        named = ", ".join(f"'{name}'" for name in taken[:N_NAMED])
+    taken = aligned.columns.intersection(obs.columns, sort=False)
+    if len(taken):
+        named = quoted(taken, N_NAMED)
         raise InputError(
             f"metadata column {named} is in obs already; rename it in the metadata table or leave it out"
         )
@@ -151,10 +148,8 @@ def align_metadata(
         No row matches or a key is repeated.
     """
     table = metadata.rename(columns=str)
-    if isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index(drop=True)
-    else:
-        table = table.reset_index(names=table.index.name or "index")
+    is_numbered = isinstance(table.index, pd.RangeIndex)
+    table = table.reset_index(drop=is_numbered, names=table.index.name or "index")
     key, of_cells = _join_key(obs, table, metadata_key, sample_key)
     row_keys = pd.Series(np.asarray(as_categories(table[key]), dtype=object))
     _require_unique_keys(row_keys, key)
@@ -195,13 +190,13 @@ def unmatched_sentence(facts: dict[str, Any]) -> str | None:
     parts = []
     if facts.get("n_cells_unmatched"):
         total = facts["n_cells_unmatched"] + facts["n_cells_matched"]
-        named = ", ".join(f"'{name}'" for name in facts["names_without_row"])
+        named = quoted(facts["names_without_row"], N_NAMED)
         parts.append(
             f"{facts['n_cells_unmatched']:,} of {total:,} cells have no row in the metadata "
             f"(column '{facts['key']}', first {named})"
         )
     if facts.get("n_rows_without_cells"):
-        named = ", ".join(f"'{name}'" for name in facts["rows_without_cells"])
+        named = quoted(facts["rows_without_cells"], N_NAMED)
         parts.append(
             f"{facts['n_rows_without_cells']:,} of {facts['n_rows']:,} rows of the metadata match no cell "
             f"(first {named})"
@@ -223,10 +218,8 @@ def _join_key(
         in_obs = metadata_key in obs
         return metadata_key, np.asarray(as_categories(obs[metadata_key]), dtype=object) if in_obs else names
     cells = set(names)
-    matches = {
-        column: int(table[column].astype(object).astype(str).isin(cells).sum()) for column in table.columns
-    }
-    best = max(matches, key=lambda column: matches[column], default=None)
+    matches = {name: table[name].astype(object).astype(str).isin(cells).sum() for name in table.columns}
+    best = max(matches, key=lambda name: matches[name], default=None)
     if best is not None and matches[best]:
         return best, names
     if sample_key and sample_key in table and sample_key in obs:
@@ -241,9 +234,8 @@ def _join_key(
 def _require_unique_keys(row_keys: pd.Series, key: str) -> None:
     repeated = row_keys[row_keys.notna() & row_keys.duplicated()].unique()
     if len(repeated):
-        named = ", ".join(f"'{name}'" for name in repeated[:3])
         raise InputError(
-            f"metadata column '{key}' holds {len(repeated):,} values more than once, first {named}; "
+            f"metadata column '{key}' holds {len(repeated):,} values more than once, first {quoted(repeated)}; "
             "keep one row for each"
         )
 

@@ -77,7 +77,8 @@ def transfer_labels(
         found_distances, found = search.kneighbors(wanted[rows])
         if exclude_self:
             found_distances, found = _without_self(found_distances, found, own[rows])
-        _add_weights(probabilities[rows], codes[found], gaussian_weights(found_distances))
+        cells = np.repeat(np.arange(start, start + len(found)), k)
+        np.add.at(probabilities, (cells, codes[found].ravel()), gaussian_weights(found_distances).ravel())
         distances[rows] = found_distances
         progress.advance(len(found))
     index = query.index if isinstance(query, pd.DataFrame) else None
@@ -98,8 +99,3 @@ def _without_self(distances: np.ndarray, found: np.ndarray, own: np.ndarray) -> 
     dropped[~dropped.any(axis=1), -1] = True
     shape = (len(found), found.shape[1] - 1)
     return distances[~dropped].reshape(shape), found[~dropped].reshape(shape)
-
-
-def _add_weights(probabilities: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
-    rows = np.repeat(np.arange(len(codes)), codes.shape[1])
-    np.add.at(probabilities, (rows, codes.ravel()), weights.ravel())

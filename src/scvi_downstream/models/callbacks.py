@@ -48,9 +48,8 @@ class KeepBestEpoch(Callback):
         if value < self.best_value:
             self.best_value = value
             self.best_epoch = trainer.current_epoch
-            self._weights = {
-                name: tensor.detach().clone() for name, tensor in pl_module.module.state_dict().items()
-            }
+            weights = pl_module.module.state_dict()
+            self._weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the best weights back."""
@@ -120,9 +119,7 @@ class ResumePoint(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Random generators and curves, as plain tensors, numbers and text."""
-        curves = _plain(self._trainer.logger.history) if self._trainer is not None else {}
-        if self._trainer is not None:
-            _add_unlogged(curves, self._trainer)
+        curves = {} if self._trainer is None else _plain_curves(self._trainer)
         return {"random": _random_state(), "history": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -139,9 +136,8 @@ class EpochProgress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch."""
         value = trainer.callback_metrics.get(MONITOR)
-        self._progress.advance(
-            note=f"at most; validation loss {float(value):.1f}" if value is not None else "at most"
-        )
+        loss = "" if value is None else f"; validation loss {float(value):.1f}"
+        self._progress.advance(note=f"at most{loss}")
 
 
 class TellOfEpochs(Callback):
@@ -157,17 +153,9 @@ class TellOfEpochs(Callback):
 
 
 def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the generator scvi-tools draws from
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [
-            str(name),
-            torch.from_numpy(keys.astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-    }
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator scvi-tools draws from
+    keys_as_tensor = torch.from_numpy(keys.astype(np.int64))
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), "numpy": [name, keys_as_tensor, *rest]}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -181,31 +169,23 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
 
 
-def _plain(curves: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    return {
-        name: {
-            "index": [int(step) for step in table.index],
-            "index_name": str(table.index.name),
-            "values": [float(value) for value in table[name]],
-        }
-        for name, table in curves.items()
-    }
-
-
-def _add_unlogged(curves: dict[str, Any], trainer: Trainer) -> None:
-    """Add this epoch's values, which Lightning hands to its logger only after the callbacks."""
+def _plain_curves(trainer: Trainer) -> dict[str, Any]:
+    """The curves that have been logged, and this epoch's values, which Lightning logs only after the callbacks."""
+    curves: dict[str, dict[str, Any]] = {}
+    for name, table in trainer.logger.history.items():
+        steps, values = [int(step) for step in table.index], [float(value) for value in table[name]]
+        curves[name] = {"index": steps, "index_name": str(table.index.name), "values": values}
     for name, value in trainer.callback_metrics.items():
         curve = curves.setdefault(name, {"index": [], "index_name": "epoch", "values": []})
         if trainer.current_epoch not in curve["index"]:
             curve["index"].append(trainer.current_epoch)
             curve["values"].append(float(value))
+    return curves
 
 
 def _tables(curves: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    return {
-        name: pd.DataFrame(
-            {name: pd.Series(curve["values"], dtype=object).to_numpy()},
-            index=pd.Index(curve["index"], name=curve["index_name"]),
-        )
-        for name, curve in curves.items()
-    }
+    tables = {}
+    for name, curve in curves.items():
+        index = pd.Index(curve["index"], name=curve["index_name"])
+        tables[name] = pd.DataFrame({name: curve["values"]}, index=index, dtype=object)
+    return tables

@@ -30,7 +30,7 @@ class CheckpointStore:
         """Whether there is a checkpoint, of whatever identity."""
         return self.path.is_dir() and any(self.path.glob(f"*{_SUFFIX}"))
 
-    def write(self, writer: Callable[[Path], None], identity: str) -> None:
+    def write(self, writer: Callable[[Path], object], identity: str) -> None:
         """Put a checkpoint in the place of the last one.
 
         Parameters
@@ -54,7 +54,7 @@ class CheckpointStore:
 
     def write_record(self, record: dict[str, Any], identity: str) -> None:
         """Put a finished piece of work, plain data, in the place of the last checkpoint."""
-        self.write(lambda path: _write_json(path, record), identity)
+        self.write(lambda path: path.write_text(json.dumps(record)), identity)
 
     def find_record(self, identity: str) -> dict[str, Any] | None:
         """The finished piece of work of this identity, if there is one."""
@@ -73,7 +73,3 @@ class CheckpointStore:
 
     def _file(self, identity: str) -> Path:
         return self.path / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}{_SUFFIX}"
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record))

@@ -167,11 +167,11 @@ def fit(
     device = torch_device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)
-    forecast = forecast_training(
+    forecast_seconds, more_memory = forecast_training(
         model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
     )
     size = f"{max_epochs} epochs of {len(split.train)} cells × {model.adata.n_vars} genes on {device}"
-    cost = f"{duration(forecast.seconds)} and {forecast.memory_mb:.0f} MB more memory"
+    cost = f"{duration(forecast_seconds)} and {more_memory:.0f} MB more memory"
     logger.info("%s: at most %s, at most %s", spec.name, size, cost)
     initial = deepcopy(model.module.state_dict())
     rates = [options.lr / _SLOWER**attempt for attempt in range(_LEARNING_RATES)]
@@ -197,7 +197,7 @@ def fit(
         "family": spec.family,
         "seconds": meter.seconds,
         "peak_memory_mb": meter.peak_memory_mb,
-        "forecast_seconds": forecast.seconds,
+        "forecast_seconds": forecast_seconds,
         "epochs": len(history),
         "max_epochs": max_epochs,
         "best_epoch": best_epoch,
@@ -307,11 +307,11 @@ def _loader_sizes(model: BaseModelClass, split: Split, label_key: str | None) ->
 def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> str:
     counts = model.adata.X
     digest = hashlib.sha256()
-    for part in (counts.data, counts.indices, counts.indptr):
-        digest.update(np.ascontiguousarray(part).tobytes())
+    data = [counts.data, counts.indices, counts.indptr]
     if "proteins" in spec.needs:
-        proteins = model.adata.obsm[PROTEIN_KEY].to_numpy(dtype=np.float64)
-        digest.update(np.ascontiguousarray(proteins).tobytes())
+        data.append(model.adata.obsm[PROTEIN_KEY].to_numpy(dtype=np.float64))
+    for part in data:
+        digest.update(np.ascontiguousarray(part).tobytes())
     digest.update(str((counts.shape, schedule.seed, schedule.lr, schedule.max_epochs)).encode())
     digest.update(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
     digest.update(np.sort(schedule.split.train).tobytes())
@@ -323,17 +323,9 @@ def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> st
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """An upper bound of the time (all epochs) and the extra memory of a training."""
-
-    seconds: float
-    memory_mb: float
-
-
 def forecast_training(
     model: BaseModelClass, train: np.ndarray, *, batch_size: int, max_epochs: int, device: str
-) -> Forecast:
+) -> tuple[float, float]:
     """Time a few optimisation steps on a copy of the module and scale them up.
 
     Parameters
@@ -346,6 +338,10 @@ def forecast_training(
         Of the training.
     device
         torch device of the training.
+
+    Returns
+    -------
+    Upper bounds of the time of all epochs, seconds, and of the extra memory, MiB.
     """
     import torch
     from scvi.dataloaders import AnnDataLoader
@@ -366,10 +362,7 @@ def forecast_training(
             losses.loss.backward()
             optimizer.step()
             seconds.append(time.perf_counter() - start)
-    return Forecast(
-        seconds=float(np.median(seconds)) * steps_per_epoch * max_epochs,
-        memory_mb=memory / _MEBIBYTE,
-    )
+    return float(np.median(seconds)) * steps_per_epoch * max_epochs, memory / _MEBIBYTE
 
 
 class ResourceMeter:

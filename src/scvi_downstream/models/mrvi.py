@@ -117,8 +117,7 @@ def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
     InputError
         With fewer than two samples.
     """
-    sizes = obs[column].value_counts()
-    sizes = sizes[sizes > 0]
+    sizes = obs[column].value_counts().loc[lambda size: size > 0]
     if len(sizes) < FEWEST_SAMPLES:
         raise InputError(
             f"sample_key: '{column}' holds {len(sizes)} sample, and MrVI compares at least {FEWEST_SAMPLES}; "
@@ -312,10 +311,9 @@ def local_states(
     progress = Progress(label, len(cells)) if label else None
     done = 0
     for tensors in loader:
+        own = tensors[REGISTRY_KEYS.SAMPLE_KEY]
         with torch.inference_mode(), quiet():
-            posterior = module.qu(
-                tensors[REGISTRY_KEYS.X_KEY], tensors[REGISTRY_KEYS.SAMPLE_KEY], training=False
-            )
+            posterior = module.qu(tensors[REGISTRY_KEYS.X_KEY], own, training=False)
             u = posterior.mean
             base, shifts = shifts_of(model, u, codes)
         n_cells = len(u)
@@ -323,7 +321,7 @@ def local_states(
             cells=cells[done : done + n_cells],
             u=u,
             scale=posterior.scale,
-            own=tensors[REGISTRY_KEYS.SAMPLE_KEY].flatten().long().to(u.device),
+            own=own.flatten().long().to(u.device),
             base=base,
             shifts=shifts,
             batch=tensors[REGISTRY_KEYS.BATCH_KEY].to(u.device),
@@ -376,11 +374,10 @@ def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
+    library = torch.zeros((len(z), 1), device=z.device)
     with torch.inference_mode(), quiet():
-        library = torch.zeros((len(z), 1), device=z.device)
-        return model.module.generative(
-            z=z, library=library, batch_index=states.batch, label_index=states.label
-        )["h"]
+        made = model.module.generative(z, library, batch_index=states.batch, label_index=states.label)
+    return made["h"]
 
 
 def gene_positions(model: MRVI, genes: Sequence[str] | None) -> np.ndarray:

@@ -57,14 +57,6 @@ class _Scalar(_StandIn): ...
 class _Frame(_StandIn): ...
 
 
-def _empty_dict(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
-def _no_bytes() -> bytes:
-    return b""
-
-
 # Where arrays and tables keep their parts; only their places in the file are used.
 _PARTS = (
     "builtins.dict",
@@ -84,15 +76,12 @@ _PARTS = (
     "pyarrow.lib.type_for_alias",
 )
 _STAND_INS: dict[str, Callable[..., Any]] = {
-    "builtins.bytes": _no_bytes,  # how pickle writes no bytes at all: the empty test set
-    "collections.defaultdict": _empty_dict,
+    "builtins.bytes": lambda: b"",  # how pickle writes no bytes at all: the empty test set
+    "collections.defaultdict": lambda *_: {},
     "numpy.dtype": _DType,
-    "numpy._core.multiarray._reconstruct": _Array,
-    "numpy.core.multiarray._reconstruct": _Array,
-    "numpy._core.multiarray.scalar": _Scalar,
-    "numpy.core.multiarray.scalar": _Scalar,
-    "pandas.DataFrame": _Frame,
-    "pandas.core.frame.DataFrame": _Frame,
+    **dict.fromkeys(("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"), _Array),
+    **dict.fromkeys(("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"), _Scalar),
+    **dict.fromkeys(("pandas.DataFrame", "pandas.core.frame.DataFrame"), _Frame),
     **dict.fromkeys(_PARTS, _StandIn),
 }
 
@@ -144,7 +133,7 @@ def read_contents(folder: Path, prefix: str = "") -> SavedContents:
         genes=_plain(saved["var_names"], file, "var_names"),
         attributes=_plain(saved["attr_dict"], file, "attr_dict"),
     )
-    _check(contents, file)
+    _require_plain_model(contents, file)
     return contents
 
 
@@ -189,7 +178,7 @@ def _weights(saved: Any, file: Path) -> Mapping[str, Any]:
     return saved
 
 
-def _check(contents: SavedContents, file: Path) -> None:
+def _require_plain_model(contents: SavedContents, file: Path) -> None:
     registry = contents.attributes.get("registry_")
     if not isinstance(registry, dict) or not isinstance(registry.get("model_name"), str):
         raise InputError(

@@ -60,11 +60,9 @@ class SavedModel:
     def settings(self) -> dict[str, Any]:
         """Arguments that the model's class was called with."""
         saved = self.contents.attributes.get("init_params_", {})
-        settings = {
-            name: value
-            for name, value in saved.get("non_kwargs", {}).items()
-            if name not in ("registry", "datamodule")
-        }
+        settings = dict(saved.get("non_kwargs", {}))
+        for of_no_hyperparameter in ("registry", "datamodule"):
+            settings.pop(of_no_hyperparameter, None)
         for extra in saved.get("kwargs", {}).values():
             settings |= extra
         return settings
@@ -129,9 +127,9 @@ def _family(contents: SavedContents, folder: Path) -> str:
 
 def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
     positions = counts.var_names.get_indexer(contents.genes)
-    missing = [str(gene) for gene, position in zip(contents.genes, positions, strict=True) if position < 0]
+    missing = contents.genes[positions < 0].tolist()
     if missing:
-        shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise InputError(
             f"{len(missing)} of the {len(positions)} genes of the model in {folder} are not in the counts: "
             f"{shown}; attach it to the counts it was fitted on, or fit it again"

@@ -123,9 +123,7 @@ class ModelSpec(Options):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments of the scvi-tools class."""
-        return self.model_dump(
-            exclude={"name", "family", "init_from", "correct_batch", "trial_of", "seed", "training"}
-        )
+        return self.model_dump(exclude=set(ModelSpec.model_fields))
 
     @property
     def likelihood(self) -> str:

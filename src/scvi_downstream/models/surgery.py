@@ -75,11 +75,8 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
 
 def n_new_weights(model: BaseModelClass) -> int:
     """Number of weights that the surgery left free; 0 when the query brings no new category."""
-    return sum(
-        int(weight.new_entries.sum())
-        for weight in model.module.parameters()
-        if hasattr(weight, "new_entries")
-    )
+    weights = model.module.parameters()
+    return sum(int(weight.new_entries.sum()) for weight in weights if hasattr(weight, "new_entries"))
 
 
 class FrozenBatchNorm1d(nn.BatchNorm1d):

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines.declaration import Study
 
@@ -15,6 +15,19 @@ from scvi_downstream.pipelines.declaration import Study
 _SHARED = ("counts", "qc_metrics", "covariates", "pca.latent")
 # Parameters that stand for the options of one model.
 _OF_MODEL = ("params:spec", "params:initial_spec")
+
+
+def step(function: Callable[..., Any], inputs: Any, outputs: Any, **settings: Any) -> Node:
+    """A node with the name of its function.
+
+    Parameters
+    ----------
+    function
+        What it does.
+    inputs, outputs, settings
+        As for Kedro's own ``Node``.
+    """
+    return Node(function, inputs, outputs, name=function.__name__, **settings)
 
 
 def joined(pipelines: Iterable[Pipeline]) -> Pipeline:

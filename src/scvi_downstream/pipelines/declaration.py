@@ -84,7 +84,9 @@ class Study:
         keys = self.keys
         batch = [f"`{keys.batch_key}` as batch"] if keys.batch_key else []
         categorical = [f"`{name}` as categorical covariate" for name in keys.categorical_covariates]
-        return batch + categorical + [f"`{name}` as continuous covariate" for name in keys.continuous_covariates]
+        return (
+            batch + categorical + [f"`{name}` as continuous covariate" for name in keys.continuous_covariates]
+        )
 
     def first_with(self, capability: Capability) -> str | None:
         """The first model that can do something; ``None``: none can."""

@@ -6,8 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from scvi_downstream.report import words
 from scvi_downstream.report.versions import named
+from scvi_downstream.runtime import words
 
 if TYPE_CHECKING:
     from jinja2 import Environment

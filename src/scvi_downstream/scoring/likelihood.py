@@ -119,7 +119,7 @@ def cell_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray
     seed
         Of the draws.
     """
-    if log_weights := own_log_weights(model.module):
+    if log_weights := own_log_weights(model):
         return mean_log_weight(model, cells, seed, log_weights)
     with reproducible(seed):
         return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)

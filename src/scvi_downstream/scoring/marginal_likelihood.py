@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.runtime.progress import Progress
 
@@ -113,12 +114,12 @@ def gene_log_likelihood(module: Any, x: torch.Tensor, px: dict[str, torch.Tensor
 
 _BATCH_SIZE = 128
 type LogWeights = Callable[[Any, dict[str, "torch.Tensor"], int], "torch.Tensor"]
-_OF_MODULE: dict[str, LogWeights] = {"MRVAE": mrvi_log_weights, "TOTALVAE": totalvi_log_weights}
 
 
-def own_log_weights(module: Any) -> LogWeights | None:
-    """Log-weights of draws for the module's family; ``None``: scvi-tools' own loss is a bound."""
-    return _OF_MODULE.get(type(module).__name__)
+def own_log_weights(model: BaseModelClass) -> LogWeights | None:
+    """Log-weights of draws, by the ``bound`` of the model's family; ``None``: scvi-tools' own loss is a bound."""
+    family = FAMILIES.get(type(model).__name__)
+    return globals()[family.bound] if family and family.bound else None
 
 
 def mean_log_weight(
@@ -270,7 +271,7 @@ def _log_weights_of_one_pass(
     model: BaseModelClass, tensors: dict[str, torch.Tensor], n_draws: int
 ) -> torch.Tensor:
     module = model.module
-    if log_weights := own_log_weights(module):
+    if log_weights := own_log_weights(model):
         return log_weights(module, tensors, n_draws)
     inference, generative = module.forward(
         tensors,

@@ -137,7 +137,7 @@ def test_dispersions_are_where_scipy_finds_the_maximum(overdispersed) -> None:
     fitted, rates = overdispersed.fitted, overdispersed.rates
     for gene in np.flatnonzero(overdispersed.reference.mean > 1)[:3]:
         observed = overdispersed.counts[fitted, gene].toarray().ravel()
-        expected = rates.of(fitted)[:, gene]
+        expected = rates.expected(fitted)[:, gene]
 
         def loss(log_theta: float, observed=observed, expected=expected) -> float:
             theta = np.exp(log_theta)
@@ -162,13 +162,13 @@ def test_batches_have_shares_of_their_own_and_none_is_zero() -> None:
     rates = fit_rates(counts, batch, fitted)
     np.testing.assert_allclose(rates.shares[:, :3], mean[:, :3] / 10, rtol=0.15)
     assert (rates.shares[:, 3] > 0).all()
-    assert rates.of(np.array([0, 599])).shape == (2, 4)
+    assert rates.expected(np.array([0, 599])).shape == (2, 4)
     assert np.isfinite(fit_dispersions(counts, rates, fitted)).all()
 
 
 def test_draws_have_the_moments_of_their_law(overdispersed) -> None:
     cells = np.arange(5)
-    mean = overdispersed.rates.of(cells)
+    mean = overdispersed.rates.expected(cells)
     theta = np.full(200, 2.0)
     counts = negative_binomial_draws(overdispersed.rates, theta, 4000, 0)(cells)
     assert counts.shape == (4000, 5, 200)

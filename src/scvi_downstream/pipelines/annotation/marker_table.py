@@ -11,9 +11,9 @@ import pandas as pd
 
 from scvi_downstream.cells.obs import text_of
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
-from scvi_downstream.report.words import first_names
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import first_names
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What the cells are: labels transferred and scored, clusters named by marker genes."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 from pydantic import ValidationError
 
 from scvi_downstream.models.families import explain
@@ -22,7 +22,7 @@ from scvi_downstream.pipelines.annotation.transfer import (
     transfer_with_neighbors,
     transfer_with_scanvi,
 )
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.runtime.errors import InputError
 
@@ -36,75 +36,38 @@ _SCORED = [_SCORES, "annotation_by_type", "annotation_confusion", "annotation_ca
 def template(*, labels: bool, markers: bool) -> Pipeline:
     """Counts, latent, clusters ─► three transfers ─► consensus, scores; marker table ─► names of clusters."""
     transfer = [
-        Node(hold_out_labels, ["counts", _KEYS, _OPTIONS, _SEED], "label_split", name="hold_out_labels"),
-        Node(
+        step(hold_out_labels, ["counts", _KEYS, _OPTIONS, _SEED], "label_split"),
+        step(
             transfer_with_scanvi,
             ["counts", "fitted", "label_split", *_TRAINING],
             ["annotation_model", "transfer_scanvi"],
-            name="transfer_with_scanvi",
         ),
-        Node(
+        step(
             transfer_with_neighbors,
             ["counts", "fitted", "annotation_model", "latent", "label_split", _OPTIONS, "params:accelerator"],
             ["transfer_neighbors", "label_distances"],
-            name="transfer_with_neighbors",
         ),
-        Node(
-            transfer_with_clusters,
-            ["fitted", "clusters", "label_split", _OPTIONS],
-            "transfer_clusters",
-            name="transfer_with_clusters",
-        ),
-        Node(
-            agree_on_cell_types,
-            ["label_split", *_TRANSFERS, _OPTIONS, _SEED],
-            ["cell_types", *_SCORED],
-            name="agree_on_cell_types",
-        ),
-        Node(
+        step(transfer_with_clusters, ["fitted", "clusters", "label_split", _OPTIONS], "transfer_clusters"),
+        step(agree_on_cell_types, ["label_split", *_TRANSFERS, _OPTIONS, _SEED], ["cell_types", *_SCORED]),
+        step(
             compare_with_labels,
             ["clusters", "counts", _KEYS, _OPTIONS],
             ["label_agreement", "label_contingency"],
-            name="compare_with_labels",
         ),
-        Node(
-            plot_cell_types,
-            ["umap", "counts", "cell_types", _SCORES, _KEYS],
-            "cell_types_figure",
-            name="plot_cell_types",
-        ),
-        Node(plot_confusion, ["annotation_confusion", _SCORES], "confusion_figure", name="plot_confusion"),
-        Node(
-            plot_calibration,
-            ["annotation_calibration", _SCORES],
-            "calibration_figure",
-            name="plot_calibration",
-        ),
-        Node(
-            plot_label_contingency,
-            ["label_contingency", "label_agreement"],
-            "label_contingency_figure",
-            name="plot_label_contingency",
-        ),
+        step(plot_cell_types, ["umap", "counts", "cell_types", _SCORES, _KEYS], "cell_types_figure"),
+        step(plot_confusion, ["annotation_confusion", _SCORES], "confusion_figure"),
+        step(plot_calibration, ["annotation_calibration", _SCORES], "calibration_figure"),
+        step(plot_label_contingency, ["label_contingency", "label_agreement"], "label_contingency_figure"),
     ]
     naming = [
-        Node(
+        step(
             name_clusters,
             ["counts", "clusters", "marker_table", _KEYS, _OPTIONS, _SEED],
             ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"],
-            name="name_clusters",
         ),
-        Node(
-            match_markers,
-            ["markers", "marker_table", "counts", _OPTIONS],
-            "marker_overlap",
-            name="match_markers",
-        ),
-        Node(
-            plot_cluster_names,
-            ["marker_scores", "cluster_names", "naming_summary"],
-            "cluster_names_figure",
-            name="plot_cluster_names",
+        step(match_markers, ["markers", "marker_table", "counts", _OPTIONS], "marker_overlap"),
+        step(
+            plot_cluster_names, ["marker_scores", "cluster_names", "naming_summary"], "cluster_names_figure"
         ),
     ]
     return Pipeline([*(transfer if labels else []), *(naming if markers else [])], tags="annotation")

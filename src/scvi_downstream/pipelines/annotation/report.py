@@ -10,8 +10,8 @@ from scvi_downstream.pipelines.annotation.label_split import HELD_OUT, LEFT_OUT,
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.pipelines.annotation.scores import CONSENSUS, FEWEST_TO_CALIBRATE, PREFIX, SUSPECT_FROM
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import first_names, sentence
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import first_names, sentence
 
 if TYPE_CHECKING:
     from scvi_downstream.pipelines.annotation.consensus import Consensus

@@ -1,6 +1,6 @@
 """Batch structure before and after the model: how much is technique, how much is biology."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from scvi_downstream.pipelines.batch_effects.design import correct_expression
 from scvi_downstream.pipelines.batch_effects.plots import (
@@ -14,7 +14,7 @@ from scvi_downstream.pipelines.batch_effects.structure import (
     measure_batch_structure,
 )
 from scvi_downstream.pipelines.batch_effects.variance import partition_gene_variance, partition_variance
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 
 _OPTIONS = ["params:keys", "params:batch_effects"]
@@ -27,60 +27,31 @@ def template() -> Pipeline:
     """fitted, counts, latents ─► tests of batch structure, shares of variance ─► verdict, figures."""
     return Pipeline(
         [
-            Node(
+            step(
                 correct_expression,
                 ["fitted", "counts", "pca.latent", *_MEASURED, "params:accelerator"],
                 ["corrected_expression", "corrected_latent"],
-                name="correct_expression",
             ),
-            Node(
+            step(
                 measure_batch_structure,
                 ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
                 "batch_effects",
-                name="measure_batch_structure",
             ),
-            Node(
+            step(
                 partition_variance,
                 ["counts", *_LATENTS, "corrected_expression", *_MEASURED],
                 "batch_variance",
-                name="partition_variance",
             ),
-            Node(
-                partition_gene_variance,
-                ["counts", "corrected_expression", *_MEASURED],
-                "batch_genes",
-                name="partition_gene_variance",
-            ),
-            Node(
+            step(partition_gene_variance, ["counts", "corrected_expression", *_MEASURED], "batch_genes"),
+            step(
                 compare_label_separation,
                 ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
                 "batch_by_label",
-                name="compare_label_separation",
             ),
-            Node(
-                summarize_batch_effects,
-                [*_TABLES, "preparation_summary", *_OPTIONS],
-                "batch_summary",
-                name="summarize_batch_effects",
-            ),
-            Node(
-                plot_batch_effects,
-                ["batch_effects", "batch_summary"],
-                "batch_effects_figure",
-                name="plot_batch_effects",
-            ),
-            Node(
-                plot_batch_variance,
-                ["batch_variance", "batch_summary"],
-                "batch_variance_figure",
-                name="plot_batch_variance",
-            ),
-            Node(
-                plot_batch_genes,
-                ["batch_genes", "params:batch_effects"],
-                "batch_genes_figure",
-                name="plot_batch_genes",
-            ),
+            step(summarize_batch_effects, [*_TABLES, "preparation_summary", *_OPTIONS], "batch_summary"),
+            step(plot_batch_effects, ["batch_effects", "batch_summary"], "batch_effects_figure"),
+            step(plot_batch_variance, ["batch_variance", "batch_summary"], "batch_variance_figure"),
+            step(plot_batch_genes, ["batch_genes", "params:batch_effects"], "batch_genes_figure"),
         ],
         tags="batch_effects",
     )

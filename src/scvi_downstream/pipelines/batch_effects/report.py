@@ -12,7 +12,7 @@ from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import listed, sentence
+from scvi_downstream.runtime.words import listed, sentence
 
 SECTION = Section(
     "Batch effects",

@@ -1,6 +1,6 @@
 """Leiden, k-means and Ward clusters of a latent, and how far they can be trusted."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from scvi_downstream.pipelines.clustering.nodes import (
     assemble_clusters,
@@ -11,7 +11,7 @@ from scvi_downstream.pipelines.clustering.nodes import (
 )
 from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters, plot_dendrogram
 from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
-from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.copies import copied, per_model, step
 from scvi_downstream.pipelines.declaration import Study
 
 _OPTIONS = ["params:clustering", "params:seed"]
@@ -29,20 +29,15 @@ def template() -> Pipeline:
     ward = ["latent", *_LEIDEN, "params:clustering"]
     return Pipeline(
         [
-            Node(cluster_leiden, ["neighbors", *_OPTIONS], "leiden", name="cluster_leiden"),
-            Node(
-                resample_leiden,
-                ["neighbors", "leiden", *_OPTIONS],
-                "leiden_stability",
-                name="resample_leiden",
-            ),
-            Node(cluster_kmeans, ["latent", *_OPTIONS], _KMEANS, name="cluster_kmeans"),
-            Node(cluster_hierarchical, ward, _WARD, name="cluster_hierarchical"),
-            Node(assemble_clusters, parts, _CLUSTERS, name="assemble_clusters"),
-            Node(compare_clusterings, known, "cluster_agreement", name="compare_clusterings"),
-            Node(plot_clusters, ["umap", *known], "clusters_figure", name="plot_clusters"),
-            Node(plot_clustering, reasons, "clustering_figure", name="plot_clustering"),
-            Node(plot_dendrogram, ["linkage", "hierarchical"], "dendrogram_figure", name="plot_dendrogram"),
+            step(cluster_leiden, ["neighbors", *_OPTIONS], "leiden"),
+            step(resample_leiden, ["neighbors", "leiden", *_OPTIONS], "leiden_stability"),
+            step(cluster_kmeans, ["latent", *_OPTIONS], _KMEANS),
+            step(cluster_hierarchical, ward, _WARD),
+            step(assemble_clusters, parts, _CLUSTERS),
+            step(compare_clusterings, known, "cluster_agreement"),
+            step(plot_clusters, ["umap", *known], "clusters_figure"),
+            step(plot_clustering, reasons, "clustering_figure"),
+            step(plot_dendrogram, ["linkage", "hierarchical"], "dendrogram_figure"),
         ],
         tags="clustering",
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section
-from scvi_downstream.report.words import Finding, verdicts
+from scvi_downstream.runtime.words import Finding, verdicts
 
 SECTION = Section(
     "Clusters",

@@ -202,12 +202,11 @@ def subtrees(linkage: pd.DataFrame, k: int) -> list[int]:
     """
     sizes = node_sizes(linkage)
     n_leaves = len(linkage) + 1
-    children = linkage[["left", "right"]].to_numpy(np.int64)
-    nodes = {2 * n_leaves - 2}
-    for row in range(n_leaves - 2, n_leaves - 1 - min(k, n_leaves), -1):
-        nodes.remove(n_leaves + row)
-        nodes.update(children[row].tolist())
-    return sorted(nodes, key=lambda node: (-sizes[node], node))
+    k = min(k, n_leaves)
+    # The last k - 1 merges lie above the cut: what they join, and none of them.
+    joined = linkage[["left", "right"]].to_numpy(np.int64)[n_leaves - k :].ravel().tolist()
+    below = [node for node in (*joined, 2 * n_leaves - 2) if node < 2 * n_leaves - k]
+    return sorted(below, key=lambda node: (-sizes[node], node))
 
 
 def node_sizes(linkage: pd.DataFrame) -> np.ndarray:
@@ -222,10 +221,11 @@ def node_sizes(linkage: pd.DataFrame) -> np.ndarray:
 def node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
     """``(2 * n_leaves - 1,)`` position of each node's cluster in :func:`subtrees`; -1 above the cut."""
     n_leaves = len(linkage) + 1
+    k = min(k, n_leaves)
     children = linkage[["left", "right"]].to_numpy(np.int64)
     membership = np.full(2 * n_leaves - 1, -1)
-    membership[subtrees(linkage, k)] = np.arange(min(k, n_leaves))
-    for row in range(n_leaves - 1 - min(k, n_leaves), -1, -1):
+    membership[subtrees(linkage, k)] = np.arange(k)
+    for row in reversed(range(n_leaves - k)):
         membership[children[row]] = membership[n_leaves + row]
     return membership
 

@@ -5,6 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from scvi_downstream.pipelines.compare_runs.plots import plot_runs
 from scvi_downstream.pipelines.compare_runs.report import summarize_runs
 from scvi_downstream.pipelines.compare_runs.table import tabulate_runs
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 
 
@@ -13,8 +14,8 @@ def template() -> Pipeline:
     return Pipeline(
         [
             Node(tabulate_runs, "tracked_runs", "run_comparison", name="compare_runs"),
-            Node(summarize_runs, "tracked_runs", "run_comparison_summary", name="summarize_runs"),
-            Node(plot_runs, "tracked_runs", "run_comparison_figure", name="plot_runs"),
+            step(summarize_runs, "tracked_runs", "run_comparison_summary"),
+            step(plot_runs, "tracked_runs", "run_comparison_figure"),
         ],
         tags="compare_runs",
     )

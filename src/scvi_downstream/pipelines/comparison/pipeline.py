@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from scvi_downstream.pipelines.comparison.correction import judge_correction
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.comparison.plots import (
     plot_pareto,
 )
 from scvi_downstream.pipelines.comparison.report import choose_champion
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 
 _OPTIONS = {"options": "params:comparison"}
@@ -43,28 +44,23 @@ def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: b
     built = _OPTIONS | _MODELS | scores | evidence
     answers = {"dimensions": "dimensions"}
     nodes = [
-        Node(build_leaderboard, built, "leaderboard", name="build_leaderboard"),
-        Node(
-            recommend_dimensions,
-            _BOARD | _MODELS | _OPTIONS | likelihoods,
-            "dimensions",
-            name="recommend_dimensions",
-        ),
-        Node(plot_dimensions, "dimensions", "dimensions_figure", name="plot_dimensions"),
+        step(build_leaderboard, built, "leaderboard"),
+        step(recommend_dimensions, _BOARD | _MODELS | _OPTIONS | likelihoods, "dimensions"),
+        step(plot_dimensions, "dimensions", "dimensions_figure"),
     ]
     if batches:
         answers["correction"] = "correction"
         judged = _BOARD | _MODELS | _UNCORRECTED | evidence
         nodes += [
-            Node(judge_correction, judged, "correction", name="judge_correction"),
-            Node(plot_correction, "correction", "correction_figure", name="plot_correction"),
+            step(judge_correction, judged, "correction"),
+            step(plot_correction, "correction", "correction_figure"),
         ]
     chosen = _BOARD | _OPTIONS | answers | evidence
     shown = ["leaderboard", "champion"]
     nodes += [
-        Node(choose_champion, chosen, "champion", name="choose_champion"),
-        Node(plot_leaderboard, shown, "leaderboard_figure", name="plot_leaderboard"),
-        Node(plot_pareto, shown, "pareto_figure", name="plot_pareto"),
+        step(choose_champion, chosen, "champion"),
+        step(plot_leaderboard, shown, "leaderboard_figure"),
+        step(plot_pareto, shown, "pareto_figure"),
     ]
     return Pipeline(nodes, tags="comparison")
 

@@ -23,8 +23,8 @@ from scvi_downstream.pipelines.comparison.noise import (
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import Finding, listed
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.words import Finding, listed
 from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,

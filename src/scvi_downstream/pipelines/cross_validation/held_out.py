@@ -111,7 +111,7 @@ def forget_cells(model: BaseModelClass, uuid: str) -> None:
     Parameters
     ----------
     uuid
-        Of the cells' ``AnnDataManager``.
+        Identity of the cells' ``AnnDataManager``.
     """
     model._per_instance_manager_store[model.id].pop(uuid, None)
 
@@ -135,9 +135,9 @@ def score_cells(
     with_marginal
         ``(n_cells,)`` whether the marginal likelihood is estimated, too.
     n_samples
-        Of the estimate.
+        Importance samples of each cell.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------

@@ -61,7 +61,7 @@ class Recipe:
     keys
         obs columns of the study.
     seed
-        Of the split, the training and the draws.
+        Seed of the split, the training and the draws.
     accelerator
         Where to compute.
     """
@@ -117,7 +117,7 @@ def fit_fold(
     checkpoint
         Where an interrupted training is taken up.
     initial_spec
-        Of the model whose weights are the start, which is then fitted on the same cells first.
+        Entry of ``models:`` whose weights are the start, which is then fitted on the same cells first.
     fold
         1 to ``options.n_folds``.
 
@@ -305,7 +305,7 @@ def _write_recipe(
 
 
 def _identity(genes: AnnData, n_seen: int, recipe: Recipe, evaluation: EvaluationOptions) -> str:
-    """Of everything that decides the scores of a batch."""
+    """Digest of everything that decides the scores of a batch."""
     digest = hashlib.sha256()
     for part in (genes.X.data, genes.X.indices, genes.X.indptr, *genes.obsm.values()):
         digest.update(np.asarray(part, order="C").tobytes())
@@ -345,7 +345,7 @@ def fit_on(
     seen
         Positions of the cells that the model is fitted on, training and validation together.
     recipe
-        How.
+        How the model is fitted.
     checkpoints
         Where an interrupted training is taken up.
     part
@@ -433,7 +433,7 @@ def assign_folds(strata: Sequence[pd.Series], n_cells: int, n_folds: int, seed: 
     n_folds
         Number of folds.
     seed
-        Of the shuffle.
+        Seed of the shuffle.
 
     Returns
     -------

@@ -26,6 +26,7 @@ FEWEST_EPOCHS = 10
 _FEWEST_EPOCHS_AFTER = 8
 # The end of a training, of which it is asked whether the loss was still falling.
 _LAST_SHARE = 0.2
+# Shares of the loss, and of the ELBO, below which a change or gap is too small to matter, however certain.
 RELEVANT_SHARE = 0.001
 MEMORISED_SHARE = 0.02
 _SCORES = ("elbo", "marginal_ll", "reconstruction_error")
@@ -120,7 +121,7 @@ def summarise_cross_validation(
     trained = everything.loc[everything["role"] == "train", "elbo"].groupby(level=0).mean()
     scores = folds = pd.DataFrame([_fold_row(cells, trained, training) for training in trainings])
     test_share = float((folds["n_held_out"] / (folds["n_train"] + folds["n_validation"])).mean())
-    diagnosis = diagnose_curves([FoldCurves.of(training) for training in trainings], test_share)
+    diagnosis = diagnose_curves([FoldCurves.from_record(training) for training in trainings], test_share)
     gap = judge_gap(folds["gap"], folds["elbo"], test_share)
     worth = mean_with_interval(folds["worth_of_batch"], test_share)
     n_batches = cells["batch"].nunique() if model.keys_seen(keys).batch_key and worth.n else 0
@@ -155,7 +156,7 @@ def _fold_row(cells: pd.DataFrame, trained: pd.Series, training: dict[str, Any])
     """One fold; its cells are compared with themselves under the models of other folds, which have seen them."""
     own = cells[cells["fold"] == training["fold"]]
     elbo_train = trained.reindex(own.index)
-    return _row("fold", str(training["fold"]), own, training) | {
+    return _score_row("fold", str(training["fold"]), own, training) | {
         "elbo_train": mean_with_interval(elbo_train).value,
         "gap": mean_with_interval(elbo_train - own["elbo"]).value,
         "worth_of_batch": mean_with_interval(own["elbo"] - own["elbo_batch_unknown"]).value,
@@ -168,7 +169,7 @@ def _batch_row(
     """One batch; its cells are compared with themselves under the models of the folds, which have seen others of it."""
     name = training["batch"]
     own = unseen[unseen["batch"].astype(str) == name]
-    row = _row("batch", name, own, training)
+    row = _score_row("batch", name, own, training)
     known = seen.loc[own.index]
     row["elbo_seen"] = mean_with_interval(known["elbo_batch_unknown"]).value
     for score, prefix in (("elbo", "cost"), ("marginal_ll", "cost_marginal")):
@@ -178,7 +179,7 @@ def _batch_row(
     return row
 
 
-def _row(by: str, name: str, cells: pd.DataFrame, training: dict[str, Any]) -> dict[str, Any]:
+def _score_row(by: str, name: str, cells: pd.DataFrame, training: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"held_out_by": by, "held_out": name}
     row |= {column: training[column] for column in ("n_train", "n_validation", "n_held_out")}
     for score in _SCORES:
@@ -265,7 +266,7 @@ class FoldCurves:
     stopped_early: bool
 
     @classmethod
-    def of(cls, training: dict[str, Any]) -> FoldCurves:
+    def from_record(cls, training: dict[str, Any]) -> FoldCurves:
         """From the record of a training."""
         return cls(
             np.asarray(training["curves"]["elbo_train"], dtype=np.float64),
@@ -371,7 +372,7 @@ class Gap:
     gap
         ELBO of the same cells in training less that held out, nats per cell, over folds.
     gap_share
-        Of the absolute held-out ELBO.
+        The gap as a share of the absolute held-out ELBO.
     memorises
         Whether the gap is beyond chance and at least 2 % of the ELBO.
     """

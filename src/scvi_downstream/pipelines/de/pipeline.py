@@ -42,7 +42,7 @@ def template() -> Pipeline:
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Of the primary model.
+    """Nodes of the primary model.
 
     Raises
     ------

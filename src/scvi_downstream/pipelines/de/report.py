@@ -8,7 +8,7 @@ from typing import Any
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.report.tables import number
-from scvi_downstream.report.words import Finding, count
+from scvi_downstream.runtime.words import Finding, count
 
 SECTION = Section(
     "Differential expression and markers",

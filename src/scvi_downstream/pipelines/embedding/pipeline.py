@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
+from scvi_downstream.pipelines.copies import copied, per_baseline, per_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.embedding.nodes import (
     build_neighbors,
@@ -38,11 +38,11 @@ def template(latent_of: str = "model") -> Pipeline:
     return Pipeline(
         [
             Node(compute, inputs, outputs, name=compute.__name__),
-            Node(build_neighbors, ["latent", *_OPTIONS], "neighbors", name="build_neighbors"),
-            Node(compute_umap, _GRAPH, "umap", name="compute_umap"),
-            Node(compute_umap_3d, _GRAPH, "umap_3d", name="compute_umap_3d"),
-            Node(plot_embedding, ["umap", *_DRAWN], "embedding_figure", name="plot_embedding"),
-            Node(plot_umap_3d, ["umap_3d", *_DRAWN], "umap_3d_page", name="plot_umap_3d"),
+            step(build_neighbors, ["latent", *_OPTIONS], "neighbors"),
+            step(compute_umap, _GRAPH, "umap"),
+            step(compute_umap_3d, _GRAPH, "umap_3d"),
+            step(plot_embedding, ["umap", *_DRAWN], "embedding_figure"),
+            step(plot_umap_3d, ["umap_3d", *_DRAWN], "umap_3d_page"),
         ],
         tags="embedding",
     )

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.copies import copied, per_baseline, per_model
+from scvi_downstream.pipelines.copies import copied, per_baseline, per_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.evaluation.nodes import collect_scores, evaluate_likelihood, score_integration
 
@@ -29,12 +29,12 @@ def _scored(name: str, *further: str) -> Pipeline:
     """What every embedding is judged by, and ``further`` that of a fitted or clustered model."""
     collected = {each: each for each in ("training_summary", "integration", *further)}
     nodes = [
-        Node(score_integration, _EMBEDDED, ["integration", "score_draws"], name="score_integration"),
+        step(score_integration, _EMBEDDED, ["integration", "score_draws"]),
         Node(collect_scores, collected, "scores", name=name),
     ]
     if "likelihood" in further:
         held_out = ["likelihood", "cell_likelihood"]
-        nodes.append(Node(evaluate_likelihood, _FITTED, held_out, name="evaluate_likelihood"))
+        nodes.append(step(evaluate_likelihood, _FITTED, held_out))
     return Pipeline(nodes, tags="evaluation")
 
 

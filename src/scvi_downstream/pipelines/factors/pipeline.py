@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.copies import copied, per_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.factors.effects import (
     associate_factors,
@@ -22,31 +22,16 @@ _OPTIONS = ["params:keys", "params:factors"]
 def model_template(*, loadings: bool) -> Pipeline:
     """fitted, latent, covariates ─► loadings, associations ─► figures: a template, copied per model."""
     factors = [
-        Node(
+        step(
             read_loadings,
             ["fitted", "latent", "counts", "params:accelerator"],
             ["loadings", "factor_variance"],
-            name="read_loadings",
         ),
-        Node(
-            plot_loadings,
-            ["loadings", "factor_variance", "counts", "params:factors"],
-            "loadings_figure",
-            name="plot_loadings",
-        ),
-        Node(
-            associate_factors,
-            ["latent", "factor_variance", "covariates", *_OPTIONS],
-            "associations",
-            name="associate_factors",
-        ),
+        step(plot_loadings, ["loadings", "factor_variance", "counts", "params:factors"], "loadings_figure"),
+        step(associate_factors, ["latent", "factor_variance", "covariates", *_OPTIONS], "associations"),
     ]
-    dimensions = Node(
-        associate_latent, ["latent", "covariates", *_OPTIONS], "associations", name="associate_latent"
-    )
-    drawn = Node(
-        plot_associations, ["associations", "params:factors"], "associations_figure", name="plot_associations"
-    )
+    dimensions = step(associate_latent, ["latent", "covariates", *_OPTIONS], "associations")
+    drawn = step(plot_associations, ["associations", "params:factors"], "associations_figure")
     return Pipeline([*(factors if loadings else [dimensions]), drawn], tags="factors")
 
 
@@ -54,19 +39,11 @@ def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     """Loadings and associations of all models ─► factors, factor_associations, factor_summary."""
     kinds = ("loadings", "factor_variance")
     tables = {f"{model}__{kind}": f"{model}.{kind}" for model in with_loadings for kind in kinds}
-    loadings = Node(gather_factors, {"counts": "counts"} | tables, "factors", name="gather_factors")
-    joined = Node(
-        gather_associations,
-        {model: f"{model}.associations" for model in models},
-        "factor_associations",
-        name="gather_associations",
+    loadings = step(gather_factors, {"counts": "counts"} | tables, "factors")
+    joined = step(
+        gather_associations, {model: f"{model}.associations" for model in models}, "factor_associations"
     )
-    summary = Node(
-        summarize_factors,
-        ["factor_associations", "params:primary", *_OPTIONS],
-        "factor_summary",
-        name="summarize_factors",
-    )
+    summary = step(summarize_factors, ["factor_associations", "params:primary", *_OPTIONS], "factor_summary")
     return Pipeline([*([loadings] if with_loadings else []), joined, summary], tags="factors")
 
 

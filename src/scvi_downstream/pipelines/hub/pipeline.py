@@ -1,8 +1,8 @@
 """One fitted model with its card as a folder for scvi-hub."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.hub.nodes import build_hub_export
 
@@ -19,7 +19,7 @@ def template(*, compared: bool = True) -> Pipeline:
     scored = ("leaderboard", "champion") if compared else ("scores",)
     inputs = {name: name for name in (*_SUMMARIES, *scored)}
     inputs |= _PARAMETERS | {"accelerator": "params:accelerator"}
-    return Pipeline([Node(build_hub_export, inputs, "hub", name="build_hub_export")], tags="hub")
+    return Pipeline([step(build_hub_export, inputs, "hub")], tags="hub")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -50,7 +50,7 @@ def denoise_expression(
     options
         Genes, posterior samples, library size, cells per block.
     seed
-        Of the posterior samples.
+        Seed of the posterior samples.
     accelerator
         Where to compute.
 
@@ -182,7 +182,7 @@ def stream_expression(
     batches
         Batches to decode every cell as (averaged), or ``None`` for each cell's own.
     seed
-        Of the posterior samples.
+        Seed of the posterior samples.
     label
         What the progress line says.
 

@@ -32,7 +32,7 @@ def template(*, counterfactual: bool = False) -> Pipeline:
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Of the primary model.
+    """Nodes of the primary model.
 
     Raises
     ------

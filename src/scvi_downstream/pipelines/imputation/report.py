@@ -7,7 +7,7 @@ from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section
-from scvi_downstream.report.words import Finding, verdicts
+from scvi_downstream.runtime.words import Finding, verdicts
 
 SECTION = Section(
     "Imputation",

@@ -64,7 +64,7 @@ def score_imputation(
     options
         ``score``: share of the counts held out, neighbours of the smoothing baseline, most cells.
     seed
-        Of the thinning, the posterior samples and the bootstrap.
+        Seed of the thinning, the posterior samples and the bootstrap.
     accelerator
         Where to compute.
 
@@ -132,7 +132,7 @@ def assign_roles(
     most
         Most cells to score; more are sampled.
     seed
-        Of the samples.
+        Seed of the samples.
     """
     rng = np.random.default_rng(seed)
     scored, share = (test, "test") if len(test) >= FEWEST_TEST_CELLS else (validation, "validation")
@@ -164,7 +164,7 @@ def thin(
     held_out_share
         Probability that a molecule is held out.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -220,7 +220,7 @@ class Baselines:
         n_neighbors
             Reference cells to average; cut to ``n_reference``.
         seed
-            Of the randomised PCA.
+            Seed of the randomised PCA.
         """
         from sklearn.decomposition import PCA
 
@@ -365,7 +365,7 @@ def compare_methods(
     held_out_share
         Share of the molecules held out.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------

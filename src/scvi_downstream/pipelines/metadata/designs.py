@@ -11,8 +11,8 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, split_by_condition
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.moderated import LinearFit, Variances, f_tests, t_tests
 from scvi_downstream.statistics.testing import benjamini_hochberg
 

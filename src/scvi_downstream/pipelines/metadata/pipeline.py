@@ -1,8 +1,8 @@
 """What annotations of cells and samples go together with: embedding, composition, expression."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.metadata.annotations import associate_annotations, join_annotations
 from scvi_downstream.pipelines.metadata.composition import compare_composition, tabulate_composition
@@ -31,23 +31,16 @@ def template() -> Pipeline:
     tested_shares = ["composition", "composition_tests", *_ANNOTATED]
     results = [*_COLUMNS, *_TESTS, *_KEYS]
     nodes = [
-        Node(join_annotations, _JOINED, ["annotations", *_COLUMNS], name="join_annotations"),
-        Node(associate_annotations, latent, "metadata_associations", name="associate_annotations"),
-        Node(
-            tabulate_composition, ["counts", "clusters", *_KEYS], "composition", name="tabulate_composition"
-        ),
-        Node(compare_composition, shares, "composition_tests", name="compare_composition"),
-        Node(compare_expression, expression, "metadata_genes", name="compare_expression"),
-        Node(summarize_metadata, results, "metadata_summary", name="summarize_metadata"),
-        Node(plot_metadata, ["umap", "annotations", _OPTIONS], "metadata_figure", name="plot_metadata"),
-        Node(
-            plot_metadata_associations,
-            associated,
-            "metadata_associations_figure",
-            name="plot_metadata_associations",
-        ),
-        Node(plot_composition, tested_shares, "composition_figure", name="plot_composition"),
-        Node(plot_metadata_genes, genes, "metadata_genes_figure", name="plot_metadata_genes"),
+        step(join_annotations, _JOINED, ["annotations", *_COLUMNS]),
+        step(associate_annotations, latent, "metadata_associations"),
+        step(tabulate_composition, ["counts", "clusters", *_KEYS], "composition"),
+        step(compare_composition, shares, "composition_tests"),
+        step(compare_expression, expression, "metadata_genes"),
+        step(summarize_metadata, results, "metadata_summary"),
+        step(plot_metadata, ["umap", "annotations", _OPTIONS], "metadata_figure"),
+        step(plot_metadata_associations, associated, "metadata_associations_figure"),
+        step(plot_composition, tested_shares, "composition_figure"),
+        step(plot_metadata_genes, genes, "metadata_genes_figure"),
     ]
     return Pipeline(nodes, tags="metadata")
 

@@ -25,9 +25,9 @@ from scvi_downstream.pipelines.prediction.comparison import (
     shares_of,
 )
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData

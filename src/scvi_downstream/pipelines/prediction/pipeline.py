@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.models.families import prediction_spec
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.plots import (
@@ -42,11 +43,11 @@ def template(*, samples: bool) -> Pipeline:
     nodes += [
         Node(hold_out_cells, _HOLD_OUT, _SPLIT, name="hold_out_conditions"),
         Node(train_scvi, scvi, fitted_scvi, name="train_scvi_for_prediction"),
-        Node(compare_predictions, compared, tables, name="compare_predictions"),
-        Node(summarize_prediction, summarized, "prediction_summary", name="summarize_prediction"),
-        Node(plot_prediction_scores, scores, "prediction_scores_figure", name="plot_prediction_scores"),
-        Node(plot_prediction_changes, changes, "prediction_changes_figure", name="plot_prediction_changes"),
-        Node(plot_prediction_genes, genes, "prediction_genes_figure", name="plot_prediction_genes"),
+        step(compare_predictions, compared, tables),
+        step(summarize_prediction, summarized, "prediction_summary"),
+        step(plot_prediction_scores, scores, "prediction_scores_figure"),
+        step(plot_prediction_changes, changes, "prediction_changes_figure"),
+        step(plot_prediction_genes, genes, "prediction_genes_figure"),
     ]
     return Pipeline(nodes, tags="prediction")
 

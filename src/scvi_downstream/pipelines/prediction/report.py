@@ -16,7 +16,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
 )
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import count
+from scvi_downstream.runtime.words import count
 
 SECTION = Section(
     "Prediction under other conditions",

@@ -45,6 +45,7 @@ FEWEST_COUNTS = 5
 """Expected in all cells together, by the training cells' mean; genes with fewer are not tested."""
 _BOOTSTRAPS = 1000
 _LEVELS = (0.025, 0.975)
+# Below it the gamma distribution is as good as normal, and its shape would be infinite at 0.
 _LEAST_SKEW = 1e-3
 
 
@@ -75,7 +76,7 @@ def check_predictions(
     options
         Draws of each cell, most cells, genes to correlate, FDR.
     seed
-        Of every draw.
+        Seed of every draw.
     accelerator
         Where the model decodes.
 
@@ -144,9 +145,9 @@ def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str,
         p = above if one_sided else min(1.0, 2 * min(above, below))
         inside = observed <= np.quantile(draws, 0.95) if one_sided else lower <= observed <= upper
         placed = {"interval": "of the draws", "lower": lower, "upper": upper, "inside": bool(inside), "p": p}
-        rows.append(_row(evidence, name, ALL_GENES, observed, float(draws.mean())) | placed)
+        rows.append(_check_row(evidence, name, ALL_GENES, observed, float(draws.mean())) | placed)
     agreement, own = correlation_agreement(evidence.correlations.pairs())
-    return [*rows, _row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
+    return [*rows, _check_row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
 
 
 def statistics_of(evidence: Evidence, reference: GeneReference) -> dict[str, np.ndarray]:
@@ -155,9 +156,9 @@ def statistics_of(evidence: Evidence, reference: GeneReference) -> dict[str, np.
     Parameters
     ----------
     evidence
-        Of one source.
+        What one source generated, beside what was observed.
     reference
-        Of training cells.
+        What training cells say of the genes.
 
     Returns
     -------
@@ -226,11 +227,11 @@ def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) 
     Parameters
     ----------
     evidence
-        Of one source.
+        What one source generated, beside what was observed.
     baseline
-        Of the same cells, which the score is compared with; ``None``: not compared.
+        Evidence of the same cells whose score is compared with; ``None``: no score is compared.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -273,7 +274,9 @@ def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) 
     return rows
 
 
-def _row(evidence: Evidence, check: str, genes: str, observed: float, expected: float) -> dict[str, Any]:
+def _check_row(
+    evidence: Evidence, check: str, genes: str, observed: float, expected: float
+) -> dict[str, Any]:
     return {
         "check": check,
         "genes": genes,
@@ -293,7 +296,7 @@ def _resampled_row(
     lower, upper = np.quantile(resampled, _LEVELS)
     interval = {"interval": "of the observed", "lower": lower, "upper": upper}
     return (
-        _row(evidence, check, genes, observed, expected)
+        _check_row(evidence, check, genes, observed, expected)
         | interval
         | {"inside": bool(lower <= expected <= upper)}
     )
@@ -304,8 +307,8 @@ def compare_genes(
 ) -> pd.DataFrame:
     """Mean, variance, zeros and spread of each gene, as observed and as generated.
 
-    Of the generated mean, zeros and spread over the checked cells, the interval and the two-sided posterior predictive
-    p-value are those of a shifted gamma distribution with the first three cumulants of the draws. The variance is
+    The interval and the two-sided posterior predictive p-value of the generated mean, zeros and spread over the
+    checked cells are those of a shifted gamma distribution with the first three cumulants of the draws. The variance is
     widened by the share 1 / n_samples, and, of cells that the source was not fitted to, by their number over that
     of the training cells, since what it knows of a gene comes from these. The spread takes the place of the variance
     in the test: a few large counts decide the variance of a gene, and no approximation of its tail holds.
@@ -313,11 +316,11 @@ def compare_genes(
     Parameters
     ----------
     evidence
-        Of one source.
+        What one source generated, beside what was observed.
     reference
-        Of training cells.
+        What training cells say of the genes.
     names, symbols
-        Of the genes.
+        ``(n_genes,)`` names of the genes, and what they are called for people.
     fdr
         At which genes are called.
 
@@ -462,7 +465,7 @@ def cell_table(evidence: Sequence[Evidence], names: dict[str, pd.Index]) -> pd.D
     Parameters
     ----------
     evidence
-        Of all sources.
+        What each source generated, beside what was observed.
     names
         Names of the ``held-out`` and the ``training`` cells.
     """

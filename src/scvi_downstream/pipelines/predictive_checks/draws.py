@@ -64,9 +64,9 @@ def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: in
     strata
         Categoricals of all cells; ``None`` ones are ignored.
     most
-        Of the held-out cells.
+        Largest number of held-out cells.
     seed
-        Of the samples.
+        Seed of the samples.
 
     Raises
     ------
@@ -153,11 +153,11 @@ def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, see
     model
         Fitted, with its cells.
     pool
-        Of :func:`pool_states`.
+        States of training cells, as :func:`pool_states` gives them.
     n_samples
         Draws of each cell; each takes another training cell.
     seed
-        Of the choice.
+        Seed of the choice.
     """
     rng = np.random.default_rng(seed)
 
@@ -208,7 +208,7 @@ def other_cells(
     n_samples
         Drawn of each, with replacement.
     rng
-        Of the draws.
+        Generator of the draws.
 
     Returns
     -------
@@ -334,8 +334,8 @@ class Rates:
     library: np.ndarray
     batch: np.ndarray
 
-    def of(self, cells: np.ndarray) -> np.ndarray:
-        """``(len(cells), n_genes)``."""
+    def expected(self, cells: np.ndarray) -> np.ndarray:
+        """Expected counts of some of the cells, ``(len(cells), n_genes)``."""
         return self.library[cells, None] * self.shares[self.batch[cells]]
 
 
@@ -377,7 +377,7 @@ def fit_dispersions(counts: sparse.csr_matrix, rates: Rates, fitted: np.ndarray)
     counts
         ``(n_cells, n_genes)`` of all cells.
     rates
-        Of :func:`fit_rates`.
+        Expected counts, as :func:`fit_rates` gives them.
     fitted
         Positions of the cells to fit to.
 
@@ -401,7 +401,7 @@ def poisson_draws(rates: Rates, n_samples: int, seed: int) -> Draw:
     rng = np.random.default_rng(seed)
 
     def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.of(cells)
+        expected = rates.expected(cells)
         return rng.poisson(expected, size=(n_samples, *expected.shape)).astype(np.float32)
 
     return draw
@@ -412,7 +412,7 @@ def negative_binomial_draws(rates: Rates, theta: np.ndarray, n_samples: int, see
     rng = np.random.default_rng(seed)
 
     def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.of(cells)
+        expected = rates.expected(cells)
         noise = rng.standard_gamma(np.broadcast_to(theta, (n_samples, *expected.shape)))
         return rng.poisson(noise * (expected / theta)).astype(np.float32)
 
@@ -428,7 +428,7 @@ def _bisect(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     positive = counts[rows, columns]
 
     def derivative(theta: np.ndarray) -> np.ndarray:
-        """Of the log-likelihood by θ; digamma terms vanish where the count is zero."""
+        """Derivative of the log-likelihood by θ; digamma terms vanish where the count is zero."""
         scale = theta + expected
         score = (1 + np.log(theta / scale) - (counts + theta) / scale).sum(axis=0)
         gained = digamma(positive + theta[columns]) - digamma(theta)[columns]

@@ -222,7 +222,7 @@ def randomised_pit(observed: np.ndarray, draws: np.ndarray, rng: np.random.Gener
     draws
         ``(n_samples, n_cells, n_genes)``.
     rng
-        Of the ties and of the place within a rank.
+        Generator that breaks ties and chooses a place within a rank.
     """
     below = np.count_nonzero(draws < observed, axis=0)
     ties = np.count_nonzero(draws == observed, axis=0)
@@ -345,15 +345,15 @@ def gather(
     counts
         ``(n_cells, n_genes)`` observed counts of all cells.
     positions
-        Of the cells to compare.
+        Positions of the cells to compare.
     reference
-        Of training cells.
+        What training cells say of the genes.
     source, cells
         Names of what generates, and of which cells these are.
     n_samples
         Draws of each cell.
     seed
-        Of the ties between draws and observed counts.
+        Seed of the ties between draws and observed counts.
     """
     genes = GeneMoments(reference.log_mean, n_samples)
     ranks = Ranks(reference.strata, np.random.default_rng(seed))
@@ -395,11 +395,11 @@ def gather_all(
     cells
         Which are compared, and which the baselines are fitted to.
     reference
-        Of training cells.
+        What training cells say of the genes.
     n_samples
         Draws of each cell.
     seed
-        Of every draw.
+        Seed of every draw.
     """
     batch = np.asarray(model.adata_manager.get_from_registry("batch")).ravel().astype(np.int64)
     rates = fit_rates(observed, batch, cells.fitted)

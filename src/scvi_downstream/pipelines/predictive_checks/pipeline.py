@@ -46,5 +46,5 @@ def template() -> Pipeline:
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Of the primary model."""
+    """Nodes of the primary model."""
     return on_model(template(), study.primary, ["fitted"])

@@ -62,7 +62,7 @@ def plot_predictive_moments(
     Parameters
     ----------
     predictive_genes, predictive_cells, predictive_checks
-        Of the predictive checks: one row a gene, cell or check, and source.
+        Tables of the predictive checks: one row a gene, cell or check, and source.
     """
     genes = predictive_genes[predictive_genes["cells"] == "held-out"]
     cells = predictive_cells[predictive_cells["cells"] == "held-out"]

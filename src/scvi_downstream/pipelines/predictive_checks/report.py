@@ -10,7 +10,7 @@ import pandas as pd
 from scvi_downstream.pipelines.predictive_checks.evidence import STRATA
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import listed
+from scvi_downstream.runtime.words import listed
 
 SECTION = Section(
     "Predictive checks",
@@ -101,7 +101,7 @@ def summarize_predictions(
     Parameters
     ----------
     predictive_checks, predictive_genes
-        Of :func:`.checks.check_predictions`.
+        Tables of :func:`.checks.check_predictions`.
     primary
         Name of the model.
     options
@@ -163,7 +163,7 @@ def describe_missed(checks: pd.DataFrame, primary: str) -> str:
     Parameters
     ----------
     checks
-        Of the model and held-out cells.
+        Checks of the model on held-out cells.
     primary
         Name of the model.
     """

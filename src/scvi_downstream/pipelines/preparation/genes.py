@@ -336,19 +336,11 @@ def _scanpy_scores(counts: AnnData, s_genes: np.ndarray, g2m_genes: np.ndarray, 
     import scanpy as sc
     from anndata import AnnData
 
-    cells = AnnData(
-        log_normalize(counts),
-        obs=pd.DataFrame(index=counts.obs_names),
-        var=pd.DataFrame(index=counts.var_names),
-    )
+    cells = AnnData(log_normalize(counts), obs=counts.obs[[]], var=counts.var[[]])
+    s_names, g2m_names = (list(cells.var_names[genes]) for genes in (s_genes, g2m_genes))
     state = np.random.get_state()  # noqa: NPY002
     try:
-        sc.tl.score_genes_cell_cycle(
-            cells,
-            s_genes=list(cells.var_names[s_genes]),
-            g2m_genes=list(cells.var_names[g2m_genes]),
-            random_state=seed,
-        )
+        sc.tl.score_genes_cell_cycle(cells, s_genes=s_names, g2m_genes=g2m_names, random_state=seed)
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return cells.obs[list(CELL_CYCLE)].assign(phase=pd.Categorical(cells.obs["phase"], categories=PHASES))

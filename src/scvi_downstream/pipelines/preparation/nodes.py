@@ -109,11 +109,7 @@ def prepare_counts(
     variable = find_highly_variable(counts, var.index[kept.genes], batch, options.n_top_genes)
     var = var[kept.genes].assign(**variable.genes)
     proteins, protein_notes = prepare_proteins(raw, kept.cells, batch, keys)
-    set_keys = {
-        name: value if isinstance(value, str) else list(value)
-        for name, value in keys.model_dump().items()
-        if value
-    }
+    set_keys = {name: value for name, value in keys.model_dump(mode="json").items() if value}
     summary = {
         **_measure_counts(counts, var, quality),
         "keys": set_keys,

@@ -1,7 +1,8 @@
 """From the user's file to checked counts."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.preparation.covariates import gather_covariates
 from scvi_downstream.pipelines.preparation.genes import score_cell_cycle
@@ -15,16 +16,13 @@ def create_pipeline(_: Study) -> Pipeline:
     known = ["counts", "qc_metrics", "cell_cycle", "params:keys"]
     return Pipeline(
         [
-            Node(
-                prepare_counts,
-                ["raw", "metadata", "params:keys", options],
-                ["counts", "qc_metrics", summary],
-                name="prepare_counts",
+            step(
+                prepare_counts, ["raw", "metadata", "params:keys", options], ["counts", "qc_metrics", summary]
             ),
-            Node(plot_quality, ["qc_metrics", summary, options], "qc_figure", name="plot_quality"),
-            Node(score_cell_cycle, ["counts", "params:seed"], "cell_cycle", name="score_cell_cycle"),
-            Node(gather_covariates, known, "covariates", name="gather_covariates"),
-            Node(plot_highly_variable, "counts", "hvg_figure", name="plot_highly_variable"),
+            step(plot_quality, ["qc_metrics", summary, options], "qc_figure"),
+            step(score_cell_cycle, ["counts", "params:seed"], "cell_cycle"),
+            step(gather_covariates, known, "covariates"),
+            step(plot_highly_variable, "counts", "hvg_figure"),
         ],
         tags="preparation",
     )

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.proteins.decoding import denoise_proteins
 from scvi_downstream.pipelines.proteins.imputation import score_protein_imputation
@@ -31,19 +31,18 @@ def template() -> Pipeline:
     umap = ["umap", "counts", "protein_expression", "protein_markers", "params:proteins"]
     imputed, by_group = [*_SCORES, "protein_summary"], ["counts", "clusters", *_DENOISED, *_OPTIONS]
     nodes = [
-        Node(denoise_proteins, ["fitted", "counts", *_COMPUTE], decoded, name="denoise_proteins"),
-        Node(score_protein_imputation, _TRAIN, _SCORES, name="score_protein_imputation"),
-        Node(find_protein_markers, grouped, "protein_markers", name="find_protein_markers"),
+        step(denoise_proteins, ["fitted", "counts", *_COMPUTE], decoded),
+        step(score_protein_imputation, _TRAIN, _SCORES),
+        step(find_protein_markers, grouped, "protein_markers"),
         Node(correlate_with_genes, beside_genes, "protein_genes", name="correlate_proteins_with_genes"),
-        Node(summarize_proteins, results, "protein_summary", name="summarize_proteins"),
-        Node(plot_protein_umap, umap, "protein_umap_figure", name="plot_protein_umap"),
-        Node(plot_protein_imputation, imputed, "protein_imputation_figure", name="plot_protein_imputation"),
-        Node(plot_protein_markers, by_group, "protein_markers_figure", name="plot_protein_markers"),
-        Node(
+        step(summarize_proteins, results, "protein_summary"),
+        step(plot_protein_umap, umap, "protein_umap_figure"),
+        step(plot_protein_imputation, imputed, "protein_imputation_figure"),
+        step(plot_protein_markers, by_group, "protein_markers_figure"),
+        step(
             plot_protein_distributions,
             ["counts", *_DENOISED, "params:proteins"],
             "protein_distributions_figure",
-            name="plot_protein_distributions",
         ),
     ]
     return Pipeline(nodes, tags="proteins")

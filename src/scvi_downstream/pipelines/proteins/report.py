@@ -10,8 +10,8 @@ from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,7 +1,8 @@
 """The study's cells mapped onto a reference model by scArches surgery."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reference_mapping.mapping import (
     embed_jointly,
@@ -20,41 +21,31 @@ def template() -> Pipeline:
     """Reference, counts ─► surgery ─► joint latent ─► labels, cells unlike the reference."""
     return Pipeline(
         [
-            Node(
+            step(
                 map_onto_reference,
                 ["reference", "counts", _KEYS, _OPTIONS, "params:training", *_RUN, "mapped_checkpoint"],
                 ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
-                name="map_onto_reference",
             ),
-            Node(
-                embed_jointly,
-                ["joint_latent", "params:embedding", "params:seed"],
-                "joint_umap",
-                name="embed_jointly",
-            ),
-            Node(
+            step(embed_jointly, ["joint_latent", "params:embedding", "params:seed"], "joint_umap"),
+            step(
                 transfer_reference_labels,
                 ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, *_RUN],
                 ["mapped_cell_types", "mapping_batches"],
-                name="transfer_reference_labels",
             ),
-            Node(
+            step(
                 summarize_mapping,
                 ["counts", "mapped_cell_types", "mapping_batches", "mapping_facts", _KEYS, _OPTIONS],
                 ["mapping_summary", "mapping_confusion"],
-                name="summarize_mapping",
             ),
-            Node(
+            step(
                 join_mapped,
                 ["counts", "joint_latent", "joint_umap", "mapped_cell_types", "mapping_summary"],
                 "mapped",
-                name="join_mapped",
             ),
-            Node(
+            step(
                 plot_mapping,
                 ["reference", "joint_umap", "mapped_cell_types", "mapping_summary", _OPTIONS],
                 "mapping_figure",
-                name="plot_mapping",
             ),
         ],
         tags="reference_mapping",

@@ -15,9 +15,9 @@ from scvi_downstream.graphs.label_transfer import transfer_labels
 from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
-from scvi_downstream.report.words import first_names
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import first_names
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -13,8 +13,8 @@ from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
 from scvi_downstream.report.contents import OUTPUT, Item, Section
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData

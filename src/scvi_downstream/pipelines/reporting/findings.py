@@ -7,7 +7,7 @@ from typing import Any
 
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import MODEL, Analysis, Study
-from scvi_downstream.report.words import Finding, sentence
+from scvi_downstream.runtime.words import Finding, sentence
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> list[Finding]:

@@ -120,57 +120,10 @@ def write_methods(
             preparation=preparation_summary,
             training=training_summary,
         )
-        if has_methods(analysis.package)
-        else _described(analysis, study, preparation_summary, training_summary)
         for analysis in analyses()
-        if analysis.name not in without
+        if analysis.name not in without and has_methods(analysis.package)
     ]
     return "\n\n".join(filter(None, written)) + "\n"
-
-
-_TOPICS = {
-    "preparation": (("Counts", "describe_preparation", "skp"),),
-    "training": (("Models", "describe_models", "kg"), ("Training", "describe_training", "sgt")),
-    "embedding": (("Embedding", "describe_embedding", "sn"),),
-    "clustering": (("Clustering", "describe_clustering", "s"),),
-    "annotation": (("Cell types", "describe_annotation", "skg"),),
-    "reference_mapping": (("Reference mapping", "describe_reference_mapping", "skg"),),
-    "de": (("Differential expression", "describe_expression_tests", "sk"),),
-    "factors": (("Latent factors", "describe_factors", "skg"),),
-    "batch_effects": (("Batch effects", "describe_batch_effects", "skg"),),
-    "metadata": (("Metadata", "describe_metadata", "skg"),),
-    "samples": (("Samples", "describe_samples", "okg"),),
-    "trajectory": (("Trajectories", "describe_trajectory", "skg"),),
-    "proteins": (("Proteins", "describe_proteins", "okg"),),
-    "imputation": (("Imputation", "describe_imputation", "s"),),
-    "prediction": (("Prediction", "describe_prediction", "skg"),),
-    "comparison": (("Comparison", "describe_comparison", "skg"),),
-    "search": (("Search", "describe_search", "skg"),),
-    "predictive_checks": (("Predictive checks", "describe_predictive_checks", "skg"),),
-    "cross_validation": (("Cross-validation", "describe_cross_validation", "skg"),),
-    "stability": (("Stability", "describe_stability", "skg"),),
-}
-
-
-def _described(analysis: Any, study: Study, preparation: Any, training: Any) -> str:
-    """Texts that are not templates yet."""
-    from types import SimpleNamespace
-
-    given = {
-        "s": SimpleNamespace(**{**study.parameters, **study.options}),
-        "k": study.keys,
-        "g": study,
-        "p": preparation,
-        "t": training,
-        "n": int(preparation.get("n_cells") or 0),
-        "o": study.options.get(analysis.options_key),
-    }
-    written = []
-    for title, function, arguments in _TOPICS.get(analysis.name, ()):
-        text = getattr(analysis.report, function)(*(given[one] for one in arguments))
-        if text:
-            written.append(f"**{title}.** {text}")
-    return "\n\n".join(written)
 
 
 def write_references(methods: str) -> str:

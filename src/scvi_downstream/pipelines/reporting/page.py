@@ -19,7 +19,7 @@ from scvi_downstream.pipelines.reporting.contents import sections
 from scvi_downstream.pipelines.reporting.findings import findings, left_out
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.report.tables import number
-from scvi_downstream.report.words import sentence
+from scvi_downstream.runtime.words import sentence
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -9,7 +9,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import MODEL, PRIMARY, Join, Obsm, Study, Varm
 from scvi_downstream.pipelines.reporting.contents import report_contents
 from scvi_downstream.pipelines.reporting.nodes import (
@@ -40,8 +40,8 @@ def template(
                 "methods",
                 name="write_methods",
             ),
-            Node(write_references, "methods", "references", name="write_references"),
-            Node(
+            step(write_references, "methods", "references"),
+            step(
                 render_report,
                 {
                     "study": "study",
@@ -51,7 +51,6 @@ def template(
                     **{argument_name(dataset): dataset for dataset in contents},
                 },
                 "report",
-                name="render_report",
             ),
         ],
         tags="reporting",

@@ -15,9 +15,9 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, sample_column
 from scvi_downstream.pipelines.samples.options import SamplesOptions
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:

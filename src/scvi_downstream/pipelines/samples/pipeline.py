@@ -1,8 +1,8 @@
 """Samples compared by MrVI: distances, effects of conditions, abundance, counterfactual expression."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.samples.abundance import compare_sample_abundance
 from scvi_downstream.pipelines.samples.comparison import cluster_samples, compare_samples
@@ -32,22 +32,17 @@ def template() -> Pipeline:
     clustered = ["sample_distances", "sample_clusters"]
     changes = ["sample_expression", "params:samples"]
     nodes = [
-        Node(read_latent_z, ["fitted", "counts", "params:accelerator"], "latent_z", name="read_latent_z"),
-        Node(compare_samples, read, ["sample_distances", "sample_effects"], name="compare_samples"),
-        Node(cluster_samples, grouped, "sample_clusters", name="cluster_samples"),
-        Node(compare_sample_expression, read, "sample_expression", name="compare_sample_expression"),
-        Node(compare_sample_abundance, read, _DENSITIES, name="compare_sample_abundance"),
-        Node(decode_as_samples, decoded, "sample_counterfactuals", name="decode_as_samples"),
-        Node(summarize_samples, results, "sample_summary", name="summarize_samples"),
-        Node(plot_sample_distances, clustered, "sample_distances_figure", name="plot_sample_distances"),
-        Node(plot_sample_map, [*clustered, "sample_effects"], "sample_map_figure", name="plot_sample_map"),
-        Node(plot_sample_expression, changes, "sample_expression_figure", name="plot_sample_expression"),
-        Node(
-            plot_sample_abundance,
-            ["umap", *_DENSITIES],
-            "sample_abundance_figure",
-            name="plot_sample_abundance",
-        ),
+        step(read_latent_z, ["fitted", "counts", "params:accelerator"], "latent_z"),
+        step(compare_samples, read, ["sample_distances", "sample_effects"]),
+        step(cluster_samples, grouped, "sample_clusters"),
+        step(compare_sample_expression, read, "sample_expression"),
+        step(compare_sample_abundance, read, _DENSITIES),
+        step(decode_as_samples, decoded, "sample_counterfactuals"),
+        step(summarize_samples, results, "sample_summary"),
+        step(plot_sample_distances, clustered, "sample_distances_figure"),
+        step(plot_sample_map, [*clustered, "sample_effects"], "sample_map_figure"),
+        step(plot_sample_expression, changes, "sample_expression_figure"),
+        step(plot_sample_abundance, ["umap", *_DENSITIES], "sample_abundance_figure"),
     ]
     return Pipeline(nodes, tags="samples")
 

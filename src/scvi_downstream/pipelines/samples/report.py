@@ -13,7 +13,7 @@ from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.report.words import count, sentence
+from scvi_downstream.runtime.words import count, sentence
 
 if TYPE_CHECKING:
     from anndata import AnnData

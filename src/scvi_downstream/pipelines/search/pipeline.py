@@ -1,7 +1,8 @@
 """Trials of one model with other options, and which of them to take."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from scvi_downstream.pipelines.copies import step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.search.choice import choose_trial
 from scvi_downstream.pipelines.search.plots import plot_search, plot_search_options
@@ -32,10 +33,10 @@ def template() -> Pipeline:
     """Counts, models ─► search_records ─► search_trials, search_summary, search_best ─► figures."""
     return Pipeline(
         [
-            Node(run_search, _SEARCHED, "search_records", name="run_search"),
-            Node(choose_trial, _RECORDS, [*_ENDS, "search_best"], name="choose_trial"),
-            Node(plot_search, ["search_records", *_ENDS], "search_figure", name="plot_search"),
-            Node(plot_search_options, _ENDS, "search_options_figure", name="plot_search_options"),
+            step(run_search, _SEARCHED, "search_records"),
+            step(choose_trial, _RECORDS, [*_ENDS, "search_best"]),
+            step(plot_search, ["search_records", *_ENDS], "search_figure"),
+            step(plot_search_options, _ENDS, "search_options_figure"),
         ],
         tags="search",
     )

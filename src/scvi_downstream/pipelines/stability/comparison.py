@@ -37,11 +37,11 @@ def cluster_again(neighbors: NeighborsGraph, options: StabilityOptions, seed: in
     Parameters
     ----------
     neighbors
-        Of one fit.
+        Neighbours graph of one fit, ``n_cells`` cells.
     options
         Resolution and number of repetitions.
     seed
-        Of the first repetition; the same for all fits.
+        Seed of the first repetition, the same for all fits.
 
     Returns
     -------
@@ -64,11 +64,11 @@ def compare_seeds(
     Parameters
     ----------
     spec
-        Entry of ``models:``; its name is told.
+        Entry of ``models:``, of which the name is used.
     options
         Neighbours and length of lists.
     seed
-        Of the cells that are looked at.
+        Seed of the cells that are looked at.
     fits
         ``<name>__scores``, ``<name>__score_draws``, ``<name>__latent``, ``<name>__seed_clusters`` and perhaps
         ``<name>__seed_markers``, the study's own fit first.
@@ -205,11 +205,11 @@ def geometry_rows(fits: list[SeedFit], k: int, seed: int) -> Iterator[Row]:
     Parameters
     ----------
     fits
-        Of the same cells.
+        Fits of the same cells.
     k
         Neighbours of a cell, itself left out.
     seed
-        Of the cells whose neighbours are looked at (at most 2,000, among all cells) and of the permutation that
+        Seed of the cells whose neighbours are looked at (at most 2,000, among all cells) and of the permutation that
         gives the alignment by chance.
     """
     cells = fits[0].latent.index

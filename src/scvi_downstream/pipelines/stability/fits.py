@@ -29,7 +29,7 @@ class SeedFit:
     Attributes
     ----------
     name
-        Of the model or trial.
+        Name of the model or trial.
     scores
         Flat record.
     score_draws

@@ -32,6 +32,7 @@ MARKER_COLUMNS = [
 GENE_COLUMNS = [
     "group", "gene", "symbol", "n_fits_in_top", "n_fits", "mean_rank", "best_rank", "worst_rank", "lfc_mean", "lfc_sd",
 ]  # fmt: skip
+# Sets of posterior draws of one fit: the least that can be compared.
 N_DRAWS = 2
 RBO_PERSISTENCE = 0.9
 """The first ten ranks carry 86 % of the weight."""
@@ -116,7 +117,7 @@ def rank_genes(
     Parameters
     ----------
     fitted
-        Of one seed.
+        Model that was fitted with one seed.
     counts
         What it was fitted on.
     groups
@@ -126,7 +127,7 @@ def rank_genes(
     options
         Length of the lists, and how many of the group's cells must hold a count.
     seed
-        Of the draws.
+        Seed of the draws.
     accelerator
         Where to compute.
 
@@ -201,7 +202,7 @@ def count_in_all(fits: list[SeedFit], genes: pd.DataFrame, size: int) -> dict[st
     fits
         Perhaps without lists: then there are no groups.
     genes
-        Of :func:`consensus_genes`.
+        In how many fits each gene is among the top, as :func:`consensus_genes` gives it.
     size
         Length of a full list.
     """

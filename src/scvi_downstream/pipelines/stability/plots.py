@@ -18,6 +18,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
     Axes = Figure = Any
 
 BETWEEN, WITHIN, CHANCE = OKABE_ITO[0], OKABE_ITO[1], "#777777"
+# Rows of a panel, and characters of a name, that can be read on one page.
 MOST_ROWS = 22
 LONGEST_NAME = 26
 # Hennig (2007): below the first a cluster is not to be trusted, from the second on it is a valid pattern.

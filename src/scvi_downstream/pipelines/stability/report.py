@@ -77,7 +77,7 @@ def describe(
     measures
         ``mean``, ``low``, ``high``, ``least``, ``most``, ``n_fits`` and ``within`` of each measure.
     scores
-        Of :func:`.fits.spread_of_scores`.
+        Spread of every score, as :func:`.fits.spread_of_scores` gives it.
     genes
         Group → ``in_all``, ``size``, ``by_chance``.
     recurrence

@@ -1,8 +1,8 @@
 """One scvi-tools model fitted on the counts: a template, copied into a namespace per model."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import copied, per_model
+from scvi_downstream.pipelines.copies import copied, per_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.training.nodes import train_model
 from scvi_downstream.pipelines.training.plots import plot_history
@@ -19,8 +19,8 @@ def template(*, initialised: bool = False) -> Pipeline:
     fitted = ["history", "training_summary"]
     return Pipeline(
         [
-            Node(train_model, inputs, ["fitted", *fitted], name="train_model"),
-            Node(plot_history, fitted, "history_figure", name="plot_history"),
+            step(train_model, inputs, ["fitted", *fitted]),
+            step(plot_history, fitted, "history_figure"),
         ],
         tags="training",
     )

@@ -30,14 +30,14 @@ ALL_REPRESENTATIONS = "all representations"
 MIN_CELLS = 10
 """That two orders must share: a correlation of fewer says nothing."""
 CONFIDENCE = 0.95
-"""Of all intervals."""
+"""Share of the samples whose interval holds the truth; of all intervals here."""
 PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
 LARGE_SHARE = 0.3
 """Share of the variance of time between batches from which the two count as confounded, as in preparation."""
 N_SHUFFLES = 99
-"""Of the cells, against which that share is judged: as large as the largest of them by chance one time in a hundred."""
+"""Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred."""
 N_BOOTSTRAPS = 200
-"""Of the cells: enough for the percentiles of a 95 % interval."""
+"""Bootstrap samples of the cells: enough for the percentiles of a 95 % interval."""
 
 
 def order_with_monocle_r(
@@ -161,7 +161,7 @@ def agreement_matrix(agreement: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     agreement
-        Of :func:`rank_agreement`.
+        Table of :func:`rank_agreement`.
     """
     names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
     upper = agreement.pivot_table(index="first", columns="second", values="spearman", dropna=False)
@@ -181,7 +181,7 @@ def compare_with_time(
     keys, options
         Name them.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap samples.
     orders
         Orders by cell of each representation.
 
@@ -219,7 +219,7 @@ def time_agreement(
     batches
         Batch of the same cells, if known.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap samples.
 
     Returns
     -------
@@ -311,7 +311,7 @@ def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
     time
         By cell; NaN where it is not known.
     batches
-        Of the same cells.
+        Batches of the same cells.
     """
     known, groups = _known_cells(time, batches)
     if groups.nunique() < 2 or np.ptp(known) == 0:
@@ -327,7 +327,7 @@ def confounding_sentences(time: pd.Series, batches: pd.Series, *, corrected: boo
     time
         Known time by cell, named; NaN where it is not known.
     batches
-        Of the same cells, named.
+        Batches of the same cells; the name is that of the column.
     corrected
         Whether the latent was corrected for the batch.
     """

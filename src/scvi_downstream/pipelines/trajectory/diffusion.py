@@ -81,7 +81,7 @@ def diffusion_coordinates(
     n_components
         Number of eigenvectors, the constant one included, as scanpy counts ``n_dcs``.
     seed
-        Of the eigensolver's first vector.
+        Seed of the eigensolver's first vector.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def diffusion_pseudotime(coordinates: pd.DataFrame, root: int) -> pd.DataFrame:
     Parameters
     ----------
     coordinates
-        Of :func:`diffusion_coordinates`.
+        Table of :func:`diffusion_coordinates`.
     root
         Position of the root cell.
 
@@ -156,7 +156,7 @@ def root_dependence(coordinates: pd.DataFrame, root: int, start_cells: np.ndarra
     Parameters
     ----------
     coordinates
-        Of :func:`diffusion_coordinates`.
+        Table of :func:`diffusion_coordinates`.
     root
         Position of the root cell.
     start_cells

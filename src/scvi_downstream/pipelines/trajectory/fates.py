@@ -31,7 +31,7 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
     AnnData = Any
 
 PSEUDOTIME_WEIGHT = 0.8
-"""Of the pseudotime kernel; the rest is the undirected connectivity kernel."""
+"""Weight of the pseudotime kernel; the rest is the undirected connectivity kernel."""
 MIN_CELLS = 50
 """With a pseudotime: fewer hold no metastable states of some thirty cells."""
 DECIDED = 0.7
@@ -118,7 +118,7 @@ def compute_fates(
         above which metastable states are searched among as many groups of neighbouring cells (``max_cells``): fates are
         still computed for every cell, on the whole graph.
     seed
-        Of the eigensolver and of the groups.
+        Seed of the eigensolver and of the groups of cells.
 
     Raises
     ------

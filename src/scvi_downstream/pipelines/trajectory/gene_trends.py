@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 COUNTS_PER = 10_000
-"""Unit of all levels of expression."""
+"""Levels of expression are counts per so many counts of the cell."""
 MIN_CELLS = 10
 """Cells of a lineage that must hold a gene; fewer say nothing about a curve."""
 CELLS_PER_COEFFICIENT = 5
-"""Of a lineage, so that a curve of so many knots can be fitted."""
+"""Cells that a lineage must hold for each knot of its curve."""
 PRIOR_COUNT = 0.1
-"""Added before ratios are taken, in a cell of average depth."""
+"""Count that is added in a cell of average depth before ratios are taken."""
 CONFIDENCE = 0.95
-"""Of the intervals of curves."""
+"""Share of the samples whose interval holds the truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class LineageTrends:
     Attributes
     ----------
     lineage
-        Its name.
+        Name of the lineage.
     genes
         Names of all ``n_genes`` genes.
     fitted
@@ -100,7 +100,7 @@ class LineageTrends:
     prior_level
         See :func:`prior_level`.
     fit
-        Of the fitted genes; the constant first, then batches, then the spline.
+        Regression of the fitted genes: the constant first, then batches, then the spline.
     """
 
     lineage: str
@@ -170,7 +170,7 @@ def fit_lineages(
     pseudotimes
         ``n_cells`` rows, a column a lineage; NaN where a cell is not on it.
     weights
-        Of the same shape, in [0, 1]: how much of a cell belongs to the lineage.
+        How much of a cell belongs to the lineage, in [0, 1]; of the same shape.
     n_knots
         Knots of the spline, at even quantiles.
 
@@ -250,11 +250,11 @@ def trend_curves(
     Parameters
     ----------
     trends
-        Of :func:`fit_lineages`.
+        Curves of :func:`fit_lineages`.
     genes
         Those wanted; ``None``: all that were fitted.
     n_places
-        Of the grid, evenly over the middle 95 % of the lineage.
+        Places of the grid, evenly over the middle 95 % of the lineage.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 
 RESOLUTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
-"""Of Leiden, from a few communities to some dozens."""
+"""Resolutions of the Leiden algorithm, from a few communities to some dozens."""
 RELATIVE_FLOOR = 1e-6
 """Smallest eigenvalue of a covariance, relative to the mean variance of the data."""
 
@@ -51,7 +51,7 @@ def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> p
     n_clusters
         Number of communities that is wanted.
     seed
-        Of Leiden.
+        Seed of the Leiden algorithm.
 
     Returns
     -------
@@ -224,13 +224,13 @@ def edge_confidence(
     Parameters
     ----------
     latent, clusters, ends
-        As the tree was built from.
+        What the tree was built from.
     tree
         Result of :func:`build_tree`.
     n_bootstraps
         Number of resamples.
     seed
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------

@@ -16,17 +16,17 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 MIN_CONTACT = 0.25
 """Pairs of neighbours between two clusters, relative to the median over the tree's edges, from which they touch."""
 MIN_CHORD = 0.1
-"""The same where it speaks against a ring: what hardly touches may still fill it."""
+"""Contact from which two clusters may fill a ring: what hardly touches may still speak against it."""
 MAX_P = 0.01
-"""Of so many pairs of neighbours by chance, adjusted over the rings."""
+"""Highest probability of so many pairs of neighbours by chance, adjusted over the rings."""
 MIN_RING = 4
-"""Clusters of a ring: three that touch are filled."""
+"""Fewest clusters of a ring: three that touch are filled."""
 MIN_HOLE = 0.5
 """Way across a ring, relative to the clusters in between, from which it has a hole."""
 HOLES_OF_SMALL_RINGS = {4: 0.85, 5: 0.75}
 """Between what simulated circles (0.81 and more) and sheets or balls of cells (up to 0.80, five clusters 0.69) have."""
 SPREAD_CELLS = 20
-"""Of a cluster, from which its middle is found."""
+"""Cells of a cluster from which its middle is found."""
 NEAR_EDGE = 0.1
 """Share of a cluster's cells that makes its edge; a single cell astray is none."""
 DTYPES = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.copies import joined, on_model
+from scvi_downstream.pipelines.copies import joined, on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.trajectory.agreement import (
     compare_orders,
@@ -97,64 +97,42 @@ def template(
     facts = [*_FACTS, "fate_facts", "trend_facts"]
     return Pipeline(
         [
-            Node(
-                choose_start,
-                ["counts", "neighbors", "clusters", _KEYS, _OPTIONS, _SEED],
-                "trajectory_start",
-                name="choose_start",
+            step(
+                choose_start, ["counts", "neighbors", "clusters", _KEYS, _OPTIONS, _SEED], "trajectory_start"
             ),
-            Node(
+            step(
                 map_fates,
                 ["counts", "neighbors", "landmarks", "orders", _OPTIONS, _SEED],
                 [*fates, "fate_facts"],
-                name="map_fates",
             ),
-            Node(
+            step(
                 fit_trends,
                 ["counts", "orders", _KEYS, _OPTIONS, _SEED],
                 [*tested, "trend_contrasts", "trend_facts"],
-                name="fit_trends",
             ),
-            Node(
+            step(
                 resample_orders,
                 ["latent", "neighbors", "landmarks", "orders", "trajectory_start", _OPTIONS, _SEED],
                 ["trajectory_stability", "rank_spread"],
-                name="resample_orders",
             ),
-            Node(compare_orders, orders, "trajectory_agreement", name="compare_orders"),
-            Node(join_trajectory, joined_by_cell, "trajectory", name="join_trajectory"),
-            Node(
+            step(compare_orders, orders, "trajectory_agreement"),
+            step(join_trajectory, joined_by_cell, "trajectory"),
+            step(
                 summarize_trajectory,
                 ["counts", "trajectory", "trajectory_start", *facts, *results, *known],
                 "trajectory_summary",
-                name="summarize_trajectory",
             ),
-            Node(plot_trajectory, ["counts", "umap", *drawn], "trajectory_figure", name="plot_trajectory"),
-            Node(
-                plot_trajectory_3d,
-                ["counts", "umap_3d", *drawn],
-                "trajectory_3d_page",
-                name="plot_trajectory_3d",
-            ),
+            step(plot_trajectory, ["counts", "umap", *drawn], "trajectory_figure"),
+            step(plot_trajectory_3d, ["counts", "umap_3d", *drawn], "trajectory_3d_page"),
             Node(
                 plot_agreement,
                 "trajectory_agreement",
                 "trajectory_agreement_figure",
                 name="plot_trajectory_agreement",
             ),
-            Node(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure", name="plot_fates"),
-            Node(
-                plot_trend_heatmap,
-                [*tested, "counts", _OPTIONS],
-                "trend_heatmap_figure",
-                name="plot_trend_heatmap",
-            ),
-            Node(
-                plot_gene_trends,
-                [*tested, "orders", "counts", _OPTIONS],
-                "gene_trends_figure",
-                name="plot_gene_trends",
-            ),
+            step(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure"),
+            step(plot_trend_heatmap, [*tested, "counts", _OPTIONS], "trend_heatmap_figure"),
+            step(plot_gene_trends, [*tested, "orders", "counts", _OPTIONS], "gene_trends_figure"),
             *(_compare_with_time(orders) if timed else []),
             *(_order_in_r() if monocle_r else []),
         ],
@@ -166,14 +144,14 @@ def _compare_with_time(orders: dict[str, str]) -> list[Node]:
     cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
     drawn = ["trajectory_time", _OPTIONS]
     return [
-        Node(compare_with_time, cells | orders, "trajectory_time", name="compare_with_time"),
-        Node(plot_time_agreement, drawn, "time_agreement_figure", name="plot_time_agreement"),
+        step(compare_with_time, cells | orders, "trajectory_time"),
+        step(plot_time_agreement, drawn, "time_agreement_figure"),
     ]
 
 
 def _order_in_r() -> list[Node]:
     inputs = ["counts", "trajectory_start", _OPTIONS, _SEED]
-    return [Node(order_with_monocle_r, inputs, "monocle_r", name="order_with_monocle_r")]
+    return [step(order_with_monocle_r, inputs, "monocle_r")]
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -38,7 +38,7 @@ METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}
 UNKNOWN = "#DDDDDD"
 """Behind heat maps: where there is no value."""
 MAX_STATES = 9
-"""Of which fates are drawn."""
+"""Terminal states of which fates are drawn."""
 TERMINAL = OKABE_ITO[3]
 """Rim of the cells of a terminal state."""
 MAX_TRENDS = 16
@@ -46,9 +46,9 @@ MAX_TRENDS = 16
 MAX_CELLS = 1500
 """Drawn behind the curves of each gene."""
 TOP_QUANTILE = 0.995
-"""Of the cells, up to which the axis of a gene reaches."""
+"""Share of the cells that the axis of a gene reaches up to."""
 MAX_LINEAGES = 6
-"""In a heat map of genes."""
+"""Lineages in a heat map of genes."""
 LIMIT = 2.5
 """Z-scores of the darkest colours."""
 N_COLUMNS = 80

@@ -42,19 +42,19 @@ LINE, START = "#111111", "#D55E00"
 N_NEIGHBORS = 20
 """Cells of the latent that a point is placed by on the layout."""
 WIDTHS = (0.6, 4.0)
-"""Of PAGA's weakest and strongest edge, points."""
+"""Widths of PAGA's weakest and strongest edge, points."""
 DRAWN_PAGA = 0.1
 """Connectivity from which an edge is drawn that is not of PAGA's tree."""
 SMOOTHING_STEPS = 2
-"""Along a principal graph, by which its nodes are placed on the layout."""
+"""Steps along a principal graph over which the places of its nodes are averaged."""
 LEAP = 0.12
 """Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout."""
 GAP = 0.04
 """Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted."""
 PLACES_A_STEP = 9
-"""Of a segment at which cells are looked for."""
+"""Places of a segment at which cells are looked for."""
 MOST_NAMES = 25
-"""Of clusters, lineages or tips in a panel; more cannot be read."""
+"""Names of clusters, lineages or tips in a panel; more cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +84,11 @@ class Panel:
     Attributes
     ----------
     title
-        Of the panel.
+        Name of the method, or of the time.
     values
         By cell of the layout; NaN (grey) where a cell is not reached.
     label
-        Of the colour bar.
+        Label of the colour bar.
     lines
         What the method has learnt.
     """
@@ -121,7 +121,7 @@ def plot_trajectory(
     umap
         ``n_cells`` × ``UMAP1``, ``UMAP2``.
     latent, landmarks
-        Of the same cells, on which the methods learnt.
+        What the methods learnt on, of the same cells.
     paga, slingshot_curves, graph_nodes, graph_edges
         What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
     trajectory
@@ -244,7 +244,7 @@ def scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str) ->
     values
         ``(n_cells,)`` numbers, NaN where there is none.
     label
-        Of the colour bar.
+        Label of the colour bar.
     """
     known = np.isfinite(values)
     if not known.all():
@@ -260,7 +260,7 @@ def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
     Parameters
     ----------
     axes
-        Of a layout that shows its cells.
+        Axes that show the cells on a layout.
     overlay
         Lines on the same layout.
     xy
@@ -378,7 +378,7 @@ def curve_lines(curves: pd.DataFrame, latent: pd.DataFrame, layout: pd.DataFrame
     curves
         One row a point: ``lineage``, ``point`` (its order) and the latent's columns.
     latent, layout
-        Of the same ``n_cells`` cells.
+        Latent and layout of the same ``n_cells`` cells.
     """
     ordered = curves.sort_values(["lineage", "point"], kind="stable", ignore_index=True)
     placed = place_on_layout(ordered[list(latent.columns)].to_numpy(), latent.to_numpy(), layout)
@@ -400,7 +400,7 @@ def graph_lines(
     edges
         Two nodes a row, in the first two columns.
     latent, layout
-        Of the same ``n_cells`` cells.
+        Latent and layout of the same ``n_cells`` cells.
     """
     pairs = edges.iloc[:, :2].astype(str)
     placed = _place_nodes(nodes[list(latent.columns)], pairs, latent.to_numpy(np.float64), layout)
@@ -452,7 +452,7 @@ def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) ->
     paga
         ``cluster_1``, ``cluster_2``, ``connectivity`` in (0, 1] and ``in_tree``.
     clusters, layout
-        Of the same cells; a cluster is at the medians of its cells.
+        Clusters and layout of the same cells; a cluster is drawn at the medians of its cells.
     """
     groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
     placed = layout.groupby(groups, observed=True).median()

@@ -11,13 +11,13 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq
 
 CELLS_AT_ONCE, POINTS_AT_ONCE = 8192, 2000
-"""Projected together onto a curve and onto a graph, so that cells × segments stay in memory."""
+"""Cells projected together onto a curve, and points onto a graph, so that cells × segments stay in memory."""
 N_POINTS = 100
-"""Of each curve: at five degrees of freedom it is straight from one to the next."""
+"""Points of each curve: at five degrees of freedom it is straight from one to the next."""
 STRETCH = 2.0
 """By which a curve grows at both ends, in lengths of its end segments, before cells are projected onto it."""
 MAX_KNOTS = 32
-"""Of a smoothing spline; at five degrees of freedom more change nothing that can be seen."""
+"""Knots of a smoothing spline; at five degrees of freedom more change nothing that can be seen."""
 ROUNDING = 1e-10
 """Lengths or distances that differ by less than this share of their scale count as equal."""
 GAUSS = np.array([-1, 1]) / np.sqrt(3)
@@ -301,7 +301,7 @@ def shrink_together(
     weights
         ``(n_cells, n_lineages)``.
     groups
-        Of :func:`nested_groups`.
+        Groups of :func:`nested_groups`.
 
     Returns
     -------

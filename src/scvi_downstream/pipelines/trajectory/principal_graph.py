@@ -16,14 +16,14 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.trajectory.options import PrincipalGraphOptions, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.principal_curves import project_onto_edges
 from scvi_downstream.pipelines.trajectory.start import Reach, reach_of_start
-from scvi_downstream.report.words import count
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import one_thread, quiet
+from scvi_downstream.runtime.words import count
 
 logger = logging.getLogger(__name__)
 
 MIN_CELLS = 30
-"""Of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept."""
+"""Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept."""
 NODES_LIMIT = 100
 """Half of the number of nodes that Monocle 2 never exceeds."""
 MOST_CELLS = 10_000
@@ -35,11 +35,11 @@ SOFTNESS = 0.5
 FINER = 0.5
 """Nodes are placed at this share of the scale that edges are learnt at."""
 ITERATIONS, PLACING_STEPS = 50, 30
-"""Of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are."""
+"""Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are."""
 MIN_CELLS_BEYOND = 5
 """A tip with fewer cells beyond it is not extended: their mean is no direction."""
 REACHED_SHARE = 0.95
-"""Of the cells beyond a tip; the farthest few are outliers."""
+"""Share of the cells beyond a tip that it is extended to; the farthest few are outliers."""
 PRIOR_CELLS = 5.0
 """Cells without a start that each node is given, so that a node of a single start cell is not the root."""
 SHORT = 0.1
@@ -183,7 +183,7 @@ def learn_principal_graph(
         Branches of fewer nodes than this are taken off, as in Monocle 3. At most an eighth of the nodes, so that small
         data keep branches.
     seed
-        Of the sample and of the k-means centres from which nodes start.
+        Seed of the sample and of the k-means centres from which nodes start.
 
     Raises
     ------
@@ -476,7 +476,7 @@ def graph_table(order: GraphOrder, reachable: np.ndarray, cells: pd.Index) -> pd
     Parameters
     ----------
     order
-        Of the reachable cells.
+        Order of the reachable cells.
     reachable
         ``(n_cells,)`` mask of these among all cells.
     cells

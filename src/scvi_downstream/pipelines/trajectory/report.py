@@ -142,7 +142,7 @@ def summarize_trajectory(
     diffusion_facts, lineages, graph_facts, fate_facts, trend_facts
         What each method found, with its ``sentences``.
     agreement
-        Of the orders, named ``<representation> <order>``.
+        Rank correlation of pairs of orders, which are named ``<representation> <order>``.
     stability
         One row a method.
     primary, spec

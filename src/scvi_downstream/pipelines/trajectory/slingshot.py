@@ -38,7 +38,7 @@ from scvi_downstream.runtime.progress import Progress, track
 from scvi_downstream.runtime.threads import one_thread
 
 DEGREES_OF_FREEDOM = 5.0
-"""Of each curve in each dimension, effectively: a curve that bends some three times."""
+"""Effective degrees of freedom of each curve in each dimension: it bends some three times."""
 MAX_ITERATIONS, TOLERANCE = 15, 1e-3
 """Curves are moved until their squared distances to the cells change by less than this share, as in R."""
 CLOSE, FAR, FAINT = 0.5, 0.9, 0.1
@@ -394,7 +394,7 @@ def slingshot_consensus(
     n_clusters
         Number of clusters of each clustering.
     seed
-        Of the clusterings.
+        Seed of the clusterings.
 
     Raises
     ------

@@ -127,9 +127,9 @@ def ordering_stability(
     replicates
         Random divisions.
     seed
-        Of the divisions.
+        Seed of the divisions.
     label
-        Of the progress line.
+        Text of the progress line.
 
     Raises
     ------
@@ -271,9 +271,9 @@ def take_half(
     starts
         Positions of the start cells among all.
     n_neighbors, n_landmarks
-        Of the graph and of the communities to find.
+        Numbers of neighbours of the graph and of communities to find.
     seed
-        Of the search and of Leiden.
+        Seed of the search for neighbours and of the Leiden algorithm.
     """
     values = latent[chosen]
     neighbors = neighbors_graph(

@@ -26,13 +26,13 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
 START_SHARE = 0.03
 """Share of the cells that a marker gene or known time chooses."""
 MIN_START_CELLS = 10
-"""Of a marker gene or of known time: fewer would rest on single cells."""
+"""Start cells by a marker gene or by known time: fewer would rest on single cells."""
 MIN_TIMES = 3
 """Two times tell early from late, and give no order."""
 SMOOTHING_STEPS = 2
 """Means over neighbourhoods that a marker gene's counts are put through: the counts of single cells are noise."""
 N_PERMUTATIONS = 99
-"""Of a marker gene's counts over the cells; the smallest p-value that can be told is 0.01."""
+"""Permutations of a marker gene's counts over the cells; the smallest p-value that can be told is 0.01."""
 
 
 def choose_start(
@@ -61,7 +61,7 @@ def choose_start(
     options
         The start, the known time and the clustering.
     seed
-        Of the permutations that tell a marker gene from noise.
+        Seed of the permutations that tell a marker gene from noise.
 
     Returns
     -------

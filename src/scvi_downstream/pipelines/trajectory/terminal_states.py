@@ -23,7 +23,7 @@ N_CORE_CELLS = 30
 METASTABLE = 0.96
 """Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
 MAX_STATES = 12
-"""Searched: the eigensolver is asked for two more."""
+"""States that are searched; the eigensolver is asked for two more."""
 N_STEPS = 100
 """Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go."""
 LONG_RUN = 1000
@@ -75,7 +75,7 @@ def find_terminal_states(
         The number of terminal states (``n_terminal_states``), those that the fewest walks leave; by the rule above when
         left out. Above ``max_cells``, states are searched on the walk between as many groups of neighbouring cells.
     seed
-        Of the eigensolver and of the groups.
+        Seed of the eigensolver and of the groups of cells.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def leading_schur(
     n_components
         Number of vectors; one more where it would part a complex pair.
     seed
-        Of the solver's first vector.
+        Seed of the solver's first vector.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def macrostates(
     transitions
         ``(n_cells, n_cells)``, rows sum to 1.
     vectors, matrix, eigenvalues
-        Of :func:`leading_schur`.
+        Results of :func:`leading_schur`.
     n_states
         Number of macrostates; fewer where GPCCA finds no such partition.
 
@@ -270,7 +270,7 @@ def give_decomposition(
     transitions
         ``(n_cells, n_cells)``, rows sum to 1.
     vectors, matrix, eigenvalues
-        Of :func:`leading_schur`.
+        Results of :func:`leading_schur`.
 
     Raises
     ------
@@ -313,7 +313,7 @@ def group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) ->
     n_groups
         Number of seed cells, drawn at random.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------

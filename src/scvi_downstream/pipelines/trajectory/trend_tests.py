@@ -39,7 +39,7 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
     AnnData = Any
 
 N_PLACES = 100
-"""Of pseudotime at which curves are judged."""
+"""Places of pseudotime at which curves are judged."""
 MONOTONE = 0.75
 """Share of the range that lies between both ends of a curve that is said to go up or down."""
 DECIDED = 0.5
@@ -67,7 +67,7 @@ def fit_trends(
     options
         Which order, which genes, knots and thresholds.
     seed
-        Of the permutations that check the test.
+        Seed of the permutations that check the test.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def find_dynamic_genes(
     Parameters
     ----------
     trends
-        Of :func:`.gene_trends.fit_lineages`.
+        Curves of :func:`.gene_trends.fit_lineages`.
     seen
         Genes that pseudotime was learnt from; ``None``: all of them.
     fdr, min_log2_range
@@ -217,7 +217,7 @@ def check_calibration(
     cells, pseudotime, weights, n_knots
         As in :func:`.gene_trends.fit_lineage`.
     n_permutations, max_genes, seed
-        How often, on how many genes drawn at random.
+        Number of permutations, genes drawn at random, and the seed of both.
 
     Returns
     -------
@@ -263,7 +263,7 @@ def compare_lineages(
     cells, pseudotimes, weights
         As in :func:`.gene_trends.fit_lineages`.
     n_knots
-        Of each curve.
+        Knots of each curve.
 
     Returns
     -------
