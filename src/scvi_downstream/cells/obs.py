@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,10 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import quoted
 
 MISSING_TEXTS = frozenset({"", "nan", "NaN", "<NA>"})
 """Strings that missing values become on their way through text files and ``astype(str)``."""
-
-
-def quoted(names: Iterable[object], most: int = 3) -> str:
-    """``'a', 'b', 'c'``: the first names, for messages."""
-    return ", ".join(f"'{name}'" for name in islice(names, most))
 
 
 def text_of(value: Any) -> str:

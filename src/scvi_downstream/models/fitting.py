@@ -13,7 +13,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from io import StringIO
 from math import ceil, floor
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,10 +101,8 @@ def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> in
     sizes
         Number of cells of every loader.
     """
-    for candidate in range(min(batch_size, max(sizes)), 1, -1):
-        if all(size % candidate != 1 for size in sizes):
-            return candidate
-    return batch_size
+    candidates = range(min(batch_size, max(sizes)), 1, -1)
+    return next((size for size in candidates if all(n % size != 1 for n in sizes)), batch_size)
 
 
 @dataclass(frozen=True)
@@ -388,9 +385,7 @@ class ResourceMeter:
         self._sampler.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._start
         self._stop.set()
         self._sampler.join()

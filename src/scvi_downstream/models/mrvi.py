@@ -16,6 +16,7 @@ from scvi_downstream.models.specification import Capability, ModelSpec, Need
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress, duration
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.runtime.words import up_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,11 +127,10 @@ def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
     small = sizes[sizes < FEWEST_CELLS_OF_SAMPLE]
     if small.empty:
         return []
-    named = ", ".join(f"'{name}' ({size})" for name, size in small.head(5).items())
-    more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+    named = up_to([f"'{name}' ({size})" for name, size in small.items()], 5)
     return [
         f"{len(small)} of {len(sizes)} samples of '{column}' have fewer than {FEWEST_CELLS_OF_SAMPLE} cells, "
-        f"from which little can be learnt: {named}{more}"
+        f"from which little can be learnt: {named}"
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from scvi_downstream.models.scvi_internals import models_read_by
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.threads import choose_torch_threads, quiet
+from scvi_downstream.runtime.words import first_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,13 +97,13 @@ class SavedModel:
         contents = self.contents
         family = _family(contents, self.save_dir)
         genes = _subset(counts, contents, self.save_dir)
-        model_class = model_class_of(family)
+        model_class: Any = model_class_of(family)
+        # MRVI's own load reads its file with pickle before it calls its parent's.
+        load = super(model_class, model_class).load if family == "MRVI" else model_class.load
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with plain_data_only(self.prefix), quiet():
             try:
-                return _load_of(model_class)(
-                    str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix
-                )
+                return load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
             except (KeyError, ValueError) as error:
                 reason = error.args[0] if error.args else error
                 raise InputError(f"the counts do not fit the model in {self.save_dir}: {reason}") from error
@@ -111,11 +112,6 @@ class SavedModel:
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
     return FAMILIES[family].scvi_class()
-
-
-def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
-    """The ``load`` of a class; MRVI's own reads its file with pickle before it calls its parent's."""
-    return super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
 
 
 def _family(contents: SavedContents, folder: Path) -> str:
@@ -129,10 +125,9 @@ def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
     positions = counts.var_names.get_indexer(contents.genes)
     missing = contents.genes[positions < 0].tolist()
     if missing:
-        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise InputError(
             f"{len(missing)} of the {len(positions)} genes of the model in {folder} are not in the counts: "
-            f"{shown}; attach it to the counts it was fitted on, or fit it again"
+            f"{first_names(missing)}; attach it to the counts it was fitted on, or fit it again"
         )
     return counts[:, positions].copy()
 

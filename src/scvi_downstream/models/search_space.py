@@ -145,12 +145,13 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _default_space(base: Mapping[str, Any]) -> SearchSpace:
     family = FAMILIES[str(base["family"])]
-    known = {name: given for name, given in _DEFAULT.items() if _field_of(name, family) is not None}
-    lists = {
-        name: [value for value in given if _accepted(name, value, base)] if isinstance(given, list) else given
-        for name, given in known.items()
-    }
-    return SearchSpace({name: _domain(name, given, base) for name, given in lists.items() if given})
+    options = {}
+    for name, given in _DEFAULT.items():
+        is_list = isinstance(given, list)
+        possible = [value for value in given if _accepted(name, value, base)] if is_list else given
+        if possible and _kinds_of(name, family):
+            options[name] = _domain(name, possible, base)
+    return SearchSpace(options)
 
 
 def _dotted(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -166,7 +167,7 @@ def _domain(name: str, given: Any, base: Mapping[str, Any]) -> Choice | Range:
     where = f"search.space.{name}"
     family = FAMILIES[str(base["family"])]
     _check_name(name, family)
-    kinds = _field_of(name, family) or set()
+    kinds = _kinds_of(name, family)
     if isinstance(given, Mapping):
         found = _range(where, given, kinds)
         for end in (found.low, found.high):
@@ -227,13 +228,11 @@ def _number(where: str, value: Any) -> int | float:
     return value
 
 
-def _field_of(name: str, family: type[ModelSpec]) -> set[type] | None:
-    """The types that an option may have; ``None``: there is no such option."""
+def _kinds_of(name: str, family: type[ModelSpec]) -> set[type]:
+    """The types that an option may have; empty: there is no such option."""
     fields = TrainingOptions.model_fields if name.startswith(TRAINING) else family.model_fields
-    field = fields.get(name.removeprefix(TRAINING))
-    if field is None:
-        return None
-    return set(_types_in(field.annotation))
+    short = name.removeprefix(TRAINING)
+    return set(_types_in(fields[short].annotation)) if short in fields else set()
 
 
 def _types_in(annotation: Any) -> Iterator[Any]:
@@ -351,8 +350,6 @@ class RecordFolder:
 
     def read(self) -> dict[int, TrialRecord]:
         """Records by number. Failed trials are not among them: what failed may work another time."""
-        records = [
-            TrialRecord.of(json.loads(path.read_text(encoding="utf-8")))
-            for path in sorted(self.path.glob(_PATTERN))
-        ]
+        paths = sorted(self.path.glob(_PATTERN))
+        records = [TrialRecord.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
         return {record.number: record for record in records if record.status != "failed"}

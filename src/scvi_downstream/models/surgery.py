@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from scvi_downstream.models.plain_data import SavedContents
 from scvi_downstream.models.saved import SavedModel, model_class_of, plain_data_only
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.runtime.words import listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +59,7 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
         able = [name for name, spec in FAMILIES.items() if spec.takes_queries]
         raise InputError(
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
-            f"name a reference of the family {', '.join(able[:-1])} or {able[-1]}"
+            f"name a reference of the family {listed(able, last='or')}"
         )
     with plain_data_only(reference.prefix), quiet():
         try:
@@ -119,7 +121,9 @@ def freeze_all_but_new(model: BaseModelClass, reference: SavedContents) -> None:
             values, new = _appended(saved.to(weight.device), weight)
         with torch.no_grad():
             weight.copy_(values)
-        _let_train(weight, new)
+        weight.requires_grad_(requires_grad=True)
+        weight.new_entries = new
+        weight.register_hook(partial(_of_new_entries, new))
     for module in model.module.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.__class__ = FrozenBatchNorm1d
@@ -170,7 +174,5 @@ def _appended(saved: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, 
     return values, new
 
 
-def _let_train(weight: nn.Parameter, new: torch.Tensor) -> None:
-    weight.requires_grad_(requires_grad=True)
-    weight.new_entries = new
-    weight.register_hook(lambda gradient: gradient * new.to(gradient.device))
+def _of_new_entries(new: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    return gradient * new.to(gradient.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 
@@ -22,6 +23,17 @@ def listed(words: list[str], last: str = "and") -> str:
 def first_names(names: Sequence[object], most: int = 5) -> str:
     """``a, b, c``, with an ellipsis where there are more than ``most``."""
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
+
+def quoted(names: Iterable[object], most: int = 3) -> str:
+    """``'a', 'b', 'c'``: the first ``most`` names, for messages."""
+    return ", ".join(f"'{name}'" for name in islice(names, most))
+
+
+def up_to(texts: Sequence[str], most: int) -> str:
+    """``a, b and 3 more``: the first ``most`` and the number of the others."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def options_text(options: Mapping[str, Any]) -> str:

@@ -17,8 +17,6 @@ from scvi_downstream.pipelines.declaration import Study
 _OPTIONS = ["params:clustering", "params:seed"]
 _LEIDEN = ["leiden", "leiden_stability"]
 _KMEANS = ["kmeans", "kmeans_silhouette"]
-_WARD = ["hierarchical", "linkage"]
-_CLUSTERS = ["clusters", "clustering_summary"]
 
 
 def template() -> Pipeline:
@@ -26,14 +24,15 @@ def template() -> Pipeline:
     parts = [*_LEIDEN, *_KMEANS, "hierarchical", "params:clustering"]
     reasons = ["leiden_stability", "kmeans_silhouette", "cluster_agreement", "clustering_summary"]
     known = ["clusters", "counts", "params:keys"]
-    ward = ["latent", *_LEIDEN, "params:clustering"]
     return Pipeline(
         [
             step(cluster_leiden, ["neighbors", *_OPTIONS], "leiden"),
             step(resample_leiden, ["neighbors", "leiden", *_OPTIONS], "leiden_stability"),
             step(cluster_kmeans, ["latent", *_OPTIONS], _KMEANS),
-            step(cluster_hierarchical, ward, _WARD),
-            step(assemble_clusters, parts, _CLUSTERS),
+            step(
+                cluster_hierarchical, ["latent", *_LEIDEN, "params:clustering"], ["hierarchical", "linkage"]
+            ),
+            step(assemble_clusters, parts, ["clusters", "clustering_summary"]),
             step(compare_clusterings, known, "cluster_agreement"),
             step(plot_clusters, ["umap", *known], "clusters_figure"),
             step(plot_clustering, reasons, "clustering_figure"),

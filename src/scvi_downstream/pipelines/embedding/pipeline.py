@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from scvi_downstream.pipelines.copies import copied, per_baseline, per_model, step
 from scvi_downstream.pipelines.declaration import Study
@@ -37,7 +37,7 @@ def template(latent_of: str = "model") -> Pipeline:
     outputs = "latent" if latent_of == "model" else ["latent", "training_summary"]
     return Pipeline(
         [
-            Node(compute, inputs, outputs, name=compute.__name__),
+            step(compute, inputs, outputs),
             step(build_neighbors, ["latent", *_OPTIONS], "neighbors"),
             step(compute_umap, _GRAPH, "umap"),
             step(compute_umap_3d, _GRAPH, "umap_3d"),

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, crossed_name, quoted, with_unknown
+from scvi_downstream.cells.obs import as_categories, crossed_name, with_unknown
 from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.words import quoted, up_to
 from scvi_downstream.statistics.testing import explained_share
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 SHAREABLE = ({"batch_key", "sample_key"}, {"sample_key", "categorical_covariates"})
 """Keys that may name one column: a donor can be batch and replicate, or replicate and covariate."""
+CONSEQUENCES = {
+    "batch_key": "analyses that compare batches are left out",
+    "label_key": "analyses that compare labels are left out",
+    "condition_key": "conditions are not compared",
+}
+"""What it means that a key has one value only."""
 N_BATCHES_NAMED = 8
 STRONG_ASSOCIATION = 0.95
 """Cramér's V from which a key and the batch can hardly be told apart."""
@@ -142,10 +149,9 @@ def _require_batch_sizes(batch: pd.Series, column: str, least: int) -> None:
     sizes = batch.value_counts()
     small = sizes[sizes < least]
     if len(small):
-        named = ", ".join(f"'{name}' ({size})" for name, size in small.head(N_BATCHES_NAMED).items())
-        more = f" and {len(small) - N_BATCHES_NAMED} more" if len(small) > N_BATCHES_NAMED else ""
+        named = up_to([f"'{name}' ({size})" for name, size in small.items()], N_BATCHES_NAMED)
         raise InputError(
-            f"batch_key '{column}' has batches of fewer than {least} cells: {named}{more}; "
+            f"batch_key '{column}' has batches of fewer than {least} cells: {named}; "
             "merge them with others, leave their cells out, or lower preparation.min_cells_per_batch"
         )
 
@@ -168,11 +174,8 @@ def key_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
         What the user set.
     """
     notes = []
-    for parameter, column, consequence in (
-        ("batch_key", keys.batch_key, "analyses that compare batches are left out"),
-        ("label_key", keys.label_key, "analyses that compare labels are left out"),
-        ("condition_key", keys.condition_key, "conditions are not compared"),
-    ):
+    for parameter, consequence in CONSEQUENCES.items():
+        column = getattr(keys, parameter)
         if not column:
             continue
         names = [name for name in typed[column].cat.categories if name != UNKNOWN or parameter != "label_key"]

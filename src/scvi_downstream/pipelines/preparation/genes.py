@@ -13,9 +13,9 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize
-from scvi_downstream.cells.obs import quoted
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.words import quoted
 
 if TYPE_CHECKING:
     from anndata import AnnData

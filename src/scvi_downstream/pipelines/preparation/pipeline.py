@@ -13,12 +13,11 @@ from scvi_downstream.pipelines.preparation.plots import plot_highly_variable, pl
 def create_pipeline(_: Study) -> Pipeline:
     """Raw ─► prepare_counts ─► counts, qc_metrics, preparation_summary ─► cell cycle, covariates, figures."""
     summary, options = "preparation_summary", "params:preparation"
+    given = ["raw", "metadata", "params:keys", options]
     known = ["counts", "qc_metrics", "cell_cycle", "params:keys"]
     return Pipeline(
         [
-            step(
-                prepare_counts, ["raw", "metadata", "params:keys", options], ["counts", "qc_metrics", summary]
-            ),
+            step(prepare_counts, given, ["counts", "qc_metrics", summary]),
             step(plot_quality, ["qc_metrics", summary, options], "qc_figure"),
             step(score_cell_cycle, ["counts", "params:seed"], "cell_cycle"),
             step(gather_covariates, known, "covariates"),

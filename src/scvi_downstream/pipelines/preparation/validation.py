@@ -12,9 +12,10 @@ from scipy import sparse
 
 from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import quoted, text_of
+from scvi_downstream.cells.obs import text_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.words import count, quoted, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,12 +57,11 @@ def require_unique(names: pd.Index, what: str, remedy: str) -> None:
 
 def require_size(shape: tuple[int, int], min_cells: int, min_genes: int, *, when: str = "") -> None:
     """Refuse data with too few cells or genes for any model."""
-    for number, least, what in zip(shape, (min_cells, min_genes), ("cells", "genes"), strict=True):
+    for number, least, noun in zip(shape, (min_cells, min_genes), ("cell", "gene"), strict=True):
         if number < least:
-            noun = what[:-1] if number == 1 else what
             raise InputError(
-                f"the data hold {number:,} {noun}{when}, and a model needs at least {least}; "
-                f"bring more, or lower preparation.min_{what}"
+                f"the data hold {count(number, noun)}{when}, and a model needs at least {least}; "
+                f"bring more, or lower preparation.min_{noun}s"
             )
 
 
@@ -493,6 +493,5 @@ def _empty_cell_notes(table: pd.DataFrame, batches: pd.Series | None) -> list[st
 
 def _phrases(names: pd.Index) -> tuple[str, str, str]:
     """``protein 'CD3'``, ``has``, ``is``, or the plural of all three."""
-    more = f" and {len(names) - N_PROTEINS_NAMED} more" if len(names) > N_PROTEINS_NAMED else ""
-    shown = quoted(names, N_PROTEINS_NAMED) + more
+    shown = up_to([f"'{name}'" for name in names], N_PROTEINS_NAMED)
     return (f"protein {shown}", "has", "is") if len(names) == 1 else (f"proteins {shown}", "have", "are")
