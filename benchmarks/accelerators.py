@@ -24,6 +24,7 @@ from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.training.nodes import train_model
 from scvi_downstream.scoring.likelihood import score_likelihood
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +40,10 @@ def main() -> None:
 
     devices = ["gpu", "cpu"] if torch.cuda.is_available() else ["cpu"]
     counts, _, _ = prepare_counts(
-        CountsInputDataset(source="pbmc68k").load(), None, KEYS, PreparationOptions(n_top_genes=500)
+        CountsInputDataset(source="pbmc68k").load(),
+        None,
+        KEYS,
+        defaults_of(PreparationOptions, n_top_genes=500),
     )
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES:
@@ -55,7 +59,9 @@ def main() -> None:
 def compare(counts: AnnData, family: str, device: str, folder: Path) -> dict[str, Any]:
     """Same bits twice; the saved model read on its own device and on the CPU; held-out ELBO."""
     keys = KEYS.model_copy(update={"sample_key": "batch"}) if family == "MRVI" else KEYS
-    spec = {"name": family, "family": family, "n_latent": 10, "training": {"max_epochs": EPOCHS}}
+    spec = model_options(
+        {"name": family, "family": family, "n_latent": 10, "training": {"max_epochs": EPOCHS}}
+    )
     latents = []
     for again in range(2):
         store = CheckpointDataset(filepath=folder / f"checkpoint_{family}_{device}_{again}").load()
@@ -65,7 +71,9 @@ def compare(counts: AnnData, family: str, device: str, folder: Path) -> dict[str
     saved.save(model)
     read = {place: saved.load().attach(counts, place) for place in {device, "cpu"}}
     scores, _ = score_likelihood(
-        read[device], EvaluationOptions(marginal_ll_samples=20, marginal_ll_max_cells=50).sampling, seed=0
+        read[device],
+        defaults_of(EvaluationOptions, marginal_ll_samples=20, marginal_ll_max_cells=50).sampling,
+        seed=0,
     )
     return {
         "device": summary["device"],
@@ -99,7 +107,7 @@ def seconds_an_epoch(cells: AnnData, device: str, batch_size: int, folder: Path)
     """Mean of three epochs of scVI."""
     options = {"max_epochs": 3, "batch_size": batch_size, "early_stopping": False}
     store = CheckpointDataset(filepath=folder / f"timed_{device}_{batch_size}").load()
-    spec = {"name": "timed", "family": "SCVI", "training": options}
+    spec = model_options({"name": "timed", "family": "SCVI", "training": options})
     _, _, summary = train_model(cells, spec, Keys(batch_key="batch"), 0, device, store)
     return summary["seconds"] / 3
 

@@ -37,6 +37,7 @@ def load(folder: Path, study: str) -> Any:
     from scvi_downstream.cells.keys import Keys
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
+    from scvi_downstream.study.defaults import defaults_of
 
     options = STUDIES[study]
     cells = anndata.read_h5ad(folder / f"{study}.h5ad")
@@ -44,7 +45,7 @@ def load(folder: Path, study: str) -> Any:
         column, value = options["keep"]
         cells = cells[cells.obs[column] == value].copy()
     keys = Keys(batch_key=options["batch_key"], label_key=options["label_key"])
-    counts, _, _ = prepare_counts(cells, None, keys, PreparationOptions(n_top_genes=N_GENES))
+    counts, _, _ = prepare_counts(cells, None, keys, defaults_of(PreparationOptions, n_top_genes=N_GENES))
     return counts, keys
 
 
@@ -69,10 +70,10 @@ def fit_project(counts: Any, keys: Any) -> tuple[Any, float]:
     import tempfile
 
     from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.models.fitting import fit, reproducible
+    from scvi_downstream.study.defaults import model_spec
 
-    spec = parse_spec(
+    spec = model_spec(
         {"name": "scvi", "family": "SCVI", "training": {"train_size": 0.9, "validation_size": 0.1}}
     )
     genes = counts[:, counts.var["highly_variable"]].copy()

@@ -27,9 +27,12 @@ def fitted(counts: Any, keys: Any, name: str, seed: int, folder: Path) -> tuple[
     from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.embedding.nodes import compute_latent
     from scvi_downstream.pipelines.training.nodes import train_model
+    from scvi_downstream.study.defaults import model_options
 
     store = CheckpointDataset(filepath=str(folder / f"{name}{seed}.checkpoint")).load()
-    model, _, summary = train_model(counts, {"name": name, **MODELS[name]}, keys, seed, "cpu", store)
+    model, _, summary = train_model(
+        counts, model_options({"name": name, **MODELS[name]}), keys, seed, "cpu", store
+    )
     dataset = ScviModelDataset(filepath=str(folder / f"{name}{seed}"))
     dataset.save(model)
     saved = dataset.load()
@@ -63,12 +66,13 @@ def main() -> None:
     from scvi_downstream.pipelines.factors.effects import read_loadings
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
+    from scvi_downstream.study.defaults import defaults_of
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     keys = Keys(batch_key="batch", label_key="cell_type")
     counts, _, _ = prepare_counts(
-        CountsInputDataset(source="pbmc68k").load(), None, keys, PreparationOptions()
+        CountsInputDataset(source="pbmc68k").load(), None, keys, defaults_of(PreparationOptions)
     )
     print("model | dimensions | seconds | best η² of a type | gap to the second | |r| between seeds")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

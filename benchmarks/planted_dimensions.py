@@ -23,11 +23,11 @@ from simulation import Planted, simulate, simulate_from
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import fit, reproducible, split_cells
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -80,7 +80,9 @@ def study(name: str, counts: AnnData, truth: int, grid: list[int], seeds: list[i
             mean = tables[f"{trial}__cell_likelihood"]["elbo"].mean()
             print(f"{name} {trial}: elbo {mean:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
             active = int((model.get_latent_representation().var(axis=0) > ACTIVE_VARIANCE).sum())
-    answer = recommend_dimensions(pd.DataFrame(index=list(models)), models, ComparisonOptions(), **tables)
+    answer = recommend_dimensions(
+        pd.DataFrame(index=list(models)), models, defaults_of(ComparisonOptions), **tables
+    )
     found = answer["grids"][0]
     print(
         f"== {name}: planted {truth}, recommended {found['recommended']}, best {found['best']}, {active} of {max(grid)} "
@@ -92,7 +94,7 @@ def study(name: str, counts: AnnData, truth: int, grid: list[int], seeds: list[i
 
 def train(counts: AnnData, n_latent: int, seed: int) -> SCVI:
     """ScVI with the project's options; the split is the same for all."""
-    spec = parse_spec({"name": f"scvi_latent{n_latent}", "family": "SCVI", "n_latent": n_latent})
+    spec = model_spec({"name": f"scvi_latent{n_latent}", "family": "SCVI", "n_latent": n_latent})
     with reproducible(seed), quiet():
         model = spec.build(counts.copy(), Keys())
     split = split_cells(counts.n_obs, spec.training.train_size, spec.training.validation_size, 0)

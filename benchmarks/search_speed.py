@@ -24,7 +24,6 @@ def task_of(arguments: argparse.Namespace) -> Any:
     import numpy as np
 
     from scvi_downstream.cells.keys import Keys
-    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.pipelines.comparison.options import ComparisonOptions
     from scvi_downstream.pipelines.embedding.nodes import compute_pca
     from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
@@ -32,13 +31,14 @@ def task_of(arguments: argparse.Namespace) -> Any:
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
     from scvi_downstream.pipelines.search.trial import TrialTask
+    from scvi_downstream.study.defaults import defaults_of, model_spec
 
     keys = Keys(batch_key=arguments.batch_key, label_key=arguments.label_key)
-    options = PreparationOptions(n_top_genes=arguments.genes)
+    options = defaults_of(PreparationOptions, n_top_genes=arguments.genes)
     counts, *_ = prepare_counts(anndata.read_h5ad(arguments.file), None, keys, options)
-    pca, _ = compute_pca(counts, EmbeddingOptions(), 0)
+    pca, _ = compute_pca(counts, defaults_of(EmbeddingOptions), 0)
     training = {"max_epochs": arguments.epochs} if arguments.epochs else {}
-    spec = parse_spec({"name": "scvi", "family": "SCVI", "training": training})
+    spec = model_spec({"name": "scvi", "family": "SCVI", "training": training})
     objectives = (
         ("elbo_validation", "scib_total") if keys.batch_key and keys.label_key else ("elbo_validation",)
     )
@@ -48,9 +48,9 @@ def task_of(arguments: argparse.Namespace) -> Any:
         base=spec.model_dump(mode="json"),
         keys=keys,
         objectives=objectives,
-        embedding=EmbeddingOptions(),
-        comparison=ComparisonOptions(),
-        evaluation=EvaluationOptions(),
+        embedding=defaults_of(EmbeddingOptions),
+        comparison=defaults_of(ComparisonOptions),
+        evaluation=defaults_of(EvaluationOptions),
         seed=0,
         accelerator="cpu",
     )
@@ -60,6 +60,7 @@ def main() -> None:
     from scvi_downstream.models.checkpoints import CheckpointStore
     from scvi_downstream.pipelines.search.options import SearchOptions
     from scvi_downstream.pipelines.search.search import search_models
+    from scvi_downstream.study.defaults import defaults_of
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -76,7 +77,8 @@ def main() -> None:
     task = task_of(arguments)
     seconds: dict[int, float] = {}
     for concurrent in arguments.concurrent:
-        options = SearchOptions(
+        options = defaults_of(
+            SearchOptions,
             algorithm=arguments.algorithm,
             trials=arguments.trials,
             concurrent=concurrent,

@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +54,10 @@ def pbmc_counts(keys: Keys) -> AnnData:
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 
     counts, _, _ = prepare_counts(
-        CountsInputDataset(source="pbmc68k").load(), None, keys, PreparationOptions(n_top_genes=300)
+        CountsInputDataset(source="pbmc68k").load(),
+        None,
+        keys,
+        defaults_of(PreparationOptions, n_top_genes=300),
     )
     return counts
 
@@ -65,7 +69,9 @@ def fitted_scvi(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempP
     from scvi_downstream.pipelines.training.nodes import train_model
 
     folder = tmp_path_factory.mktemp("fitted")
-    spec = {"name": "scvi", "family": "SCVI", "n_latent": 5, "n_hidden": 32, "training": {"max_epochs": 15}}
+    spec = model_options(
+        {"name": "scvi", "family": "SCVI", "n_latent": 5, "n_hidden": 32, "training": {"max_epochs": 15}}
+    )
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
     model, _, _ = train_model(pbmc_counts, spec, keys, 0, "cpu", store)
     dataset = ScviModelDataset(filepath=str(folder / "scvi"))

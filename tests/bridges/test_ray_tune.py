@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from scvi_downstream.bridges.ray_tune import Halving, Placement, ray_on, run_trials
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.search_space import read_space
 from scvi_downstream.pipelines.search.search import draw_trials
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import model_spec
 
 pytestmark = pytest.mark.slow
-SPEC = parse_spec({"name": "scvi", "family": "SCVI", "training": {"max_epochs": 4}})
+SPEC = model_spec({"name": "scvi", "family": "SCVI", "training": {"max_epochs": 4}})
 SPACE = read_space({}, SPEC.model_dump(mode="json"))
 MARK = "SCVI_DOWNSTREAM_TEST_OF_RAY"
 HALVING = Halving("loss", grace_epochs=3, max_epochs=9, reduction_factor=3, spared=frozenset({1}))
@@ -257,7 +257,6 @@ SEARCH = """
     from anndata import AnnData
     from scipy import sparse
     from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.cells.keys import Keys
     from scvi_downstream.pipelines.comparison.options import ComparisonOptions
     from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
@@ -265,24 +264,46 @@ SEARCH = """
     from scvi_downstream.pipelines.search.options import SearchOptions
     from scvi_downstream.pipelines.search.search import search_models
     from scvi_downstream.pipelines.search.trial import TrialTask
+    from scvi_downstream.study.defaults import defaults_of, model_spec
 
     genes = AnnData(sparse.csr_matrix(np.ones((20, 4), np.float32)))
-    spec = parse_spec({"name": "scvi", "family": "SCVI", "training": {"max_epochs": 4}})
-    task = TrialTask(genes, np.zeros((20, 2)), spec.model_dump(mode="json"), Keys(), ("elbo_validation",),
-                     EmbeddingOptions(), ComparisonOptions(), EvaluationOptions(), 0, "cpu")
+    spec = model_spec({"name": "scvi", "family": "SCVI", "training": {"max_epochs": 4}})
+    task = TrialTask(
+        genes,
+        np.zeros((20, 2)),
+        spec.model_dump(mode="json"),
+        Keys(),
+        ("elbo_validation",),
+        defaults_of(EmbeddingOptions),
+        defaults_of(ComparisonOptions),
+        defaults_of(EvaluationOptions),
+        0,
+        "cpu",
+    )
     log, seconds = Path(sys.argv[2]), float(sys.argv[3])
+
 
     def train(task, number, changes, on_epoch):
         import time
+
         with log.open("a") as file:
             file.write(f"{number}\\n")
         for epoch in range(1, 5):
             time.sleep(seconds)
             on_epoch(epoch, {"elbo_validation": 100.0 + number / epoch})
-        return {"number": number, "changes": changes, "status": "finished", "curve": [-100.0 - number],
-                "scores": {"elbo_validation": -100.0 - number}, "by_cell": {}, "draws": {}, "reason": ""}
+        return {
+            "number": number,
+            "changes": changes,
+            "status": "finished",
+            "curve": [-100.0 - number],
+            "scores": {"elbo_validation": -100.0 - number},
+            "by_cell": {},
+            "draws": {},
+            "reason": "",
+        }
 
-    options = SearchOptions(algorithm="random", trials=8, concurrent=1)
+
+    options = defaults_of(SearchOptions, algorithm="random", trials=8, concurrent=1)
     records = search_models(task, options, CheckpointStore(Path(sys.argv[1])), train=train)
     print(json.dumps([record.plain() for record in records.values()]))
 """

@@ -12,6 +12,7 @@ from scvi_downstream.hooks.progress import ProgressHooks
 from scvi_downstream.hooks.study import StudyHooks
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters
 
 STUDY = {"study": "mine", "input": "cells.h5ad", "primary": "scvi", "models": {"scvi": {"family": "SCVI"}}}
 
@@ -69,12 +70,14 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
 ) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(InputError, match=r"cannot write to .*data_root="):
-        hooks_of(complete_parameters(STUDY), tmp_path).before_pipeline_run()
+        hooks_of(complete_parameters(default_parameters(STUDY)), tmp_path).before_pipeline_run()
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     models = {"scvi": {"family": "SCVI"}, "scanvi": {"family": "SCANVI"}}
     with caplog.at_level(logging.INFO):
-        hooks_of(complete_parameters({**STUDY, "models": models}), tmp_path).before_pipeline_run()
+        hooks_of(
+            complete_parameters(default_parameters({**STUDY, "models": models})), tmp_path
+        ).before_pipeline_run()
     assert "scanvi is left out: SCANVI needs label_key, which is empty" in caplog.messages
     assert not list(tmp_path.rglob(".write-*"))

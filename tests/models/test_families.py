@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from scvi_downstream.models.families import FAMILIES, parse_spec
+from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import model_class_of
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import model_spec
 
 
 def test_every_family_can_be_read_back() -> None:
@@ -17,7 +18,7 @@ def test_every_family_can_be_read_back() -> None:
 def test_options_and_their_defaults_are_those_of_scvi_tools(family: str) -> None:
     from scvi.module import VAE
 
-    spec = parse_spec({"name": "model", "family": family})
+    spec = model_spec({"name": "model", "family": family})
     model_class = model_class_of(family)
     passed_on = [*model_class.__mro__, *model_class._module_cls.__mro__, VAE]
     defaults: dict[str, Any] = {}
@@ -33,7 +34,7 @@ def test_options_and_their_defaults_are_those_of_scvi_tools(family: str) -> None
 def test_training_options_are_those_of_scvi_tools() -> None:
     from scvi.train import TrainingPlan
 
-    training = parse_spec({"name": "model", "family": "SCVI"}).training
+    training = model_spec({"name": "model", "family": "SCVI"}).training
     plan = inspect.signature(TrainingPlan).parameters
     for option in (
         "lr",
@@ -52,4 +53,4 @@ def test_wrong_values_name_the_option_and_the_value() -> None:
     with pytest.raises(
         InputError, match=r"models\.mine\.n_latent: input should be greater than 0, but it is 0"
     ):
-        parse_spec({"name": "mine", "family": "SCVI", "n_latent": 0})
+        model_spec({"name": "mine", "family": "SCVI", "n_latent": 0})

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, epochs_for, fit, reproducible
+from scvi_downstream.models.fitting import (
+    Fit,
+    batch_size_without_remainder_of_one,
+    epochs_for,
+    fit,
+    reproducible,
+    split_cells,
+)
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,10 +29,51 @@ if TYPE_CHECKING:
     from scvi_downstream.cells.keys import Keys
 
 
+@given(
+    n_cells=st.integers(20, 3000),
+    train=st.floats(0.2, 0.85),
+    validation=st.floats(0.1, 0.15),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_cell_is_in_exactly_one_share(n_cells: int, train: float, validation: float, seed: int) -> None:
+    split = split_cells(n_cells, train, validation, seed)
+    assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(n_cells))
+
+
+def test_too_few_cells_are_refused() -> None:
+    with pytest.raises(InputError, match="5 cells leave 4 for training and 0 for validation"):
+        split_cells(5, 0.8, 0.1, 0)
+
+
+@given(batch_size=st.integers(3, 500), sizes=st.lists(st.integers(2, 5000), min_size=1, max_size=3))
+def test_no_last_mini_batch_of_one_cell(batch_size: int, sizes: list[int]) -> None:
+    chosen = batch_size_without_remainder_of_one(batch_size, sizes)
+    possible = any(all(size % candidate != 1 for size in sizes) for candidate in range(2, batch_size + 1))
+    assert chosen <= batch_size
+    assert not possible or all(size % chosen != 1 for size in sizes)
+
+
+@pytest.mark.slow
+def test_shares_are_those_of_scvi_tools() -> None:
+    import scvi
+    from anndata import AnnData
+    from scvi.dataloaders import DataSplitter
+
+    cells = AnnData(np.ones((103, 3), dtype=np.float32))
+    scvi.model.SCVI.setup_anndata(cells)
+    scvi.settings.seed = 7
+    splitter = DataSplitter(scvi.model.SCVI(cells).adata_manager, train_size=0.8, validation_size=0.1)
+    splitter.setup()
+    split = split_cells(103, 0.8, 0.1, 7)
+    assert np.array_equal(split.train, splitter.train_idx)
+    assert np.array_equal(split.validation, splitter.val_idx)
+    assert np.array_equal(split.test, splitter.test_idx)
+
+
 def fit_briefly(
     counts: AnnData, keys: Keys, folder: Path, *, seed: int = 0, family: str = "SCVI", **training: Any
 ) -> Fit:
-    spec = parse_spec(
+    spec = model_spec(
         {
             "name": "brief",
             "family": family,
@@ -145,3 +197,26 @@ def test_the_summary_says_what_was_done(pbmc_counts: AnnData, keys: Keys, tmp_pa
     assert summary["seconds"] > 0
     assert summary["peak_memory_mb"] > 100
     assert summary["device"] == "cpu"
+
+
+# In a process of its own, where no memory that other tests have freed is waiting to be used again.
+SCRIPT = """
+import time
+import numpy as np
+from scvi_downstream.models.fitting import ResourceMeter
+with ResourceMeter() as before:
+    time.sleep(0.1)
+with ResourceMeter() as meter:
+    block = np.ones(30_000_000)
+    time.sleep(0.3)
+    del block
+print(meter.seconds, meter.peak_memory_mb - before.peak_memory_mb)
+"""
+
+
+@pytest.mark.slow
+def test_measures_seconds_and_the_peak_of_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    seconds, megabytes = map(float, done.stdout.split())
+    assert 0.3 <= seconds < 30
+    assert 200 < megabytes < 300

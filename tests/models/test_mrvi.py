@@ -13,7 +13,6 @@ import pytest
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column, with_crossed_samples
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.mrvi import (
     decode_as_sample,
@@ -26,6 +25,7 @@ from scvi_downstream.models.mrvi import (
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,7 +60,7 @@ def counts_of(keys: Keys = KEYS) -> AnnData:
 
 
 def fit_briefly(folder: Path, *, seed: int = 0, **training: Any) -> Fit:
-    spec = parse_spec(
+    spec = model_spec(
         {"name": "mrvi", "family": "MRVI", **SIZES, "training": {"max_epochs": 5, "eps": 1e-8, **training}}
     )
     with reproducible(seed), quiet():
@@ -93,7 +93,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> MRVI:
 )
 def test_what_cannot_be_built_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_spec({"name": "m", "family": "MRVI", **options})
+        model_spec({"name": "m", "family": "MRVI", **options})
 
 
 def test_samples_of_several_conditions_are_crossed() -> None:
@@ -146,7 +146,7 @@ def test_the_cost_of_the_read_out_is_told_before() -> None:
 
 def test_covariates_that_mrvi_cannot_take_are_named(caplog: pytest.LogCaptureFixture) -> None:
     keys = KEYS.model_copy(update={"categorical_covariates": ("pool",), "batch_key": None})
-    spec = parse_spec({"name": "m", "family": "MRVI", **SIZES})
+    spec = model_spec({"name": "m", "family": "MRVI", **SIZES})
     with caplog.at_level(logging.WARNING), quiet():
         built = spec.build(counts_of(), keys)
     assert "takes no covariates; it does not see pool" in caplog.text
@@ -291,7 +291,9 @@ def test_the_likelihood_is_a_bound_without_the_penalty_of_shifts(model: MRVI) ->
     assert (penalty >= 0.5 * np.log(2 * np.pi) * 6 - 1e-4).all()
     assert np.mean(theirs) == pytest.approx(np.mean(bound - penalty), abs=1.0)
     assert np.mean(bound) > np.mean(theirs)
-    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=100).sampling, seed=0)
+    scores, _ = score_likelihood(
+        model, defaults_of(EvaluationOptions, marginal_ll_samples=100).sampling, seed=0
+    )
     assert scores["warning"] is None
     assert scores["marginal_ll_test"] >= scores["elbo_test"]
     assert scores["reconstruction_error_test"] > 0

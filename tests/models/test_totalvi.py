@@ -13,7 +13,6 @@ from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.models.totalvi import TotalviSpec
@@ -22,6 +21,7 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import mean_log_weight, totalvi_log_weights
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 KEYS = Keys(batch_key="batch", protein_key="protein_expression")
 
@@ -49,7 +49,7 @@ def cells_with_proteins(n_cells: int = 120, n_proteins: int = 6, *, missing: boo
 
 
 def small_spec(epochs: int = 4, **options: object) -> TotalviSpec:
-    spec = parse_spec(
+    spec = model_spec(
         {
             "name": "totalvi",
             "family": "TOTALVI",
@@ -178,7 +178,9 @@ def test_saved_attached_and_scored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.get_latent_representation(), result.model.get_latent_representation())
     assert model.module.protein_batch_mask is not None
     assert not model.module.protein_batch_mask["1"].any()
-    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=50).sampling, seed=0)
+    scores, _ = score_likelihood(
+        model, defaults_of(EvaluationOptions, marginal_ll_samples=50).sampling, seed=0
+    )
     assert scores["warning"] is None or "poor proposal" in scores["warning"]
     # more draws tighten the bound: the ELBO is that of one
     assert scores["elbo_test"] - 3 * scores["elbo_test_se"] < scores["marginal_ll_test"] < 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from scvi_downstream.runtime import events
+from scvi_downstream.study.defaults import model_options
 
 
 def test_only_those_who_listen_are_told() -> None:
@@ -18,7 +19,7 @@ def test_a_training_tells_of_every_epoch(pbmc_counts, keys, tmp_path) -> None:
     from scvi_downstream.pipelines.training.nodes import train_model
 
     heard: list[events.Event] = []
-    spec = {"name": "told", "family": "SCVI", "n_hidden": 16, "training": {"max_epochs": 3}}
+    spec = model_options({"name": "told", "family": "SCVI", "n_hidden": 16, "training": {"max_epochs": 3}})
     with events.listening(heard.append):
         store = CheckpointDataset(filepath=tmp_path).load()
         _, history, _ = train_model(pbmc_counts, spec, keys, 0, "cpu", store)

@@ -26,6 +26,7 @@ from scvi_downstream.scoring.embedding_metrics import (
 from scvi_downstream.scoring.kbet import kbet_on_graph
 from scvi_downstream.scoring.resampling import stratified_sample
 from scvi_downstream.scoring.silhouette import bras
+from scvi_downstream.study.defaults import defaults_of
 
 KEYS = Keys(batch_key="batch", label_key="label")
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -49,7 +50,9 @@ def simulate(n_cells=300, *, batch_shift=0.0, label_shift=6.0, seed=0):
 
 
 def score(latent, counts, keys=KEYS, options=None, before=None):
-    return score_and_draw(latent, counts, keys, options or ComparisonOptions(n_bootstrap=0), before)[0]
+    return score_and_draw(
+        latent, counts, keys, options or defaults_of(ComparisonOptions, n_bootstrap=0), before
+    )[0]
 
 
 def score_and_draw(latent, counts, keys=KEYS, options=None, before=None):
@@ -57,7 +60,13 @@ def score_and_draw(latent, counts, keys=KEYS, options=None, before=None):
         latent.index, latent.to_numpy(), n_neighbors=15, n_search=90, exact_up_to=50_000, seed=0
     )
     return score_integration(
-        latent, graph, counts, latent if before is None else before, keys, options or ComparisonOptions(), 0
+        latent,
+        graph,
+        counts,
+        latent if before is None else before,
+        keys,
+        options or defaults_of(ComparisonOptions),
+        0,
     )
 
 
@@ -100,7 +109,7 @@ def equal_the_benchmarker(cells, latent, keys, monkeypatch):
     assert ours["scib_bio_conservation"] == pytest.approx(
         np.mean([theirs[name] for name in BIO_CONSERVATION if not name.startswith("kmeans")]), abs=1e-6
     )
-    ours |= score(latent, cells, keys, ComparisonOptions(leiden_optimisation=False), before=pca)
+    ours |= score(latent, cells, keys, defaults_of(ComparisonOptions, leiden_optimisation=False), before=pca)
     for name, value in theirs.items():
         # the ratio of two small shares of variance, which scib-metrics rounds to float32
         rounding = 2e-5 if name in ("pcr_comparison", "scib_batch_correction") else 1e-6
@@ -253,21 +262,21 @@ def test_a_sample_scores_close_to_all_cells():
     latent, counts = simulate(800, batch_shift=1.0)
     everything, sample = (
         score(latent, counts),
-        score(latent, counts, options=ComparisonOptions(max_cells=400)),
+        score(latent, counts, options=defaults_of(ComparisonOptions, max_cells=400)),
     )
     assert sample["n_cells"] == pytest.approx(400, abs=5)
     assert sample["scib_total"] == pytest.approx(everything["scib_total"], abs=0.06)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert sample == {
-            **score(latent, counts, options=ComparisonOptions(max_cells=400)),
+            **score(latent, counts, options=defaults_of(ComparisonOptions, max_cells=400)),
             "seconds": sample["seconds"],
         }
 
 
 def test_draws_have_the_columns_of_the_leaderboard_and_their_aggregates():
     latent, counts = simulate(batch_shift=1.0, label_shift=3.0)
-    scores, draws = score_and_draw(latent, counts, options=ComparisonOptions(n_bootstrap=40))
+    scores, draws = score_and_draw(latent, counts, options=defaults_of(ComparisonOptions, n_bootstrap=40))
     metrics = [name for name in (*BIO_CONSERVATION, *BATCH_CORRECTION) if name in scores]
     assert list(draws) == [
         *(f"scib_{name}" for name in metrics),
@@ -325,10 +334,12 @@ def test_weights_of_one_give_the_score_also_beside_others(resolutions):
 def test_the_fast_profile_scores_a_sample_by_some_of_the_resolutions():
     latent, counts = simulate(400, batch_shift=1.0)
     full = score(latent, counts)
-    fast = score(latent, counts, options=ComparisonOptions(profile="fast", max_cells=300, n_bootstrap=0))
+    fast = score(
+        latent, counts, options=defaults_of(ComparisonOptions, profile="fast", max_cells=300, n_bootstrap=0)
+    )
     assert fast["n_cells"] == pytest.approx(300, abs=5)
     assert fast["scib_total"] == pytest.approx(full["scib_total"], abs=0.1)
-    every_cell = score(latent, counts, options=ComparisonOptions(profile="fast", n_bootstrap=0))
+    every_cell = score(latent, counts, options=defaults_of(ComparisonOptions, profile="fast", n_bootstrap=0))
     assert every_cell["leiden_nmi"] <= full["leiden_nmi"]
     same = [name for name in BATCH_CORRECTION if name in full]
     assert {name: every_cell[name] for name in same} == {name: full[name] for name in same}
@@ -338,7 +349,7 @@ def test_the_fast_profile_scores_a_sample_by_some_of_the_resolutions():
 def test_draws_of_kmeans_tell_where_one_random_start_lands():
     latent, counts = simulate(batch_shift=1.0, label_shift=12.0)
     _, draws = score_and_draw(
-        latent, counts, options=ComparisonOptions(leiden_optimisation=False, n_bootstrap=10)
+        latent, counts, options=defaults_of(ComparisonOptions, leiden_optimisation=False, n_bootstrap=10)
     )
     assert (draws["scib_kmeans_nmi"] == 1).all()
     assert draws["scib_total"].std() > 0
@@ -358,7 +369,7 @@ def test_many_cells_are_drawn_less_often(monkeypatch):
 def test_intervals_hold_what_they_should_as_often_as_they_say():
     """New samples of a known generator; the benchmark of intervals reports all metrics on more samples."""
     held, spread, n_samples = {}, {}, 40
-    options = ComparisonOptions(n_bootstrap=80)
+    options = defaults_of(ComparisonOptions, n_bootstrap=80)
     samples = [
         score_and_draw(*simulate(200, batch_shift=1.0, label_shift=2.5, seed=i), options=options)
         for i in range(n_samples)

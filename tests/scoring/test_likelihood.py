@@ -14,8 +14,9 @@ from scvi_downstream.pipelines.evaluation.nodes import evaluate_likelihood
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood, log_weights
+from scvi_downstream.study.defaults import defaults_of
 
-FEW = EvaluationOptions(marginal_ll_samples=20).sampling
+FEW = defaults_of(EvaluationOptions, marginal_ll_samples=20).sampling
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +105,15 @@ def test_marginal_likelihood_equals_scvi_on_the_same_draws(small_counts, argumen
 @pytest.mark.slow
 def test_marginal_likelihood_is_above_the_elbo_and_owns_up_to_a_poor_proposal(small_counts):
     model = train("SCVI", small_counts)
-    scores, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300).sampling, seed=0)
+    scores, _ = score_likelihood(
+        model, defaults_of(EvaluationOptions, marginal_ll_samples=300).sampling, seed=0
+    )
     assert scores["elbo_test"] < scores["marginal_ll_test"] < scores["elbo_test"] + 30
     assert 1 < scores["marginal_ll_effective_samples"] <= 300
     model = train("SCVI", small_counts, use_observed_lib_size=False)
-    poor, _ = score_likelihood(model, EvaluationOptions(marginal_ll_samples=300).sampling, seed=0)
+    poor, _ = score_likelihood(
+        model, defaults_of(EvaluationOptions, marginal_ll_samples=300).sampling, seed=0
+    )
     assert poor["marginal_ll_effective_samples"] < 2
     assert "poor proposal" in poor["warning"]
 
@@ -142,7 +147,7 @@ def test_marginal_likelihood_of_scanvi_is_exact_when_the_decoder_ignores_z(small
 @pytest.mark.parametrize("family", ["SCANVI", "LinearSCVI", "DRVI"])
 def test_other_families_have_all_scores(small_counts, family):
     scores, _ = score_likelihood(
-        train(family, small_counts), EvaluationOptions(marginal_ll_samples=100).sampling, seed=0
+        train(family, small_counts), defaults_of(EvaluationOptions, marginal_ll_samples=100).sampling, seed=0
     )
     assert scores["n_test"] == scores["marginal_ll_cells"]
     assert scores["elbo_test"] < scores["marginal_ll_test"] < 0
@@ -152,19 +157,21 @@ def test_other_families_have_all_scores(small_counts, family):
 @pytest.mark.slow
 def test_time_bound_reduces_samples_then_cells_and_records_both(small_counts):
     model = train("SCVI", small_counts)
-    hurried = EvaluationOptions(marginal_ll_samples=100_000, marginal_ll_max_seconds=0.5).sampling
+    hurried = defaults_of(
+        EvaluationOptions, marginal_ll_samples=100_000, marginal_ll_max_seconds=0.5
+    ).sampling
     scores, _ = estimate_marginal_likelihood(model, np.arange(150), hurried, seed=0)
     assert 10 <= scores["marginal_ll_samples"] < 100_000
     stopped, _ = estimate_marginal_likelihood(
         model,
         np.arange(150),
-        EvaluationOptions(marginal_ll_samples=100, marginal_ll_max_seconds=1e-4).sampling,
+        defaults_of(EvaluationOptions, marginal_ll_samples=100, marginal_ll_max_seconds=1e-4).sampling,
         seed=0,
     )
     assert stopped["marginal_ll_samples"] == 10
     assert stopped["marginal_ll_cells"] == 2
     sampled, by_cell = estimate_marginal_likelihood(
-        model, np.arange(150), EvaluationOptions(marginal_ll_max_cells=40).sampling, seed=0
+        model, np.arange(150), defaults_of(EvaluationOptions, marginal_ll_max_cells=40).sampling, seed=0
     )
     assert sampled["marginal_ll_cells"] == 40
     assert len(by_cell) == by_cell.index.nunique() == 40

@@ -13,6 +13,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.serving.embedder import Embedder
+from scvi_downstream.study.defaults import model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,7 +46,9 @@ def fitted(
         from scvi_downstream.pipelines.training.nodes import train_model
 
         folder = tmp_path_factory.mktemp(family)
-        spec = {"name": "model", "family": family, "training": {"max_epochs": 1}, "n_latent": 4, **options}
+        spec = model_options(
+            {"name": "model", "family": family, "training": {"max_epochs": 1}, "n_latent": 4, **options}
+        )
         store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
         model, _, _ = train_model(cells_with_covariates, spec, keys, 0, "cpu", store)
         dataset = ScviModelDataset(filepath=str(folder / "fitted"))

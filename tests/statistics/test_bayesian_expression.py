@@ -14,6 +14,7 @@ from scvi_downstream.statistics.bayesian_expression import (
     sampled_cells,
 )
 from scvi_downstream.statistics.comparisons import Comparison, keep_large
+from scvi_downstream.study.defaults import defaults_of
 
 
 def _comparison(cells1, cells2, name="a vs b"):
@@ -35,7 +36,7 @@ def test_large_groups_are_sampled_and_small_ones_taken_whole():
 
 
 def test_without_comparisons_the_table_has_its_columns():
-    assert list(compare_bayesian(None, [], DeOptions().bayesian, 0).columns) == list(COLUMNS)
+    assert list(compare_bayesian(None, [], defaults_of(DeOptions).bayesian, 0).columns) == list(COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def model(fitted_scvi, pbmc_counts):
 
 @pytest.fixture(scope="module")
 def label_comparisons(pbmc_counts, keys):
-    options = DeOptions(groupings=("labels",))
+    options = defaults_of(DeOptions, groupings=("labels",))
     return keep_large(find_comparisons(pbmc_counts, pd.DataFrame(), keys, options), 10)[0]
 
 
@@ -54,7 +55,9 @@ def test_values_are_those_of_scvi_tools_called_by_hand(model, label_comparisons)
     import torch
 
     chosen = label_comparisons[1:3]
-    ours = compare_bayesian(model, chosen, DeOptions(n_samples=1000, credible_interval=0.9).bayesian, seed=7)
+    ours = compare_bayesian(
+        model, chosen, defaults_of(DeOptions, n_samples=1000, credible_interval=0.9).bayesian, seed=7
+    )
     for comparison in chosen:
         own_seed = comparison_seed(comparison, 7)
         np.random.seed(own_seed)  # noqa: NPY002
@@ -100,7 +103,7 @@ def test_values_are_those_of_scvi_tools_called_by_hand(model, label_comparisons)
 def test_a_comparison_does_not_hang_on_the_others_nor_on_the_global_generators(model, label_comparisons):
     import torch
 
-    options = DeOptions(n_samples=300).bayesian
+    options = defaults_of(DeOptions, n_samples=300).bayesian
     together = compare_bayesian(model, label_comparisons[:3], options, seed=0)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
@@ -119,7 +122,7 @@ def test_halves_of_one_cell_type_do_not_differ(model, pbmc_counts):
     inside = np.flatnonzero(pbmc_counts.obs["cell_type"] == "Dendritic")
     half = np.isin(np.arange(pbmc_counts.n_obs), np.random.default_rng(0).permutation(inside)[::2])
     rest = np.isin(np.arange(pbmc_counts.n_obs), inside) & ~half
-    table = compare_bayesian(model, [_comparison(half, rest)], DeOptions().bayesian, seed=0)
+    table = compare_bayesian(model, [_comparison(half, rest)], defaults_of(DeOptions).bayesian, seed=0)
     assert table["is_de"].sum() <= 0.005 * len(table)
     assert table["lfc_median"].abs().median() < 0.1
 
@@ -127,7 +130,7 @@ def test_halves_of_one_cell_type_do_not_differ(model, pbmc_counts):
 @pytest.mark.slow
 def test_known_markers_of_b_cells_lead(model, label_comparisons):
     b_cells = [each for each in label_comparisons if each.group1 == "CD19+ B"]
-    table = compare_bayesian(model, b_cells, DeOptions().bayesian, seed=0)
+    table = compare_bayesian(model, b_cells, defaults_of(DeOptions).bayesian, seed=0)
     strength = table.assign(strength=table["proba_de"] * table["lfc_median"]).set_index("gene")["strength"]
     known = strength.index.intersection(["CD79A", "CD79B", "MS4A1", "PNOC", "BANK1", "BLK", "SPIB"])
     assert len(known) >= 3
@@ -137,10 +140,10 @@ def test_known_markers_of_b_cells_lead(model, label_comparisons):
 @pytest.mark.slow
 def test_vanilla_mode_gives_direction_with_the_same_fold_changes(model, label_comparisons):
     change = compare_bayesian(
-        model, label_comparisons[:1], DeOptions(n_samples=500).bayesian, seed=0
+        model, label_comparisons[:1], defaults_of(DeOptions, n_samples=500).bayesian, seed=0
     ).set_index("gene")
     vanilla = compare_bayesian(
-        model, label_comparisons[:1], DeOptions(n_samples=500, mode="vanilla").bayesian, seed=0
+        model, label_comparisons[:1], defaults_of(DeOptions, n_samples=500, mode="vanilla").bayesian, seed=0
     )
     vanilla = vanilla.set_index("gene").loc[change.index]
     np.testing.assert_array_equal(vanilla["lfc_median"], change["lfc_median"])
@@ -151,6 +154,6 @@ def test_vanilla_mode_gives_direction_with_the_same_fold_changes(model, label_co
 
 @pytest.mark.slow
 def test_the_forecast_grows_with_comparisons_and_samples(model, label_comparisons):
-    few = _forecast(model, label_comparisons[:1], DeOptions(n_samples=1000).bayesian, seed=0)
-    many = _forecast(model, label_comparisons[:6], DeOptions(n_samples=20_000).bayesian, seed=0)
+    few = _forecast(model, label_comparisons[:1], defaults_of(DeOptions, n_samples=1000).bayesian, seed=0)
+    many = _forecast(model, label_comparisons[:6], defaults_of(DeOptions, n_samples=20_000).bayesian, seed=0)
     assert 0 < few < many

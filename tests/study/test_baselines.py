@@ -6,6 +6,7 @@ from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study import graph
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters, defaults_of
 
 STUDY = {
     "study": "mine",
@@ -13,16 +14,20 @@ STUDY = {
     "batch_key": "donor",
     "primary": "scvi",
     "models": {"scvi": {"family": "SCVI"}},
-    "comparison": ComparisonOptions(baselines=("harmony", "scanorama")).model_dump(),
+    "comparison": defaults_of(ComparisonOptions, baselines=("harmony", "scanorama")).model_dump(),
 }
 
 
 def test_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"comparison.baselines names 'scanorama'.*pip install scanorama"):
-        graph.plan_study(complete_parameters(STUDY))
+        graph.plan_study(complete_parameters(default_parameters(STUDY)))
 
 
 def test_nothing_is_missing_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "find_spec", lambda _: object())
-    assert graph.plan_study(complete_parameters(STUDY)).baselines == ("pca", "harmony", "scanorama")
+    assert graph.plan_study(complete_parameters(default_parameters(STUDY))).baselines == (
+        "pca",
+        "harmony",
+        "scanorama",
+    )

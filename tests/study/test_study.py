@@ -6,6 +6,7 @@ import pytest
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import StudyConfigLoader, load_parameters
 
@@ -137,7 +138,9 @@ def test_a_primary_model_that_cannot_be_fitted_is_refused() -> None:
 
 def test_completing_twice_changes_nothing() -> None:
     once = load()
-    assert complete_parameters({name: once[name] for name in once if name != "sweep"}) == {
+    assert complete_parameters(
+        default_parameters({name: once[name] for name in once if name != "sweep"})
+    ) == {
         **once,
         "sweep": {},
     }

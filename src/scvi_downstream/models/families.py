@@ -95,6 +95,8 @@ def explain(error: ValidationError, model: type, where: str) -> str:
     path = ".".join(filter(None, [where, *location]))
     others = error.error_count() - 1
     more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
+    if problem["type"] == "missing":
+        return f"{path} has no value; conf/base holds one for every parameter{more}"
     if problem["type"] == "extra_forbidden":
         return f"{path} is not an option{closest(location[-1], _options_at(model, location[:-1]))}{more}"
     message = problem["msg"].removeprefix("Value error, ")

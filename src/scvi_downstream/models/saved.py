@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +97,7 @@ class SavedModel:
         contents = self.contents
         family = _family(contents, self.save_dir)
         genes = _subset(counts, contents, self.save_dir)
-        model_class: Any = model_class_of(family)
-        # MRVI's own load reads its file with pickle before it calls its parent's.
-        load = super(model_class, model_class).load if family == "MRVI" else model_class.load
+        load = _load_of(model_class_of(family))
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with plain_data_only(self.prefix), quiet():
             try:
@@ -112,6 +110,11 @@ class SavedModel:
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
     return FAMILIES[family].scvi_class()
+
+
+def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
+    """The ``load`` of a class; MRVI's own reads its file with pickle before it calls its parent's."""
+    return super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
 
 
 def _family(contents: SavedContents, folder: Path) -> str:

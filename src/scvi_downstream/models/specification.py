@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 class TrainingOptions(Options):
     """How one model is fitted; the names are those of scvi-tools' ``train`` and training plan."""
 
-    max_epochs: PositiveInt | None = None
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    train_size: Share = 0.8
-    validation_size: Share = 0.1
-    early_stopping: bool = True
-    early_stopping_patience: PositiveInt = 30
-    early_stopping_min_delta: Annotated[float, Field(ge=0)] = 0.0
-    lr: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
-    eps: PositiveFloat = 0.01
-    optimizer: Literal["Adam", "AdamW"] = "Adam"
-    n_epochs_kl_warmup: PositiveInt | None = 100
-    reduce_lr_on_plateau: bool = False
-    lr_factor: Share = 0.6
-    lr_patience: PositiveInt = 30
-    lr_min: Annotated[float, Field(ge=0)] = 0.0
-    gradient_clip_val: PositiveFloat | None = None
-    checkpoint_every_seconds: PositiveFloat = 60.0
+    max_epochs: PositiveInt | None
+    batch_size: Annotated[int, Field(ge=2)]
+    train_size: Share
+    validation_size: Share
+    early_stopping: bool
+    early_stopping_patience: PositiveInt
+    early_stopping_min_delta: Annotated[float, Field(ge=0)]
+    lr: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+    eps: PositiveFloat
+    optimizer: Literal["Adam", "AdamW"]
+    n_epochs_kl_warmup: PositiveInt | None
+    reduce_lr_on_plateau: bool
+    lr_factor: Share
+    lr_patience: PositiveInt
+    lr_min: Annotated[float, Field(ge=0)]
+    gradient_clip_val: PositiveFloat | None
+    checkpoint_every_seconds: PositiveFloat
 
     @model_validator(mode="after")
     def _leave_cells_for_the_test_set(self) -> TrainingOptions:
@@ -105,7 +105,7 @@ class ModelSpec(Options):
     correct_batch: bool = True
     trial_of: str | None = None
     seed: Seed | None = None
-    training: TrainingOptions = TrainingOptions()
+    training: TrainingOptions
 
     title: ClassVar[str]
     description: ClassVar[str]

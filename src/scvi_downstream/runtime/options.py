@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 
 
 class Options(BaseModel):
-    """Base of all options."""
+    """Base of all options: types, bounds and meaning. Their values stand in ``conf/base/parameters*.yml`` alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -219,7 +219,7 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         return _without_empty_keys(raw)
     unset = {key: value for key, value in DEMO_KEYS.items() if raw.get(key) is None}
     completed = {
-        analysis.options_key: analysis.complete_for_demo(raw.get(analysis.options_key) or {})
+        analysis.options_key: analysis.complete_for_demo(raw.get(analysis.options_key))
         for analysis in analyses()
         if analysis.demo
     }

@@ -17,36 +17,34 @@ class TopLevel(Options):
 
     study: Annotated[str, Field(pattern=STUDY_NAME)]
     input: str
-    data_root: str = "data"
-    counts_layer: str | None = None
-    batch_key: str | None = None
-    label_key: str | None = None
-    sample_key: str | None = None
-    condition_key: str | None = None
-    categorical_covariates: tuple[str, ...] = ()
-    continuous_covariates: tuple[str, ...] = ()
-    protein_key: str | None = None
-    metadata: str | None = None
-    marker_table: str | None = None
-    reference: str | None = None
-    reference_counts: str | None = None
-    seed: Seed = 0
-    accelerator: Accelerator = "auto"
+    data_root: str
+    counts_layer: str | None
+    batch_key: str | None
+    label_key: str | None
+    sample_key: str | None
+    condition_key: str | None
+    categorical_covariates: tuple[str, ...]
+    continuous_covariates: tuple[str, ...]
+    protein_key: str | None
+    metadata: str | None
+    marker_table: str | None
+    reference: str | None
+    reference_counts: str | None
+    seed: Seed
+    accelerator: Accelerator
     primary: str
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    sweep: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
-    training: TrainingOptions = TrainingOptions()
-    runs: tuple[str, ...] = ()
-    workers: PositiveInt | None = None
-    incremental: bool = True
+    sweep: dict[str, dict[str, list[Any]]]
+    training: TrainingOptions
+    runs: tuple[str, ...]
+    workers: PositiveInt | None
+    incremental: bool
 
 
 @cache
 def study_parameters() -> type[TopLevel]:
     """The schema of ``conf/*/parameters*.yml`` after defaults, environment and ``--params``."""
     options: dict[str, Any] = {
-        analysis.options_key: (analysis.options_class, Field(default_factory=analysis.options_class))
-        for analysis in analyses()
-        if analysis.options
+        analysis.options_key: (analysis.options_class, ...) for analysis in analyses() if analysis.options
     }
     return create_model("StudyParameters", __base__=TopLevel, **options)

@@ -29,11 +29,12 @@ from scvi_downstream.pipelines.annotation.transfer import (
     transfer_with_neighbors,
 )
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import draw_exact
 
 TYPES = ("a", "b", "c")
-OPTIONS = AnnotationOptions()
+OPTIONS = defaults_of(AnnotationOptions)
 PRIMARY = SimpleNamespace(setup={})
 
 
@@ -136,7 +137,7 @@ def test_cluster_frequencies_leave_the_cell_out_and_fall_back_to_all():
 def test_few_held_out_cells_and_left_out_clusters_are_said():
     latent, labels, _, _ = simulate(60, unlabelled=0)
     split = split_labels(labels, OPTIONS, 0)
-    knn, distances = with_neighbors(latent, split, AnnotationOptions(n_neighbors=5))
+    knn, distances = with_neighbors(latent, split, defaults_of(AnnotationOptions, n_neighbors=5))
     nothing = pd.DataFrame(index=split.index)
     cell_types, scores, *_ = agree_on_cell_types(split, knn, knn, nothing, distances, OPTIONS, 0)
     last = scores["sentences"][-1]

@@ -20,6 +20,7 @@ from scvi_downstream.pipelines.annotation.label_split import (
 )
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 
 def labels(sizes, n_unknown=0):
@@ -36,7 +37,7 @@ def labels(sizes, n_unknown=0):
     n_unknown=st.integers(0, 9),
 )
 def test_every_type_keeps_two_cells_and_holds_out_its_share(sizes, share, fewest, n_unknown):
-    options = AnnotationOptions(held_out_share=share, min_cells_per_type=fewest)
+    options = defaults_of(AnnotationOptions, held_out_share=share, min_cells_per_type=fewest)
     split = split_labels(labels(sizes, n_unknown), options, 0)
     roles = pd.crosstab(split["label"], split["role"]).reindex(
         columns=["given", "held_out", "unknown", "left_out"], fill_value=0
@@ -55,13 +56,13 @@ def test_every_type_keeps_two_cells_and_holds_out_its_share(sizes, share, fewest
 
 def test_the_seed_decides():
     given = labels({"a": 50, "b": 30})
-    one, again, other = (split_labels(given, AnnotationOptions(), seed) for seed in (1, 1, 2))
+    one, again, other = (split_labels(given, defaults_of(AnnotationOptions), seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one["role"].equals(other["role"])
 
 
 def test_what_the_methods_see():
-    split = split_labels(labels({"a": 20, "b": 20, "rare": 3}, 5), AnnotationOptions(), 0)
+    split = split_labels(labels({"a": 20, "b": 20, "rare": 3}, 5), defaults_of(AnnotationOptions), 0)
     first = labels_seen(split, held_out_too=False)
     second = labels_seen(split, held_out_too=True)
     assert transferred_types(split) == ["a", "b"]
@@ -74,7 +75,7 @@ def test_what_the_methods_see():
 
 
 def test_too_few_types_are_a_reason_and_rare_ones_a_warning(caplog):
-    split = split_labels(labels({"a": 20, "rare": 3}), AnnotationOptions(), 0)
+    split = split_labels(labels({"a": 20, "rare": 3}), defaults_of(AnnotationOptions), 0)
     assert why_not_transferable(split) == (
         "of the types of the 23 labelled cells only 'a' has enough cells, and at least 2 types must"
     )
@@ -84,10 +85,10 @@ def test_too_few_types_are_a_reason_and_rare_ones_a_warning(caplog):
 def test_wrong_keys_and_other_cells_are_named():
     counts = SimpleNamespace(obs=pd.DataFrame(columns=["cell_type", "batch"]))
     with pytest.raises(InputError, match="label_key is empty"):
-        hold_out_labels(counts, Keys(), AnnotationOptions(), 0)
+        hold_out_labels(counts, Keys(), defaults_of(AnnotationOptions), 0)
     with pytest.raises(InputError, match="label_key 'cel_type' is not in obs of the counts; the closest is"):
-        hold_out_labels(counts, Keys(label_key="cel_type"), AnnotationOptions(), 0)
-    split = split_labels(labels({"a": 20, "b": 20}), AnnotationOptions(), 0)
+        hold_out_labels(counts, Keys(label_key="cel_type"), defaults_of(AnnotationOptions), 0)
+    split = split_labels(labels({"a": 20, "b": 20}), defaults_of(AnnotationOptions), 0)
     turned = split.iloc[::-1]
     assert require_same_cells(turned, split, "x").equals(split)
     with pytest.raises(InputError, match="the latent holds 30 cells, the labels 40, of which 10 are not"):

@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import fisher_exact
 
 from scvi_downstream.pipelines.annotation.marker_table import OVERLAP_COLUMNS, find_markers, match_markers
-from scvi_downstream.pipelines.annotation.options import AnnotationOptions, MarkerNamingOptions
+from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def tested_counts() -> anndata.AnnData:
 LISTED = table(
     *(("A", f"g{i}", "+") for i in (0, 1, 2, 55)), ("A", "g9", "-"), ("B", "g20", "+"), ("C", "g59", "+")
 )
-ONE_GENE = AnnotationOptions(markers=MarkerNamingOptions(min_genes=1))
+ONE_GENE = defaults_of(AnnotationOptions, markers={"min_genes": 1})
 
 
 def test_overlap_is_fishers_over_the_genes_that_were_tested(tested_counts) -> None:

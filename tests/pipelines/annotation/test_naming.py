@@ -18,9 +18,10 @@ from scvi_downstream.pipelines.annotation.naming import (
 )
 from scvi_downstream.pipelines.annotation.options import MarkerNamingOptions
 from scvi_downstream.pipelines.annotation.report import summarize_names
+from scvi_downstream.study.defaults import defaults_of
 
 N_CELLS, N_GENES = 300, 400
-OPTIONS = MarkerNamingOptions(n_random_sets=1000)
+OPTIONS = defaults_of(MarkerNamingOptions, n_random_sets=1000)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_planted_markers_name_their_clusters_and_no_other(counts) -> None:
 def test_two_types_that_fit_alike_leave_a_cluster_unknown(counts) -> None:
     known = markers(counts, {"A": [0, 1, 2, 3], "A too": [0, 1, 2, 4]})
     scores, means = score_types(counts, counts.obs["type"], known, n_random_sets=1000, seed=0)
-    options = MarkerNamingOptions(n_random_sets=1000, min_margin=50.0)
+    options = defaults_of(MarkerNamingOptions, n_random_sets=1000, min_margin=50.0)
     names = choose_names(scores, means, known, options).set_index("cluster")
     assert names.loc["0", "why_unknown"] == "two types are equally likely"
     assert names.loc["0", "runner_up"] in {"A", "A too"}

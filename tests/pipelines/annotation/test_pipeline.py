@@ -23,6 +23,7 @@ from scvi_downstream.pipelines.annotation.transfer import (
     transfer_with_scanvi,
 )
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,9 +49,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     raw = anndata.read_h5ad(FILE)
     raw = raw[raw.obs["demuxlet_cls"] == "SNG"].copy()
-    counts, *_ = prepare_counts(raw, None, KEYS, PreparationOptions(n_top_genes=500))
+    counts, *_ = prepare_counts(raw, None, KEYS, defaults_of(PreparationOptions, n_top_genes=500))
     folder = tmp_path_factory.mktemp("cell_lines")
-    spec = {"name": "scvi", "family": "SCVI", "training": {"max_epochs": 40, "n_epochs_kl_warmup": 20}}
+    spec = model_options(
+        {"name": "scvi", "family": "SCVI", "training": {"max_epochs": 40, "n_epochs_kl_warmup": 20}}
+    )
     model, *_ = train_model(counts, spec, KEYS, 0, "cpu", CheckpointStore(folder / "checkpoint"))
     dataset = ScviModelDataset(filepath=folder / "scvi")
     dataset.save(model)
@@ -70,7 +73,7 @@ def annotate(
 ) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
     split = hold_out_labels(counts, KEYS, options, 0)
     model, scanvi = transfer_with_scanvi(
-        counts, study.fitted, split, KEYS, options, TrainingOptions(), 0, "cpu", study.checkpoint
+        counts, study.fitted, split, KEYS, options, defaults_of(TrainingOptions), 0, "cpu", study.checkpoint
     )
     knn, distances = transfer_with_neighbors(counts, study.fitted, model, study.latent, split, options, "cpu")
     majority = transfer_with_clusters(study.fitted, study.clusters, split, options)
@@ -86,7 +89,7 @@ def with_labels(counts: AnnData, labels: np.ndarray) -> AnnData:
 
 def test_a_fifth_of_the_labels_names_the_rest(study: SimpleNamespace) -> None:
     _, scores, _ = annotate(
-        study, study.counts, AnnotationOptions(held_out_share=0.8, training={"max_epochs": 25})
+        study, study.counts, defaults_of(AnnotationOptions, held_out_share=0.8, training={"max_epochs": 25})
     )
     assert scores["n_held_out"] > 800
     assert scores["consensus"]["accuracy"] >= 0.97
@@ -96,7 +99,7 @@ def test_a_fifth_of_the_labels_names_the_rest(study: SimpleNamespace) -> None:
 
 def test_permuted_labels_are_at_chance_and_known_to_be(study: SimpleNamespace) -> None:
     permuted = np.random.default_rng(0).permutation(study.counts.obs["cell_line"].astype(str))
-    options = AnnotationOptions(held_out_share=0.4, training={"max_epochs": 15})
+    options = defaults_of(AnnotationOptions, held_out_share=0.4, training={"max_epochs": 15})
     cell_types, scores, split = annotate(study, with_labels(study.counts, permuted), options)
     assert scores["consensus"]["accuracy_low"] < scores["accuracy_of_the_largest_type"] + 0.01
     held_out = (split["role"] == "held_out").to_numpy()
@@ -108,7 +111,7 @@ def test_permuted_labels_are_at_chance_and_known_to_be(study: SimpleNamespace) -
 def test_a_line_without_labels_is_not_named_after_another(study: SimpleNamespace) -> None:
     labels = study.counts.obs["cell_line"].astype(str).to_numpy()
     hidden = np.where(labels == "H1975", "unknown", labels)
-    options = AnnotationOptions(training={"max_epochs": 20})
+    options = defaults_of(AnnotationOptions, training={"max_epochs": 20})
     cell_types, _, split = annotate(study, with_labels(study.counts, hidden), options)
     new, held_out = (split["role"] == "unknown").to_numpy(), (split["role"] == "held_out").to_numpy()
     is_unknown = (cell_types["cell_type_predicted"] == "unknown").to_numpy()

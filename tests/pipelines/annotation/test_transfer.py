@@ -22,6 +22,7 @@ from scvi_downstream.pipelines.annotation.transfer import (
     tuned_spec,
     with_label_column,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from scvi_downstream.models.saved import SavedModel
 
-BRIEF = AnnotationOptions(training={"max_epochs": 2})
+BRIEF = defaults_of(AnnotationOptions, training={"max_epochs": 2})
 
 
 def some_labels(n_cells: int, share: float = 0.2) -> pd.Series:
@@ -65,7 +66,7 @@ def test_scanvi_never_sees_a_held_out_label_and_counts_stay_as_they_are(
             labels,
             keys,
             BRIEF,
-            TrainingOptions(),
+            defaults_of(TrainingOptions),
             0,
             "cpu",
             CheckpointStore(tmp_path),
@@ -100,7 +101,7 @@ def test_unknown_cells_are_predicted_from_all_labels(
             roles,
             keys,
             BRIEF,
-            TrainingOptions(),
+            defaults_of(TrainingOptions),
             0,
             "cpu",
             CheckpointStore(tmp_path),
@@ -126,7 +127,12 @@ def test_an_interrupted_training_is_not_taken_up_with_other_labels(
     labels = pbmc_counts.obs["cell_type"].where(np.arange(pbmc_counts.n_obs) % 2 == 0)
     changed = labels.copy()
     changed.iloc[0] = "Dendritic" if labels.iloc[0] != "Dendritic" else "CD34+"
-    spec = tuned_spec(fitted_scvi, TrainingOptions(), AnnotationOptions(training={"max_epochs": 1}), 700)
+    spec = tuned_spec(
+        fitted_scvi,
+        defaults_of(TrainingOptions),
+        defaults_of(AnnotationOptions, training={"max_epochs": 1}),
+        700,
+    )
     for given in (labels, labels, changed):
         fit_scanvi(
             pbmc_counts, fitted_scvi, given, spec, keys, seed=0, accelerator="cpu",
@@ -142,12 +148,14 @@ def test_it_starts_from_an_scvi_and_anew_from_models_that_saw_labels(
     from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     labels = pbmc_counts.obs["cell_type"].where(np.arange(pbmc_counts.n_obs) % 2 == 0)
-    training = TrainingOptions()
+    training = defaults_of(TrainingOptions)
     tuned = tuned_spec(fitted_scvi, training, BRIEF, 700)
     assert tuned.init_from == "SCVI"
     assert (tuned.n_latent, tuned.n_hidden) == (5, 32)
-    assert tuned_spec(fitted_scvi, training, AnnotationOptions(), 700).training.max_epochs == 40
-    assert tuned_spec(fitted_scvi, training, AnnotationOptions(), 100_000).training.max_epochs == 10
+    assert tuned_spec(fitted_scvi, training, defaults_of(AnnotationOptions), 700).training.max_epochs == 40
+    assert (
+        tuned_spec(fitted_scvi, training, defaults_of(AnnotationOptions), 100_000).training.max_epochs == 10
+    )
     model = fit_scanvi(
         pbmc_counts, fitted_scvi, labels, tuned, keys, seed=0, accelerator="cpu",
         checkpoints=CheckpointStore(tmp_path),
@@ -157,7 +165,7 @@ def test_it_starts_from_an_scvi_and_anew_from_models_that_saw_labels(
     saved = dataset.load()
     assert trained_on_labels(saved)
     assert not trained_on_labels(fitted_scvi)
-    fresh = tuned_spec(saved, training, AnnotationOptions(), 700)
+    fresh = tuned_spec(saved, training, defaults_of(AnnotationOptions), 700)
     assert fresh.init_from is None
     assert fresh.training.early_stopping
     split = split_labels(labels.cat.add_categories(["unknown"]).fillna("unknown"), BRIEF, 0)

@@ -10,10 +10,11 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import choose_cells, correct_expression
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import random_latent
 
-OPTIONS = BatchEffectOptions(n_permutations=39, max_cells=250)
+OPTIONS = defaults_of(BatchEffectOptions, n_permutations=39, max_cells=250)
 
 
 @pytest.mark.slow
@@ -62,10 +63,10 @@ def test_small_batches_keep_a_cell_a_fold():
     batches = np.array(["large"] * 2000 + ["small"] * 20 + ["tiny"] * 3)
     obs = pd.DataFrame({"batch": pd.Categorical(batches)}, index=[f"c{i}" for i in range(2023)])
     counts = SimpleNamespace(obs=obs, n_obs=2023, obs_names=obs.index)
-    design = choose_cells(counts, Keys(batch_key="batch"), BatchEffectOptions(max_cells=100), 0)
+    design = choose_cells(counts, Keys(batch_key="batch"), defaults_of(BatchEffectOptions, max_cells=100), 0)
     assert design.batches.value_counts().to_dict() == {"large": 99, "small": 5, "tiny": 3}
 
 
 def test_without_a_batch_key_it_says_what_to_set(pbmc_counts):
     with pytest.raises(InputError, match="batch_key is empty"):
-        choose_cells(pbmc_counts, Keys(label_key="cell_type"), BatchEffectOptions(), 0)
+        choose_cells(pbmc_counts, Keys(label_key="cell_type"), defaults_of(BatchEffectOptions), 0)

@@ -20,8 +20,9 @@ from scvi_downstream.pipelines.batch_effects.structure import (
 )
 from scvi_downstream.pipelines.batch_effects.variance import partition_gene_variance, partition_variance
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = BatchEffectOptions(n_permutations=39, max_cells=250)
+OPTIONS = defaults_of(BatchEffectOptions, n_permutations=39, max_cells=250)
 NOTHING = pd.DataFrame()
 
 

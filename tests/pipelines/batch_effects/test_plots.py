@@ -10,6 +10,7 @@ from scvi_downstream.pipelines.batch_effects.plots import (
     plot_batch_genes,
     plot_batch_variance,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 SUMMARY = {"n_batches": 3, "sentences": ["The batch can be predicted."]}
 
@@ -95,14 +96,14 @@ def genes():
 
 
 def test_leading_genes_are_named_and_called_ones_counted(genes):
-    leading, everyone = plot_batch_genes(genes, BatchEffectOptions(top_genes=7)).axes
+    leading, everyone = plot_batch_genes(genes, defaults_of(BatchEffectOptions, top_genes=7)).axes
     assert [text.get_text() for text in leading.get_yticklabels()] == [f"g{i}" for i in range(7)]
     assert "30 of 50 genes differ between batches" in everyone.get_title()
     bare = genes.assign(biology_variance=np.nan, batch_variance_corrected=np.nan)
-    _, distribution = plot_batch_genes(bare, BatchEffectOptions()).axes
+    _, distribution = plot_batch_genes(bare, defaults_of(BatchEffectOptions)).axes
     assert distribution.get_ylabel() == "genes"
 
 
 def test_genes_without_a_test_give_the_reason(genes):
-    figure = plot_batch_genes(genes.assign(batch_f=np.nan), BatchEffectOptions())
+    figure = plot_batch_genes(genes.assign(batch_f=np.nan), defaults_of(BatchEffectOptions))
     assert "cannot be told apart" in figure.texts[0].get_text()

@@ -8,6 +8,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects import structure, variance
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.report import judge, separation_sentence, summarize_batch_effects
+from scvi_downstream.study.defaults import defaults_of
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
 
@@ -80,7 +81,9 @@ def tables(rows, *, shared=0.0, vanishing=()):
 
 def sentences(rows, keys=KEYS, warnings=(), **planted):
     preparation = {"warnings": list(warnings)}
-    summary = summarize_batch_effects(*tables(rows, **planted), preparation, keys, BatchEffectOptions())
+    summary = summarize_batch_effects(
+        *tables(rows, **planted), preparation, keys, defaults_of(BatchEffectOptions)
+    )
     return summary, summary["sentences"]
 
 

@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.batch_effects.structure import (
     label_by_neighbors,
     measure_batch_structure,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 BEFORE, AFTER = ("before", "pca"), ("after", "latent")
 
@@ -25,18 +26,18 @@ def test_a_batch_with_fewer_cells_than_folds_is_left_out_of_the_classifiers(pbmc
     batches[:3] = "tiny"
     counts.obs["batch"] = pd.Categorical(batches)
     keys, nothing = Keys(batch_key="batch"), pd.DataFrame()
-    options = BatchEffectOptions(n_permutations=39, max_cells=250)
+    options = defaults_of(BatchEffectOptions, n_permutations=39, max_cells=250)
     row = measure_batch_structure(counts, *random, nothing, keys, options, 0).iloc[0]
     assert (row["n_cells"], row["n_classified"], row["n_batches"]) == (200, 197, 3)
     assert np.isfinite(row["linear_auc"])
 
 
 def test_fewer_permutations_where_they_would_take_minutes():
-    options = BatchEffectOptions()
+    options = defaults_of(BatchEffectOptions)
     assert affordable((5000, 50), 8, options) == 100
     assert affordable((5000, 50), 60, options) < 100
     assert affordable((50_000, 50), 200, options) == 39
-    strict = BatchEffectOptions(fdr=0.01)
+    strict = defaults_of(BatchEffectOptions, fdr=0.01)
     assert affordable((5000, 50), 8, strict) == affordable((50_000, 50), 200, strict) == 199
 
 

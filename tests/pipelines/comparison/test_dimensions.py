@@ -18,7 +18,8 @@ from scvi_downstream.pipelines.comparison.dimensions import (
     held_out_likelihood,
     recommend_dimensions,
 )
-from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
+from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 N_CELLS = 200
 
@@ -47,7 +48,7 @@ def recommend(
         f"scvi_latent{value}__cell_likelihood": table(mean, first_seed + i)
         for i, (value, mean) in enumerate(means.items())
     }
-    options = ComparisonOptions(champion=ChampionRule(noise=noise))  # type: ignore[arg-type]
+    options = defaults_of(ComparisonOptions, champion={"noise": noise})
     return recommend_dimensions(pd.DataFrame(index=list(models)), models, options, **tables)
 
 
@@ -125,7 +126,9 @@ def test_seeds_are_averaged_and_their_spread_counts() -> None:
             )
             for i, (name, spec) in enumerate(models.items())
         }
-        answer = recommend_dimensions(pd.DataFrame(index=list(models)), models, ComparisonOptions(), **tables)
+        answer = recommend_dimensions(
+            pd.DataFrame(index=list(models)), models, defaults_of(ComparisonOptions), **tables
+        )
         (grid,) = answer["grids"]
         assert [row["trainings"] for row in grid["differences"]] == [3, 3]
         assert not any("trained once" in sentence for sentence in answer["sentences"])
@@ -193,7 +196,7 @@ def test_nothing_to_answer_says_why() -> None:
     answer = recommend_dimensions(
         pd.DataFrame(index=list(models)),
         models,
-        ComparisonOptions(),
+        defaults_of(ComparisonOptions),
         scvi_latent5__cell_likelihood=table(-500, 1),
         scvi_latent10__cell_likelihood=failed,
     )
@@ -206,7 +209,6 @@ def test_planted_dimensions_are_found(tmp_path: Path) -> None:
 
     from scvi_downstream.cells.keys import Keys
     from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.models.families import parse_spec
     from scvi_downstream.models.fitting import fit, reproducible
     from scvi_downstream.runtime.threads import quiet
 
@@ -215,7 +217,7 @@ def test_planted_dimensions_are_found(tmp_path: Path) -> None:
     training = {"max_epochs": 90, "lr": 0.004, "n_epochs_kl_warmup": 20, "early_stopping_patience": 20}
     for n_latent in (1, 3, 10):
         name = f"scvi_latent{n_latent}"
-        spec = parse_spec({"name": name, "family": "SCVI", "n_latent": n_latent, "training": training})
+        spec = model_spec({"name": name, "family": "SCVI", "n_latent": n_latent, "training": training})
         with reproducible(0), quiet():
             model = spec.build(counts.copy(), Keys())
         fit(model, spec, seed=0, accelerator="cpu", checkpoints=CheckpointStore(tmp_path / name))
@@ -224,5 +226,7 @@ def test_planted_dimensions_are_found(tmp_path: Path) -> None:
             elbo = model.get_elbo(indices=cells, return_mean=False).numpy()
         tables[f"{name}__cell_likelihood"] = pd.DataFrame({"share": "test", "elbo": elbo}, index=cells)
         models[name] = {"family": "SCVI", "n_latent": n_latent, "trial_of": "scvi"}
-    answer = recommend_dimensions(pd.DataFrame(index=list(models)), models, ComparisonOptions(), **tables)
+    answer = recommend_dimensions(
+        pd.DataFrame(index=list(models)), models, defaults_of(ComparisonOptions), **tables
+    )
     assert answer["recommended"] == {"scvi": 3}, answer["sentences"]

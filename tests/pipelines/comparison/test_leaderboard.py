@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard, pareto_front, rank_models
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.study.defaults import defaults_of
 
 SCVI = {"model": "scvi", "family": "SCVI", "scib_total": 0.70, "elbo_test": -700.0, "seconds": 40.0}
 LDVAE = {"model": "ldvae", "family": "LinearSCVI", "scib_total": 0.69, "elbo_test": -800.0, "seconds": 20.0}
@@ -27,7 +28,7 @@ def without(record, *names):
 
 def board_of(*records, models=None, **evidence):
     scores = {f"{record['model']}__scores": record for record in records}
-    return build_leaderboard(ComparisonOptions(), models, **scores, **evidence)
+    return build_leaderboard(defaults_of(ComparisonOptions), models, **scores, **evidence)
 
 
 def cells(values, share="test", **others):

@@ -7,6 +7,7 @@ from kedro.runner import SequentialRunner
 
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.comparison.pipeline import template
+from scvi_downstream.study.defaults import defaults_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain")  # as in settings.py
 
@@ -26,7 +27,7 @@ def test_everything_is_made_from_scores_draws_and_cells():
         "scvi.scores": {"model": "scvi", "family": "SCVI", "scib_total": 0.7, "seconds": 3.0},
         "pca.scores": {"model": "pca", "family": "PCA", "scib_total": 0.6, "seconds": 0.1},
         "scvi.cell_likelihood": pd.DataFrame(),
-        "params:comparison": ComparisonOptions(),
+        "params:comparison": defaults_of(ComparisonOptions),
         "params:models": {"scvi": {"name": "scvi", "family": "SCVI", "n_latent": 10}},
     } | {f"{name}.score_draws": pd.DataFrame({"scib_total": [0.6, 0.7]}) for name in ("scvi", "pca")}
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in inputs.items()})

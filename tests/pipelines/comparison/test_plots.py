@@ -18,6 +18,7 @@ from scvi_downstream.pipelines.comparison.plots import (
     plot_pareto,
 )
 from scvi_downstream.pipelines.comparison.report import choose_champion
+from scvi_downstream.study.defaults import defaults_of
 
 
 def texts(figure):
@@ -26,7 +27,7 @@ def texts(figure):
 
 def board_of(*records, **evidence):
     scores = {f"{record['model']}__scores": record for record in records}
-    return build_leaderboard(ComparisonOptions(), None, **scores, **evidence)
+    return build_leaderboard(defaults_of(ComparisonOptions), None, **scores, **evidence)
 
 
 def assert_text_inside(figure):
@@ -116,8 +117,8 @@ def test_a_board_without_numbers_is_drawn():
 
 def figure_of(*records, **evidence):
     scores = {f"{record['model']}__scores": record for record in records}
-    board = build_leaderboard(ComparisonOptions(), None, **scores, **evidence)
-    return plot_pareto(board, choose_champion(board, ComparisonOptions(), **evidence))
+    board = build_leaderboard(defaults_of(ComparisonOptions), None, **scores, **evidence)
+    return plot_pareto(board, choose_champion(board, defaults_of(ComparisonOptions), **evidence))
 
 
 def legend(figure):

@@ -10,6 +10,7 @@ from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.comparison.report import choose_champion
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 SCVI = {"model": "scvi", "family": "SCVI", "scib_total": 0.70, "elbo_test": -700.0, "seconds": 40.0}
 LDVAE = {"model": "ldvae", "family": "LinearSCVI", "scib_total": 0.69, "elbo_test": -800.0, "seconds": 20.0}
@@ -22,7 +23,7 @@ def without(record, *names):
 
 
 def champion(*records, evidence=None, **rule):
-    options = ComparisonOptions(champion=ChampionRule(**rule))
+    options = defaults_of(ComparisonOptions, champion=rule)
     scores = {f"{record['model']}__scores": record for record in records}
     board = build_leaderboard(options, None, **scores, **(evidence or {}))
     return choose_champion(board, options, **(evidence or {}))
@@ -71,7 +72,7 @@ def test_a_baseline_within_noise_is_as_good():
 
 
 def test_pca_is_a_baseline_of_every_study():
-    options = ComparisonOptions(baselines=())
+    options = defaults_of(ComparisonOptions, baselines=())
     board = build_leaderboard(options, None, scvi__scores=SCVI, pca__scores=PCA)
     assert choose_champion(board, options)["model"] == "scvi"
 
@@ -141,12 +142,14 @@ def test_tie_breakers_are_asked_in_turn_and_unknown_values_last():
 
 
 def test_one_tie_breaker_may_be_given_by_its_old_name():
-    assert ChampionRule(tie_breaker="seconds") == ChampionRule(tie_breakers=("seconds",))
-    both = ComparisonOptions.model_validate(
-        {"champion": {"tie_breaker": "epochs", "tie_breakers": ["n_latent", "seconds"]}}
+    assert defaults_of(ChampionRule, tie_breaker="seconds") == defaults_of(
+        ChampionRule, tie_breakers=("seconds",)
+    )
+    both = defaults_of(
+        ComparisonOptions, champion={"tie_breaker": "epochs", "tie_breakers": ["n_latent", "seconds"]}
     )
     assert both.champion.tie_breakers == ("epochs",)
-    assert ChampionRule.model_validate({"tie_breaker": None}) == ChampionRule()
+    assert defaults_of(ChampionRule, tie_breaker=None) == defaults_of(ChampionRule)
 
 
 def test_lower_is_better_where_it_is():
@@ -198,9 +201,9 @@ def test_selection_among_many_equal_models_is_said_with_its_size():
 
 
 def test_further_answers_are_added():
-    board = build_leaderboard(ComparisonOptions(), None, scvi__scores=SCVI)
+    board = build_leaderboard(defaults_of(ComparisonOptions), None, scvi__scores=SCVI)
     chosen = choose_champion(
-        board, ComparisonOptions(), {"sentences": ["Ten dimensions.", "More."]}, {"sentences": []}
+        board, defaults_of(ComparisonOptions), {"sentences": ["Ten dimensions.", "More."]}, {"sentences": []}
     )
     assert chosen["sentences"][1:] == ["Ten dimensions."]
 
@@ -216,10 +219,10 @@ def test_misspelt_columns_are_refused_with_the_closest(rule, name):
 
 def test_a_board_read_back_from_a_file_gives_the_same_champion():
     board = build_leaderboard(
-        ComparisonOptions(), None, scvi__scores=SCVI, ldvae__scores=LDVAE, pca__scores=PCA
+        defaults_of(ComparisonOptions), None, scvi__scores=SCVI, ldvae__scores=LDVAE, pca__scores=PCA
     )
-    assert choose_champion(board.reset_index(), ComparisonOptions()) == choose_champion(
-        board, ComparisonOptions()
+    assert choose_champion(board.reset_index(), defaults_of(ComparisonOptions)) == choose_champion(
+        board, defaults_of(ComparisonOptions)
     )
 
 
@@ -234,11 +237,13 @@ SCORE = st.sampled_from([0.1, 0.5, 0.52, 0.9, np.nan])
 )
 def test_champion_does_not_depend_on_the_order_of_rows(rows, shuffler, data):
     board = pd.DataFrame(rows, columns=["scib_total", "n_latent"], index=[f"m{i}" for i in range(len(rows))])
-    rule = ChampionRule(within=data.draw(st.sampled_from([0.0, 0.05])), tie_breakers=("n_latent",))
+    rule = defaults_of(
+        ChampionRule, within=data.draw(st.sampled_from([0.0, 0.05])), tie_breakers=("n_latent",)
+    )
     order = list(board.index)
     shuffler.shuffle(order)
-    chosen = choose_champion(board, ComparisonOptions(champion=rule))
-    assert choose_champion(board.loc[order], ComparisonOptions(champion=rule)) == chosen
+    chosen = choose_champion(board, defaults_of(ComparisonOptions, champion=rule))
+    assert choose_champion(board.loc[order], defaults_of(ComparisonOptions, champion=rule)) == chosen
     if chosen["model"]:
         best = board["scib_total"].max()
         assert board.loc[chosen["model"], "scib_total"] >= best - rule.within
@@ -248,4 +253,4 @@ def test_champion_does_not_depend_on_the_order_of_rows(rows, shuffler, data):
 
 def test_no_evidence_is_no_noise():
     board = pd.DataFrame({"elbo_test": [-1.0, -1.1], "n_latent": [30, 10]}, index=["a", "b"])
-    assert choose_champion(board, ComparisonOptions())["model"] == "a"
+    assert choose_champion(board, defaults_of(ComparisonOptions))["model"] == "a"

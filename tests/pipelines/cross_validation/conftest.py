@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.pipelines.cross_validation.refit import Recipe
+from scvi_downstream.study.defaults import model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,7 +23,7 @@ SMALL = {"n_latent": 3, "n_hidden": 16}
 
 def recipe(family: str = "SCVI", keys: Keys = KEYS, epochs: int = 4, **options: Any) -> Recipe:
     training = {"max_epochs": epochs, "n_epochs_kl_warmup": 5, "batch_size": 64, "lr": 0.01}
-    spec = parse_spec({"name": "model", "family": family, "training": training, **options})
+    spec = model_spec({"name": "model", "family": family, "training": training, **options})
     return Recipe(spec, None, keys, 0, "cpu")
 
 

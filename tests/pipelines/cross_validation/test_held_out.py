@@ -14,7 +14,6 @@ from scipy import stats
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.pipelines.cross_validation.held_out import (
     attached,
     batch_weights,
@@ -25,6 +24,7 @@ from scvi_downstream.pipelines.cross_validation.held_out import (
     score_cells_of_unknown_batch,
 )
 from scvi_downstream.pipelines.cross_validation.refit import fit_on, held_out_cells
+from scvi_downstream.study.defaults import model_spec
 
 from .conftest import SMALL, parts, recipe
 
@@ -75,7 +75,7 @@ def test_scvi_tools_keeps_cells_where_they_can_be_forgotten(small_counts: AnnDat
 
     where = "scvi-tools keeps the cells of a model elsewhere: see held_out.forget_cells"
     assert isinstance(getattr(BaseModelClass, "_per_instance_manager_store", None), dict), where
-    spec = parse_spec({"name": "model", "family": "SCVI", **SMALL})
+    spec = model_spec({"name": "model", "family": "SCVI", **SMALL})
     model = spec.build(small_counts[:100].copy(), Keys(batch_key="batch"))
     own = model.adata
     before = set(model._per_instance_manager_store.get(model.id, {}))

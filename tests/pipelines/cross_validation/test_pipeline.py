@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.pipelines.cross_validation.options import CrossValidationOptions
 from scvi_downstream.pipelines.cross_validation.pipeline import template
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,15 +41,15 @@ def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
     from kedro.pipeline import Pipeline
     from kedro.runner import SequentialRunner
 
-    spec = parse_spec(
+    spec = model_spec(
         {"name": "scvi", "family": "SCVI", "n_latent": 3, "n_hidden": 16, "training": {"batch_size": 64}}
     )
     given = {
         "counts": small_counts,
         "params:spec": spec.model_dump(mode="json"),
         "params:keys": Keys(batch_key="batch", label_key="cell_type"),
-        "params:cross_validation": CrossValidationOptions(n_folds=2, max_epochs=12),
-        "params:evaluation": EvaluationOptions(marginal_ll_samples=20),
+        "params:cross_validation": defaults_of(CrossValidationOptions, n_folds=2, max_epochs=12),
+        "params:evaluation": defaults_of(EvaluationOptions, marginal_ll_samples=20),
         "params:seed": 0,
         "params:accelerator": "cpu",
     }
@@ -79,9 +78,6 @@ def test_every_fold_is_kept(catalogue_entry) -> None:
         assert catalogue_entry(f"scvi.{name}"), name
 
 
-def test_the_defaults_are_those_of_the_configuration() -> None:
-    given = yaml.safe_load((CONF / "parameters_cross_validation.yml").read_text())["cross_validation"]
-    assert CrossValidationOptions.model_validate(given) == CrossValidationOptions()
-    assert set(given) == set(CrossValidationOptions.model_fields)
+def test_options_out_of_their_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match="n_folds"):
-        CrossValidationOptions(n_folds=1)
+        defaults_of(CrossValidationOptions, n_folds=1)

@@ -29,13 +29,14 @@ from scvi_downstream.pipelines.cross_validation.refit import (
 from scvi_downstream.pipelines.cross_validation.summary import summarise_cross_validation
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import KEYS, SMALL, parts, recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-FEW = EvaluationOptions(marginal_ll_samples=30)
+FEW = defaults_of(EvaluationOptions, marginal_ll_samples=30)
 
 
 def leave_batches_out(
@@ -43,7 +44,7 @@ def leave_batches_out(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     raw = how.spec.model_dump()
     start = how.initial.model_dump() if how.initial else None
-    options = CrossValidationOptions(max_batches=most)
+    options = defaults_of(CrossValidationOptions, max_batches=most)
     return fit_without_batches(counts, raw, how.keys, options, FEW, 0, "cpu", CheckpointStore(folder), start)
 
 
@@ -92,7 +93,9 @@ def test_too_few_cells_are_refused() -> None:
 def test_seen_cells_are_training_and_validation_in_the_studys_proportion(
     n_cells: int, train_size: float, validation_size: float
 ) -> None:
-    split = split_seen(n_cells, TrainingOptions(train_size=train_size, validation_size=validation_size), 0)
+    split = split_seen(
+        n_cells, defaults_of(TrainingOptions, train_size=train_size, validation_size=validation_size), 0
+    )
     together = np.concatenate([split.train, split.validation])
     assert sorted(together) == list(range(n_cells))
     assert len(split.test) == 0
@@ -111,7 +114,7 @@ def test_marginal_likelihoods_are_of_the_same_share_of_every_batch() -> None:
 @pytest.mark.slow
 def test_a_batch_that_differs_costs_most_and_folds_go_on_alone(small_counts: AnnData, tmp_path: Path) -> None:
     raw = recipe(epochs=25, **SMALL).spec.model_dump()
-    options = CrossValidationOptions(n_folds=2)
+    options = defaults_of(CrossValidationOptions, n_folds=2)
     store = CheckpointStore(tmp_path)
     given: dict[str, Any] = {}
     for fold in (1, 2):
@@ -138,7 +141,7 @@ def test_a_batch_that_differs_costs_most_and_folds_go_on_alone(small_counts: Ann
 def test_an_interrupted_run_goes_on_with_the_next_batch(
     small_counts: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, options = recipe(epochs=2, **SMALL).spec.model_dump(), CrossValidationOptions()
+    raw, options = recipe(epochs=2, **SMALL).spec.model_dump(), defaults_of(CrossValidationOptions)
     fitted: list[int] = []
 
     def counting(*arguments: Any, **options: Any) -> Any:
@@ -198,7 +201,7 @@ def test_every_family_has_held_out_likelihoods(
     raw = recipe(family, keys, epochs=2, **options).spec.model_dump()
     run = fold_fitter(2)
     cells, training = run(
-        small_counts, raw, keys, CrossValidationOptions(), FEW, 0, "cpu", CheckpointStore(tmp_path)
+        small_counts, raw, keys, defaults_of(CrossValidationOptions), FEW, 0, "cpu", CheckpointStore(tmp_path)
     )
     held_out = cells[cells["role"] == "held_out"]
     scores = [

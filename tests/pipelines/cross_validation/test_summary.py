@@ -21,10 +21,11 @@ from scvi_downstream.pipelines.cross_validation.summary import (
     mean_with_interval,
     summarise_cross_validation,
 )
+from scvi_downstream.study.defaults import model_options
 
 from .conftest import KEYS, N_FOLDS, planted
 
-SPEC = {"name": "scvi", "family": "SCVI"}
+SPEC = model_options({"name": "scvi", "family": "SCVI"})
 COSTS = {"plate1": 4.0, "plate2": 6.0, "plate3": 5.0, "droplets": 40.0}
 SHARE = 0.25
 LEVEL = 600.0

@@ -17,11 +17,12 @@ from scvi_downstream.pipelines.de.classical import (
 from scvi_downstream.pipelines.de.nodes import find_comparisons, rank_pseudobulk, rank_wilcoxon
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.study.defaults import defaults_of
 
 
 @pytest.fixture(scope="module")
 def comparisons(planted_counts, planted_clusters, planted_keys):
-    return find_comparisons(planted_counts, planted_clusters, planted_keys, DeOptions())
+    return find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +100,9 @@ def test_genes_without_counts_or_without_variation_have_p_of_one():
 
 def test_wilcoxon_leaves_counts_alone_and_can_be_switched_off(planted_counts, planted_clusters):
     before = planted_counts.X.copy()
-    rank_wilcoxon(planted_counts, planted_clusters, Keys(), DeOptions())
+    rank_wilcoxon(planted_counts, planted_clusters, Keys(), defaults_of(DeOptions))
     assert (before != planted_counts.X).nnz == 0
-    empty = rank_wilcoxon(planted_counts, planted_clusters, Keys(), DeOptions(wilcoxon=False))
+    empty = rank_wilcoxon(planted_counts, planted_clusters, Keys(), defaults_of(DeOptions, wilcoxon=False))
     assert empty.empty
     assert list(empty.columns) == WILCOXON_COLUMNS
 
@@ -146,10 +147,10 @@ def test_planted_effects_are_found_with_their_size_and_sign():
 def test_samples_in_both_groups_are_paired(planted_counts, planted_clusters, planted_keys):
     comparison = next(
         each
-        for each in find_comparisons(planted_counts, planted_clusters, planted_keys, DeOptions())
+        for each in find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
         if each.name == "B: stim vs ctrl"
     )
-    design = pair_samples(comparison, planted_counts.obs["donor"], DeOptions())
+    design = pair_samples(comparison, planted_counts.obs["donor"], defaults_of(DeOptions))
     assert design["sample"].value_counts().eq(2).all()
     assert design["group"].value_counts().to_dict() == {"first": 6, "second": 6}
 
@@ -158,7 +159,7 @@ def test_a_sample_on_both_sides_is_left_out_of_an_unpaired_design():
     samples = pd.Series(list("aaaabbbbccccdddde" * 10), dtype="category")
     first = samples.isin(["a", "b"]).to_numpy() | ((samples == "e").to_numpy() & (np.arange(170) < 85))
     comparison = Comparison("pairs", "x", "1", "2", first, ~first)
-    design = pair_samples(comparison, samples, DeOptions())
+    design = pair_samples(comparison, samples, defaults_of(DeOptions))
     assert dict(zip(design["sample"], design["group"], strict=True)) == {
         "a": "first",
         "b": "first",
@@ -171,7 +172,7 @@ def test_a_sample_on_both_sides_is_left_out_of_an_unpaired_design():
 def test_planted_condition_genes_lead_and_small_comparisons_are_left_out(
     planted_counts, planted_clusters, planted_keys, caplog
 ):
-    options = DeOptions(groupings=("labels",), min_cells_per_sample=15)
+    options = defaults_of(DeOptions, groupings=("labels",), min_cells_per_sample=15)
     with caplog.at_level("INFO"):
         table = rank_pseudobulk(planted_counts, planted_clusters, planted_keys, options)
     assert list(table.columns) == PSEUDOBULK_COLUMNS
@@ -186,7 +187,7 @@ def test_planted_condition_genes_lead_and_small_comparisons_are_left_out(
 
 def test_without_samples_the_table_is_empty_and_says_why(planted_counts, planted_clusters, caplog):
     with caplog.at_level("INFO"):
-        table = rank_pseudobulk(planted_counts, planted_clusters, Keys(), DeOptions())
+        table = rank_pseudobulk(planted_counts, planted_clusters, Keys(), defaults_of(DeOptions))
     assert table.empty
     assert list(table.columns) == PSEUDOBULK_COLUMNS
     assert "sample_key is not set" in caplog.text
@@ -195,4 +196,4 @@ def test_without_samples_the_table_is_empty_and_says_why(planted_counts, planted
 def test_one_sample_a_group_is_not_tested(planted_counts):
     cells = planted_counts.obs["donor"] == "d0"
     comparison = Comparison("pairs", "d0 vs rest", "d0", "rest", cells.to_numpy(), ~cells.to_numpy())
-    assert compare_pseudobulk(planted_counts, "donor", [comparison], DeOptions()).empty
+    assert compare_pseudobulk(planted_counts, "donor", [comparison], defaults_of(DeOptions)).empty

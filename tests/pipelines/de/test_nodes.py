@@ -16,10 +16,11 @@ from scvi_downstream.pipelines.de.nodes import (
     select_markers,
     tabulate_concordance,
 )
-from scvi_downstream.pipelines.de.options import DeOptions, MarkerOptions
+from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.bayesian_expression import COLUMNS as BAYESIAN_COLUMNS
 from scvi_downstream.statistics.comparisons import keep_large
+from scvi_downstream.study.defaults import defaults_of
 
 N_GENES = 200
 GOOD = {
@@ -32,7 +33,7 @@ GOOD = {
 def test_every_grouping_is_compared_and_unknown_cells_are_in_no_label_group(
     planted_counts, planted_clusters, planted_keys
 ):
-    found = find_comparisons(planted_counts, planted_clusters, planted_keys, DeOptions())
+    found = find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
     assert [(each.grouping, each.name) for each in found] == [
         ("clusters", "0 vs rest"),
         ("clusters", "1 vs rest"),
@@ -52,13 +53,16 @@ def test_every_grouping_is_compared_and_unknown_cells_are_in_no_label_group(
 
 def test_conditions_are_compared_inside_clusters_without_labels(planted_counts, planted_clusters):
     found = find_comparisons(
-        planted_counts, planted_clusters, Keys(condition_key="condition"), DeOptions(groupings=())
+        planted_counts,
+        planted_clusters,
+        Keys(condition_key="condition"),
+        defaults_of(DeOptions, groupings=()),
     )
     assert [each.name for each in found] == ["stim vs ctrl", "0: stim vs ctrl", "1: stim vs ctrl"]
 
 
 def test_pairs_come_from_clusterings_and_from_obs(planted_counts, planted_clusters):
-    options = DeOptions(groupings=(), pairs=(("leiden_1.0", "1", "0"), ("donor", "d0", "d5")))
+    options = defaults_of(DeOptions, groupings=(), pairs=(("leiden_1.0", "1", "0"), ("donor", "d0", "d5")))
     found = find_comparisons(planted_counts, planted_clusters, Keys(), options)
     assert [each.name for each in found] == ["leiden_1.0: 1 vs 0", "donor: d0 vs d5"]
     np.testing.assert_array_equal(found[1].cells1, planted_counts.obs["donor"] == "d0")
@@ -74,11 +78,11 @@ def test_pairs_come_from_clusterings_and_from_obs(planted_counts, planted_cluste
 )
 def test_wrong_pairs_are_named(planted_counts, planted_clusters, pair, message):
     with pytest.raises(InputError, match=message):
-        find_comparisons(planted_counts, planted_clusters, Keys(), DeOptions(pairs=(pair,)))
+        find_comparisons(planted_counts, planted_clusters, Keys(), defaults_of(DeOptions, pairs=(pair,)))
 
 
 def test_small_groups_are_left_out_with_one_line(planted_counts, planted_clusters, planted_keys, caplog):
-    found = find_comparisons(planted_counts, planted_clusters, planted_keys, DeOptions())
+    found = find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
     kept, left_out = keep_large(found, 100)
     assert [each.name for each in left_out] == ["A: stim vs ctrl"]
     assert len(kept) + len(left_out) == len(found)
@@ -95,7 +99,13 @@ def test_the_node_compares_clusters_and_labels(fitted_scvi, pbmc_counts, keys):
     clusters = pd.DataFrame({"leiden": leiden}, index=pbmc_counts.obs_names)
     before = pbmc_counts.X.copy()
     table = rank_bayesian(
-        fitted_scvi, pbmc_counts, clusters, keys, DeOptions(n_samples=200, min_cells_per_group=60), 0, "cpu"
+        fitted_scvi,
+        pbmc_counts,
+        clusters,
+        keys,
+        defaults_of(DeOptions, n_samples=200, min_cells_per_group=60),
+        0,
+        "cpu",
     )
     assert list(table.columns) == list(BAYESIAN_COLUMNS)
     assert set(table["grouping"]) == {"clusters", "labels"}
@@ -143,9 +153,9 @@ def test_rows_are_the_bayesian_ones_with_the_tests_beside(tests_of_one_effect):
 def test_agreement_is_measured(tests_of_one_effect):
     bayesian, classical = tests_of_one_effect
     opposite = classical.assign(lfc=-classical["lfc"])
-    row = tabulate_concordance(combine_results(bayesian, classical, opposite), DeOptions(top_genes=20)).iloc[
-        0
-    ]
+    row = tabulate_concordance(
+        combine_results(bayesian, classical, opposite), defaults_of(DeOptions, top_genes=20)
+    ).iloc[0]
     assert (row["n_genes"], row["n_bayesian"], row["n_wilcoxon"], row["n_pseudobulk"]) == (
         N_GENES,
         20,
@@ -163,7 +173,9 @@ def test_missing_tests_and_missing_calls_are_not_numbers(tests_of_one_effect):
     bayesian, classical = tests_of_one_effect
     nothing = pd.DataFrame(columns=WILCOXON_COLUMNS)
     none_called = bayesian.assign(is_de=False)
-    row = tabulate_concordance(combine_results(none_called, classical, nothing), DeOptions()).iloc[0]
+    row = tabulate_concordance(combine_results(none_called, classical, nothing), defaults_of(DeOptions)).iloc[
+        0
+    ]
     assert np.isnan(row["confirmed_wilcoxon"])
     assert row["jaccard_wilcoxon"] == 0
     assert row[["n_pseudobulk", "spearman_lfc_pseudobulk", "jaccard_pseudobulk"]].isna().all()
@@ -174,7 +186,7 @@ def test_no_comparisons_give_an_empty_table():
     joined = combine_results(*(pd.DataFrame(columns=list(names)) for names in columns))
     assert joined.empty
     assert "wilcoxon_p" in joined
-    assert tabulate_concordance(joined, DeOptions()).empty
+    assert tabulate_concordance(joined, defaults_of(DeOptions)).empty
 
 
 def _results(*changes):
@@ -194,7 +206,7 @@ def _results(*changes):
     ],
 )
 def test_each_filter_drops_a_gene(change):
-    markers = select_markers(_results({}, {"gene": "other"} | change), DeOptions())
+    markers = select_markers(_results({}, {"gene": "other"} | change), defaults_of(DeOptions))
     assert markers["gene"].tolist() == ["good"]
 
 
@@ -205,7 +217,7 @@ def test_bayesian_calls_rank_before_genes_that_only_wilcoxon_calls():
         {"gene": "bayesian alone", "wilcoxon_p_adjusted": 0.5, "lfc_median": 0.6},
         {},
     )
-    markers = select_markers(results, DeOptions())
+    markers = select_markers(results, defaults_of(DeOptions))
     assert markers["gene"].tolist() == ["good", "weak", "bayesian alone", "wilcoxon alone"]
     assert markers["called_by"].tolist() == ["both", "both", "bayesian", "wilcoxon"]
     assert markers["rank"].tolist() == [1, 2, 3, 4]
@@ -224,7 +236,7 @@ def test_groups_keep_their_order_and_their_number_of_markers():
         for grouping, group in (("clusters", "2"), ("clusters", "10"), ("labels", "B"))
         for i in range(4)
     ]
-    markers = select_markers(_results(*rows), DeOptions(markers=MarkerOptions(max_per_group=3)))
+    markers = select_markers(_results(*rows), defaults_of(DeOptions, markers={"max_per_group": 3}))
     assert list(markers.columns) == MARKER_COLUMNS
     assert markers["group"].drop_duplicates().tolist() == ["2", "10", "B"]
     assert (
@@ -235,4 +247,4 @@ def test_groups_keep_their_order_and_their_number_of_markers():
 
 
 def test_without_results_there_are_no_markers():
-    assert select_markers(_results({}).iloc[:0], DeOptions()).empty
+    assert select_markers(_results({}).iloc[:0], defaults_of(DeOptions)).empty

@@ -17,6 +17,7 @@ from scvi_downstream.pipelines.de.plots import (
     plot_volcano,
     top_markers,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def de_results():
 
 
 def test_conditions_come_first_then_the_comparisons_with_most_calls(de_results):
-    figure = plot_volcano(de_results, DeOptions())
+    figure = plot_volcano(de_results, defaults_of(DeOptions))
     titles = [axes.get_title().split("\n")[0] for axes in figure.axes]
     assert len(titles) == MAX_PANELS
     assert titles[:3] == ["stim vs ctrl", "13 vs rest", "12 vs rest"]
@@ -51,7 +52,7 @@ def test_conditions_come_first_then_the_comparisons_with_most_calls(de_results):
 
 
 def test_names_do_not_overlap(de_results):
-    figure = plot_volcano(de_results, DeOptions())
+    figure = plot_volcano(de_results, defaults_of(DeOptions))
     figure.draw_without_rendering()
     for axes in figure.axes:
         boxes = [text.get_bbox_patch() or text for text in axes.texts]
@@ -63,13 +64,13 @@ def test_names_do_not_overlap(de_results):
 
 def test_certain_genes_are_drawn_at_the_resolution_of_the_samples(de_results):
     certain = de_results.assign(proba_de=1.0)
-    figure = plot_volcano(certain, DeOptions(n_samples=500))
+    figure = plot_volcano(certain, defaults_of(DeOptions, n_samples=500))
     heights = figure.axes[0].collections[0].get_offsets()[:, 1]
     np.testing.assert_allclose(heights, np.log10(1000))
 
 
 def test_an_empty_table_gives_a_figure_that_says_so(de_results):
-    figure = plot_volcano(de_results.iloc[:0], DeOptions())
+    figure = plot_volcano(de_results.iloc[:0], defaults_of(DeOptions))
     assert "No differential expression" in figure.texts[0].get_text()
 
 

@@ -27,8 +27,9 @@ from scvi_downstream.pipelines.factors.effects import (
 )
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.pipelines.factors.report import summarize_factors
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
-OPTIONS = FactorOptions()
+OPTIONS = defaults_of(FactorOptions)
 CELL_CYCLE = ["S_score", "G2M_score"]
 N_CELLS, N_GENES, N_DIMENSIONS = 80, 30, 4
 
@@ -329,10 +330,9 @@ def test_cell_cycle_is_found_on_real_cells_and_nothing_when_it_is_permuted(pbmc_
 
 @pytest.mark.slow
 def test_loadings_of_a_fitted_linear_model(pbmc_counts: AnnData, keys: Keys) -> None:
-    from scvi_downstream.models.families import parse_spec
 
     cells = pbmc_counts[:, pbmc_counts.var["highly_variable"]].copy()
-    model = parse_spec({"name": "ldvae", "family": "LinearSCVI", "n_latent": 4, "n_hidden": 16}).build(
+    model = model_spec({"name": "ldvae", "family": "LinearSCVI", "n_latent": 4, "n_hidden": 16}).build(
         cells, keys
     )
     model.is_trained_ = True

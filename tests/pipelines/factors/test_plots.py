@@ -9,11 +9,12 @@ import pytest
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
 from scvi_downstream.statistics.association import associate
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OPTIONS = FactorOptions()
+OPTIONS = defaults_of(FactorOptions)
 
 
 def _drawn(figure: Figure) -> list[str]:

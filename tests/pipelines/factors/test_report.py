@@ -13,8 +13,9 @@ from scvi_downstream.pipelines.factors.effects import (
 )
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.pipelines.factors.report import summarize_factors
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = FactorOptions()
+OPTIONS = defaults_of(FactorOptions)
 
 
 def test_planted_associations_are_put_into_sentences(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.card import CardFacts, tabulate_card_scores, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
+from scvi_downstream.study.defaults import defaults_of
 
 SCORES = {
     "elbo_test": -300.25,
@@ -45,7 +46,7 @@ def facts(**changed: Any) -> CardFacts:
 
 
 def test_the_header_is_what_hubs_sort_models_by() -> None:
-    card = ModelCard(write_card(facts(), HubOptions(license="cc-by-4.0", tissues=("blood",))))
+    card = ModelCard(write_card(facts(), defaults_of(HubOptions, license="cc-by-4.0", tissues=("blood",))))
     assert card.data.license == "cc-by-4.0"
     assert card.data.library_name == "scvi-tools"
     assert {"model_cls_name:SCVI", "scvi_version:1.5.1", "tissue:blood", "annotated:True"} <= set(
@@ -54,7 +55,7 @@ def test_the_header_is_what_hubs_sort_models_by() -> None:
 
 
 def test_the_card_says_how_good_on_what_and_by_whom() -> None:
-    options = HubOptions(description="Blood of healthy donors.", citation=("Doe (2026)",))
+    options = defaults_of(HubOptions, description="Blood of healthy donors.", citation=("Doe (2026)",))
     text = write_card(facts(), options)
     for said in (
         "Blood of healthy donors.",
@@ -75,7 +76,9 @@ def test_the_card_says_how_good_on_what_and_by_whom() -> None:
 
 
 def test_a_card_without_licence_scores_or_cells_says_so() -> None:
-    text = write_card(facts(scores={}, columns=None, no_cells="hub.minified is false"), HubOptions())
+    text = write_card(
+        facts(scores={}, columns=None, no_cells="hub.minified is false"), defaults_of(HubOptions)
+    )
     for said in (
         "None was given: ask the authors",
         "No licence was given.",
@@ -91,13 +94,13 @@ def test_a_card_without_licence_scores_or_cells_says_so() -> None:
 def test_another_champion_is_named() -> None:
     champion = {"model": "scanvi", "reason": "scanvi has the best scib_total."}
     assert "The study's champion is another model: scanvi has" in write_card(
-        facts(champion=champion), HubOptions()
+        facts(champion=champion), defaults_of(HubOptions)
     )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_a_card(family: str) -> None:
-    text = write_card(facts(family=family), HubOptions())
+    text = write_card(facts(family=family), defaults_of(HubOptions))
     assert f"model_cls_name:{family}" in text
     assert ("trained on the study's labels" in text) == (family == "SCANVI")
 
@@ -108,4 +111,4 @@ def test_only_numbers_are_scores() -> None:
 
 def test_an_address_that_a_hub_refuses_is_refused() -> None:
     with pytest.raises(ValidationError, match="training_data_url"):
-        HubOptions(training_data_url="ftp.example")  # type: ignore[arg-type]
+        defaults_of(HubOptions, training_data_url="ftp.example")

@@ -16,6 +16,7 @@ from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.pipelines.hub.pipeline import template
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.serving.embedder import Embedder
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +58,7 @@ def exported(
         fitted_scvi,
         pbmc_counts,
         keys,
-        HubOptions(license="mit"),
+        defaults_of(HubOptions, license="mit"),
         leaderboard=LEADERBOARD,
         champion=champion,
     )
@@ -126,7 +127,12 @@ def test_no_cells_leave_when_they_shall_not(
 
     scores = {"elbo_test": -301.0}
     opened = export(
-        tmp_path / "hub", fitted_scvi, pbmc_counts, keys, HubOptions(minified=False), scores=scores
+        tmp_path / "hub",
+        fitted_scvi,
+        pbmc_counts,
+        keys,
+        defaults_of(HubOptions, minified=False),
+        scores=scores,
     )
     assert opened.minified is None
     assert "None (hub.minified is false)" in opened.card
@@ -142,11 +148,15 @@ def test_no_cells_leave_when_they_shall_not(
 def test_obs_columns_are_chosen(
     fitted_scvi: SavedModel, pbmc_counts: AnnData, keys: Keys, tmp_path: Path
 ) -> None:
-    opened = export(tmp_path / "hub", fitted_scvi, pbmc_counts, keys, HubOptions(obs_columns=("phase",)))
+    opened = export(
+        tmp_path / "hub", fitted_scvi, pbmc_counts, keys, defaults_of(HubOptions, obs_columns=("phase",))
+    )
     assert set(opened.minified.obs) == {"batch", "phase", "observed_lib_size"}
     assert opened.attach().get_latent_representation().shape == (700, 5)
     with pytest.raises(InputError, match=r"hub.obs_columns: 'pase' is not in obs; the closest is 'phase'"):
-        export(tmp_path / "hub", fitted_scvi, pbmc_counts, keys, HubOptions(obs_columns=("pase",)))
+        export(
+            tmp_path / "hub", fitted_scvi, pbmc_counts, keys, defaults_of(HubOptions, obs_columns=("pase",))
+        )
 
 
 @pytest.mark.parametrize(
@@ -171,13 +181,15 @@ def test_families(
     from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
     from scvi_downstream.pipelines.training.nodes import train_model
 
-    spec = {"name": "model", "family": family, "n_latent": 4, "training": {"max_epochs": 1}, **options}
+    spec = model_options(
+        {"name": "model", "family": family, "n_latent": 4, "training": {"max_epochs": 1}, **options}
+    )
     store = CheckpointDataset(filepath=str(tmp_path / "checkpoint")).load()
     model, _, _ = train_model(pbmc_counts, spec, study_keys, 0, "cpu", store)
     dataset = ScviModelDataset(filepath=tmp_path / "fitted")
     dataset.save(model)
     fitted = dataset.load()
-    opened = export(tmp_path / "hub", fitted, pbmc_counts, study_keys, HubOptions())
+    opened = export(tmp_path / "hub", fitted, pbmc_counts, study_keys, defaults_of(HubOptions))
     if reason:
         assert opened.minified is None
         assert reason in opened.card
@@ -234,7 +246,7 @@ def test_the_pipeline_writes_the_folder(
         "champion": {"model": "scvi", "reason": "it is alone."},
         "scores": {"elbo_test": -301.0},
         "params:keys": keys,
-        "params:hub": HubOptions(),
+        "params:hub": defaults_of(HubOptions),
         "params:study": "pbmc",
         "params:seed": 0,
         "params:accelerator": "cpu",

@@ -11,6 +11,7 @@ from scipy import sparse
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.pipelines.imputation.plots import genes_to_draw, plot_imputation, plot_imputation_scores
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 GENES = [f"g{i}" for i in range(6)]
 MARKERS = pd.DataFrame({"group": list("aaabb"), "gene": ["g0", "absent", "g2", "g3", "g0"]})
@@ -34,17 +35,22 @@ def expression(counts):
 
 def test_groups_take_turns_and_genes_are_not_repeated():
     decoded = pd.Index(GENES)
-    assert genes_to_draw(decoded, MARKERS, ImputationOptions()) == ["g0", "g3", "g2"]
-    assert genes_to_draw(decoded, MARKERS, ImputationOptions(n_figure_genes=2)) == ["g0", "g3"]
-    assert genes_to_draw(decoded, MARKERS, ImputationOptions(figure_genes=("g5", "g1"))) == ["g5", "g1"]
+    assert genes_to_draw(decoded, MARKERS, defaults_of(ImputationOptions)) == ["g0", "g3", "g2"]
+    assert genes_to_draw(decoded, MARKERS, defaults_of(ImputationOptions, n_figure_genes=2)) == ["g0", "g3"]
+    assert genes_to_draw(decoded, MARKERS, defaults_of(ImputationOptions, figure_genes=("g5", "g1"))) == [
+        "g5",
+        "g1",
+    ]
     with pytest.raises(InputError, match="'g9' was not decoded"):
-        genes_to_draw(decoded, MARKERS, ImputationOptions(figure_genes=("g9",)))
+        genes_to_draw(decoded, MARKERS, defaults_of(ImputationOptions, figure_genes=("g9",)))
 
 
 def test_each_point_has_the_colour_of_its_own_cell(counts, expression):
     xy = np.random.default_rng(1).normal(size=(40, 2))
     umap = pd.DataFrame(xy, index=counts.obs_names, columns=["UMAP1", "UMAP2"])
-    figure = plot_imputation(counts, expression, umap, MARKERS, ImputationOptions(figure_genes=("g1",)))
+    figure = plot_imputation(
+        counts, expression, umap, MARKERS, defaults_of(ImputationOptions, figure_genes=("g1",))
+    )
     raw, denoised = (axes for axes in figure.axes if axes.get_title().startswith("g1"))
     for axes, values in (
         (raw, np.log1p(counts.X.toarray()[:, 1] / counts.X.toarray().sum(axis=1) * 1e4)),
@@ -58,7 +64,7 @@ def test_each_point_has_the_colour_of_its_own_cell(counts, expression):
 
 def test_no_marker_gives_the_reason_in_place_of_a_figure(counts, expression):
     umap = pd.DataFrame(0.0, index=counts.obs_names, columns=["UMAP1", "UMAP2"])
-    figure = plot_imputation(counts, expression, umap, MARKERS.iloc[:0], ImputationOptions())
+    figure = plot_imputation(counts, expression, umap, MARKERS.iloc[:0], defaults_of(ImputationOptions))
     assert "No marker gene" in figure.texts[0].get_text()
 
 

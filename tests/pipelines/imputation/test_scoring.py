@@ -16,6 +16,7 @@ from scvi_downstream.pipelines.imputation.scoring import (
     score_imputation,
     thin,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 
 class StandInModel:
@@ -101,7 +102,9 @@ def test_correlations_equal_scipy():
 
 def test_the_true_rates_beat_every_baseline_when_there_are_groups():
     counts, rates = simulate(random_profiles(6), depth=100)
-    scores, by_gene = score_imputation(StandInModel(counts, rates), counts, ImputationOptions(), 0, "cpu")
+    scores, by_gene = score_imputation(
+        StandInModel(counts, rates), counts, defaults_of(ImputationOptions), 0, "cpu"
+    )
 
     losses = {method: values["poisson_nll"]["value"] for method, values in scores["methods"].items()}
     assert min(losses, key=losses.get) == "model"
@@ -114,7 +117,9 @@ def test_the_true_rates_beat_every_baseline_when_there_are_groups():
 def test_pure_noise_around_one_profile_has_no_winner():
     counts, rates = simulate(random_profiles(1))
     training_mean = rates * 0 + np.asarray(counts.X[250:].mean(axis=0)) / counts.X[250:].mean(axis=0).sum()
-    scores, _ = score_imputation(StandInModel(counts, training_mean), counts, ImputationOptions(), 0, "cpu")
+    scores, _ = score_imputation(
+        StandInModel(counts, training_mean), counts, defaults_of(ImputationOptions), 0, "cpu"
+    )
 
     mean = scores["methods"]["gene_mean"]["poisson_nll"]["value"]
     assert abs(scores["difference"]["value"]) < 0.003 * mean
@@ -126,7 +131,9 @@ def test_a_model_that_invents_structure_loses_on_noise():
     counts, rates = simulate(random_profiles(1))
     invented = rates * np.random.default_rng(0).lognormal(0, 0.5, rates.shape)
     invented = invented.div(invented.sum(axis=1), axis=0)
-    scores, _ = score_imputation(StandInModel(counts, invented), counts, ImputationOptions(), 0, "cpu")
+    scores, _ = score_imputation(
+        StandInModel(counts, invented), counts, defaults_of(ImputationOptions), 0, "cpu"
+    )
     assert scores["difference"]["low"] > 0
     assert "worse than" in scores["verdict"]
 
@@ -148,7 +155,7 @@ def test_a_model_fitted_to_noise_is_not_better_than_the_gene_mean():
         batch_size=64,
     )
     model.attach = lambda *_: model
-    scores, _ = score_imputation(model, counts, ImputationOptions(), 0, "cpu")
+    scores, _ = score_imputation(model, counts, defaults_of(ImputationOptions), 0, "cpu")
 
     losses = {method: values["poisson_nll"]["value"] for method, values in scores["methods"].items()}
     assert losses["model"] > 0.999 * losses["gene_mean"]
@@ -185,8 +192,8 @@ def test_baselines_never_see_the_scored_cells_and_sum_to_one():
 
 @pytest.mark.slow
 def test_scores_of_a_real_model_on_its_test_cells(fitted_scvi, pbmc_counts):
-    scores, by_gene = score_imputation(fitted_scvi, pbmc_counts, ImputationOptions(), 0, "cpu")
-    again, _ = score_imputation(fitted_scvi, pbmc_counts, ImputationOptions(), 0, "cpu")
+    scores, by_gene = score_imputation(fitted_scvi, pbmc_counts, defaults_of(ImputationOptions), 0, "cpu")
+    again, _ = score_imputation(fitted_scvi, pbmc_counts, defaults_of(ImputationOptions), 0, "cpu")
     assert scores == again
     assert scores["cells"] == "test"
     assert scores["n_cells"] == len(fitted_scvi.attach(pbmc_counts).test_indices)

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.study.defaults import defaults_of
 
 N_DONORS, CELLS_A_SAMPLE, N_GENES, N_PLANTED = 6, 60, 150, 10
 
@@ -21,7 +22,7 @@ def paired_keys() -> Keys:
 
 @pytest.fixture(scope="session")
 def paired_options() -> MetadataAnalysisOptions:
-    return MetadataAnalysisOptions(block_key="donor", min_cells_per_sample=5)
+    return defaults_of(MetadataAnalysisOptions, block_key="donor", min_cells_per_sample=5)
 
 
 @pytest.fixture(scope="session")

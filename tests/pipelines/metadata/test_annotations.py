@@ -13,8 +13,9 @@ from scvi_downstream.pipelines.metadata.annotations import (
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = MetadataAnalysisOptions()
+OPTIONS = defaults_of(MetadataAnalysisOptions)
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_column_of_obs_with_other_values_is_never_replaced(obs):
 
 def test_misspelt_columns_and_nothing_to_analyse_are_said(obs):
     with pytest.raises(InputError, match=r"columns names 'aeg'.*the closest is 'age'"):
-        gathered(obs, options=MetadataAnalysisOptions(columns=("aeg",)))
+        gathered(obs, options=defaults_of(MetadataAnalysisOptions, columns=("aeg",)))
     with pytest.raises(InputError, match="there is no column to analyse: give a table by metadata="):
         gathered(obs)
 
@@ -93,12 +94,12 @@ def test_constant_columns_and_many_categories_are_not_analysed(obs):
             "few": pd.Categorical(list("abab")),
         }
     )
-    assert list(analysed(columns, MetadataAnalysisOptions(max_categories=3))) == ["few"]
+    assert list(analysed(columns, defaults_of(MetadataAnalysisOptions, max_categories=3))) == ["few"]
 
 
 def joined(paired_counts, table, keys, **options):
-    settings = MetadataAnalysisOptions(block_key="donor", **options)
-    return join_annotations(paired_counts, table, keys, PreparationOptions(), settings)
+    settings = defaults_of(MetadataAnalysisOptions, block_key="donor", **options)
+    return join_annotations(paired_counts, table, keys, defaults_of(PreparationOptions), settings)
 
 
 def test_every_column_is_described(paired_counts, paired_keys):

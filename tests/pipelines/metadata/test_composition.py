@@ -16,8 +16,9 @@ from scvi_downstream.pipelines.metadata.designs import SampleColumn, Samples
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = MetadataAnalysisOptions(min_samples_per_group=3)
+OPTIONS = defaults_of(MetadataAnalysisOptions, min_samples_per_group=3)
 
 
 def _table(cells):
@@ -129,7 +130,9 @@ def test_planted_type_changes_between_pairs(paired_counts, paired_clusters, pair
 def test_unknown_cells_have_no_group(paired_counts, paired_clusters):
     counts = paired_counts.copy()
     counts.obs["cell_type"] = counts.obs["cell_type"].cat.rename_categories({"A": UNKNOWN})
-    groups = find_groups(counts, paired_clusters, Keys(label_key="cell_type"), MetadataAnalysisOptions())
+    groups = find_groups(
+        counts, paired_clusters, Keys(label_key="cell_type"), defaults_of(MetadataAnalysisOptions)
+    )
     assert list(groups.cat.categories) == ["B", "C"]
     assert tabulate(groups, None)["total"].iloc[0] == groups.notna().sum() < counts.n_obs
 
@@ -138,4 +141,6 @@ def test_misspelt_groups_get_the_closest(paired_counts, paired_clusters):
     with pytest.raises(
         InputError, match="groups 'leidn' is neither a clustering nor in obs; the closest is 'leiden'"
     ):
-        find_groups(paired_counts, paired_clusters, Keys(), MetadataAnalysisOptions(groups="leidn"))
+        find_groups(
+            paired_counts, paired_clusters, Keys(), defaults_of(MetadataAnalysisOptions, groups="leidn")
+        )

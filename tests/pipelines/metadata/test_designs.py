@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.metadata.designs import (
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.moderated import fit_linear, own_variances, t_tests
+from scvi_downstream.study.defaults import defaults_of
 
 
 def _values(levels, index=None):
@@ -86,7 +87,7 @@ def test_blocks_and_units(paired_counts, paired_keys, paired_options):
 
 def test_a_sample_of_several_conditions_is_divided_and_becomes_the_block(paired_counts):
     keys = Keys(sample_key="donor", condition_key="condition")
-    samples = find_samples(paired_counts.obs, keys, MetadataAnalysisOptions())
+    samples = find_samples(paired_counts.obs, keys, defaults_of(MetadataAnalysisOptions))
     assert samples.name == "donor × condition"
     assert samples.block_name == "donor"
     assert samples.of_cell.nunique() == 12
@@ -101,7 +102,7 @@ def test_without_sample_key_there_are_no_samples(paired_counts, paired_options):
 
 
 def test_pairs_are_not_guessed_but_said(paired_counts, paired_keys):
-    options = MetadataAnalysisOptions()
+    options = defaults_of(MetadataAnalysisOptions)
     samples = find_samples(paired_counts.obs, paired_keys, options)
     assert samples.block is None
     usable = paired_counts.obs[["condition", "age"]]
@@ -132,7 +133,7 @@ def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, pair
 )
 def test_wrong_blocks_are_refused(paired_counts, paired_keys, block, message):
     with pytest.raises(InputError, match=message):
-        find_samples(paired_counts.obs, paired_keys, MetadataAnalysisOptions(block_key=block))
+        find_samples(paired_counts.obs, paired_keys, defaults_of(MetadataAnalysisOptions, block_key=block))
 
 
 def test_missing_values_are_left_out(paired_counts, paired_keys, paired_options):

@@ -6,6 +6,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata import expression
 from scvi_downstream.pipelines.metadata.designs import SampleColumn
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.study.defaults import defaults_of
 
 PLANTED = {f"g{i}" for i in range(10)}
 OF_SCORE = {f"g{i}" for i in range(140, 150)}
@@ -84,7 +85,7 @@ def test_any_difference_leads_even_after_a_column_with_one_of_its_contrasts(pair
 
 
 def test_too_few_samples_give_an_empty_table(paired_counts, paired_clusters, paired_keys):
-    options = MetadataAnalysisOptions(min_samples_per_group=7, block_key="donor")
+    options = defaults_of(MetadataAnalysisOptions, min_samples_per_group=7, block_key="donor")
     found = expression.compare_expression(
         paired_counts, paired_clusters, paired_counts.obs[["condition"]], paired_keys, options
     )
@@ -114,7 +115,7 @@ def test_null_p_values_are_uniform_even_with_unequal_sums(ratio):
         sums = _sums(rng, 12, ratio)
         values = pd.Series(pd.Categorical(["a"] * 6 + ["b"] * 6), index=sums.index)
         column = SampleColumn("x", "sample", values, pd.Series(dtype=object), None)
-        p.append(expression._test(sums, column, MetadataAnalysisOptions())["p"])
+        p.append(expression._test_genes(sums, column, defaults_of(MetadataAnalysisOptions))["p"])
     found = np.concatenate(p)
     assert 0.04 < (found < 0.05).mean() < 0.06
     assert (found < 1e-3).mean() < 3e-3

@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.metadata.annotations import join_annotations
 from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.study.defaults import defaults_of
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not in {DATA} (set SCVI_DOWNSTREAM_DATA)"),
 ]
 KEYS = Keys(sample_key="sample", condition_key="condition", label_key="cell_type_transferred")
-OPTIONS = MetadataAnalysisOptions(block_key="donor")
+OPTIONS = defaults_of(MetadataAnalysisOptions, block_key="donor")
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,14 @@ def counts():
 
     cells = anndata.read_h5ad(FILE)
     cells.obs["sample"] = cells.obs["donor"].astype(str) + "_" + cells.obs["condition"].astype(str)
-    return prepare_counts(cells, None, KEYS, PreparationOptions())[0]
+    return prepare_counts(cells, None, KEYS, defaults_of(PreparationOptions))[0]
 
 
 def genes_by(counts, condition: pd.Series) -> pd.DataFrame:
     changed = counts.copy()
     changed.obs["condition"] = pd.Categorical(condition)
     changed.obs["sample"] = pd.Categorical(changed.obs["donor"].astype(str) + "_" + condition.astype(str))
-    annotations, _, _ = join_annotations(changed, None, KEYS, PreparationOptions(), OPTIONS)
+    annotations, _, _ = join_annotations(changed, None, KEYS, defaults_of(PreparationOptions), OPTIONS)
     clusters = pd.DataFrame({"leiden": changed.obs["cell_type_transferred"]}, index=changed.obs_names)
     genes = compare_expression(changed, clusters, annotations, KEYS, OPTIONS)
     return genes[genes["group"] == "all"]

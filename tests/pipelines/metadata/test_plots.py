@@ -12,8 +12,9 @@ from scvi_downstream.pipelines.metadata.plots import (
     plot_metadata_associations,
     plot_metadata_genes,
 )
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = MetadataAnalysisOptions(max_categories=5)
+OPTIONS = defaults_of(MetadataAnalysisOptions, max_categories=5)
 
 
 def _umap(n_cells):
@@ -80,7 +81,7 @@ def drawn_composition(composition, tests, keys):
         index=[f"cell{i}" for i in range(4)],
     )
     counts = AnnData(np.zeros((4, 1)), obs=obs)
-    options = MetadataAnalysisOptions(block_key="donor")
+    options = defaults_of(MetadataAnalysisOptions, block_key="donor")
     return plot_composition(composition, tests, counts.obs[["condition"]], counts, keys, options)
 
 
@@ -132,7 +133,7 @@ def test_genes_have_a_volcano_and_the_top_of_each_group():
     table = pd.concat(
         [_genes("age", 0, "slope"), _genes("sex", 4), _genes("site", 2, "any difference", "moderated F")]
     )
-    figure = plot_metadata_genes(table, MetadataAnalysisOptions(top_genes=5))
+    figure = plot_metadata_genes(table, defaults_of(MetadataAnalysisOptions, top_genes=5))
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert len(titles) == 4
     assert titles[0].startswith("sex: b vs a, all cells\n4 of 30 genes")

@@ -7,6 +7,7 @@ from scvi_downstream.pipelines.metadata.composition import compare_composition, 
 from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.report import _overall, summarize_metadata
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.study.defaults import defaults_of
 
 
 def test_the_overall_contrast_does_not_depend_on_the_order_of_rows():
@@ -32,7 +33,7 @@ def run(paired_counts, paired_clusters, paired_options):
             {"latent_1": paired_counts.obs["score"], "latent_2": paired_counts.X[:, 0].toarray().ravel()}
         )
         annotations, columns, join = join_annotations(
-            paired_counts, metadata, keys, PreparationOptions(), paired_options
+            paired_counts, metadata, keys, defaults_of(PreparationOptions), paired_options
         )
         associations = associate_annotations(latent, annotations, paired_counts, keys, paired_options)
         table = tabulate_composition(paired_counts, paired_clusters, keys, paired_options)

@@ -13,9 +13,10 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.design import choose_conditions, hold_out
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type")
-OPTIONS = PredictionOptions()
+OPTIONS = defaults_of(PredictionOptions)
 
 
 def cells(*, n_donors: int = 4, conditions: tuple[str, ...] = ("stim", "ctrl"), each: int = 16) -> AnnData:
@@ -52,7 +53,7 @@ def test_target_cells_of_half_of_the_donors_are_held_out() -> None:
 
 @pytest.mark.parametrize(("share", "n"), [(0.01, 1), (0.5, 2), (0.99, 3)])
 def test_at_least_one_donor_is_held_out_and_one_left(share: float, n: int) -> None:
-    _, facts = hold_out(cells(), KEYS, PredictionOptions(held_out_share=share), 0)
+    _, facts = hold_out(cells(), KEYS, defaults_of(PredictionOptions, held_out_share=share), 0)
     assert len(facts["held_out_names"]) == n
 
 
@@ -65,7 +66,7 @@ def test_without_samples_the_most_abundant_types_are_held_out() -> None:
     assert set(held["group"]) == {"A", "B"}
     assert set(split.loc[split["role"] == "training", "group"]) == {"C"}
     assert "other types' responses" in facts["description"]
-    _, one = hold_out(cells(), keys, PredictionOptions(max_groups=1), 0)
+    _, one = hold_out(cells(), keys, defaults_of(PredictionOptions, max_groups=1), 0)
     assert one["held_out_names"] == ["A"]
 
 
@@ -94,10 +95,10 @@ def test_several_targets_the_most_frequent_first() -> None:
     counts = cells(conditions=("a", "untreated", "b", "c"))
     drop = (counts.obs["condition"] == "a") & (np.arange(counts.n_obs) % 2 == 0)
     counts = counts[~drop.to_numpy()].copy()
-    _, facts = hold_out(counts, KEYS, PredictionOptions(max_targets=2), 0)
+    _, facts = hold_out(counts, KEYS, defaults_of(PredictionOptions, max_targets=2), 0)
     assert facts["source"] == "untreated"
     assert facts["targets"] == ["b", "c"]
-    _, named = hold_out(counts, KEYS, PredictionOptions(source="b", target=("a",)), 0)
+    _, named = hold_out(counts, KEYS, defaults_of(PredictionOptions, source="b", target=("a",)), 0)
     assert (named["source"], named["targets"]) == ("b", ["a"])
 
 
@@ -118,7 +119,7 @@ def test_without_a_control_the_most_frequent_condition_is_the_source() -> None:
 )
 def test_wrong_conditions_are_named(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        hold_out(cells(), KEYS, PredictionOptions(**options), 0)
+        hold_out(cells(), KEYS, defaults_of(PredictionOptions, **options), 0)
 
 
 @pytest.mark.parametrize(

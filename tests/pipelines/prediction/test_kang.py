@@ -20,13 +20,16 @@ from scvi_downstream.pipelines.prediction.report import summarize_prediction
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
 from scvi_downstream.pipelines.prediction.training import train_scvi
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.study.defaults import defaults_of
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
 KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
 INTERFERON = {"ISG15", "ISG20", "IFI6", "IFIT1", "IFIT2", "IFIT3", "LY6E", "OAS1", "RSAD2", "MX1", "CXCL10"}
-OPTIONS = PredictionOptions(
-    n_bootstrap=60, scvi={"training": {"max_epochs": 30, "n_epochs_kl_warmup": 15, "early_stopping": False}}
+OPTIONS = defaults_of(
+    PredictionOptions,
+    n_bootstrap=60,
+    scvi={"training": {"max_epochs": 30, "n_epochs_kl_warmup": 15, "early_stopping": False}},
 )
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +43,9 @@ def counts() -> AnnData:
 
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 
-    return prepare_counts(anndata.read_h5ad(FILE), None, KEYS, PreparationOptions(n_top_genes=800))[0]
+    return prepare_counts(
+        anndata.read_h5ad(FILE), None, KEYS, defaults_of(PreparationOptions, n_top_genes=800)
+    )[0]
 
 
 def predicted(
@@ -51,7 +56,7 @@ def predicted(
 
     split, design = hold_out_cells(counts, keys, OPTIONS, 0)
     model, training = train_scvi(
-        counts, split, OPTIONS, TrainingOptions(), 0, "cpu", CheckpointStore(folder / "checkpoint")
+        counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", CheckpointStore(folder / "checkpoint")
     )
     dataset = ScviModelDataset(filepath=folder / "scvi")
     dataset.save(model)

@@ -22,6 +22,7 @@ from scvi_downstream.pipelines.prediction.report import SECTION, summarize_predi
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
 from scvi_downstream.pipelines.prediction.training import kept_cells, train_mrvi, train_scvi
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import KEYS, OPTIONS, Truth
 
@@ -50,12 +51,14 @@ def test_models_see_no_held_out_cell(responding: tuple[AnnData, Truth]) -> None:
 
 
 def test_options_of_models() -> None:
-    spec = prediction_spec("SCVI", {"n_latent": 4, "training": {"max_epochs": 3}}, TrainingOptions(lr=0.01))
+    spec = prediction_spec(
+        "SCVI", {"n_latent": 4, "training": {"max_epochs": 3}}, defaults_of(TrainingOptions, lr=0.01)
+    )
     assert (spec.hyperparameters["n_latent"], spec.training.max_epochs, spec.training.lr) == (4, 3, 0.01)
     with pytest.raises(
         InputError, match=r"models.prediction_scvi.n_latnt is not an option; the closest is 'n_latent'"
     ):
-        prediction_spec("SCVI", {"n_latnt": 4}, TrainingOptions())
+        prediction_spec("SCVI", {"n_latnt": 4}, defaults_of(TrainingOptions))
 
 
 def test_a_study_with_nothing_to_predict_goes_on(
@@ -69,7 +72,7 @@ def test_a_study_with_nothing_to_predict_goes_on(
     assert "prediction is left out" in caplog.text
     store = CheckpointStore(tmp_path / "checkpoint")
     for name, train in (("scvi", train_scvi), ("mrvi", train_mrvi)):
-        model, training = train(counts, split, OPTIONS, TrainingOptions(), 0, "cpu", store)
+        model, training = train(counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", store)
         assert training["trained"] is False
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)
@@ -115,7 +118,13 @@ def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], 
     fitted, summaries = {}, {}
     for name, train in (("scvi", train_scvi), ("mrvi", train_mrvi)):
         model, summaries[name] = train(
-            counts, split, options, TrainingOptions(), 0, "cpu", CheckpointStore(tmp_path / "checkpoint")
+            counts,
+            split,
+            options,
+            defaults_of(TrainingOptions),
+            0,
+            "cpu",
+            CheckpointStore(tmp_path / "checkpoint"),
         )
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)

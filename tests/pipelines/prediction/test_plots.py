@@ -13,11 +13,12 @@ from scvi_downstream.pipelines.prediction.plots import (
     plot_prediction_scores,
 )
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OPTIONS = PredictionOptions()
+OPTIONS = defaults_of(PredictionOptions)
 METHODS = ("scvi", "mrvi", "mean_shift", "target_mean", "no_change")
 
 
@@ -103,10 +104,10 @@ def test_named_and_responding_genes() -> None:
     heights = [bar.get_height() for bar in bars[1]]
     np.testing.assert_allclose(heights, 1 + np.linspace(4, 2, 10)[:8])
     assert len(figure.axes) == 4
-    named = plot_prediction_genes(expression, PredictionOptions(genes=("S40", "ENSG3")))
+    named = plot_prediction_genes(expression, defaults_of(PredictionOptions, genes=("S40", "ENSG3")))
     assert [label.get_text() for label in named.axes[-1].get_xticklabels()] == ["S40", "S3"]
     with pytest.raises(
         InputError, match=r"prediction.genes: 'S4O' is not among the modelled genes; the closest is"
     ):
-        plot_prediction_genes(expression, PredictionOptions(genes=("S4O",)))
+        plot_prediction_genes(expression, defaults_of(PredictionOptions, genes=("S4O",)))
     assert "name some" in _drawn(plot_prediction_genes(_expression(0), OPTIONS))[0]

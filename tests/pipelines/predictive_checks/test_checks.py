@@ -27,6 +27,7 @@ from scvi_downstream.pipelines.predictive_checks.draws import own_draws
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.pipelines.predictive_checks.report import summarize_predictions
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import fit
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from scvi_downstream.models.saved import SavedModel
 
-OPTIONS = PredictiveCheckOptions(n_samples=30, correlation_genes=40)
+OPTIONS = defaults_of(PredictiveCheckOptions, n_samples=30, correlation_genes=40)
 GENES = pd.Index([f"g{i}" for i in range(200)])
 
 

@@ -9,8 +9,9 @@ from scvi_downstream.pipelines.predictive_checks.report import (
     describe_missed,
     summarize_predictions,
 )
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = PredictiveCheckOptions()
+OPTIONS = defaults_of(PredictiveCheckOptions)
 
 
 def row(check: str, source: str, observed: float, expected: float, **more: object) -> dict[str, object]:

@@ -10,12 +10,17 @@ import pytest
 from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+from scvi_downstream.pipelines.preparation.nodes import (
+    choose_cells_and_genes,
+    measure_quality,
+    prepare_counts,
+)
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
-OPTIONS = PreparationOptions()
+OPTIONS = defaults_of(PreparationOptions)
 
 
 def refused(raw: ad.AnnData, keys: Keys = KEYS, options: PreparationOptions = OPTIONS) -> str:
@@ -183,7 +188,9 @@ def test_too_few_cells_or_genes_are_refused(raw: ad.AnnData) -> None:
     assert "the data hold 20 cells, and a model needs at least 50" in refused(raw[:20].copy())
     assert "the data hold 1 gene, and a model needs at least 10" in refused(raw[:, :1].copy())
     assert "preparation.min_cells" in refused(raw[:20].copy())
-    counts, _, _ = prepare_counts(raw[:20].copy(), None, Keys(), PreparationOptions(min_cells=20))
+    counts, _, _ = prepare_counts(
+        raw[:20].copy(), None, Keys(), defaults_of(PreparationOptions, min_cells=20)
+    )
     assert counts.n_obs == 20
 
 
@@ -205,7 +212,9 @@ def test_empty_cells_and_genes_are_dropped_and_counted(raw: ad.AnnData) -> None:
 def test_filters_say_what_each_removed(raw: ad.AnnData) -> None:
     totals = np.asarray(raw.X.sum(axis=1)).ravel()
     low, high = int(np.quantile(totals, 0.1)), int(np.quantile(totals, 0.8))
-    options = PreparationOptions(filters=CellFilters(min_counts=low, max_counts=high, min_cells_per_gene=60))
+    options = defaults_of(
+        PreparationOptions, filters={"min_counts": low, "max_counts": high, "min_cells_per_gene": 60}
+    )
     counts, quality, summary = prepare_counts(raw, None, KEYS, options)
     kept = (totals >= low) & (totals <= high)
     assert summary["filters"]["min_counts"] == {"threshold": low, "removed": int((totals < low).sum())}
@@ -217,15 +226,17 @@ def test_filters_say_what_each_removed(raw: ad.AnnData) -> None:
 
 
 def test_a_filter_that_leaves_nothing_is_named(raw: ad.AnnData) -> None:
-    message = refused(raw, options=PreparationOptions(filters=CellFilters(min_counts=100_000, min_genes=2)))
+    message = refused(
+        raw, options=defaults_of(PreparationOptions, filters={"min_counts": 100_000, "min_genes": 2})
+    )
     assert "preparation.filters.min_counts=100000 alone removes 120 of 120 cells" in message
-    message = refused(raw, options=PreparationOptions(filters=CellFilters(min_cells_per_gene=500)))
+    message = refused(raw, options=defaults_of(PreparationOptions, filters={"min_cells_per_gene": 500}))
     assert "preparation.filters.min_cells_per_gene=500 alone removes 60 of 60 genes" in message
 
 
 def test_too_few_cells_after_filters(raw: ad.AnnData) -> None:
     limit = int(np.quantile(np.asarray(raw.X.sum(axis=1)), 0.8))
-    message = refused(raw, options=PreparationOptions(filters=CellFilters(min_counts=limit)))
+    message = refused(raw, options=defaults_of(PreparationOptions, filters={"min_counts": limit}))
     assert "cells after filtering, and a model needs at least 50" in message
 
 
@@ -280,3 +291,50 @@ def test_demonstration_counts(pbmc_counts: ad.AnnData) -> None:
     assert pbmc_counts.X.nnz / 700 / 765 == pytest.approx(0.3257, abs=1e-3)
     assert (pbmc_counts.X.data == np.rint(pbmc_counts.X.data)).all()
     assert pbmc_counts.var["highly_variable"].sum() == 300
+
+
+PREFIXES = ("MT-", "mt-")
+
+
+def test_metrics_are_those_of_scanpy(raw: ad.AnnData) -> None:
+    import scanpy as sc
+
+    quality = measure_quality(raw.X, raw.obs_names, raw.var_names, PREFIXES)
+    raw.var["mt"] = raw.var_names.str.startswith("MT-")
+    expected, _ = sc.pp.calculate_qc_metrics(raw, qc_vars=["mt"], percent_top=None, log1p=False)
+    np.testing.assert_array_equal(quality["n_counts"], expected["total_counts"])
+    np.testing.assert_array_equal(quality["n_genes"], expected["n_genes_by_counts"])
+    np.testing.assert_allclose(quality["mitochondrial_percent"], expected["pct_counts_mt"], rtol=1e-5)
+
+
+def test_no_mitochondrial_gene_is_no_zero_percent(raw: ad.AnnData) -> None:
+    quality = measure_quality(raw.X, raw.obs_names, pd.Index([f"g{i}" for i in range(60)]), PREFIXES)
+    assert quality["mitochondrial_percent"].isna().all()
+    with pytest.raises(InputError, match="max_mitochondrial_percent is set, but no gene symbol begins with"):
+        choose_cells_and_genes(raw.X, quality, defaults_of(CellFilters, max_mitochondrial_percent=5))
+
+
+def test_mitochondrial_filter(raw: ad.AnnData) -> None:
+    quality = measure_quality(raw.X, raw.obs_names, raw.var_names, PREFIXES)
+    limit = float(quality["mitochondrial_percent"].median())
+    kept = choose_cells_and_genes(raw.X, quality, defaults_of(CellFilters, max_mitochondrial_percent=limit))
+    np.testing.assert_array_equal(kept.cells, quality["mitochondrial_percent"] <= limit)
+    assert kept.filters["max_mitochondrial_percent"]["removed"] == kept.dropped["filtered_cells"]
+
+
+def test_both_ends_of_a_filter_are_kept(raw: ad.AnnData) -> None:
+    quality = measure_quality(raw.X, raw.obs_names, raw.var_names, PREFIXES)
+    low, high = int(quality["n_genes"].min()), int(quality["n_genes"].max())
+    kept = choose_cells_and_genes(raw.X, quality, defaults_of(CellFilters, min_genes=low, max_genes=high))
+    assert kept.cells.all()
+
+
+def test_cells_left_without_counts_by_the_gene_filter_are_dropped() -> None:
+    from scipy import sparse
+
+    counts = sparse.csr_matrix(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 5]], dtype=np.float32))
+    quality = measure_quality(counts, pd.Index(list("abc")), pd.Index(["x", "y", "z"]), PREFIXES)
+    kept = choose_cells_and_genes(counts, quality, defaults_of(CellFilters, min_cells_per_gene=2))
+    assert kept.cells.tolist() == [True, True, False]
+    assert kept.genes.tolist() == [True, True, False]
+    assert kept.dropped["emptied_cells"] == 1

@@ -18,16 +18,19 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.pipelines.training.nodes import train_model
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import defaults_of, model_options
 
-SPEC: dict[str, Any] = {
-    "name": "totalvi",
-    "family": "TOTALVI",
-    "n_latent": 4,
-    "n_hidden": 32,
-    "training": {"max_epochs": 60, "lr": 0.01, "batch_size": 64, "n_epochs_kl_warmup": 20},
-}
+SPEC: dict[str, Any] = model_options(
+    {
+        "name": "totalvi",
+        "family": "TOTALVI",
+        "n_latent": 4,
+        "n_hidden": 32,
+        "training": {"max_epochs": 60, "lr": 0.01, "batch_size": 64, "n_epochs_kl_warmup": 20},
+    }
+)
 KEYS = Keys(batch_key="batch", label_key="type", protein_key="protein_expression")
-OPTIONS = ProteinsOptions(n_samples=10, n_bootstrap=200, de_samples=300)
+OPTIONS = defaults_of(ProteinsOptions, n_samples=10, n_bootstrap=200, de_samples=300)
 MARKERS_OF_A = ("CD3", "CD4", "CD28")
 MARKERS_OF_B = ("CD19", "CD20", "IgG1")
 PROTEINS = ("CD3", "CD4", "CD19", "CD20", "CD28", "IgG1")

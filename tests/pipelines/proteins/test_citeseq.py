@@ -16,13 +16,14 @@ from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.proteins.imputation import score_protein_imputation
 from scvi_downstream.pipelines.proteins.markers import correlate_with_genes
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 from .conftest import principal_components
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "citeseq_pbmc.h5ad"
 KEYS = Keys(batch_key="batch", protein_key="protein_expression")
-OPTIONS = ProteinsOptions(n_bootstrap=200, max_held_out_batches=1)
+OPTIONS = defaults_of(ProteinsOptions, n_bootstrap=200, max_held_out_batches=1)
 TRAINING = {"max_epochs": 60, "lr": 0.004, "batch_size": 64, "n_epochs_kl_warmup": 20}
 LINEAGES = [f"{name}_TotalSeqB" for name in ("CD3", "CD14", "CD19", "CD127", "CD4")]
 pytestmark = [
@@ -38,9 +39,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 
-    counts, _, _ = prepare_counts(anndata.read_h5ad(FILE), None, KEYS, PreparationOptions(n_top_genes=400))
+    counts, _, _ = prepare_counts(
+        anndata.read_h5ad(FILE), None, KEYS, defaults_of(PreparationOptions, n_top_genes=400)
+    )
     modelled = counts[:, counts.var["highly_variable"].to_numpy()]
-    spec = {"name": "totalvi", "family": "TOTALVI", "n_hidden": 64, "training": TRAINING}
+    spec = model_options({"name": "totalvi", "family": "TOTALVI", "n_hidden": 64, "training": TRAINING})
     store = CheckpointStore(tmp_path_factory.mktemp("citeseq") / "checkpoint")
     scores, values = score_protein_imputation(
         counts, principal_components(modelled), spec, KEYS, OPTIONS, 0, "cpu", store

@@ -23,10 +23,11 @@ from scvi_downstream.pipelines.proteins.imputation import (
     score_protein_imputation,
 )
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import KEYS, SPEC, principal_components, simulate
 
-ONE_HELD_OUT = ProteinsOptions(max_held_out_batches=1, n_bootstrap=200)
+ONE_HELD_OUT = defaults_of(ProteinsOptions, max_held_out_batches=1, n_bootstrap=200)
 
 
 def test_neighbours_are_averaged_among_the_sources_only() -> None:
@@ -87,7 +88,7 @@ def test_planted_proteins_are_imputed_and_permuted_ones_are_not(tmp_path: Path) 
     assert not ((own["pearson_lower"] > 0.1) | (own["pearson_upper"] < -0.1)).any()
 
 
-TWO = ProteinsOptions(max_held_out_batches=2)
+TWO = defaults_of(ProteinsOptions, max_held_out_batches=2)
 
 
 @pytest.fixture
@@ -102,9 +103,10 @@ def test_the_smallest_batches_come_first_and_the_others_are_its_sources(counts: 
     assert first.kind == "batch"
     np.testing.assert_array_equal(first.cells, counts.obs["batch"] == "one")
     assert [
-        each.name for each in choose_held_out(counts, KEYS, ProteinsOptions(max_held_out_batches=1), 0)
+        each.name
+        for each in choose_held_out(counts, KEYS, defaults_of(ProteinsOptions, max_held_out_batches=1), 0)
     ] == ["one"]
-    assert choose_held_out(counts, KEYS, ProteinsOptions(max_held_out_batches=0), 0) == []
+    assert choose_held_out(counts, KEYS, defaults_of(ProteinsOptions, max_held_out_batches=0), 0) == []
 
 
 def test_only_proteins_of_all_sources_are_scored(counts: AnnData) -> None:

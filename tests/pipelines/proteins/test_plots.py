@@ -17,6 +17,7 @@ from scvi_downstream.pipelines.proteins.plots import (
     plot_protein_umap,
 )
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import simulate
 
@@ -36,7 +37,7 @@ def counts_with(proteins: pd.DataFrame) -> AnnData:
 
 
 def drawing(*names: str) -> ProteinsOptions:
-    return ProteinsOptions(proteins=names)
+    return defaults_of(ProteinsOptions, proteins=names)
 
 
 NO_MARKERS = pd.DataFrame({"protein": [], "lfc_median": []})
@@ -105,12 +106,12 @@ def test_no_proteins_are_said() -> None:
 def test_proteins_to_draw_are_those_named_or_the_strongest() -> None:
     counts = simulate(30)
     markers = pd.DataFrame({"protein": ["CD19", "CD3", "CD19"], "lfc_median": [1.0, 2.0, 3.0]})
-    assert choose_proteins(markers, counts, ProteinsOptions(top_proteins=2)) == ["CD19", "CD3"]
-    assert choose_proteins(markers.iloc[:0], counts, ProteinsOptions(top_proteins=3)) == [
+    assert choose_proteins(markers, counts, defaults_of(ProteinsOptions, top_proteins=2)) == ["CD19", "CD3"]
+    assert choose_proteins(markers.iloc[:0], counts, defaults_of(ProteinsOptions, top_proteins=3)) == [
         "CD3",
         "CD4",
         "CD19",
     ]
-    assert choose_proteins(markers, counts, ProteinsOptions(proteins=("IgG1",))) == ["IgG1"]
+    assert choose_proteins(markers, counts, defaults_of(ProteinsOptions, proteins=("IgG1",))) == ["IgG1"]
     with pytest.raises(InputError, match="no protein 'CD33'; the closest is 'CD3'"):
-        choose_proteins(markers, counts, ProteinsOptions(proteins=("CD33",)))
+        choose_proteins(markers, counts, defaults_of(ProteinsOptions, proteins=("CD33",)))

@@ -11,6 +11,7 @@ from scvi_downstream.pipelines.proteins.markers import COLUMNS as MARKER_COLUMNS
 from scvi_downstream.pipelines.proteins.markers import GENE_COLUMNS
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.pipelines.proteins.report import summarize_proteins
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import KEYS, OPTIONS, simulate
 
@@ -56,7 +57,7 @@ def test_it_says_what_was_not_measured_and_why_nothing_was_scored() -> None:
     assert "the only batch of 'batch' with proteins has too few cells to hide a third of them" in text
     assert "No protein has the name of a gene" in text
     off = summarize_proteins(
-        counts, NO_SCORES, NO_MARKERS, NO_GENES, KEYS, ProteinsOptions(max_held_out_batches=0)
+        counts, NO_SCORES, NO_MARKERS, NO_GENES, KEYS, defaults_of(ProteinsOptions, max_held_out_batches=0)
     )
     assert off["imputation_reason"] == "proteins.max_held_out_batches is 0"
     no_batch = KEYS.model_copy(update={"batch_key": None})

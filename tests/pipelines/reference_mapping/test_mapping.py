@@ -15,12 +15,13 @@ from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 pytestmark = pytest.mark.slow
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", SHARED)) / "cell_lines.h5ad"
 KEYS = Keys(batch_key="batch", label_key="cell_line")
-OPTIONS = ReferenceMappingOptions(max_epochs=5)
+OPTIONS = defaults_of(ReferenceMappingOptions, max_epochs=5)
 ABSENT = "H2228"
 
 
@@ -37,7 +38,7 @@ def cell_lines() -> Any:
 def prepare(cells: Any) -> Any:
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
 
-    return prepare_counts(cells.copy(), None, KEYS, PreparationOptions(n_top_genes=500))[0]
+    return prepare_counts(cells.copy(), None, KEYS, defaults_of(PreparationOptions, n_top_genes=500))[0]
 
 
 def fitted(counts: Any, folder: Path, **options: Any) -> Any:
@@ -50,7 +51,9 @@ def fitted(counts: Any, folder: Path, **options: Any) -> Any:
     model_folder = folder / "06_models" / "plates" / "scvi" / "fitted"
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
     spec = {"name": "scvi", "training": {"max_epochs": 40}} | options
-    ScviModelDataset(filepath=str(model_folder)).save(train_model(counts, spec, KEYS, 0, "cpu", store)[0])
+    ScviModelDataset(filepath=str(model_folder)).save(
+        train_model(counts, model_options(spec), KEYS, 0, "cpu", store)[0]
+    )
     AnnDataDataset(filepath=str(folder / "03_primary" / "plates" / "counts.h5ad")).save(counts)
     return ReferenceDataset(model=str(model_folder)).load()
 
@@ -63,12 +66,30 @@ def mapped(reference: Any, counts: Any, folder: Path) -> dict[str, Any]:
 
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
     model, latent, history, facts = mapping.map_onto_reference(
-        reference, counts, KEYS, OPTIONS, TrainingOptions(), "dropseq", 0, "cpu", store
+        reference,
+        counts,
+        KEYS,
+        OPTIONS,
+        defaults_of(PreparationOptions),
+        defaults_of(TrainingOptions),
+        "dropseq",
+        0,
+        "cpu",
+        store,
     )
     dataset = ScviModelDataset(filepath=str(folder / "mapped"))
     dataset.save(model)
     cells, batches = mapping.transfer_reference_labels(
-        reference, counts, dataset.load(), latent, KEYS, OPTIONS, "dropseq", 0, "cpu"
+        reference,
+        counts,
+        dataset.load(),
+        latent,
+        KEYS,
+        OPTIONS,
+        defaults_of(PreparationOptions),
+        "dropseq",
+        0,
+        "cpu",
     )
     summary, _ = summarize_mapping(counts, cells, batches, facts, KEYS, OPTIONS)
     return {"latent": latent, "history": history, "cells": cells, "summary": summary, "batches": batches}
@@ -105,7 +126,7 @@ def test_drop_seq_on_plates(cell_lines: Any, tmp_path: Path) -> None:
     assert read.obsm["X_umap"].shape == (counts.n_obs, 2)
     assert (read.X != counts.X).nnz == 0
     assert {"mapped_cell_type", "mapped_uncertainty", "mapped_unlike"} <= set(read.obs)
-    figure = plot_mapping(reference, umap, made["cells"], summary, OPTIONS)
+    figure = plot_mapping(reference, umap, made["cells"], summary, OPTIONS, defaults_of(PreparationOptions))
     assert len([axes for axes in figure.axes if axes.get_title()]) == 4
 
 
@@ -116,7 +137,7 @@ def test_joint_umap_keeps_near_cells_near() -> None:
     group = np.arange(120) % 2
     latent = pd.DataFrame(rng.normal(size=(120, 4)) + 8 * group[:, None]).add_prefix("latent_")
     latent["origin"] = pd.Categorical(np.repeat(["reference", "query"], 60))
-    umap = embed_jointly(latent, EmbeddingOptions(umap_epochs=50), 0)
+    umap = embed_jointly(latent, defaults_of(EmbeddingOptions, umap_epochs=50), 0)
     places = umap[["UMAP1", "UMAP2"]].to_numpy()
     assert np.linalg.norm(places[group == 0].mean(axis=0) - places[group == 1].mean(axis=0)) > 2
     assert umap["origin"].equals(latent["origin"])

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.plots import plot_mapping
+from scvi_downstream.study.defaults import defaults_of
 
 SUMMARY = {"reference": "atlas/scvi", "n_unlike": 3, "share_unlike": 0.1}
 
@@ -27,8 +29,8 @@ def test_every_query_cell_is_drawn(labelled: bool) -> None:
     reference = SimpleNamespace(
         counts=SimpleNamespace(obs=obs, uns={}), model=SimpleNamespace(setup={}), name="atlas"
     )
-    options = ReferenceMappingOptions(label_key="line" if labelled else None)
-    figure = plot_mapping(reference, umap, cells, SUMMARY, options)
+    options = defaults_of(ReferenceMappingOptions, label_key="line" if labelled else None)
+    figure = plot_mapping(reference, umap, cells, SUMMARY, options, defaults_of(PreparationOptions))
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert len(panels) == (4 if labelled else 2)
     flags = panels[-1]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.mapping import check_reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import (
@@ -22,6 +23,7 @@ from scvi_downstream.pipelines.reference_mapping.query import (
     reference_labels,
 )
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import categories
 
@@ -30,7 +32,7 @@ IDENTIFIERS = [f"ENSG{i:011d}" for i in range(20)]
 
 
 def build(reference: Any, counts: anndata.AnnData, keys: Keys | None = None) -> Query:
-    return build_query(reference, counts, keys or Keys(), ReferenceMappingOptions(), "mine")
+    return build_query(reference, counts, keys or Keys(), defaults_of(ReferenceMappingOptions), "mine")
 
 
 def test_genes_are_those_of_the_model_in_its_order_and_missing_ones_zero(reference, counts) -> None:
@@ -188,12 +190,14 @@ def test_label_key_is_the_one_named_then_the_models_then_the_studys(reference) -
 
 
 def test_cells_without_a_label_lend_none(reference) -> None:
-    labels = reference_labels(reference, "line")
+    labels = reference_labels(reference, "line", defaults_of(PreparationOptions).unknown_labels)
     assert labels.categories.tolist() == ["B", "T"]
     assert labels.isna().sum() == 10
     reference.model.setup["unlabeled_category"] = "B"
-    assert reference_labels(reference, "line").categories.tolist() == ["T"]
-    assert reference_labels(reference, None) is None
+    assert reference_labels(
+        reference, "line", defaults_of(PreparationOptions).unknown_labels
+    ).categories.tolist() == ["T"]
+    assert reference_labels(reference, None, defaults_of(PreparationOptions).unknown_labels) is None
 
 
 def test_uncertain_cells_are_unknown() -> None:

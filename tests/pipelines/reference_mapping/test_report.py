@@ -8,6 +8,7 @@ import pytest
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.report import summarize_mapping, tabulate
+from scvi_downstream.study.defaults import defaults_of
 
 FACTS = {
     "reference": "atlas/scvi",
@@ -48,7 +49,7 @@ def summarize(
 ) -> dict[str, Any]:
     obs = pd.DataFrame(index=cells.index) if labels is None else labels.to_frame()
     keys = Keys() if labels is None else Keys(label_key=labels.name)
-    options = ReferenceMappingOptions()
+    options = defaults_of(ReferenceMappingOptions)
     return summarize_mapping(SimpleNamespace(obs=obs), cells, batches, facts, keys, options)[0]
 
 

@@ -11,12 +11,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import sparse
 
 from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.graph import plan_study
 
 N_CELLS = 60
@@ -25,10 +25,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="session")
 def raw_parameters() -> dict[str, Any]:
-    raw: dict[str, Any] = {}
-    for path in sorted((PROJECT / "conf" / "base").glob("parameters*.yml")):
-        raw |= yaml.safe_load(path.read_text())
-    return raw
+    return default_parameters()
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +186,7 @@ def describe(raw_parameters, preparation_summary, training_summary) -> Callable[
     """The paragraph of the methods under a title, for parameters changed by keywords; empty when there is none."""
 
     def paragraph(title: str, **changes: Any) -> str:
-        study = plan_study(complete_parameters(raw_parameters | changes))
+        study = plan_study(complete_parameters(default_parameters(raw_parameters | changes)))
         text = write_methods(study, preparation_summary, training_summary)
         found = [part for part in text.split("\n\n") if part.startswith(f"**{title}.**")]
         return found[0].removeprefix(f"**{title}.** ").strip() if found else ""

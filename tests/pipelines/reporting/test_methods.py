@@ -5,6 +5,7 @@ import pytest
 from scvi_downstream.pipelines.reporting.nodes import write_methods, write_references
 from scvi_downstream.report import bibliography
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.graph import plan_study
 
 FULL = {
@@ -33,7 +34,7 @@ BARE = {
 @pytest.fixture
 def write(raw_parameters, preparation_summary, training_summary):
     def text(changes, **summary):
-        parameters = complete_parameters(raw_parameters | changes)
+        parameters = complete_parameters(default_parameters(raw_parameters | changes))
         return write_methods(plan_study(parameters), preparation_summary | summary, training_summary)
 
     return text

@@ -6,6 +6,7 @@ import pytest
 
 from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods, write_references
 from scvi_downstream.study.completion import complete_parameters
+from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.graph import plan_study
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -158,7 +159,9 @@ def test_same_input_same_page_but_for_the_time(
 
 
 def test_models_left_out_say_why(raw_parameters, preparation_summary, training_summary):
-    parameters = complete_parameters(raw_parameters | {"input": "mine.h5ad", "batch_key": "batch"})
+    parameters = complete_parameters(
+        default_parameters(raw_parameters | {"input": "mine.h5ad", "batch_key": "batch"})
+    )
     page = Page(render(parameters, preparation_summary, training_summary, {}))
     assert "scanvi was left out: SCANVI needs label_key, which is empty." in page.text
     assert "Nothing was compared with cell types" in page.text
@@ -166,7 +169,7 @@ def test_models_left_out_say_why(raw_parameters, preparation_summary, training_s
 
 def test_title_is_the_users(raw_parameters, preparation_summary, training_summary):
     parameters = complete_parameters(
-        raw_parameters | {"reporting": {"title": "Blood <cells>", "table_rows": 3}}
+        default_parameters(raw_parameters | {"reporting": {"title": "Blood <cells>", "table_rows": 3}})
     )
     html = render(parameters, preparation_summary, training_summary, {})
     assert "<h1>Blood &lt;cells&gt;</h1>" in html

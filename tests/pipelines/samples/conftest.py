@@ -12,6 +12,7 @@ import pytest
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import with_crossed_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def fit_for_a_moment(counts: AnnData, keys: Keys, folder: Path, epochs: int) -> 
         "gradient_clip_val": 40,
     }
     sizes = {"n_latent": 8, "n_latent_u": 4, "encoder_n_hidden": 24, "u_prior_mixture_k": 4}
-    spec = {"name": "mrvi", "family": "MRVI", **sizes, "training": training}
+    spec = model_options({"name": "mrvi", "family": "MRVI", **sizes, "training": training})
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
     model, _, _ = train_model(counts, spec, keys, 0, "cpu", store)
     dataset = ScviModelDataset(filepath=str(folder / "mrvi"))
@@ -89,7 +90,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     counts.obs = with_crossed_samples(counts.obs, keys)
     fitted = fit_for_a_moment(counts, keys, tmp_path_factory.mktemp("mrvi"), epochs=40)
     clusters = pd.DataFrame({"leiden": counts.obs["cell_type"].astype(str)}, index=counts.obs_names)
-    options = SamplesOptions(noise_draws=4, max_cells_per_group=150)
+    options = defaults_of(SamplesOptions, noise_draws=4, max_cells_per_group=150)
     return Study(counts, keys, fitted, fitted.attach(counts), clusters, options)
 
 
@@ -104,5 +105,5 @@ def null_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     counts.obs = counts.obs.assign(library=library.astype("category"), fake=fake.astype("category"))
     fitted = fit_for_a_moment(counts, keys, tmp_path_factory.mktemp("null"), epochs=20)
     clusters = pd.DataFrame({"leiden": counts.obs["cell_type"].astype(str)}, index=counts.obs_names)
-    options = SamplesOptions(noise_draws=4, max_cells_per_group=150, n_permutations=300)
+    options = defaults_of(SamplesOptions, noise_draws=4, max_cells_per_group=150, n_permutations=300)
     return Study(counts, keys, fitted, fitted.attach(counts), clusters, options)

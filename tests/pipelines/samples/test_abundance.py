@@ -14,9 +14,10 @@ from scvi_downstream.pipelines.samples.abundance import (
 from scvi_downstream.pipelines.samples.design import SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import defaults_of
 
 N_PAIRS, PER_SAMPLE = 6, 60
-OPTIONS = SamplesOptions()
+OPTIONS = defaults_of(SamplesOptions)
 
 
 def cells_of(share_of_first: float) -> tuple[SampleDensities, SampleDesign]:

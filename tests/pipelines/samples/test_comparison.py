@@ -10,8 +10,9 @@ from scvi_downstream.pipelines.samples.comparison import cluster_in_groups, sepa
 from scvi_downstream.pipelines.samples.design import SampleDesign, make_contrasts
 from scvi_downstream.pipelines.samples.distances import GroupSums, tabulate_distances
 from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = SamplesOptions()
+OPTIONS = defaults_of(SamplesOptions)
 
 
 def design_of(n_pairs: int, *, cells: int = 20) -> SampleDesign:

@@ -17,6 +17,7 @@ from scvi_downstream.pipelines.samples.distances import (
     sum_distances,
 )
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.study.defaults import model_spec
 
 pytestmark = pytest.mark.slow
 
@@ -73,8 +74,6 @@ def test_memory_does_not_grow_with_the_number_of_cells() -> None:
     from anndata import AnnData
     from scipy import sparse
 
-    from scvi_downstream.models.families import parse_spec
-
     n_samples, growth = 200, []
     for n_cells in (600, 2_400):
         random = np.random.default_rng(0)
@@ -84,7 +83,7 @@ def test_memory_does_not_grow_with_the_number_of_cells() -> None:
             {"library": pd.Categorical([f"s{i % n_samples}" for i in range(n_cells)])},
             index=[f"cell{i}" for i in range(n_cells)],
         )
-        spec = parse_spec(
+        spec = model_spec(
             {"name": "m", "family": "MRVI", "n_latent": 4, "n_latent_u": 2, "encoder_n_hidden": 4}
         )
         with quiet():

@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.samples.comparison import compare_samples
 from scvi_downstream.pipelines.samples.expression import compare_sample_expression
 from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
@@ -40,10 +41,12 @@ def kang(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     raw = anndata.read_h5ad(FILE)
     raw = raw[raw.obs["cell_type_transferred"].isin(COMMON)].copy()
-    counts, _, _ = prepare_counts(raw, None, KEYS, PreparationOptions(n_top_genes=300))
+    counts, _, _ = prepare_counts(raw, None, KEYS, defaults_of(PreparationOptions, n_top_genes=300))
     folder = tmp_path_factory.mktemp("kang")
     training = {"max_epochs": 12, "lr": 5e-3, "n_epochs_kl_warmup": 5, "eps": 1e-8, "gradient_clip_val": 40}
-    spec = {"name": "mrvi", "family": "MRVI", "n_latent": 10, "n_latent_u": 5, "training": training}
+    spec = model_options(
+        {"name": "mrvi", "family": "MRVI", "n_latent": 10, "n_latent_u": 5, "training": training}
+    )
     store = CheckpointDataset(filepath=str(folder / "checkpoint")).load()
     model, _, _ = train_model(counts, spec, KEYS, 0, "cpu", store)
     dataset = ScviModelDataset(filepath=str(folder / "mrvi"))
@@ -57,7 +60,7 @@ def test_preparation_crosses_donors_with_conditions(kang: SimpleNamespace) -> No
 
 
 def test_distances_part_stimulated_samples_in_every_common_cell_type(kang: SimpleNamespace) -> None:
-    options = SamplesOptions(noise_draws=3, max_cells_per_group=100)
+    options = defaults_of(SamplesOptions, noise_draws=3, max_cells_per_group=100)
     distances, effects = compare_samples(kang.fitted, kang.counts, pd.DataFrame(), KEYS, options, 0, "cpu")
     rows = effects.set_index("group")
     for name in COMMON:
@@ -70,7 +73,13 @@ def test_distances_part_stimulated_samples_in_every_common_cell_type(kang: Simpl
 
 def test_interferon_genes_are_changed_most(kang: SimpleNamespace) -> None:
     table = compare_sample_expression(
-        kang.fitted, kang.counts, pd.DataFrame(), KEYS, SamplesOptions(max_cells_per_group=100), 0, "cpu"
+        kang.fitted,
+        kang.counts,
+        pd.DataFrame(),
+        KEYS,
+        defaults_of(SamplesOptions, max_cells_per_group=100),
+        0,
+        "cpu",
     )
     for name in COMMON:
         first = table[(table["group"] == name) & (table["rank"] <= 10)]

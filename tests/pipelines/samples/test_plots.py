@@ -12,6 +12,7 @@ from scvi_downstream.pipelines.samples.plots import (
     plot_sample_expression,
     plot_sample_map,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 NAMES = [f"donor{i // 2} × {'stim' if i % 2 else 'ctrl'}" for i in range(8)]
 POINTS = np.column_stack([np.tile([0.0, 2.0], 4), np.repeat(np.arange(4.0), 2) / 5])
@@ -100,7 +101,7 @@ def test_genes_are_ringed_where_sums_agree() -> None:
             "pseudobulk_p_adjusted": [0.001, 0.2, 0.9, np.nan, 0.01, 0.9],
         }
     )
-    figure = plot_sample_expression(table, SamplesOptions(top_genes=2))
+    figure = plot_sample_expression(table, defaults_of(SamplesOptions, top_genes=2))
     axes = figure.axes[0]
     assert axes.get_title() == "stim against ctrl"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["ISG15", "IFIT1"]
@@ -134,6 +135,6 @@ def test_what_cannot_be_drawn_says_why(distances: pd.DataFrame) -> None:
     assert "no group has 4 samples" in plot_sample_distances(distances, none).texts[0].get_text()
     assert "no group has 4 samples" in plot_sample_map(distances, none, none).texts[0].get_text()
     empty = pd.DataFrame(columns=["condition"])
-    assert "2 samples each" in plot_sample_expression(empty, SamplesOptions()).texts[0].get_text()
+    assert "2 samples each" in plot_sample_expression(empty, defaults_of(SamplesOptions)).texts[0].get_text()
     nothing = pd.DataFrame(index=["c1"])
     assert "2 samples each" in plot_sample_abundance(pd.DataFrame(), nothing, empty).texts[0].get_text()

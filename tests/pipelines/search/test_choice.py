@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.search_space import TrialRecord
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.leaderboard import pareto_front
 from scvi_downstream.pipelines.search.choice import (
     choose,
@@ -23,6 +23,7 @@ from scvi_downstream.pipelines.search.choice import (
     tabulate_trials,
 )
 from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.study.defaults import defaults_of, model_spec
 
 
 def trial(number: int, cells: np.ndarray, n_parameters: int = 1000, **scores: float) -> TrialRecord:
@@ -136,17 +137,18 @@ def test_the_table_has_a_row_for_every_trial() -> None:
     assert pd.api.types.is_numeric_dtype(table["n_latent"])
 
 
-SEARCH = SearchOptions(
+SEARCH = defaults_of(
+    SearchOptions,
     space={
         "n_latent": [5, 10, 20],
         "gene_likelihood": ["zinb", "nb"],
         "training.lr": {"low": 1e-4, "high": 1e-1, "log": True},
-    }
+    },
 )
 
 
 def base(**options: Any) -> dict[str, Any]:
-    return parse_spec({"name": "scvi", "family": "SCVI", **options}).model_dump(mode="json")
+    return model_spec({"name": "scvi", "family": "SCVI", **options}).model_dump(mode="json")
 
 
 def records_of(gain: float, n: int = 14, seed: int = 0) -> dict[str, Any]:
@@ -179,7 +181,9 @@ def records_of(gain: float, n: int = 14, seed: int = 0) -> dict[str, Any]:
 
 
 def test_a_planted_gain_is_found_and_told() -> None:
-    table, summary, entry = choose_trial(records_of(gain=20), {"scvi": base()}, SEARCH)
+    table, summary, entry = choose_trial(
+        records_of(gain=20), {"scvi": base()}, SEARCH, defaults_of(TrainingOptions)
+    )
     taken = table[table["recommended"]].iloc[0]
     assert taken["training.lr"] == table["training.lr"].max()
     assert summary["option_effects"][0]["option"] == "training.lr"
@@ -192,7 +196,9 @@ def test_a_planted_gain_is_found_and_told() -> None:
 def test_options_without_effect_are_not_called_better() -> None:
     told_apart = with_effect = 0
     for seed in range(40):
-        _, summary, _ = choose_trial(records_of(gain=0, seed=seed), {"scvi": base()}, SEARCH)
+        _, summary, _ = choose_trial(
+            records_of(gain=0, seed=seed), {"scvi": base()}, SEARCH, defaults_of(TrainingOptions)
+        )
         told_apart += (summary["test_elbo_gain_low"] or 0) > 0
         with_effect += any(
             "goes with" in sentence and "No option" not in sentence for sentence in summary["sentences"]
@@ -209,14 +215,14 @@ def test_failed_and_stopped_trials_are_told() -> None:
     records["trials"].append(
         TrialRecord(16, {"n_latent": 5}, "stopped", {"elbo_validation": -900.0}, (-900.0,)).plain()
     )
-    _, summary, _ = choose_trial(records, {"scvi": base()}, SEARCH)
+    _, summary, _ = choose_trial(records, {"scvi": base()}, SEARCH, defaults_of(TrainingOptions))
     assert "14 of 16 trials came to an end, 1 was stopped early, 1 failed" in summary["sentences"][0]
     assert "scvi_search_015 failed: the loss becomes NaN." in summary["sentences"]
 
 
 def test_the_model_as_configured_can_win() -> None:
     records = records_of(gain=0, n=1)
-    _, summary, entry = choose_trial(records, {"scvi": base()}, SEARCH)
+    _, summary, entry = choose_trial(records, {"scvi": base()}, SEARCH, defaults_of(TrainingOptions))
     assert summary["sentences"][0].startswith("No trial is better than scvi as it is configured")
     assert entry == {"scvi_best": {"family": "SCVI"}}
 
@@ -224,7 +230,7 @@ def test_the_model_as_configured_can_win() -> None:
 def test_an_entry_gives_the_model_of_the_trial() -> None:
     given = base(n_hidden=64, training={"max_epochs": 40})
     changes = {"n_latent": 10, "training.lr": 0.002, "gene_likelihood": "nb"}
-    entry = model_entry(given, changes)
+    entry = model_entry(given, changes, defaults_of(TrainingOptions))
     assert entry == {
         "scvi_best": {
             "family": "SCVI",
@@ -234,8 +240,8 @@ def test_an_entry_gives_the_model_of_the_trial() -> None:
             "training": {"max_epochs": 40, "lr": 0.002},
         }
     }
-    again = parse_spec({"name": "scvi_best", **entry["scvi_best"]})
-    wanted = parse_spec(
+    again = model_spec({"name": "scvi_best", **entry["scvi_best"]})
+    wanted = model_spec(
         {
             **given,
             "name": "scvi_best",

@@ -10,14 +10,15 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import split_cells
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.pipelines.search.choice import model_entry
 from scvi_downstream.pipelines.search.options import Objective
 from scvi_downstream.pipelines.search.trial import TrialTask, run_trial
+from scvi_downstream.study.defaults import defaults_of, model_options, model_spec
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +33,7 @@ def task(pbmc_counts: AnnData, keys: Keys) -> TrialTask:
     from sklearn.decomposition import PCA
 
     genes = pbmc_counts[:, pbmc_counts.var["highly_variable"]].copy()
-    spec = parse_spec({"name": "scvi", "family": "SCVI", "n_hidden": 16, "training": {"max_epochs": 4}})
+    spec = model_spec({"name": "scvi", "family": "SCVI", "n_hidden": 16, "training": {"max_epochs": 4}})
     objectives: tuple[Objective, ...] = ("elbo_validation", "scib_total")
     return TrialTask(
         genes=genes,
@@ -40,9 +41,9 @@ def task(pbmc_counts: AnnData, keys: Keys) -> TrialTask:
         base=spec.model_dump(mode="json"),
         keys=keys,
         objectives=objectives,
-        embedding=EmbeddingOptions(),
-        comparison=ComparisonOptions(n_bootstrap=20),
-        evaluation=EvaluationOptions(marginal_ll_samples=5, marginal_ll_max_cells=40),
+        embedding=defaults_of(EmbeddingOptions),
+        comparison=defaults_of(ComparisonOptions, n_bootstrap=20),
+        evaluation=defaults_of(EvaluationOptions, marginal_ll_samples=5, marginal_ll_max_cells=40),
         seed=0,
         accelerator="cpu",
     )
@@ -62,9 +63,9 @@ def test_a_trial_is_the_model_that_its_entry_gives(
     record = run_trial(task, 7, CHANGES, lambda epoch, curves: epochs.append(epoch))
     assert record.status == "finished", record.reason
     assert epochs == [1, 2, 3, 4]
-    ((name, entry),) = model_entry(task.base, CHANGES).items()
+    ((name, entry),) = model_entry(task.base, CHANGES, defaults_of(TrainingOptions)).items()
     model, history, _ = train_model(
-        pbmc_counts, {"name": name, **entry}, keys, 0, "cpu", CheckpointStore(tmp_path)
+        pbmc_counts, model_options({"name": name, **entry}), keys, 0, "cpu", CheckpointStore(tmp_path)
     )
     scores, cells = score_likelihood(model, task.evaluation.sampling, seed=0)
     assert record.scores["elbo_test"] == scores["elbo_test"]

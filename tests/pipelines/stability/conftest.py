@@ -13,6 +13,7 @@ from scipy import sparse
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.stability.comparison import cluster_again
 from scvi_downstream.pipelines.stability.options import StabilityOptions
+from scvi_downstream.study.defaults import defaults_of
 
 N_CELLS, N_TYPES, N_GENES = 300, 5, 80
 MakeFits = Callable[..., dict[str, Any]]
@@ -45,7 +46,7 @@ def _markers(scores: np.ndarray, groups: list[str], size: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def options() -> StabilityOptions:
-    return StabilityOptions(top_genes=10, n_neighbors=10)
+    return defaults_of(StabilityOptions, top_genes=10, n_neighbors=10)
 
 
 @pytest.fixture(scope="session")

@@ -24,14 +24,15 @@ from scvi_downstream.pipelines.stability.genes import (
 )
 from scvi_downstream.pipelines.stability.options import StabilityOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of, model_options
 
 from .conftest import nearest_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OPTIONS = StabilityOptions(top_genes=20)
-DE = DeOptions(n_samples=300)
+OPTIONS = defaults_of(StabilityOptions, top_genes=20)
+DE = defaults_of(DeOptions, n_samples=300)
 ITEMS = st.lists(st.sampled_from([f"g{i}" for i in range(12)]), min_size=1, max_size=8, unique=True)
 P = st.floats(0.1, 0.95)
 
@@ -50,7 +51,9 @@ def fits(pbmc_counts: AnnData, keys: Keys, tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("seeds")
     saved = {}
     for name, seed in (("scvi", None), ("scvi_seed1", 1), ("scvi_seed2", 2)):
-        spec = {"name": name, "family": "SCVI", "n_latent": 5, "n_hidden": 32, "training": {"max_epochs": 60}}
+        spec = model_options(
+            {"name": name, "family": "SCVI", "n_latent": 5, "n_hidden": 32, "training": {"max_epochs": 60}}
+        )
         store = CheckpointDataset(filepath=str(folder / f"{name} checkpoint")).load()
         model, _, _ = train_model(
             pbmc_counts, spec | ({} if seed is None else {"seed": seed}), keys, 0, "cpu", store

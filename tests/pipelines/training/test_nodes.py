@@ -9,6 +9,7 @@ import pytest
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.pipelines.training.nodes import train_model
+from scvi_downstream.study.defaults import model_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def train(counts: AnnData, keys: Keys, folder: Path, initial: SavedModel | None = None, **spec: Any) -> tuple:
     options = {"name": "model", "n_hidden": 32, "n_latent": 5, "training": {"max_epochs": 2}, **spec}
-    return train_model(counts, options, keys, 0, "cpu", CheckpointStore(folder), initial)
+    return train_model(counts, model_options(options), keys, 0, "cpu", CheckpointStore(folder), initial)
 
 
 def test_sees_highly_variable_genes_only_and_leaves_the_counts_alone(

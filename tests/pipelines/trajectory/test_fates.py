@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.trajectory.fates import absorb, compute_fates, di
 from scvi_downstream.pipelines.trajectory.options import FateOptions
 from scvi_downstream.pipelines.trajectory.start import reach_from, root_cell
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import Kind, Plant, Planted
 
@@ -40,7 +41,7 @@ def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: 
     for seed in range(3):
         tree = planted(kind, seed=seed)
         graph = graph_of(tree)
-        fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, FateOptions())
+        fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, defaults_of(FateOptions))
         probabilities = probabilities_of(fates.cells)
         assert probabilities.shape[1] == n_tips
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -59,7 +60,7 @@ def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: 
 def test_a_line_has_one_fate_and_says_so(planted: Plant) -> None:
     line = planted("linear")
     graph = graph_of(line)
-    fates = compute_fates(graph, pseudotime_of(graph, line), line.clusters, FateOptions())
+    fates = compute_fates(graph, pseudotime_of(graph, line), line.clusters, defaults_of(FateOptions))
     assert (probabilities_of(fates.cells) == 1).all().all()
     assert (fates.cells["fate_entropy"] == 0).all()
     assert np.median(line.time[fates.cells["terminal_state"].notna()]) > 0.9
@@ -69,10 +70,10 @@ def test_a_line_has_one_fate_and_says_so(planted: Plant) -> None:
 def test_an_island_has_no_fate(planted: Plant) -> None:
     island = planted("disconnected")
     graph = graph_of(island)
-    fates = compute_fates(graph, pseudotime_of(graph, island), island.clusters, FateOptions())
+    fates = compute_fates(graph, pseudotime_of(graph, island), island.clusters, defaults_of(FateOptions))
     assert np.array_equal(fates.cells.iloc[:, 0].isna(), island.branch == "island")
     with_times = pd.Series(island.time + (island.branch == "island"), index=island.clusters.index)
-    again = compute_fates(graph, with_times, island.clusters, FateOptions())
+    again = compute_fates(graph, with_times, island.clusters, defaults_of(FateOptions))
     assert np.array_equal(again.cells.iloc[:, 0].isna(), island.branch == "island")
     assert "300 cells with a pseudotime are not connected" in again.sentences[-1]
 
@@ -82,11 +83,13 @@ def test_given_clusters_are_terminal_states(planted: Plant) -> None:
     graph = graph_of(tree)
     pseudotime = pseudotime_of(graph, tree)
     latest = pseudotime.groupby(tree.clusters, observed=True).median().sort_values().index[-2:]
-    fates = compute_fates(graph, pseudotime, tree.clusters, FateOptions(terminal_clusters=tuple(latest)))
+    fates = compute_fates(
+        graph, pseudotime, tree.clusters, defaults_of(FateOptions, terminal_clusters=tuple(latest))
+    )
     assert fates.cells["terminal_state"].cat.categories.tolist() == list(latest)
     assert (fates.cells["terminal_state"].value_counts() == 30).all()
     with pytest.raises(InputError, match="no cell of cluster '77'"):
-        compute_fates(graph, pseudotime, tree.clusters, FateOptions(terminal_clusters=("77",)))
+        compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, terminal_clusters=("77",)))
 
 
 @pytest.mark.slow
@@ -94,12 +97,12 @@ def test_the_number_of_terminal_states_can_be_given(planted: Plant) -> None:
     tree = planted("three_way")
     graph = graph_of(tree)
     pseudotime = pseudotime_of(graph, tree)
-    two = compute_fates(graph, pseudotime, tree.clusters, FateOptions(n_terminal_states=2))
+    two = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, n_terminal_states=2))
     assert two.states["terminal"].sum() == 2
     with pytest.raises(InputError, match="n_terminal_states is 40; at most 11"):
-        compute_fates(graph, pseudotime, tree.clusters, FateOptions(n_terminal_states=40))
+        compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, n_terminal_states=40))
     with pytest.raises(InputError, match="n_terminal_states is 8, but the cells form only"):
-        compute_fates(graph, pseudotime, tree.clusters, FateOptions(n_terminal_states=8))
+        compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, n_terminal_states=8))
 
 
 @pytest.mark.slow
@@ -107,21 +110,21 @@ def test_groups_of_cells_give_the_fates_of_all_cells(planted: Plant) -> None:
     tree = planted("bifurcating", n_cells=1200)
     graph = graph_of(tree)
     pseudotime = pseudotime_of(graph, tree)
-    whole = compute_fates(graph, pseudotime, tree.clusters, FateOptions())
-    grouped = compute_fates(graph, pseudotime, tree.clusters, FateOptions(max_cells=500))
+    whole = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions))
+    grouped = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, max_cells=500))
     assert "among 500 groups" in grouped.sentences[-1]
     one, two = probabilities_of(whole.cells), probabilities_of(grouped.cells)
     assert one.columns.tolist() == two.columns.tolist()
     assert (one - two).abs().to_numpy().mean() < 0.05
     with pytest.raises(ValidationError, match="greater than or equal to 500"):
-        FateOptions(max_cells=3)
+        defaults_of(FateOptions, max_cells=3)
 
 
 def test_too_few_cells_are_refused(planted: Plant) -> None:
     line = planted("linear")
     few = pd.Series(np.nan, index=line.clusters.index)
     with pytest.raises(InputError, match="0 connected cells have a pseudotime"):
-        compute_fates(graph_of(line), few, line.clusters, FateOptions())
+        compute_fates(graph_of(line), few, line.clusters, defaults_of(FateOptions))
 
 
 def test_the_same_seed_gives_the_same_bits_in_silence(
@@ -131,7 +134,9 @@ def test_the_same_seed_gives_the_same_bits_in_silence(
     graph = graph_of(tree)
     pseudotime = pseudotime_of(graph, tree)
     caplog.set_level(logging.INFO)
-    one, two = (compute_fates(graph, pseudotime, tree.clusters, FateOptions()).cells for _ in range(2))
+    one, two = (
+        compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions)).cells for _ in range(2)
+    )
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert [record.message for record in caplog.records if record.name != "scvi_downstream"] == []
     assert capfd.readouterr() == ("", "")
@@ -201,7 +206,7 @@ def test_shuffled_cells_have_no_drivers(planted: Plant) -> None:
 
     tree = planted("bifurcating")
     graph = graph_of(tree)
-    fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, FateOptions()).cells
+    fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, defaults_of(FateOptions)).cells
     shuffled = np.random.default_rng(0).permutation(tree.counts)
     counts = AnnData(sparse.csr_matrix(shuffled.astype(np.float32)))
     counts.obs_names = tree.clusters.index
@@ -241,9 +246,12 @@ def test_terminal_states_of_worm_neurons_are_neurons(real_data: Path) -> None:
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
 
     counts, *_ = prepare_counts(
-        anndata.read_h5ad(file), None, Keys(batch_key="batch", label_key="cell_type"), PreparationOptions()
+        anndata.read_h5ad(file),
+        None,
+        Keys(batch_key="batch", label_key="cell_type"),
+        defaults_of(PreparationOptions),
     )
-    latent = compute_pca(counts, EmbeddingOptions(), 0)[0].to_numpy()
+    latent = compute_pca(counts, defaults_of(EmbeddingOptions), 0)[0].to_numpy()
     graph = neighbors_graph(counts.obs_names, latent, n_neighbors=15, n_search=30, exact_up_to=5000, seed=0)
     codes = KMeans(12, n_init=3, random_state=0).fit_predict(latent)
     clusters = pd.Series(pd.Categorical(codes.astype(str)), index=counts.obs_names)
@@ -252,7 +260,7 @@ def test_terminal_states_of_worm_neurons_are_neurons(real_data: Path) -> None:
     reach = reach_from(graph, starts, clusters)
     coordinates = diffusion_coordinates(graph, reach.reachable)
     pseudotime = diffusion_pseudotime(coordinates, root_cell(starts, coordinates.to_numpy(), graph))
-    fates = compute_fates(graph, pseudotime["dpt_pseudotime"], clusters, FateOptions()).cells
+    fates = compute_fates(graph, pseudotime["dpt_pseudotime"], clusters, defaults_of(FateOptions)).cells
     ends = counts.obs["cell_type"].astype(str)[fates["terminal_state"].notna()].value_counts(normalize=True)
     mature = ["ADL", "AWA", "AWB", "AWC", "AWC_ON", "ASG"]
     assert ends.reindex(mature).sum() > 0.9

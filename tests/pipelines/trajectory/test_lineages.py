@@ -22,6 +22,7 @@ from scvi_downstream.pipelines.trajectory.lineages import (
 )
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from conftest import Plant
@@ -160,4 +161,4 @@ def test_about_as_many_communities_as_wanted(planted: Plant) -> None:
 
 def test_a_clustering_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"'leidn'.*closest is 'leiden'"):
-        take_landmarks(pd.DataFrame({"leiden": ["0"]}), TrajectoryOptions(clustering="leidn"))
+        take_landmarks(pd.DataFrame({"leiden": ["0"]}), defaults_of(TrajectoryOptions, clustering="leidn"))

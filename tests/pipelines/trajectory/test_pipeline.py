@@ -33,9 +33,10 @@ from scvi_downstream.pipelines.trajectory.stability import resample_orders
 from scvi_downstream.pipelines.trajectory.start import choose_start, known_time
 from scvi_downstream.pipelines.trajectory.trend_tests import fit_trends
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of, model_options
 
-OPTIONS = TrajectoryOptions.model_validate(
-    {"start_cluster": "start", "stability_replicates": 2, "slingshot": {"bootstraps": 10}}
+OPTIONS = defaults_of(
+    TrajectoryOptions, start_cluster="start", stability_replicates=2, slingshot={"bootstraps": 10}
 )
 KEYS = Keys()
 ORDERS = ("dpt_pseudotime", "slingshot_pseudotime", "slingshot_consensus", "graph_pseudotime", "pseudotime")
@@ -138,12 +139,12 @@ def test_one_cluster_is_not_a_trajectory(planted) -> None:
 )
 def test_a_start_that_does_not_exist_is_named(planted, options, message) -> None:
     with pytest.raises(InputError, match=message):
-        Study(planted("linear"), TrajectoryOptions.model_validate(options))
+        Study(planted("linear"), defaults_of(TrajectoryOptions, **options))
 
 
 def test_known_time_is_the_start_and_is_compared_with(planted) -> None:
     truth = planted("linear")
-    study = Study(truth, TrajectoryOptions(time_key="time"))
+    study = Study(truth, defaults_of(TrajectoryOptions, time_key="time"))
     assert study.start["how"] == "time"
     orders = pd.DataFrame(
         {"pseudotime": truth.time, "dpt_pseudotime": -truth.time}, index=study.counts.obs_names
@@ -155,7 +156,7 @@ def test_known_time_is_the_start_and_is_compared_with(planted) -> None:
 
 
 WORM_KEYS = Keys(batch_key="batch", label_key="cell_type")
-WORM_OPTIONS = TrajectoryOptions.model_validate({"time_key": "embryo_time", "slingshot": {"bootstraps": 10}})
+WORM_OPTIONS = defaults_of(TrajectoryOptions, time_key="embryo_time", slingshot={"bootstraps": 10})
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def worm(real_data: Path) -> AnnData:
     file = real_data / "worm_embryo.h5ad"
     if not file.exists():
         pytest.skip(f"{file.name} is not in {real_data} (set SCVI_DOWNSTREAM_DATA)")
-    return prepare_counts(anndata.read_h5ad(file), None, WORM_KEYS, PreparationOptions())[0]
+    return prepare_counts(anndata.read_h5ad(file), None, WORM_KEYS, defaults_of(PreparationOptions))[0]
 
 
 def orders_of(counts: AnnData, latent: pd.DataFrame) -> pd.DataFrame:
@@ -193,12 +194,14 @@ def test_pseudotime_follows_measured_time(worm: AnnData, tmp_path: Path) -> None
     from scvi_downstream.pipelines.embedding.nodes import compute_pca
     from scvi_downstream.pipelines.training.nodes import train_model
 
-    spec = {"name": "scvi", "family": "SCVI", "training": TrainingOptions().model_dump()}
+    spec = model_options(
+        {"name": "scvi", "family": "SCVI", "training": defaults_of(TrainingOptions).model_dump()}
+    )
     store = CheckpointDataset(filepath=str(tmp_path / "checkpoint")).load()
     model, _, _ = train_model(worm, spec, WORM_KEYS, 0, "cpu", store)
     cells = worm.obs_names.rename("cell")
     latent = pd.DataFrame(model.get_latent_representation(), index=cells).add_prefix("latent_")
-    pca, _ = compute_pca(worm, EmbeddingOptions(), 0)
+    pca, _ = compute_pca(worm, defaults_of(EmbeddingOptions), 0)
     orders = {"scvi": orders_of(worm, latent), "pca": orders_of(worm, pca)}
     table = compare_with_time(worm, WORM_KEYS, WORM_OPTIONS, 0, **orders)
     of = table.set_index(["representation", "method"])["spearman"]

@@ -15,13 +15,14 @@ from scvi_downstream.pipelines.trajectory.plots import (
     plot_time_agreement,
     plot_trend_heatmap,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELLS = pd.Index([f"cell{i}" for i in range(300)], name="cell")
-OPTIONS = TrajectoryOptions(time_key="embryo_time")
+OPTIONS = defaults_of(TrajectoryOptions, time_key="embryo_time")
 
 
 def genes_of(symbols: dict[str, str]) -> AnnData:
@@ -175,7 +176,7 @@ def test_fates_with_and_without_genes() -> None:
         }
     )  # fmt: skip
     counts = genes_of({"b1": "B1", "b2": "B2", "t1": "T1"})
-    options = TrajectoryOptions.model_validate({"fates": {"top_drivers": 1}})
+    options = defaults_of(TrajectoryOptions, fates={"top_drivers": 1})
     figure = plot_fates(umap, fates, drivers, counts, options)
     texts = _drawn(figure)
     assert {"fate: B", "fate: T", "B1", "T1", "none (1 cells)", "terminal (15 cells)"} <= set(texts)

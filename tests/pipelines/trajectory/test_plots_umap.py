@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.trajectory.plots_umap import (
     plot_trajectory,
     plot_trajectory_3d,
 )
+from scvi_downstream.study.defaults import defaults_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,7 @@ def learnt(latent: pd.DataFrame, curves: pd.DataFrame, nodes: pd.DataFrame) -> d
         "graph_edges": EDGES,
         "trajectory": pd.DataFrame(orders, index=CELLS).iloc[::-1],
         "trajectory_start": {"cells": ["cell3", "elsewhere"]},
-        "options": TrajectoryOptions(time_key="hours"),
+        "options": defaults_of(TrajectoryOptions, time_key="hours"),
     }
 
 

@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.trajectory.agreement import rank_agreement
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.report import summarize_trajectory
 from scvi_downstream.report.methods import render_methods
+from scvi_downstream.study.defaults import defaults_of
 
 CELLS = pd.Index([f"cell{i}" for i in range(200)], name="cell")
 METHODS = ("dpt_pseudotime", "slingshot_pseudotime", "slingshot_consensus", "graph_pseudotime")
@@ -49,7 +50,7 @@ def summary(noise: float, verdict: str, time: pd.DataFrame | None = None) -> dic
         "scvi",
         {"correct_batch": True},
         Keys(batch_key="batch"),
-        TrajectoryOptions(time_key="hours"),
+        defaults_of(TrajectoryOptions, time_key="hours"),
         time,
     )
 
@@ -91,7 +92,7 @@ def test_known_time_is_the_second_sentence() -> None:
 @pytest.mark.parametrize("order", ["consensus", "dpt", "slingshot", "principal_graph"])
 def test_methods_name_every_order_of_the_genes(order: str) -> None:
     study = SimpleNamespace(analyses={"trajectory"}, keys=Keys(), models={}, primary="scvi")
-    options = TrajectoryOptions.model_validate({"start_cluster": "B", "trends": {"pseudotime": order}})
+    options = defaults_of(TrajectoryOptions, start_cluster="B", trends={"pseudotime": order})
     text = render_methods("scvi_downstream.pipelines.trajectory", study=study, options=options)
     assert text.startswith(
         "**Trajectories.** Trajectories were learnt on `scvi` and `pca`, from the cells of `B`."

@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.trajectory import start as starts
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import choose_start, known_time, reach_from, root_cell
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import defaults_of
 
 from .conftest import Plant
 
@@ -85,7 +86,7 @@ def start_of(
     **options: str,
 ) -> dict[str, Any]:
     """The start by the options of trajectories, with one clustering of the cells."""
-    named = TrajectoryOptions.model_validate(options | {"clustering": "leiden"})
+    named = defaults_of(TrajectoryOptions, **options | {"clustering": "leiden"})
     keys = Keys(label_key=label_key)
     return choose_start(counts, neighbors, clusters.to_frame("leiden"), keys, named, 0)
 

@@ -12,12 +12,12 @@ from scvi_downstream.runtime.options import Options
 class ClusteringOptions(Options):
     """Leiden resolutions, k-means and hierarchical clustering."""
 
-    leiden_resolutions: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.25, 0.5, 1.0, 1.5, 2.0)
-    kmeans_k: PositiveInt | None = None
-    kmeans_max_k: Annotated[int, Field(ge=2)] = 20
-    hierarchical_k: PositiveInt | None = None
-    min_stability: Annotated[float, Field(ge=0, le=1)] = 0.75
-    stability_replicates: PositiveInt = 5
+    leiden_resolutions: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    kmeans_k: PositiveInt | None
+    kmeans_max_k: Annotated[int, Field(ge=2)]
+    hierarchical_k: PositiveInt | None
+    min_stability: Annotated[float, Field(ge=0, le=1)]
+    stability_replicates: PositiveInt
 
     @property
     def resolutions(self) -> list[float]:

@@ -17,15 +17,11 @@ class ChampionRule(Options):
     ``tie_breaker: x`` is accepted for ``tie_breakers: [x]``.
     """
 
-    criteria: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "scib_total",
-        "scib_bio_conservation",
-        "elbo_test",
-    )
-    noise: Literal["one_standard_error", "interval", "none"] = "one_standard_error"
-    within: Annotated[float, Field(ge=0)] = 0.0
-    tie_breakers: tuple[str, ...] = ("n_latent", "n_parameters", "seconds")
-    trained_on_labels: bool = False
+    criteria: Annotated[tuple[str, ...], Field(min_length=1)]
+    noise: Literal["one_standard_error", "interval", "none"]
+    within: Annotated[float, Field(ge=0)]
+    tie_breakers: tuple[str, ...]
+    trained_on_labels: bool
 
     @model_validator(mode="before")
     @classmethod
@@ -47,12 +43,12 @@ class ChampionRule(Options):
 class ComparisonOptions(Options):
     """Integration metrics, baselines and the rule for the champion."""
 
-    baselines: tuple[Literal["pca", "harmony", "scanorama"], ...] = ("pca", "harmony")
-    profile: Literal["full", "fast"] = "full"
-    max_cells: PositiveInt | None = None
-    leiden_optimisation: bool | None = None
-    n_bootstrap: NonNegativeInt = 200
-    champion: ChampionRule = ChampionRule()
+    baselines: tuple[Literal["pca", "harmony", "scanorama"], ...]
+    profile: Literal["full", "fast"]
+    max_cells: PositiveInt | None
+    leiden_optimisation: bool | None
+    n_bootstrap: NonNegativeInt
+    champion: ChampionRule
 
     @property
     def no_models(self) -> frozenset[str]:

@@ -16,11 +16,11 @@ from scvi_downstream.runtime.options import Options
 class CrossValidationOptions(Options):
     """Which models are fitted anew without a part of the cells, and which parts."""
 
-    models: tuple[str, ...] = ()
-    n_folds: Annotated[int, Field(ge=2)] = 5
-    batches: bool = True
-    max_batches: Annotated[int, Field(ge=2)] = 20
-    max_epochs: PositiveInt | None = None
+    models: tuple[str, ...]
+    n_folds: Annotated[int, Field(ge=2)]
+    batches: bool
+    max_batches: Annotated[int, Field(ge=2)]
+    max_epochs: PositiveInt | None
 
     def over_batches(self, specs: Mapping[str, ModelSpec], keys: Keys) -> list[str]:
         """Those of the models that are also fitted without each batch."""

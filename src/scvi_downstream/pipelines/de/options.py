@@ -14,33 +14,33 @@ from scvi_downstream.statistics.bayesian_expression import BayesianTest
 class MarkerOptions(Options):
     """Which genes count as markers of a group."""
 
-    max_per_group: PositiveInt = 25
-    min_lfc: Annotated[float, Field(ge=0)] = 0.5
-    min_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
-    min_fraction_difference: Annotated[float, Field(ge=-1, le=1)] = 0.1
-    fdr: Share = 0.05
+    max_per_group: PositiveInt
+    min_lfc: Annotated[float, Field(ge=0)]
+    min_fraction: Annotated[float, Field(ge=0, le=1)]
+    min_fraction_difference: Annotated[float, Field(ge=-1, le=1)]
+    fdr: Share
 
 
 class DeOptions(Options):
     """Differential expression: groupings, the Bayesian test and the classical ones beside it."""
 
-    groupings: tuple[Literal["clusters", "labels"], ...] = ("clusters", "labels")
-    pairs: tuple[tuple[str, str, str], ...] = ()
-    conditions: bool = True
-    mode: Literal["change", "vanilla"] = "change"
-    delta: PositiveFloat | None = 0.25
-    fdr: Share = 0.05
-    credible_interval: Share = 0.95
-    n_samples: PositiveInt = 5000
-    weights: Literal["uniform", "importance"] = "uniform"
-    batch_correction: bool = False
-    min_cells_per_group: Annotated[int, Field(ge=2)] = 10
-    wilcoxon: bool = True
-    pseudobulk: bool = True
-    min_samples_per_group: Annotated[int, Field(ge=2)] = 2
-    min_cells_per_sample: PositiveInt = 5
-    top_genes: PositiveInt = 100
-    markers: MarkerOptions = MarkerOptions()
+    groupings: tuple[Literal["clusters", "labels"], ...]
+    pairs: tuple[tuple[str, str, str], ...]
+    conditions: bool
+    mode: Literal["change", "vanilla"]
+    delta: PositiveFloat | None
+    fdr: Share
+    credible_interval: Share
+    n_samples: PositiveInt
+    weights: Literal["uniform", "importance"]
+    batch_correction: bool
+    min_cells_per_group: Annotated[int, Field(ge=2)]
+    wilcoxon: bool
+    pseudobulk: bool
+    min_samples_per_group: Annotated[int, Field(ge=2)]
+    min_cells_per_sample: PositiveInt
+    top_genes: PositiveInt
+    markers: MarkerOptions
 
     @property
     def bayesian(self) -> BayesianTest:

@@ -281,11 +281,7 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 
 
 def compute_umap(
-    latent: pd.DataFrame,
-    neighbors: NeighborsGraph,
-    options: EmbeddingOptions,
-    seed: int,
-    n_components: int = 2,
+    latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int, n_dims: int = 2
 ) -> pd.DataFrame:
     """Layout of the shared graph in the plane: `n_cells` × ``UMAP1``, ``UMAP2``.
 
@@ -299,13 +295,13 @@ def compute_umap(
         Minimal distance, spread and epochs.
     seed
         Of the start and of negative sampling.
-    n_components
+    n_dims
         Dimensions of the layout.
     """
     return layout(
         latent,
         neighbors,
-        n_components=n_components,
+        n_components=n_dims,
         min_dist=options.umap_min_dist,
         spread=options.umap_spread,
         n_epochs=options.umap_epochs,
@@ -317,7 +313,7 @@ def compute_umap_3d(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int
 ) -> pd.DataFrame:
     """Layout of the shared graph in space: `n_cells` × ``UMAP1`` … ``UMAP3``; otherwise as :func:`compute_umap`."""
-    return compute_umap(latent, neighbors, options, seed, n_components=3)
+    return compute_umap(latent, neighbors, options, seed, n_dims=3)
 
 
 def _variable_expression(counts: AnnData) -> sparse.csr_matrix:

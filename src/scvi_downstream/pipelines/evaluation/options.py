@@ -13,9 +13,9 @@ from scvi_downstream.scoring.marginal_likelihood import SamplingBounds
 class EvaluationOptions(Options):
     """Held-out likelihoods; the marginal one is bounded in time."""
 
-    marginal_ll_samples: Annotated[int, Field(ge=2)] = 200
-    marginal_ll_max_cells: PositiveInt = 1000
-    marginal_ll_max_seconds: PositiveFloat = 60.0
+    marginal_ll_samples: Annotated[int, Field(ge=2)]
+    marginal_ll_max_cells: PositiveInt
+    marginal_ll_max_seconds: PositiveFloat
 
     @property
     def sampling(self) -> SamplingBounds:

@@ -12,6 +12,6 @@ from scvi_downstream.runtime.options import Options, Share
 class FactorOptions(Options):
     """Loadings of the latent dimensions and their association with covariates."""
 
-    top_genes: PositiveInt = 10
-    fdr: Share = 0.05
-    min_effect: Annotated[float, Field(ge=0, le=1)] = 0.1
+    top_genes: PositiveInt
+    fdr: Share
+    min_effect: Annotated[float, Field(ge=0, le=1)]

@@ -14,12 +14,12 @@ Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 class HubOptions(Options):
     """Which model is exported, what leaves with it, and what its card says of rights and origin."""
 
-    model: str | None = None
-    minified: bool = True
-    obs_columns: tuple[str, ...] | None = None
-    description: str | None = None
-    license: str | None = None
-    citation: tuple[str, ...] = ()
-    tissues: tuple[str, ...] = ()
-    training_data_url: Url | None = None
-    training_code_url: Url | None = None
+    model: str | None
+    minified: bool
+    obs_columns: tuple[str, ...] | None
+    description: str | None
+    license: str | None
+    citation: tuple[str, ...]
+    tissues: tuple[str, ...]
+    training_data_url: Url | None
+    training_code_url: Url | None

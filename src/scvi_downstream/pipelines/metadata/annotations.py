@@ -156,7 +156,7 @@ def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> 
         if name == keys.label_key:
             compared &= obs[name].astype(str).to_numpy() != UNKNOWN
         ours, theirs = obs.loc[compared, name], table.loc[compared, name]
-        differ = ~_equal(ours, theirs)
+        differ = ~_equal_values(ours, theirs)
         if differ.any():
             at = int(np.argmax(differ))
             raise InputError(
@@ -166,7 +166,7 @@ def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> 
             )
 
 
-def _equal(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
+def _equal_values(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
     if is_number(typed(ours)) and is_number(typed(theirs)):
         return np.isclose(typed(ours), typed(theirs), rtol=1e-5, equal_nan=True)
     left, right = (np.asarray(as_categories(values), dtype=object) for values in (ours, theirs))
@@ -305,7 +305,7 @@ def how_tested(
         elif name not in columns:
             notes[name] = "differs between cells of a sample: correlated with expression within samples"
         else:
-            notes[name] = _replicates(columns[name], samples, options)
+            notes[name] = _describe_test(columns[name], samples, options)
             if twin := _indistinguishable_from(name, columns):
                 notes[name] += (
                     f"; divides the samples exactly as '{twin}' does: their effects cannot be told apart"
@@ -321,7 +321,7 @@ def how_tested(
     return notes
 
 
-def _replicates(column: SampleColumn, samples: Samples, options: MetadataAnalysisOptions) -> str:
+def _describe_test(column: SampleColumn, samples: Samples, options: MetadataAnalysisOptions) -> str:
     design = column.design(column.values.index, options)
     if not isinstance(design, Design):
         return f"not tested: {design}"

@@ -193,7 +193,7 @@ def compare_shares(
         of_unit = of_unit[of_unit.sum(axis=1) >= options.min_cells_per_sample]
         design = column.design(of_unit.index, options)
         if isinstance(design, Design):
-            tables.append(_test(of_unit.loc[design.units], column, design))
+            tables.append(_test_shares(of_unit.loc[design.units], column, design))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
@@ -210,7 +210,7 @@ def log_odds(cells: np.ndarray) -> np.ndarray:
     return np.log(share / (1 - share))
 
 
-def _test(cells: pd.DataFrame, column: SampleColumn, design: Design) -> pd.DataFrame:
+def _test_shares(cells: pd.DataFrame, column: SampleColumn, design: Design) -> pd.DataFrame:
     fit = fit_linear(log_odds(cells.to_numpy(dtype=np.float64)), design.matrix)
     # Shares sum to one: with as many degrees of freedom as groups, few groups would be called too often.
     variances = moderate(fit, n_independent=(cells.shape[1] - 1) / 2)

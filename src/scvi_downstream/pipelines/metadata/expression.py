@@ -152,7 +152,7 @@ def compare_on_samples(
                 sums[column.unit] = sum_counts(
                     counts.X, counts.var_names, column.unit_of_cell, cells, options.min_cells_per_sample
                 )
-            table = _test(sums[column.unit], column, options)
+            table = _test_genes(sums[column.unit], column, options)
             if table is None:
                 logger.debug("%s: too few samples to test %s", group, column.name)
             else:
@@ -161,7 +161,9 @@ def compare_on_samples(
     return tables
 
 
-def _test(sums: pd.DataFrame, column: SampleColumn, options: MetadataAnalysisOptions) -> pd.DataFrame | None:
+def _test_genes(
+    sums: pd.DataFrame, column: SampleColumn, options: MetadataAnalysisOptions
+) -> pd.DataFrame | None:
     design = column.design(sums.index, options)
     if not isinstance(design, Design):
         return None

@@ -12,11 +12,11 @@ from scvi_downstream.runtime.options import Options, Share
 class MetadataAnalysisOptions(Options):
     """Association of metadata with the embedding, the clusters and expression."""
 
-    columns: tuple[str, ...] | None = None
-    block_key: str | None = None
-    groups: str | None = None
-    fdr: Share = 0.05
-    max_categories: Annotated[int, Field(ge=2)] = 30
-    min_samples_per_group: Annotated[int, Field(ge=2)] = 2
-    min_cells_per_sample: PositiveInt = 10
-    top_genes: PositiveInt = 20
+    columns: tuple[str, ...] | None
+    block_key: str | None
+    groups: str | None
+    fdr: Share
+    max_categories: Annotated[int, Field(ge=2)]
+    min_samples_per_group: Annotated[int, Field(ge=2)]
+    min_cells_per_sample: PositiveInt
+    top_genes: PositiveInt

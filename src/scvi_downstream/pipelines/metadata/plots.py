@@ -110,7 +110,7 @@ def plot_composition(
     by_sample = {name: column.values for name, column in found.items() if column.unit == "sample"}
     usable = composition_tests[composition_tests["column"].astype(str).isin(list(by_sample))]
     if usable.empty:
-        return _bars(composition)
+        return _draw_bars(composition)
     columns = usable["column"].astype(str)
     column = keys.condition_key if keys.condition_key in set(columns) else columns[usable["p"].idxmin()]
     mine = usable[columns == column]
@@ -162,7 +162,7 @@ def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Ser
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
 
-def _bars(composition: pd.DataFrame) -> Figure:
+def _draw_bars(composition: pd.DataFrame) -> Figure:
     """Stacked bars, one a sample or condition."""
     wide = composition.pivot_table(
         index="sample", columns="group", values="proportion", sort=False, observed=True
@@ -246,8 +246,8 @@ def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisO
     volcanoes = []
     for position, table in enumerate(rows):
         left, right = figure.add_subplot(grid[position, 0]), figure.add_subplot(grid[position, 1])
-        volcanoes.append((left, _volcano(left, table, options)))
-        _top_genes(right, table, options, n_groups)
+        volcanoes.append((left, _draw_volcano(left, table, options)))
+        _draw_top_genes(right, table, options, n_groups)
     if left_out:
         figure.suptitle(f"Not shown, with fewer significant genes: {', '.join(left_out)}", fontsize=8)
     figure.draw_without_rendering()
@@ -285,7 +285,7 @@ def _axis_label(table: pd.DataFrame) -> str:
     return "change of log2 expression per unit" if contrast == "slope" else "log2 fold change"
 
 
-def _volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
+def _draw_volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions) -> pd.DataFrame:
     """Draw all cells, or the first group where all cells were not tested; return the points."""
     groups = table["group"].astype(str)
     group = ALL if (groups == ALL).any() else groups.iloc[0]
@@ -317,7 +317,7 @@ def _volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions) 
     return points
 
 
-def _top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions, n_places: int) -> None:
+def _draw_top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOptions, n_places: int) -> None:
     """Effect of the genes with the smallest p-values, over all cells and in each group."""
     groups = list(dict.fromkeys(table["group"].astype(str)))[:MAX_GROUPS]
     of_groups = table[table["group"].astype(str).isin(groups)]

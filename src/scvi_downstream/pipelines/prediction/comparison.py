@@ -294,21 +294,21 @@ def measured(group: Group, weights: Weights) -> Prediction:
 
     A model that has seen the cells from which the change is measured has seen their noise, and correlates by it.
     """
-    target = log_mean(_mean(weights.target, group.target))
-    return Prediction(target, target - log_mean(_mean(weights.reference, group.reference)))
+    target = log_mean(_weighted_mean(weights.target, group.target))
+    return Prediction(target, target - log_mean(_weighted_mean(weights.reference, group.reference)))
 
 
 def measured_again(group: Group, weights: Weights) -> Prediction:
     """Measured expression in the target condition as a prediction, its change from the cells predictions start from."""
-    target = log_mean(_mean(weights.target, group.target))
-    return Prediction(target, target - log_mean(_mean(weights.source, group.source)))
+    target = log_mean(_weighted_mean(weights.target, group.target))
+    return Prediction(target, target - log_mean(_weighted_mean(weights.source, group.source)))
 
 
 def pair_means(
     source: sparse.csr_matrix, target: sparse.csr_matrix, weights: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log means ``(n_replicates, n_genes)`` of cells of two conditions with weights ``(n_replicates, n_cells)``."""
-    return log_mean(_mean(weights[0], source)), log_mean(_mean(weights[1], target))
+    return log_mean(_weighted_mean(weights[0], source)), log_mean(_weighted_mean(weights[1], target))
 
 
 def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
@@ -332,7 +332,7 @@ def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
     for name, prediction in list(predictions.items()):
         unchanged = prediction.expression - prediction.change
         predictions[name + UNCHANGED] = Prediction(unchanged, np.zeros_like(unchanged))
-    source = log_mean(_mean(weights.source, group.source))
+    source = log_mean(_weighted_mean(weights.source, group.source))
     predictions[NO_CHANGE] = Prediction(source, np.zeros_like(source))
     training = group.training
     for name, change in ((MEAN_SHIFT, training.shift), (POOLED_SHIFT, training.pooled_shift)):
@@ -362,7 +362,7 @@ def _decode(decoded: Decoded, weights: np.ndarray) -> Prediction:
     return Prediction(expression, expression - log_mean(source))
 
 
-def _mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray:
+def _weighted_mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray:
     return np.asarray((shares.T @ weights.T).T)
 
 

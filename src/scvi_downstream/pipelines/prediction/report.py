@@ -137,7 +137,7 @@ def summarize_prediction(
             table[(table["target"] == target) & (table["group"] == ALL_GROUPS)]
             for table in (prediction_scores, prediction_differences)
         )
-        models = _models(scores)
+        models = _list_models(scores)
         n_changing = int(groups["changes"].sum())
         if n_changing:
             found = {model: f"{_against_no_change(model, scores, gains)[0]} no change" for model in models}
@@ -176,7 +176,7 @@ def _nothing_changes(source: str, target: str, groups: pd.DataFrame, scores: pd.
         f"There is nothing to predict from '{source}' to '{target}': in none of {count(len(groups), 'group')} "
         "is the measured change larger than when conditions are given to cells at random "
         f"(smallest adjusted p = {groups['change_p_adjusted'].min():.2g}), and two halves of the cells agree on it "
-        f"with r = {_value(scores, MEASURED_HALF, 'delta_pearson')}."
+        f"with r = {_format_score(scores, MEASURED_HALF, 'delta_pearson')}."
     )
 
 
@@ -189,10 +189,10 @@ def _verdict(
     from_cells = 100 * (1 - errors[model] / errors[NO_CHANGE])
     return (
         f"{NAMES[model]} predicts '{target}' from '{source}' {how} no change: the error of the genes that "
-        f"change most is {_smaller(value)} (95 % interval {low:.0f} to {high:.0f} %) than with the same cells decoded "
-        f"unchanged, {_smaller(from_cells)} than with the measured source, and the predicted change of all genes "
-        f"correlates with the measured one with r = {_value(scores, model, 'delta_pearson')}, where "
-        f"{NAMES[MEASURED_HALF]} reaches {_value(scores, MEASURED_HALF, 'delta_pearson')} (mean of "
+        f"change most is {_format_error(value)} (95 % interval {low:.0f} to {high:.0f} %) than with the same cells decoded "
+        f"unchanged, {_format_error(from_cells)} than with the measured source, and the predicted change of all genes "
+        f"correlates with the measured one with r = {_format_score(scores, model, 'delta_pearson')}, where "
+        f"{NAMES[MEASURED_HALF]} reaches {_format_score(scores, MEASURED_HALF, 'delta_pearson')} (mean of "
         f"{count(len(groups), 'group')}, of which {int(groups['changes'].sum())} change)."
     )
 
@@ -211,19 +211,19 @@ def _against_no_change(model: str, scores: pd.DataFrame, gains: pd.DataFrame) ->
     return "no better than", gain
 
 
-def _models(scores: pd.DataFrame) -> list[str]:
+def _list_models(scores: pd.DataFrame) -> list[str]:
     methods = list(scores["method"].astype(str).unique())
     return [name for name in methods if name + UNCHANGED in methods]
 
 
 def _best_model(scores: pd.DataFrame) -> str:
     """The model whose change correlates best with the measured one."""
-    models = _models(scores)
+    models = _list_models(scores)
     correlations = scores[scores["score"] == "delta_pearson"].set_index("method")["value"].reindex(models)
     return str(correlations.idxmax()) if correlations.notna().any() else models[0]
 
 
-def _smaller(percent: float) -> str:
+def _format_error(percent: float) -> str:
     return f"{percent:.0f} % smaller" if percent >= 0 else f"{-percent:.0f} % larger"
 
 
@@ -234,7 +234,7 @@ def _against_baselines(target: str, gains: pd.DataFrame, scores: pd.DataFrame) -
     for baseline in (MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN):
         rows = gains[gains["versus"] == baseline]
         if len(rows):
-            correlation = _value(scores, baseline, "delta_pearson")
+            correlation = _format_score(scores, baseline, "delta_pearson")
             sentences.append(
                 f"Against {NAMES[baseline]} (r = {correlation} of the change in '{target}'): {_compare_models(rows)}."
             )
@@ -274,7 +274,7 @@ def _about_intervals(design: dict[str, Any]) -> str:
     )
 
 
-def _value(scores: pd.DataFrame, method: str, score: str) -> str:
+def _format_score(scores: pd.DataFrame, method: str, score: str) -> str:
     row = scores[(scores["method"] == method) & (scores["score"] == score)]
     if row.empty:
         return "undefined"

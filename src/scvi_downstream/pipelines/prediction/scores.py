@@ -162,7 +162,7 @@ def compare_groups(
     units: dict[str, list[dict[str, np.ndarray]]] = {}
     scored: dict[str, dict[str, Scores]] = {}
     for group in found:
-        table, row, values = _compare(group, blocks, genes, options, seed)
+        table, row, values = _compare_group(group, blocks, genes, options, seed)
         expression.append(table)
         rows.append(row)
         scored.setdefault(group.condition, {})[group.name] = values
@@ -185,7 +185,7 @@ def compare_groups(
     )
 
 
-def _compare(
+def _compare_group(
     group: Group, blocks: np.ndarray, genes: pd.DataFrame, options: PredictionOptions, seed: int
 ) -> tuple[pd.DataFrame, dict[str, object], Scores]:
     """The table of expression, the row of the group, and the scores of all methods."""
@@ -273,7 +273,7 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
     methods = {**predict(group, halves[0]), MEASURED_HALF: again}
     return {
         method: {
-            name: values.reshape(-1, 2).mean(axis=1) for name, values in _scores(given, truth, top).items()
+            name: values.reshape(-1, 2).mean(axis=1) for name, values in _score(given, truth, top).items()
         }
         for method, given in methods.items()
     }
@@ -340,7 +340,7 @@ def mean_over_groups(by_group: list[Scores]) -> Scores:
     }
 
 
-def _scores(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, np.ndarray]:
+def _score(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, np.ndarray]:
     from scipy.stats import rankdata
 
     expression, change = given.expression, given.change

@@ -99,7 +99,7 @@ def _train(
     """Fit a model; where nothing can be predicted, one that has learnt nothing stands for it."""
     kept = kept_cells(counts, split)
     if not block_names(split):
-        spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, TrainingOptions())
+        spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, spec.training)
         with reproducible(0), quiet():
             model = spec.build(kept, SCVI_KEYS)
         return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
@@ -157,9 +157,9 @@ class ScviDecoder:
     def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
         """Decode cells, by name, as of both conditions."""
         positions = self._model.adata.obs_names.get_indexer(cells)
-        return Decoded(self._as(positions, source), self._as(positions, target))
+        return Decoded(self._decode_as(positions, source), self._decode_as(positions, target))
 
-    def _as(self, positions: np.ndarray, condition: str) -> np.ndarray:
+    def _decode_as(self, positions: np.ndarray, condition: str) -> np.ndarray:
         # the same seed gives the same draws of the latent state in both conditions
         with reproducible(self._seed), quiet():
             shares = self._model.get_normalized_expression(

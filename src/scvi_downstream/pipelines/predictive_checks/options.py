@@ -12,7 +12,7 @@ from scvi_downstream.runtime.options import Options, Share
 class PredictiveCheckOptions(Options):
     """How many counts are drawn from the model, for which cells and genes."""
 
-    n_samples: Annotated[int, Field(ge=20)] = 50
-    max_cells: PositiveInt = 1000
-    correlation_genes: Annotated[int, Field(ge=3)] = 200
-    fdr: Share = 0.05
+    n_samples: Annotated[int, Field(ge=20)]
+    max_cells: PositiveInt
+    correlation_genes: Annotated[int, Field(ge=3)]
+    fdr: Share

@@ -12,25 +12,23 @@ from scvi_downstream.runtime.options import Options
 class CellFilters(Options):
     """Thresholds below or above which a cell or gene is dropped; ``None`` leaves a filter off."""
 
-    min_counts: PositiveInt | None = None
-    max_counts: PositiveInt | None = None
-    min_genes: PositiveInt | None = None
-    max_genes: PositiveInt | None = None
-    max_mitochondrial_percent: Annotated[float, Field(ge=0, le=100)] | None = None
-    min_cells_per_gene: PositiveInt | None = None
+    min_counts: PositiveInt | None
+    max_counts: PositiveInt | None
+    min_genes: PositiveInt | None
+    max_genes: PositiveInt | None
+    max_mitochondrial_percent: Annotated[float, Field(ge=0, le=100)] | None
+    min_cells_per_gene: PositiveInt | None
 
 
 class PreparationOptions(Options):
     """How counts are checked, filtered and annotated."""
 
-    min_cells: PositiveInt = 50
-    min_genes: PositiveInt = 10
-    min_cells_per_batch: PositiveInt = 5
-    filters: CellFilters = CellFilters()
-    mitochondrial_prefixes: tuple[str, ...] = ("MT-", "mt-", "Mt-")
-    gene_symbols: str | None = None
-    n_top_genes: PositiveInt = 2000
-    unknown_labels: tuple[str, ...] = (
-        "unknown", "unassigned", "unlabeled", "unlabelled", "na", "nan", "none", "",
-    )  # fmt: skip
-    metadata_key: str | None = None
+    min_cells: PositiveInt
+    min_genes: PositiveInt
+    min_cells_per_batch: PositiveInt
+    filters: CellFilters
+    mitochondrial_prefixes: tuple[str, ...]
+    gene_symbols: str | None
+    n_top_genes: PositiveInt
+    unknown_labels: tuple[str, ...]  # fmt: skip
+    metadata_key: str | None

@@ -215,7 +215,7 @@ def score_protein_imputation(
                     masked_counts(counts, held_out), keys.model_copy(update={"batch_key": BATCH_COLUMN})
                 )
             fit(model, model_spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
-            predicted = _predict(model, counts, pca_latent, held_out, options, seed)
+            predicted = _impute(model, counts, pca_latent, held_out, options, seed)
             seconds = time.perf_counter() - start
         table = score_predictions(predicted, options.n_bootstrap, seed)
         scores.append(
@@ -231,7 +231,7 @@ def score_protein_imputation(
     return by_protein, pd.concat(values[1:] or values, ignore_index=True)
 
 
-def _predict(
+def _impute(
     model: TOTALVI,
     counts: AnnData,
     pca_latent: pd.DataFrame,
@@ -320,7 +320,7 @@ def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed
         pearson = correlation_with_interval(values, measured, weights, _LEVEL)
         spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights, _LEVEL)
         gain = weighted_correlation(values, measured, weights) - baseline_samples
-        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *_interval(gain)]
+        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *_quantiles(gain)]
         table = pd.DataFrame(dict(zip(_NUMBERS, numbers, strict=True)))
         if method == "mean":  # a constant is correlated with nothing
             table = table.assign(pearson=0.0, spearman=0.0, minus_knn=-baseline_point)
@@ -329,7 +329,7 @@ def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed
     return pd.concat(tables, ignore_index=True)
 
 
-def _interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _quantiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ends = np.full((2, samples.shape[1]), np.nan)
     known = np.isfinite(samples).any(axis=0)
     if known.any():

@@ -107,7 +107,7 @@ def find_protein_markers(
     sources = [str(batch) for batch in measured.index] if batches is not None else []
     everywhere = measured.columns[measured.all()]
     tables = [
-        _posterior(model, group, sources, options, seed).join(_rank_sum(proteins, everywhere, group))
+        _test_posterior(model, group, sources, options, seed).join(_test_ranks(proteins, everywhere, group))
         for group in track(groups, "markers among proteins", len(groups))
     ]
     table = pd.concat([part.rename_axis("protein").reset_index() for part in tables], ignore_index=True)
@@ -141,7 +141,7 @@ def find_groups(
                 yield ProteinGroup(grouping, str(name), cells, rest)
 
 
-def _posterior(
+def _test_posterior(
     model: Any, group: ProteinGroup, sources: list[str], options: ProteinsOptions, seed: int
 ) -> pd.DataFrame:
     own_seed = zlib.crc32(f"{seed}/{group.grouping}/{group.name}".encode())
@@ -183,7 +183,7 @@ def _mask_of_enough(cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     return mask
 
 
-def _rank_sum(proteins: pd.DataFrame, everywhere: pd.Index, group: ProteinGroup) -> pd.DataFrame:
+def _test_ranks(proteins: pd.DataFrame, everywhere: pd.Index, group: ProteinGroup) -> pd.DataFrame:
     """Rank-sum test of centred log-ratios of the proteins that every compared batch measured; NaN for others."""
     from scipy.stats import mannwhitneyu
 

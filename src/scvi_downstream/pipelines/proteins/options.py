@@ -12,13 +12,13 @@ from scvi_downstream.runtime.options import Options, Share
 class ProteinsOptions(Options):
     """Denoised proteins, imputation where they were not measured, markers of groups."""
 
-    n_samples: Annotated[int, Field(ge=2)] = 25
-    max_held_out_batches: NonNegativeInt = 2
-    n_neighbors: PositiveInt = 15
-    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
-    min_cells_per_group: Annotated[int, Field(ge=3)] = 10
-    de_samples: Annotated[int, Field(ge=100)] = 2000
-    delta: PositiveFloat = 0.25
-    fdr: Share = 0.05
-    proteins: tuple[str, ...] = ()
-    top_proteins: PositiveInt = 12
+    n_samples: Annotated[int, Field(ge=2)]
+    max_held_out_batches: NonNegativeInt
+    n_neighbors: PositiveInt
+    n_bootstrap: Annotated[int, Field(ge=100)]
+    min_cells_per_group: Annotated[int, Field(ge=3)]
+    de_samples: Annotated[int, Field(ge=100)]
+    delta: PositiveFloat
+    fdr: Share
+    proteins: tuple[str, ...]
+    top_proteins: PositiveInt

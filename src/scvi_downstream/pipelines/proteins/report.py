@@ -129,7 +129,9 @@ def summarize_proteins(
     ]
     reason = None if scores else _why_not_scored(options, int(measured.any(axis=1).sum()), keys)
     markers = {
-        str(grouping): {str(group): _strongest(rows) for group, rows in table.groupby("group", sort=False)}
+        str(grouping): {
+            str(group): _strongest_markers(rows) for group, rows in table.groupby("group", sort=False)
+        }
         for grouping, table in protein_markers.groupby("grouping", sort=False)
     }
     return {
@@ -177,7 +179,7 @@ def _why_not_scored(options: ProteinsOptions, n_measured: int, keys: Keys) -> st
     return f"the only {what} with proteins has too few cells to hide a third of them"
 
 
-def _strongest(rows: pd.DataFrame) -> list[str]:
+def _strongest_markers(rows: pd.DataFrame) -> list[str]:
     up = rows[rows["both"] & (rows["lfc_median"] > 0)]
     return up.sort_values("lfc_median", ascending=False, kind="stable")["protein"].head(N_NAMED).tolist()
 

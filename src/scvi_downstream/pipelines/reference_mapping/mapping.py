@@ -18,6 +18,7 @@ from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.embedding.nodes import compute_umap
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import (
     Query,
@@ -53,6 +54,7 @@ def map_onto_reference(
     counts: AnnData,
     keys: Keys,
     options: ReferenceMappingOptions,
+    preparation: PreparationOptions,
     training: TrainingOptions,
     study: str,
     seed: int,
@@ -71,6 +73,8 @@ def map_onto_reference(
         The study's obs columns.
     options
         Share of genes that must be there, epochs.
+    preparation
+        What stands for no label.
     training
         Shares of cells, mini-batches, early stopping.
     study
@@ -103,7 +107,9 @@ def map_onto_reference(
     else:
         result = _without_training(model)
     summary = result.summary | {"n_new_weights": n_new}
-    facts = describe_reference(reference, query, find_label_key(reference, options.label_key), summary)
+    facts = describe_reference(
+        reference, query, find_label_key(reference, options.label_key), preparation.unknown_labels, summary
+    )
     return result.model, encode_jointly(result.model, reference), result.history, facts
 
 
@@ -254,6 +260,7 @@ def transfer_reference_labels(
     joint_latent: pd.DataFrame,
     keys: Keys,
     options: ReferenceMappingOptions,
+    preparation: PreparationOptions,
     study: str,
     seed: int,
     accelerator: str,
@@ -270,6 +277,8 @@ def transfer_reference_labels(
         Coordinates of both sets of cells.
     options
         Neighbours, the least probability of a label, the false discovery rate of unlike cells.
+    preparation
+        What stands for no label.
     seed
         Of the thinning behind the test.
     accelerator
@@ -284,7 +293,9 @@ def transfer_reference_labels(
     one row a batch, see :func:`.unlike.find_unlike`.
     """
     query = build_query(reference, counts, keys, options, study)
-    labels = reference_labels(reference, find_label_key(reference, options.label_key))
+    labels = reference_labels(
+        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
+    )
     known, wanted = take_origin(joint_latent, REFERENCE), take_origin(joint_latent, QUERY)
     shared = np.flatnonzero(query.present)
     modelled = _matrix(reference.counts[:, reference.model.genes], reference.model.setup.get("layer"))

@@ -12,9 +12,9 @@ from scvi_downstream.runtime.options import Options, Share
 class ReferenceMappingOptions(Options):
     """Mapping of the study's cells onto a reference model by scArches surgery."""
 
-    label_key: str | None = None
-    min_shared_genes: Annotated[float, Field(ge=0, le=1)] = 0.5
-    max_epochs: PositiveInt | None = None
-    n_neighbors: PositiveInt = 15
-    min_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    unlike_fdr: Share = 0.05
+    label_key: str | None
+    min_shared_genes: Annotated[float, Field(ge=0, le=1)]
+    max_epochs: PositiveInt | None
+    n_neighbors: PositiveInt
+    min_probability: Annotated[float, Field(ge=0, le=1)]
+    unlike_fdr: Share

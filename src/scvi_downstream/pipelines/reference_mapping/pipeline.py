@@ -13,7 +13,7 @@ from scvi_downstream.pipelines.reference_mapping.mapping import (
 from scvi_downstream.pipelines.reference_mapping.plots import plot_mapping
 from scvi_downstream.pipelines.reference_mapping.report import summarize_mapping
 
-_KEYS, _OPTIONS = "params:keys", "params:reference_mapping"
+_KEYS, _OPTIONS, _PREPARATION = "params:keys", "params:reference_mapping", "params:preparation"
 _RUN = ["params:study", "params:seed", "params:accelerator"]
 
 
@@ -23,13 +23,22 @@ def template() -> Pipeline:
         [
             step(
                 map_onto_reference,
-                ["reference", "counts", _KEYS, _OPTIONS, "params:training", *_RUN, "mapped_checkpoint"],
+                [
+                    "reference",
+                    "counts",
+                    _KEYS,
+                    _OPTIONS,
+                    _PREPARATION,
+                    "params:training",
+                    *_RUN,
+                    "mapped_checkpoint",
+                ],
                 ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
             ),
             step(embed_jointly, ["joint_latent", "params:embedding", "params:seed"], "joint_umap"),
             step(
                 transfer_reference_labels,
-                ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, *_RUN],
+                ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, _PREPARATION, *_RUN],
                 ["mapped_cell_types", "mapping_batches"],
             ),
             step(
@@ -44,7 +53,7 @@ def template() -> Pipeline:
             ),
             step(
                 plot_mapping,
-                ["reference", "joint_umap", "mapped_cell_types", "mapping_summary", _OPTIONS],
+                ["reference", "joint_umap", "mapped_cell_types", "mapping_summary", _OPTIONS, _PREPARATION],
                 "mapping_figure",
             ),
         ],

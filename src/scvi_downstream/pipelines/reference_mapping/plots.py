@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.saved import Reference
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import find_label_key, reference_labels
 from scvi_downstream.plots.panels import legend_dots, panel_grid
@@ -40,6 +41,7 @@ def plot_mapping(
     mapped_cell_types: pd.DataFrame,
     mapping_summary: dict[str, Any],
     options: ReferenceMappingOptions,
+    preparation: PreparationOptions,
 ) -> Figure:
     """Joint UMAP by origin, by label (reference and transferred), by uncertainty, and cells flagged as unlike.
 
@@ -55,8 +57,12 @@ def plot_mapping(
         ``reference``, ``n_unlike``, ``share_unlike``.
     options
         ``label_key`` of the reference.
+    preparation
+        What stands for no label.
     """
-    labels = reference_labels(reference, find_label_key(reference, options.label_key))
+    labels = reference_labels(
+        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
+    )
     cells, summary = mapped_cell_types, mapping_summary
     xy = joint_umap[["UMAP1", "UMAP2"]].to_numpy()
     is_query = (joint_umap["origin"] == "query").to_numpy()

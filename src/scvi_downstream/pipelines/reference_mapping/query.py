@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, text_of, with_unknown
 from scvi_downstream.graphs.label_transfer import transfer_labels
 from scvi_downstream.models.saved import Reference
-from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
@@ -320,7 +320,9 @@ def find_label_key(reference: Reference, wanted: str | None) -> str | None:
     return next((str(key) for key in (reference.model.setup.get("labels_key"), study) if key in obs), None)
 
 
-def reference_labels(reference: Reference, label_key: str | None) -> pd.Categorical | None:
+def reference_labels(
+    reference: Reference, label_key: str | None, unknown_labels: Sequence[str]
+) -> pd.Categorical | None:
     """Types of the reference's cells, missing where there is no label; ``None`` without any.
 
     Parameters
@@ -329,11 +331,13 @@ def reference_labels(reference: Reference, label_key: str | None) -> pd.Categori
         The model and its counts.
     label_key
         Of :func:`find_label_key`.
+    unknown_labels
+        What stands for no label.
     """
     if label_key is None:
         return None
     unlabeled = reference.model.setup.get("unlabeled_category")
-    names = (*PreparationOptions().unknown_labels, *([str(unlabeled)] if unlabeled is not None else []))
+    names = (*unknown_labels, *([str(unlabeled)] if unlabeled is not None else []))
     labels = with_unknown(as_categories(reference.counts.obs[label_key]), names)
     known = labels.set_categories([name for name in labels.categories if name != UNKNOWN])
     return known if len(known.categories) else None

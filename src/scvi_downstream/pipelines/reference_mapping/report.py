@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,11 @@ TRAINING_FACTS = ("n_new_weights", "epochs", "max_epochs", "seconds", "device")
 
 
 def describe_reference(
-    reference: Reference, query: Query, label_key: str | None, training: Mapping[str, Any]
+    reference: Reference,
+    query: Query,
+    label_key: str | None,
+    unknown_labels: Sequence[str],
+    training: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What was mapped onto what.
 
@@ -68,10 +72,12 @@ def describe_reference(
         The model with its counts, and the cells mapped.
     label_key
         obs column of the reference's labels.
+    unknown_labels
+        What stands for no label.
     training
         Summary of the surgery's training.
     """
-    labels = reference_labels(reference, label_key)
+    labels = reference_labels(reference, label_key, unknown_labels)
     return {
         "reference": reference.name,
         "family": reference.model.family,

@@ -10,5 +10,5 @@ from scvi_downstream.runtime.options import Options
 class ReportingOptions(Options):
     """The report's head and the length of its tables."""
 
-    title: str | None = None
-    table_rows: PositiveInt = 10
+    title: str | None
+    table_rows: PositiveInt

@@ -189,7 +189,7 @@ def compare_abundance(
         if isinstance(contrast, str):
             tables.append(table.assign(reason=contrast))
             continue
-        ratios[:, column], means, own = _ratios(densities, design, contrast)
+        ratios[:, column], means, own = _compare_densities(densities, design, contrast)
         tables.append(
             table.assign(
                 n_samples=len(contrast.samples),
@@ -209,7 +209,7 @@ def compare_abundance(
     return ratios.astype(np.float32), table
 
 
-def _ratios(
+def _compare_densities(
     densities: SampleDensities, design: SampleDesign, contrast: Contrast
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log-ratio of each cell; mean probability of the condition, and of the cell's own, by group and permutation."""

@@ -125,7 +125,7 @@ def sample_design(
     of_cell, names = samples.codes.astype(np.int64), tuple(map(str, samples.categories))
     conditions = _by_sample(obs[keys.condition_key], of_cell) if keys.condition_key else ()
     distinct = sorted(set(conditions))
-    grouping, labels = _grouping(obs, clusters, keys, options)
+    grouping, labels = _find_grouping(obs, clusters, keys, options)
     sizes = labels.value_counts()
     kept = [
         str(name)
@@ -139,7 +139,7 @@ def sample_design(
         of_cell=of_cell,
         conditions=conditions if len(distinct) > 1 else (),
         reference=reference_condition(distinct) if len(distinct) > 1 else None,
-        blocks=_blocks(obs, column, of_cell, keys, options),
+        blocks=_find_blocks(obs, column, of_cell, keys, options),
         groups=(ALL_CELLS, *kept),
         members=members,
         grouping=grouping,
@@ -147,7 +147,7 @@ def sample_design(
     )
 
 
-def _grouping(
+def _find_grouping(
     obs: pd.DataFrame, clusters: pd.DataFrame, keys: Keys, options: SamplesOptions
 ) -> tuple[str, pd.Series]:
     if options.grouping is None and keys.label_key:
@@ -158,7 +158,7 @@ def _grouping(
     return name, pd.Series(as_categories(clusters.loc[obs.index, name]), index=obs.index)
 
 
-def _blocks(
+def _find_blocks(
     obs: pd.DataFrame, column: str, of_cell: np.ndarray, keys: Keys, options: SamplesOptions
 ) -> tuple[str, ...]:
     name = options.block_key
@@ -214,13 +214,13 @@ class Contrast:
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights ``(n_used,)`` of the samples of the condition and of those of the reference, each of sum 1."""
         observed = self.treated[:1]
-        return self._share(observed)[0], self._share(~observed)[0]
+        return self._even_shares(observed)[0], self._even_shares(~observed)[0]
 
     def weights(self) -> np.ndarray:
         """``(n_permutations, n_used)`` weights of the difference of means, within pairs where there are some."""
-        return self._share(self.treated) - self._share(~self.treated)
+        return self._even_shares(self.treated) - self._even_shares(~self.treated)
 
-    def _share(self, chosen: np.ndarray) -> np.ndarray:
+    def _even_shares(self, chosen: np.ndarray) -> np.ndarray:
         shares = np.zeros(chosen.shape)
         for block in np.unique(self.blocks):
             inside = self.blocks == block

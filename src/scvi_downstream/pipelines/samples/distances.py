@@ -96,7 +96,7 @@ def log_forecast(model: MRVI) -> float:
     for _ in range(2):
         start = time.perf_counter()
         for states in local_states(model, first, batch_size=batch_size):
-            _distances(states.base[:, None] + states.shifts)
+            _pairwise_distances(states.base[:, None] + states.shifts)
         seconds = min(seconds, time.perf_counter() - start)
     whole = seconds / len(first) * n_cells
     logger.info(
@@ -131,7 +131,7 @@ def sum_distances(model: MRVI, members: np.ndarray) -> GroupSums:
     for states in local_states(model, cells, batch_size=batch_size, label="sample distances"):
         inside = members[:, states.cells].astype(np.float64)
         n_cells = len(states.cells)
-        apart = _distances(states.base[:, None] + states.shifts)
+        apart = _pairwise_distances(states.base[:, None] + states.shifts)
         distances += inside @ apart.double().cpu().numpy().reshape(n_cells, -1)
         inner = states.shifts @ states.shifts.transpose(1, 2)
         products += inside @ inner.double().cpu().numpy().reshape(n_cells, -1)
@@ -178,16 +178,16 @@ def _normalized_of_batch(model: MRVI, states: LocalStates, draws: int) -> torch.
     n_samples = states.shifts.shape[1]
     every = torch.arange(n_samples, device=states.u.device)
     with torch.inference_mode():
-        own = torch.stack([_draw(model, states, states.own[:, None])[:, 0] for _ in range(2 * draws)])
+        own = torch.stack([_draw_states(model, states, states.own[:, None])[:, 0] for _ in range(2 * draws)])
         noise = (own[:draws] - own[draws:]).norm(dim=-1)
         mean, spread = noise.mean(dim=0), noise.std(dim=0)
         apart = torch.zeros((len(states.u), n_samples, n_samples), device=states.u.device)
         for _ in range(draws):
-            apart += _distances(_draw(model, states, every.expand(len(states.u), -1)))
+            apart += _pairwise_distances(_draw_states(model, states, every.expand(len(states.u), -1)))
     return (apart / draws - mean[:, None, None]) / spread[:, None, None]
 
 
-def _draw(model: MRVI, states: LocalStates, codes: torch.Tensor) -> torch.Tensor:
+def _draw_states(model: MRVI, states: LocalStates, codes: torch.Tensor) -> torch.Tensor:
     """States z of ``codes`` (n_cells, n) with an own draw of u each, ``(n_cells, n, n_latent)``."""
     import torch
 
@@ -198,7 +198,7 @@ def _draw(model: MRVI, states: LocalStates, codes: torch.Tensor) -> torch.Tensor
     return (base + shifts[..., : base.shape[-1]]).reshape(len(states.u), n, -1)
 
 
-def _distances(z: torch.Tensor) -> torch.Tensor:
+def _pairwise_distances(z: torch.Tensor) -> torch.Tensor:
     """``(n_cells, n_samples, n_latent)`` → Euclidean distances ``(n_cells, n_samples, n_samples)``."""
     import torch
 

@@ -73,7 +73,7 @@ def plot_sample_map(
     for axes, group in zip(panels, groups, strict=True):
         samples = sample_clusters[sample_clusters["group"] == group]
         _draw_map(axes, sample_distances[sample_distances["group"] == group], samples, colors)
-        axes.set_title(_title(str(group), sample_effects), fontsize=8)
+        axes.set_title(_describe_silhouette(str(group), sample_effects), fontsize=8)
     _add_condition_legend(figure, legend_dots(panels[0], colors, size=24))
     figure.supxlabel("first coordinate (units of z)")
     figure.supylabel("second coordinate (units of z)")
@@ -98,7 +98,7 @@ def classical_scaling(matrix: np.ndarray) -> np.ndarray:
     return vectors[:, top] * np.sqrt(np.maximum(values[top], 0)) * np.where(largest < 0, -1, 1)
 
 
-def _title(group: str, effects: pd.DataFrame) -> str:
+def _describe_silhouette(group: str, effects: pd.DataFrame) -> str:
     rows = effects[(effects["group"] == group) & effects["silhouette"].notna()]
     if rows.empty:
         return group

@@ -30,6 +30,7 @@ def choose_trial(
     search_records: Mapping[str, Any],
     models: Mapping[str, Mapping[str, Any]],
     search: SearchOptions,
+    training: TrainingOptions,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
     """One row a trial, what the search found, and the recommended trial as an entry of ``models:``.
 
@@ -41,6 +42,8 @@ def choose_trial(
         Complete options of all models, by name.
     search
         Space and objectives.
+    training
+        Of the study's models.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def choose_trial(
         "seconds_of_trials": float(sum(record.scores.get("seconds", 0.0) for record in records.values())),
     }
     summary["sentences"] = describe_search(table, summary, space)
-    return table, summary, model_entry(base, taken.changes)
+    return table, summary, model_entry(base, taken.changes, training)
 
 
 @dataclass(frozen=True)
@@ -277,7 +280,9 @@ def option_effects(
     return table.sort_values("p", kind="stable")[_EFFECT].to_dict("records")
 
 
-def model_entry(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def model_entry(
+    base: Mapping[str, Any], changes: Mapping[str, Any], usual_training: TrainingOptions
+) -> dict[str, Any]:
     """``{scvi_best: {family: SCVI, n_latent: 20, training: {lr: 0.002}}}``.
 
     Parameters
@@ -286,15 +291,18 @@ def model_entry(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
         Complete options of the model that was varied.
     changes
         Option → value.
+    usual_training
+        Of the study; what is as there is left out.
 
     Returns
     -------
-    What differs from the defaults and what was varied, so that the entry gives the same model in any study.
+    What differs from the family's own defaults and from the study's training, and what was varied, so that
+    the entry gives the same model in the study.
     """
     spec = parse_spec(changed(base, changes)).model_dump(mode="json")
     defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NOT_WRITTEN))
     own = {name: spec[name] for name in defaults if name in changes or spec[name] != defaults[name]}
-    usual, given = TrainingOptions().model_dump(mode="json"), spec["training"]
+    usual, given = usual_training.model_dump(mode="json"), spec["training"]
     training = {
         name: given[name] for name in given if f"{TRAINING}{name}" in changes or given[name] != usual[name]
     }

@@ -29,16 +29,16 @@ Objective = Literal[
 class SearchOptions(Options):
     """What is varied, by which algorithm, judged by what."""
 
-    model: str | None = None
-    space: dict[str, Any] = Field(default_factory=dict)
-    algorithm: Literal["random", "asha", "bayesian"] = "asha"
-    halving: bool | None = None
-    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("elbo_validation",)
-    trials: PositiveInt = 20
-    grace_epochs: PositiveInt = 20
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
-    concurrent: PositiveInt | None = None
-    ray_address: str | None = None
+    model: str | None
+    space: dict[str, Any]
+    algorithm: Literal["random", "asha", "bayesian"]
+    halving: bool | None
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
+    trials: PositiveInt
+    grace_epochs: PositiveInt
+    reduction_factor: Annotated[float, Field(gt=1)]
+    concurrent: PositiveInt | None
+    ray_address: str | None
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -67,7 +67,7 @@ class SearchOptions(Options):
         InputError
             A model, a space or an objective that cannot be.
         """
-        if self == SearchOptions():
+        if self.model is None and not self.space:
             return
         base = self.find_base(models, primary)
         self.check_objectives(parse_spec(base), keys)

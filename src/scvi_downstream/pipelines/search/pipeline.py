@@ -25,7 +25,7 @@ _SEARCHED = {
     "store": "search_store",
     **{name: f"params:{name}" for name in _OPTIONS},
 }
-_RECORDS = ["search_records", "params:models", "params:search"]
+_RECORDS = ["search_records", "params:models", "params:search", "params:training"]
 _ENDS = ["search_trials", "search_summary"]
 
 

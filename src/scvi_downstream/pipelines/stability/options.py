@@ -12,10 +12,10 @@ from scvi_downstream.runtime.options import Options
 class StabilityOptions(Options):
     """Which models are fitted again with other seeds, how often, and what is compared between the fits."""
 
-    models: tuple[str, ...] = ()
-    n_seeds: Annotated[int, Field(ge=2)] = 5
-    resolution: PositiveFloat = 1.0
-    leiden_runs: Annotated[int, Field(ge=2)] = 3
-    n_neighbors: PositiveInt = 15
-    top_genes: PositiveInt = 50
-    min_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    models: tuple[str, ...]
+    n_seeds: Annotated[int, Field(ge=2)]
+    resolution: PositiveFloat
+    leiden_runs: Annotated[int, Field(ge=2)]
+    n_neighbors: PositiveInt
+    top_genes: PositiveInt
+    min_fraction: Annotated[float, Field(ge=0, le=1)]

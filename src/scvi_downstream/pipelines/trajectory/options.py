@@ -25,56 +25,56 @@ ORDER_COLUMNS: dict[Order, str] = {
 class SlingshotOptions(Options):
     """Lineages through clusters."""
 
-    ends: tuple[str, ...] = ()
-    bootstraps: PositiveInt = 100
+    ends: tuple[str, ...]
+    bootstraps: PositiveInt
 
 
 class PrincipalGraphOptions(Options):
     """A principal graph through the cells, as Monocle 3 learns it."""
 
-    n_nodes: PositiveInt | None = None
-    min_branch_length: PositiveInt = 10
+    n_nodes: PositiveInt | None
+    min_branch_length: PositiveInt
 
 
 class FateOptions(Options):
     """CellRank: terminal states and the probability to reach them."""
 
-    pseudotime: Order = "consensus"
-    terminal_clusters: tuple[str, ...] = ()
-    n_terminal_states: PositiveInt | None = None
-    max_cells: Annotated[int, Field(ge=500)] = 20_000
-    top_drivers: PositiveInt = 10
+    pseudotime: Order
+    terminal_clusters: tuple[str, ...]
+    n_terminal_states: PositiveInt | None
+    max_cells: Annotated[int, Field(ge=500)]
+    top_drivers: PositiveInt
 
 
 class TrendOptions(Options):
     """Genes along pseudotime."""
 
-    pseudotime: Order = "slingshot"
-    genes: Literal["modelled", "all"] = "modelled"
-    correct_batch: bool = False
-    n_knots: Annotated[int, Field(ge=3)] = 5
-    fdr: Share = 0.05
-    min_log2_range: Annotated[float, Field(ge=0)] = 1.0
-    top_genes: PositiveInt = 40
+    pseudotime: Order
+    genes: Literal["modelled", "all"]
+    correct_batch: bool
+    n_knots: Annotated[int, Field(ge=3)]
+    fdr: Share
+    min_log2_range: Annotated[float, Field(ge=0)]
+    top_genes: PositiveInt
 
 
 class TrajectoryOptions(Options):
     """Trajectories of the primary model, beside other models and PCA."""
 
-    start_cell: str | None = None
-    start_cluster: str | None = None
-    start_gene: str | None = None
-    time_key: str | None = None
-    representations: tuple[str, ...] | None = None
-    clustering: str = "leiden"
-    diffusion_components: PositiveInt = 10
-    slingshot: SlingshotOptions = SlingshotOptions()
-    principal_graph: PrincipalGraphOptions = PrincipalGraphOptions()
-    monocle_r: bool = False
-    monocle_r_timeout: PositiveFloat = 900.0
-    fates: FateOptions = FateOptions()
-    trends: TrendOptions = TrendOptions()
-    stability_replicates: PositiveInt = 5
+    start_cell: str | None
+    start_cluster: str | None
+    start_gene: str | None
+    time_key: str | None
+    representations: tuple[str, ...] | None
+    clustering: str
+    diffusion_components: PositiveInt
+    slingshot: SlingshotOptions
+    principal_graph: PrincipalGraphOptions
+    monocle_r: bool
+    monocle_r_timeout: PositiveFloat
+    fates: FateOptions
+    trends: TrendOptions
+    stability_replicates: PositiveInt
 
     @property
     def has_start(self) -> bool:

@@ -13,6 +13,7 @@ from scvi_downstream.pipelines.embedding.plots import plot_embedding, plot_umap_
 from scvi_downstream.plots.umap import MOST_POINTS
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.study.defaults import defaults_of
 
 N_CELLS = 90
 KEYS = Keys(batch_key="batch", label_key="cell_type")
@@ -45,7 +46,7 @@ def quality_of(counts: ad.AnnData, mitochondrial: float) -> pd.DataFrame:
 
 
 def test_one_panel_a_colouring(counts: ad.AnnData) -> None:
-    options = EmbeddingOptions(color_by=("score", "donor", "n_genes"))
+    options = defaults_of(EmbeddingOptions, color_by=("score", "donor", "n_genes"))
     figure = plot_embedding(umap_of(counts, 2), counts, quality_of(counts, 3.0), KEYS, options)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == [
@@ -56,20 +57,20 @@ def test_one_panel_a_colouring(counts: ad.AnnData) -> None:
 
 def test_without_keys_and_mitochondrial_genes_quality_remains(counts: ad.AnnData) -> None:
     figure = plot_embedding(
-        umap_of(counts, 2), counts, quality_of(counts, np.nan), Keys(), EmbeddingOptions()
+        umap_of(counts, 2), counts, quality_of(counts, np.nan), Keys(), defaults_of(EmbeddingOptions)
     )
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["counts per cell (log10)"]
 
 
 @pytest.mark.parametrize(("plot", "n_components"), [(plot_embedding, 2), (plot_umap_3d, 3)])
 def test_a_misspelt_column_is_named_with_the_closest(counts: ad.AnnData, plot, n_components: int) -> None:
-    options = EmbeddingOptions(color_by=("scroe",))
+    options = defaults_of(EmbeddingOptions, color_by=("scroe",))
     with pytest.raises(InputError, match="'scroe' is not in obs; the closest is 'score'"):
         plot(umap_of(counts, n_components), counts, quality_of(counts, 1.0), KEYS, options)
 
 
 def test_menu_shows_one_colouring_at_a_time(counts: ad.AnnData) -> None:
-    options = EmbeddingOptions(color_by=("score",))
+    options = defaults_of(EmbeddingOptions, color_by=("score",))
     umap = umap_of(counts, 3)
     figure = plot_umap_3d(umap, counts, quality_of(counts, np.nan), KEYS, options)
     buttons = figure.layout.updatemenus[0].buttons
@@ -91,6 +92,8 @@ def test_menu_shows_one_colouring_at_a_time(counts: ad.AnnData) -> None:
 def test_a_large_page_is_thinned_and_says_so() -> None:
     n_cells = MOST_POINTS + 500
     counts = ad.AnnData(np.ones((n_cells, 1), dtype=np.float32))
-    figure = plot_umap_3d(umap_of(counts, 3), counts, quality_of(counts, np.nan), Keys(), EmbeddingOptions())
+    figure = plot_umap_3d(
+        umap_of(counts, 3), counts, quality_of(counts, np.nan), Keys(), defaults_of(EmbeddingOptions)
+    )
     assert len(figure.data[0].x) == MOST_POINTS
     assert "30,000 of 30,500 cells" in figure.layout.title.text

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.obs import align_metadata, join_metadata, unmatched_sentence
+from scvi_downstream.cells.obs import (
+    align_metadata,
+    constant_within,
+    join_metadata,
+    reference_condition,
+    split_by_condition,
+    unmatched_sentence,
+)
 from scvi_downstream.runtime.errors import InputError
 
 
@@ -107,3 +114,26 @@ def test_rows_without_a_key_match_no_cell(obs: pd.DataFrame) -> None:
     joined, facts = align_metadata(obs, table, "site", None)
     assert joined["x"].isna().tolist() == [False, True, False, True]
     assert facts["n_rows_without_cells"] == 2
+
+
+DONOR = pd.Series(pd.Categorical(["a", "a", "b", "b"]))
+
+
+def test_samples_of_several_conditions_are_split():
+    parts = split_by_condition(DONOR, pd.Series(["x", "y", "x", "x"]))
+    assert parts.tolist() == ["a × x", "a × y", "b × x", "b × x"]
+
+
+def test_samples_of_one_condition_stay_whole():
+    assert split_by_condition(DONOR, pd.Series(["x", None, "y", "y"])) is None
+    assert split_by_condition(DONOR, None) is None
+
+
+def test_missing_values_do_not_vary():
+    assert constant_within(pd.Series([1.0, None, 2.0, 2.0]), DONOR)
+    assert not constant_within(pd.Series([1.0, 2.0, 2.0, 2.0]), DONOR)
+
+
+def test_the_reference_is_named_like_a_control_or_comes_first() -> None:
+    assert reference_condition(["IFN", "Control", "LPS"]) == "Control"
+    assert reference_condition(["LPS", "PMA"]) == "LPS"

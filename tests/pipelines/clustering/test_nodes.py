@@ -21,8 +21,9 @@ from scvi_downstream.pipelines.clustering.options import ClusteringOptions
 from scvi_downstream.pipelines.clustering.report import recommend
 from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.study.defaults import defaults_of
 
-OPTIONS = ClusteringOptions()
+OPTIONS = defaults_of(ClusteringOptions)
 PLANTED = np.repeat(range(6), (150, 120, 100, 90, 80, 60))
 
 
@@ -118,7 +119,7 @@ def test_leiden_leaves_the_global_random_numbers_alone(blobs: pd.DataFrame) -> N
 
 
 def test_resampling_has_a_row_a_resolution_and_replicate(blobs: pd.DataFrame) -> None:
-    options = ClusteringOptions(leiden_resolutions=(1.0, 0.5), stability_replicates=3)
+    options = defaults_of(ClusteringOptions, leiden_resolutions=(1.0, 0.5), stability_replicates=3)
     graph = graph_of(blobs)
     leiden = cluster_leiden(graph, options, 0)
     stability = resample_leiden(graph, leiden, options, 0)
@@ -158,7 +159,7 @@ def test_recommendation(n_clusters: dict, ari: dict, resolution: float, stable: 
 
 
 def test_kmeans_k_can_be_fixed_and_is_marked(blobs: pd.DataFrame) -> None:
-    kmeans, tried = cluster_kmeans(blobs, ClusteringOptions(kmeans_k=3, kmeans_max_k=5), 0)
+    kmeans, tried = cluster_kmeans(blobs, defaults_of(ClusteringOptions, kmeans_k=3, kmeans_max_k=5), 0)
     assert kmeans["kmeans"].nunique() == 3
     assert tried.loc[tried["chosen"], "k"].tolist() == [3]
     assert tried["k"].tolist() == [2, 3, 4, 5]

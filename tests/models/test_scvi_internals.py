@@ -1,0 +1,47 @@
+"""Private names of other libraries are where they were; where they are not, the message names library and name."""
+
+from __future__ import annotations
+
+import pytest
+
+from scvi_downstream.models import scvi_internals
+from scvi_downstream.models.scvi_internals import PRIVATE, kept_seed, private, torch_device
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_every_private_name_is_there(name: str) -> None:
+    private(name)
+
+
+def test_lightning_still_draws_mini_batches_with_its_data_fetcher() -> None:
+    from lightning.pytorch import Trainer
+
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
+    private(scvi_internals._FETCHER, trainer.fit_loop)
+
+
+@pytest.mark.parametrize("gone", ["scvi.settings._gone", "scvi.model._gone.parse_device_args"])
+def test_a_name_that_is_gone_is_named_with_its_library(gone: str) -> None:
+    with pytest.raises(AttributeError, match=rf"scvi-tools 1\.\d+.* has no {gone} any more"):
+        private(gone)
+
+
+def test_an_attribute_that_an_object_lacks_is_named_with_its_library() -> None:
+    with pytest.raises(
+        AttributeError, match=r"lightning 2\..* has no lightning\.pytorch\.Trainer\.fit_loop\._data_f"
+    ):
+        private(scvi_internals._FETCHER, object())
+
+
+def test_the_seed_of_scvi_tools_is_put_back() -> None:
+    import scvi
+
+    before = scvi.settings.seed
+    with pytest.raises(KeyError), kept_seed():
+        scvi.settings.seed = 11
+        raise KeyError
+    assert scvi.settings.seed == before
+
+
+def test_the_device_is_named_as_torch_names_it() -> None:
+    assert torch_device("cpu") == "cpu"
