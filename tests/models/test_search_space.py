@@ -1,4 +1,7 @@
-"""Search spaces: what is drawn is what was asked for, and what cannot be is refused before anything runs."""
+"""Search spaces: what is drawn is what was asked for, and what cannot be is refused before anything runs.
+
+Trials that are over are found again, and only those of the same search.
+"""
 
 from __future__ import annotations
 

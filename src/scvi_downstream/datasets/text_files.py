@@ -27,13 +27,13 @@ NO_PREVIEW: Any = None
 def table_preview(table: pd.DataFrame) -> TablePreview:
     """Columns (a named index first) and rows of text and integers; floats are shortened to four digits."""
     shown = table if table.index.name is None else table.reset_index(allow_duplicates=True)
-    rows = [[_shown(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+    rows = [[_preview_value(value) for value in row] for row in shown.itertuples(index=False, name=None)]
     return TablePreview(
         {"columns": [str(column) for column in shown.columns], "index": list(range(len(rows))), "data": rows}
     )
 
 
-def _shown(value: Any) -> str | int:
+def _preview_value(value: Any) -> str | int:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if pd.api.types.is_integer(value):

@@ -54,13 +54,13 @@ class BayesianTest:
         Whether expression is averaged over the batches of both groups.
     """
 
-    mode: Literal["change", "vanilla"] = "change"
-    delta: float | None = 0.25
-    fdr: float = 0.05
-    credible_interval: float = 0.95
-    n_samples: int = 5000
-    weights: Literal["uniform", "importance"] = "uniform"
-    batch_correction: bool = False
+    mode: Literal["change", "vanilla"]
+    delta: float | None
+    fdr: float
+    credible_interval: float
+    n_samples: int
+    weights: Literal["uniform", "importance"]
+    batch_correction: bool
 
 
 def expected_fdr(probability: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Latent, PCA, Harmony and UMAP nodes."""
+"""Latent, PCA, Harmony, Scanorama and UMAP nodes."""
 
 from __future__ import annotations
 

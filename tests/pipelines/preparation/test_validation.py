@@ -1,4 +1,4 @@
-"""Proteins are raw counts with names, and where they were not measured is said."""
+"""Every value of genes and proteins is a count; where proteins were not measured is said."""
 
 from __future__ import annotations
 

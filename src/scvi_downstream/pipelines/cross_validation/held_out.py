@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.scvi_internals import private
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cell_elbo, cell_reconstruction_error
 from scvi_downstream.scoring.marginal_likelihood import log_weights
@@ -113,7 +114,8 @@ def forget_cells(model: BaseModelClass, uuid: str) -> None:
     uuid
         Identity of the cells' ``AnnDataManager``.
     """
-    model._per_instance_manager_store[model.id].pop(uuid, None)
+    store = private("scvi.model.base.BaseModelClass._per_instance_manager_store", model)
+    store[model.id].pop(uuid, None)
 
 
 def known_batches(model: BaseModelClass) -> list[str]:

@@ -189,9 +189,9 @@ def _verdict(
     from_cells = 100 * (1 - errors[model] / errors[NO_CHANGE])
     return (
         f"{NAMES[model]} predicts '{target}' from '{source}' {how} no change: the error of the genes that "
-        f"change most is {_format_error(value)} (95 % interval {low:.0f} to {high:.0f} %) than with the same cells decoded "
-        f"unchanged, {_format_error(from_cells)} than with the measured source, and the predicted change of all genes "
-        f"correlates with the measured one with r = {_format_score(scores, model, 'delta_pearson')}, where "
+        f"change most is {_format_error(value)} (95 % interval {low:.0f} to {high:.0f} %) than with the same cells "
+        f"decoded unchanged, {_format_error(from_cells)} than with the measured source, and the predicted change of "
+        f"all genes correlates with the measured one with r = {_format_score(scores, model, 'delta_pearson')}, where "
         f"{NAMES[MEASURED_HALF]} reaches {_format_score(scores, MEASURED_HALF, 'delta_pearson')} (mean of "
         f"{count(len(groups), 'group')}, of which {int(groups['changes'].sum())} change)."
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.models.scvi_internals import private
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.scoring.resampling import stratified_sample
 
@@ -252,7 +253,8 @@ def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: i
     module: Any = model.module.eval()
     draws = "mc_samples" if type(model).__name__ == "MRVI" else "n_samples"
     with torch.inference_mode():
-        return module.inference(**module._get_inference_input(tensors), **{draws: n_samples})
+        given = private("scvi.module.base.BaseModuleClass._get_inference_input", module)(tensors)
+        return module.inference(**given, **{draws: n_samples})
 
 
 def decode(
@@ -267,7 +269,8 @@ def decode(
 
     module: Any = model.module
     with torch.inference_mode():
-        return module.generative(**module._get_generative_input(tensors, inference))
+        given = private("scvi.module.base.BaseModuleClass._get_generative_input", module)(tensors, inference)
+        return module.generative(**given)
 
 
 def _replace_states(

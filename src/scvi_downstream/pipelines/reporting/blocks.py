@@ -105,7 +105,7 @@ def _blocks(section: Section, material: Material) -> Iterator[Block]:
             yield Block(_plain(item.caption), item.folded, (_models_table(entries, material),))
             continue
         title = _plain(entries[0].filled(item.caption)) if len(entries) == 1 else "The other models"
-        yield Block(title, item.folded, tuple(_shown(entry, material) for entry in entries))
+        yield Block(title, item.folded, tuple(_show_entry(entry, material) for entry in entries))
 
 
 def _joined(blocks: list[Block]) -> list[Block]:
@@ -124,7 +124,7 @@ def _plain(caption: str) -> str:
     return caption.rstrip(".")
 
 
-def _shown(entry: Entry, material: Material) -> Shown:
+def _show_entry(entry: Entry, material: Material) -> Shown:
     content = material.contents[entry.dataset]
     shown = Shown(
         id=re.sub(r"[^A-Za-z0-9]+", "-", entry.dataset),
