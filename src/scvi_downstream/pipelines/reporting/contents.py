@@ -26,7 +26,7 @@ def expand(item: Item, primary: str, models: Sequence[str]) -> Iterator[Entry]:
 
 
 def report_contents(available: set[str], primary: str, models: Sequence[str]) -> list[str]:
-    """Datasets that the report shows, in its order.
+    """Datasets that the report shows, in its order, and the summaries of which it gives the sentences.
 
     Parameters
     ----------
@@ -38,5 +38,7 @@ def report_contents(available: set[str], primary: str, models: Sequence[str]) ->
         Names of all models.
     """
     items = (item for section in sections() for item in section.items)
-    entries = (entry for item in items for entry in expand(item, primary, models))
-    return [entry.dataset for entry in entries if entry.dataset in available]
+    shown = [entry.dataset for item in items for entry in expand(item, primary, models)]
+    summaries = (dataset for analysis in analyses() for dataset in analysis.summaries)
+    spoken = [dataset.replace(MODEL, model) for dataset in summaries for model in models]
+    return [dataset for dataset in dict.fromkeys([*shown, *spoken]) if dataset in available]
