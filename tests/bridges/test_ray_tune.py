@@ -176,8 +176,7 @@ CLUSTER = """
     os.environ["RAY_health_check_period_ms"] = "300"
     os.environ["RAY_health_check_failure_threshold"] = "3"
     from ray.cluster_utils import Cluster
-    from scvi_downstream.bridges.ray_cluster import ray_on
-    from scvi_downstream.bridges.ray_tune import Placement, run_trials
+    from scvi_downstream.bridges.ray_tune import Placement, ray_on, run_trials
 
     folder = Path(sys.argv[1])
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,15 @@ def study_run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     done = run_kedro("run", "--env", "test", "--params", f"data_root={root / 'data'}", tracking_uri=uri)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return StudyRun(output=done.stdout + done.stderr, data_root=root / "data", tracking_uri=uri)
+
+
+@pytest.fixture(scope="session")
+def study_copy(study_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The finished study once more, for commands that add models to it."""
+    root = tmp_path_factory.mktemp("copy")
+    shutil.copytree(study_run.data_root, root / "data")
+    shutil.copy(study_run.data_root.parent / "tracking.db", root)
+    return replace(study_run, data_root=root / "data", tracking_uri=f"sqlite:///{root / 'tracking.db'}")
 
 
 @pytest.fixture

@@ -45,31 +45,31 @@ PAGES = ("README.md", "docs/user-guide.md", "docs/choosing-a-model.md", "docs/se
 
 
 @pytest.mark.parametrize("command", sorted({command for page in PAGES for command in documented(page)}))
-def test_command_works_as_documented(command: str, study_run: Any, own_files: Path, kedro: Any) -> None:
+def test_command_works_as_documented(command: str, study_copy: Any, own_files: Path, kedro: Any) -> None:
     brought = {
         CELLS: own_files / "cells.h5ad",
         TABLE: own_files / "samples.csv",
         MARKERS: own_files / "markers.csv",
-        REFERENCE: study_run.folder("06_models") / "scvi" / "fitted",
+        REFERENCE: study_copy.folder("06_models") / "scvi" / "fitted",
     }
     for page, file in brought.items():
         command = command.replace(page, str(file))
     _, *words = shlex.split(command)
     if words[1:] == ["--env", "test"]:
-        assert "is done" in study_run.output
+        assert "is done" in study_copy.output
         return
     if "--params" in words:
         position = words.index("--params") + 1
-        words[position] += f",{study_run.params}"
+        words[position] += f",{study_copy.params}"
     else:
-        words += ["--params", study_run.params]
+        words += ["--params", study_copy.params]
     if "metadata=" in command:  # the demonstration has batches only
         words[words.index("--params") + 1] += ",preparation.metadata_key=batch"
-    done = kedro(*words, "--env", "test", tracking_uri=study_run.tracking_uri)
+    done = kedro(*words, "--env", "test", tracking_uri=study_copy.tracking_uri)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "is done" in done.stdout
     if "study=mine" in command:
-        assert (study_run.data_root / "08_reporting" / "mine" / "report.html").exists()
+        assert (study_copy.data_root / "08_reporting" / "mine" / "report.html").exists()
 
 
 def test_the_pages_hold_commands_to_run() -> None:

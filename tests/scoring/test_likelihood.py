@@ -16,7 +16,7 @@ from scvi_downstream.scoring.likelihood import score_likelihood
 from scvi_downstream.scoring.marginal_likelihood import estimate_marginal_likelihood, log_weights
 from scvi_downstream.study.defaults import defaults_of
 
-FEW = defaults_of(EvaluationOptions, marginal_ll_samples=20).sampling
+FEW = defaults_of(EvaluationOptions, marginal_ll_samples=20)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_missing_test_cells_one_cell_and_diverged_models_do_not_crash(small_coun
 
     model = train("SCVI", small_counts)
     model.test_indices = np.array([], dtype=int)
-    scores, by_cell = score_likelihood(model, FEW, seed=0)
+    scores, by_cell = score_likelihood(model, FEW.sampling, seed=0)
     assert set(by_cell["share"]) == {"train", "validation"}
     assert by_cell["marginal_ll"].isna().all()
     assert scores["elbo_test"] is None
@@ -194,14 +194,14 @@ def test_missing_test_cells_one_cell_and_diverged_models_do_not_crash(small_coun
     assert scores["elbo_train"] < 0
 
     model.test_indices = np.array([3])
-    scores, _ = score_likelihood(model, FEW, seed=0)
+    scores, _ = score_likelihood(model, FEW.sampling, seed=0)
     assert scores["elbo_test"] < 0
     assert scores["elbo_test_se"] is None
     assert scores["marginal_ll_cells"] == 1
 
     with torch.no_grad():
         next(model.module.parameters()).fill_(float("nan"))
-    scores, by_cell = score_likelihood(model, FEW, seed=0)
+    scores, by_cell = score_likelihood(model, FEW.sampling, seed=0)
     assert by_cell.empty
     assert by_cell.index.name == "cell"
     assert list(by_cell) == ["share", "elbo", "reconstruction_error", "marginal_ll"]
