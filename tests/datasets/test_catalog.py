@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anndata
 import numpy as np
@@ -62,22 +63,23 @@ def page() -> Any:
 WRITTEN = {
     "counts.h5ad": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
     "counts.zarr": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
-    "table.parquet": ("TableDataset", lambda: pd.DataFrame({"x": [1]})),
-    "table.csv": ("TableDataset", lambda: pd.DataFrame({"x": [1]})),
-    "scores.json": ("JsonDataset", lambda: {"x": 1}),
+    "table.parquet": ("ParquetDataset", lambda: pd.DataFrame({"x": [1]})),
+    "table.csv": ("CSVDataset", lambda: pd.DataFrame({"x": [1]})),
+    "scores.json": ("JSONDataset", lambda: {"x": 1}),
     "methods.md": ("TextDataset", lambda: "text"),
-    "qc.png": ("FigureDataset", Figure),
-    "umap_3d.html": ("FigureDataset", page),
+    "qc.png": ("MatplotlibDataset", Figure),
+    "umap_3d.html": ("HTMLDataset", page),
     "neighbors.npz": ("SparseGraphDataset", graph),
     "expression.zarr": ("ExpressionZarrDataset", stream),
 }
 
 
-def catalog_of(name: str, filepath: Path, **more: Any) -> DataCatalog:
+def catalog_of(name: str, filepath: Path | str, save_version: str | None = None, **more: Any) -> DataCatalog:
     kind = f"scvi_downstream.datasets.{WRITTEN[name][0]}"
     metadata = {"kedro-viz": {"layer": "primary"}}
     return DataCatalog.from_config(
-        {"entry": {"type": kind, "filepath": str(filepath), "metadata": metadata} | more}
+        {"entry": {"type": kind, "filepath": str(filepath), "metadata": metadata} | more},
+        save_version=save_version,
     )
 
 
@@ -116,6 +118,26 @@ def test_missing_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
         catalog_of(name, tmp_path / name).load("entry")
     assert isinstance(first_cause(raised.value), InputError)
     assert f"{tmp_path / name} does not exist" in str(first_cause(raised.value))
+
+
+OF_KEDRO = ["table.parquet", "table.csv", "scores.json", "methods.md", "qc.png", "umap_3d.html"]
+
+
+@pytest.mark.parametrize("name", OF_KEDRO)
+def test_files_of_other_file_systems(name: str) -> None:
+    catalog = catalog_of(name, f"memory://{uuid4()}/{name}")
+    catalog.save("entry", WRITTEN[name][1]())
+    assert catalog.exists("entry")
+    catalog.load("entry")
+
+
+@pytest.mark.parametrize("name", OF_KEDRO)
+def test_versions_are_kept(tmp_path: Path, name: str) -> None:
+    for version in ("first", "second"):
+        entry = catalog_of(name, tmp_path / name, versioned=True, save_version=version)
+        entry.save("entry", WRITTEN[name][1]())
+    assert {path.name for path in (tmp_path / name).iterdir()} == {"first", "second"}
+    assert [path.name for path in (tmp_path / name / "second").iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name != "methods.md"])

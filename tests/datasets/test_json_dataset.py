@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets.text_files import JsonDataset
+from scvi_downstream.datasets.json_dataset import JSONDataset
 from scvi_downstream.runtime.errors import InputError
 
 leaves = (
@@ -28,13 +28,13 @@ values = st.recursive(
 def test_round_trip(data: dict) -> None:
     data = json.loads(json.dumps(data).encode("utf-8", "ignore"))
     with tempfile.TemporaryDirectory() as folder:
-        dataset = JsonDataset(filepath=Path(folder) / "scores.json")
+        dataset = JSONDataset(filepath=Path(folder) / "scores.json")
         dataset.save(data)
         assert dataset.load() == data
 
 
 def test_numpy_and_pandas_become_plain_and_what_is_not_finite_null(tmp_path: Path) -> None:
-    dataset = JsonDataset(filepath=tmp_path / "scores.json")
+    dataset = JSONDataset(filepath=tmp_path / "scores.json")
     dataset.save(
         {
             "float32": np.float32(0.5),
@@ -69,7 +69,7 @@ def test_numpy_and_pandas_become_plain_and_what_is_not_finite_null(tmp_path: Pat
 
 
 def test_what_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
-    dataset = JsonDataset(filepath=tmp_path / "scores.json")
+    dataset = JSONDataset(filepath=tmp_path / "scores.json")
     dataset.save({"elbo": 1.0})
     with pytest.raises(DatasetError, match="a object cannot be written as JSON"):
         dataset.save({"elbo": object()})
@@ -79,5 +79,5 @@ def test_what_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path)
 def test_truncated_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text('{"elbo": ')
     with pytest.raises(DatasetError, match=r"scores\.json cannot be read as JSON") as raised:
-        JsonDataset(filepath=tmp_path / "scores.json").load()
+        JSONDataset(filepath=tmp_path / "scores.json").load()
     assert isinstance(raised.value.__cause__, InputError)

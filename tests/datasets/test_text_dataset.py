@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets.text_files import TextDataset
+from scvi_downstream.datasets.text_dataset import TextDataset
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,7 @@ from kedro.framework.project import pipelines
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.datasets.text_files import JsonDataset
+from scvi_downstream.datasets.json_dataset import JSONDataset
 from scvi_downstream.engine import kedro_internals
 
 
@@ -39,7 +39,7 @@ def test_requested_pipelines_are_those_of_the_command() -> None:
 
 
 def test_a_file_dataset_says_where_it_is_and_one_in_memory_does_not(tmp_path: Path) -> None:
-    stored = JsonDataset(filepath=str(tmp_path / "numbers.json"))
+    stored = JSONDataset(filepath=str(tmp_path / "numbers.json"))
     assert kedro_internals.stored_path(stored) == tmp_path / "numbers.json"
     assert kedro_internals.described(stored)["filepath"] == tmp_path / "numbers.json"
     assert kedro_internals.stored_path(MemoryDataset()) is None

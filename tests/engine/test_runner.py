@@ -17,8 +17,8 @@ from kedro.framework.hooks.manager import _NullPluginManager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
+from scvi_downstream.datasets.json_dataset import JSONDataset
 from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
-from scvi_downstream.datasets.text_files import JsonDataset
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.runner import StudyRunner
 from scvi_downstream.engine.workers import TrialGroup, run_groups, run_nodes
@@ -43,7 +43,7 @@ class Study:
 
     def catalog(self, pipeline: Pipeline) -> DataCatalog:
         files = {
-            name: JsonDataset(filepath=str(self.folder / f"{name}.json"))
+            name: JSONDataset(filepath=str(self.folder / f"{name}.json"))
             for name in pipeline.datasets()
             if not name.startswith("params:")
         }
@@ -255,7 +255,7 @@ def group(
     name: str, function: Callable[..., Any], folder: Path, after: frozenset[str] = frozenset()
 ) -> TrialGroup:
     node = Node(function, "given", f"{name}.out", name=name)
-    out = JsonDataset(filepath=str(folder / f"{name}.json"))
+    out = JSONDataset(filepath=str(folder / f"{name}.json"))
     return TrialGroup(name, [node], {"given": MemoryDataset(1), f"{name}.out": out}, after)
 
 

@@ -1,33 +1,23 @@
-"""How things are stored: one dataset a file."""
+"""How things are stored: one dataset a file, imported when it is first used."""
 
-from scvi_downstream.datasets.anndata_dataset import AnnDataDataset
-from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
-from scvi_downstream.datasets.expression_zarr_dataset import ExpressionZarrDataset
-from scvi_downstream.datasets.figure_dataset import FigureDataset
-from scvi_downstream.datasets.hub_folder_dataset import HubFolderDataset
-from scvi_downstream.datasets.model_entry_dataset import ModelEntryDataset
-from scvi_downstream.datasets.reference_dataset import ReferenceDataset
-from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset, ScviModelDataset
-from scvi_downstream.datasets.sparse_graph_dataset import SparseGraphDataset
-from scvi_downstream.datasets.table_dataset import TableDataset
-from scvi_downstream.datasets.text_files import JsonDataset, TextDataset
-from scvi_downstream.datasets.tracked_runs_dataset import TrackedRunsDataset
-from scvi_downstream.datasets.user_table_dataset import UserTableDataset
+import lazy_loader
 
-__all__ = [
-    "AnnDataDataset",
-    "CheckpointDataset",
-    "CountsInputDataset",
-    "ExpressionZarrDataset",
-    "FigureDataset",
-    "HubFolderDataset",
-    "JsonDataset",
-    "ModelEntryDataset",
-    "ReferenceDataset",
-    "ScviModelDataset",
-    "SparseGraphDataset",
-    "TableDataset",
-    "TextDataset",
-    "TrackedRunsDataset",
-    "UserTableDataset",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "anndata_dataset": ["AnnDataDataset"],
+        "counts_input_dataset": ["CountsInputDataset"],
+        "expression_zarr_dataset": ["ExpressionZarrDataset"],
+        "figure_datasets": ["HTMLDataset", "MatplotlibDataset"],
+        "hub_folder_dataset": ["HubFolderDataset"],
+        "json_dataset": ["JSONDataset"],
+        "model_entry_dataset": ["ModelEntryDataset"],
+        "reference_dataset": ["ReferenceDataset"],
+        "scvi_model_dataset": ["CheckpointDataset", "ScviModelDataset"],
+        "sparse_graph_dataset": ["SparseGraphDataset"],
+        "table_datasets": ["CSVDataset", "ParquetDataset"],
+        "text_dataset": ["TextDataset"],
+        "tracked_runs_dataset": ["TrackedRunsDataset"],
+        "user_table_dataset": ["UserTableDataset"],
+    },
+)

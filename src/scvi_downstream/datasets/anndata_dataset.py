@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
-from scvi_downstream.datasets.kedro_previews import TablePreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, reading, refuse_pickles_in_zarr, table_preview
-from scvi_downstream.runtime.atomic import replacing
-from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, TablePreview, table_preview
+from scvi_downstream.datasets.whole_files import LocalFile, reading, refuse_pickles_in_zarr
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,7 +92,7 @@ class _FailsLast(io.FileIO):
         return instead
 
 
-class AnnDataDataset(AbstractDataset):
+class AnnDataDataset(LocalFile):
     """``AnnDataDataset`` loads and saves an ``anndata.AnnData``; the suffix says in which format.
 
     Each load reads the file anew, so a consumer never shares arrays with another one. Text columns whose
@@ -108,7 +105,7 @@ class AnnDataDataset(AbstractDataset):
     .. code-block:: yaml
 
         counts:
-          type: scvi_downstream.datasets.anndata_dataset.AnnDataDataset
+          type: scvi_downstream.datasets.AnnDataDataset
           filepath: data/03_primary/counts.h5ad
           save_args:
             compression: lzf
@@ -123,6 +120,8 @@ class AnnDataDataset(AbstractDataset):
     (3, 2)
     """
 
+    KIND = "AnnData"
+    SUFFIXES = (".h5ad", ".zarr")
     # The lightest gzip: lzf is faster, but readers outside Python do not know it.
     DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"compression": "gzip", "compression_opts": 1}
 
@@ -147,38 +146,28 @@ class AnnDataDataset(AbstractDataset):
         metadata
             Ignored by Kedro, used by plugins.
         """
-        self._filepath = Path(filepath)
-        if self._filepath.suffix not in (".h5ad", ".zarr"):
-            raise InputError(f"{self._filepath} must end in .h5ad or .zarr")
+        super().__init__(filepath=filepath, metadata=metadata)
         self._zarr = self._filepath.suffix == ".zarr"
         self._load_args = load_args or {}
         default: dict[str, Any] = {} if self._zarr else self.DEFAULT_SAVE_ARGS
         if save_args and "compression" in save_args:
             default = {}
         self._save_args = default | (save_args or {})
-        self.metadata = metadata
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "load_args": self._load_args, "save_args": self._save_args}
 
-    def load(self) -> AnnData:
-        """Read the whole object into memory."""
+    def _read(self) -> AnnData:
         import anndata
 
-        with reading(self._filepath, "AnnData"):
-            if self._zarr:
-                refuse_pickles_in_zarr(self._filepath)
-                return anndata.read_zarr(self._filepath, **self._load_args)
-            return anndata.read_h5ad(self._filepath, **self._load_args)
+        if self._zarr:
+            refuse_pickles_in_zarr(self._filepath)
+            return anndata.read_zarr(self._filepath, **self._load_args)
+        return anndata.read_h5ad(self._filepath, **self._load_args)
 
-    def save(self, data: AnnData) -> None:
-        """Write the object; a file that is there is replaced when the new one is complete."""
-        with replacing(self._filepath) as temporary:
-            write = write_zarr if self._zarr else write_h5ad
-            write(temporary, data, self._save_args)
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+    def _write(self, data: AnnData) -> None:
+        write = write_zarr if self._zarr else write_h5ad
+        write(self._filepath, data, self._save_args)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Head of ``obs``, without reading the matrices."""
@@ -188,7 +177,7 @@ class AnnDataDataset(AbstractDataset):
         import zarr
         from anndata.io import read_elem
 
-        with reading(self._filepath, "AnnData"):
+        with reading(self._filepath, self.KIND):
             if self._zarr:
                 refuse_pickles_in_zarr(self._filepath)
                 obs = read_elem(zarr.open_group(self._filepath, mode="r")["obs"])

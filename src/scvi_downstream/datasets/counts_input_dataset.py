@@ -18,8 +18,8 @@ from kedro.io import AbstractDataset, DatasetError
 from scipy import sparse
 
 from scvi_downstream.cells.expression import PROTEIN_KEY
-from scvi_downstream.datasets.text_files import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.datasets.whole_files import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ class CountsInputDataset(AbstractDataset):
     .. code-block:: yaml
 
         raw:
-          type: scvi_downstream.datasets.counts_input_dataset.CountsInputDataset
+          type: scvi_downstream.datasets.CountsInputDataset
           source: filtered_feature_bc_matrix.h5
 
     Using the Python API:

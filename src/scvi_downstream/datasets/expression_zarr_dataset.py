@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from kedro.io import AbstractDataset
 
 from scvi_downstream.cells.expression import ExpressionMatrix, ExpressionStream
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading
-from scvi_downstream.runtime.atomic import replacing
+from scvi_downstream.datasets.json_dataset import plain
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile
 
 _CHUNK_GENES = 256
 
 
-class ExpressionZarrDataset(AbstractDataset):
+class ExpressionZarrDataset(LocalFile):
     """``ExpressionZarrDataset`` saves blocks of cells as they are decoded; it loads a lazy handle.
 
     The store is zarr version 3, zstd-compressed, with the arrays ``values`` (float32, cells by genes),
@@ -31,7 +28,7 @@ class ExpressionZarrDataset(AbstractDataset):
     .. code-block:: yaml
 
         expression:
-          type: scvi_downstream.datasets.expression_zarr_dataset.ExpressionZarrDataset
+          type: scvi_downstream.datasets.ExpressionZarrDataset
           filepath: data/07_model_output/expression.zarr
 
     Using the Python API:
@@ -46,39 +43,18 @@ class ExpressionZarrDataset(AbstractDataset):
     [1.0, 1.0, 0.0]
     """
 
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Point to a store.
+    KIND = "a zarr store of expression"
 
-        Parameters
-        ----------
-        filepath
-            Folder of the store.
-        metadata
-            Ignored by Kedro, used by plugins.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
-
-    def load(self) -> ExpressionMatrix:
-        """Open the store; values are read when they are asked for."""
+    def _read(self) -> ExpressionMatrix:
         matrix = ExpressionMatrix(self._filepath)
-        with reading(self._filepath, "a zarr store of expression"):
-            if matrix.shape != (len(matrix.cells), len(matrix.genes)):
-                raise ValueError(
-                    f"{matrix.shape} values for {len(matrix.cells)} cells and {len(matrix.genes)} genes"
-                )
+        if matrix.shape != (len(matrix.cells), len(matrix.genes)):
+            raise ValueError(
+                f"{matrix.shape} values for {len(matrix.cells)} cells and {len(matrix.genes)} genes"
+            )
         return matrix
 
-    def save(self, data: ExpressionStream) -> None:
-        """Write block after block; a store that is there is replaced when the new one is complete."""
-        with replacing(self._filepath) as temporary:
-            _write(data, temporary)
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+    def _write(self, data: ExpressionStream) -> None:
+        _write_blocks(data, self._filepath)
 
     def preview(self) -> JSONPreview:
         """Size of the matrix and how it was made."""
@@ -89,7 +65,7 @@ class ExpressionZarrDataset(AbstractDataset):
         return JSONPreview(json.dumps({"n_cells": n_cells, "n_genes": n_genes} | matrix.attributes))
 
 
-def _write(stream: ExpressionStream, store: Path) -> None:
+def _write_blocks(stream: ExpressionStream, store: Path) -> None:
     import zarr
 
     n_cells, n_genes = len(stream.cells), len(stream.genes)

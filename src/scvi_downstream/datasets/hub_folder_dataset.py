@@ -7,20 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
-
 from scvi_downstream.datasets.anndata_dataset import write_h5ad
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, reading, require
+from scvi_downstream.datasets.json_dataset import plain
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile, reading, require
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder, SavedModel
-from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError
 
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 
 
-class HubFolderDataset(AbstractDataset):
+class HubFolderDataset(LocalFile):
     """``HubFolderDataset`` keeps ``model.pt``, minified cells, metadata and a model card as scvi-hub does.
 
     ``scvi.hub.HubModel(folder)`` takes the folder as it is, to load it or to push it to a hub.
@@ -32,7 +30,7 @@ class HubFolderDataset(AbstractDataset):
     .. code-block:: yaml
 
         hub:
-          type: scvi_downstream.datasets.hub_folder_dataset.HubFolderDataset
+          type: scvi_downstream.datasets.HubFolderDataset
           filepath: data/07_model_output/hub
 
     Using the Python API:
@@ -43,39 +41,19 @@ class HubFolderDataset(AbstractDataset):
     >>> latent = dataset.load().latent                          # doctest: +SKIP
     """
 
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Point to a folder.
+    KIND = "a folder of scvi-hub"
 
-        Parameters
-        ----------
-        filepath
-            Folder in scvi-hub's format.
-        metadata
-            Ignored by Kedro, used by plugins.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
-
-    def load(self) -> HubFolder:
-        """Open the folder; nothing in its files is executed."""
+    def _read(self) -> HubFolder:
         return open_hub_folder(self._filepath)
 
-    def save(self, data: HubExport) -> None:
-        """Write the folder; one that is there is replaced when the new one is complete."""
-        with replacing(self._filepath) as temporary:
-            data.model.save(str(temporary), save_anndata=False, overwrite=True)
-            read_contents(temporary)  # never keep what could not be read back
-            if data.minified is not None:
-                write_h5ad(temporary / MINIFIED_DATA, data.minified, _COMPRESSION)
-            text = json.dumps(plain(dict(data.metadata)), indent=4, ensure_ascii=False) + "\n"
-            (temporary / METADATA).write_text(text, encoding="utf-8")
-            (temporary / CARD).write_text(data.card, encoding="utf-8")
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+    def _write(self, data: HubExport) -> None:
+        data.model.save(str(self._filepath), save_anndata=False, overwrite=True)
+        read_contents(self._filepath)  # never keep what could not be read back
+        if data.minified is not None:
+            write_h5ad(self._filepath / MINIFIED_DATA, data.minified, _COMPRESSION)
+        text = json.dumps(plain(dict(data.metadata)), indent=4, ensure_ascii=False) + "\n"
+        (self._filepath / METADATA).write_text(text, encoding="utf-8")
+        (self._filepath / CARD).write_text(data.card, encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """Family, genes and metadata; the cells are not read."""

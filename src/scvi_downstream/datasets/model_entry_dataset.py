@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
-from kedro.io import AbstractDataset
 from kedro.utils import find_kedro_project
 
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
-from scvi_downstream.runtime.atomic import replacing
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile
 
 logger = logging.getLogger(__name__)
 HEADER = "# Written by a search, and written anew by the next one; to keep an entry, move it to a file of your own.\n"
 FILE_NAME = "parameters_search_best.yml"
 
 
-class ModelEntryDataset(AbstractDataset):
+class ModelEntryDataset(LocalFile):
     """``ModelEntryDataset`` saves entries of ``models:`` as YAML.
 
     With ``environment`` the same file also becomes part of a Kedro environment, so that ``kedro run --env <its name>``
@@ -34,7 +33,7 @@ class ModelEntryDataset(AbstractDataset):
     .. code-block:: yaml
 
         search_best:
-          type: scvi_downstream.datasets.model_entry_dataset.ModelEntryDataset
+          type: scvi_downstream.datasets.ModelEntryDataset
           filepath: data/08_reporting/pbmc68k/search_best.yml
           environment: conf/pbmc68k
 
@@ -66,22 +65,24 @@ class ModelEntryDataset(AbstractDataset):
         metadata
             Ignored by Kedro, used by plugins.
         """
-        self._filepath = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._environment = None if environment is None else Path(environment)
-        self.metadata = metadata
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "environment": self._environment}
 
-    def load(self) -> dict[str, Any]:
-        """Read the entries by name."""
-        with reading(self._filepath, "YAML"):
-            return dict(yaml.safe_load(self._filepath.read_text(encoding="utf-8"))["models"])
+    KIND = "YAML"
+
+    def _read(self) -> dict[str, Any]:
+        return dict(yaml.safe_load(self._filepath.read_text(encoding="utf-8"))["models"])
+
+    def _write(self, data: dict[str, Any]) -> None:
+        text = HEADER + yaml.safe_dump({"models": data}, sort_keys=False, allow_unicode=True)
+        self._filepath.write_text(text, encoding="utf-8")
 
     def save(self, data: dict[str, Any]) -> None:
         """Write the file, and its copy in the environment."""
-        text = HEADER + yaml.safe_dump({"models": data}, sort_keys=False, allow_unicode=True)
-        _write(self._filepath, text)
+        super().save(data)
         if self._environment is None:
             return
         environment = (find_kedro_project(Path.cwd()) or Path.cwd()) / self._environment
@@ -93,18 +94,8 @@ class ModelEntryDataset(AbstractDataset):
                 "%s is a file of yours and stays as it is; the models are in %s", copy, self._filepath
             )
             return
-        _write(copy, text)
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+        ModelEntryDataset(filepath=copy).save(data)
 
     def preview(self) -> JSONPreview:
         """The entries."""
-        import json
-
         return JSONPreview(json.dumps(self.load())) if self._exists() else NO_PREVIEW
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 
 from scvi_downstream.datasets.counts_input_dataset import CountsInputDataset
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
+from scvi_downstream.datasets.json_dataset import plain
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
 from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.datasets.whole_files import require
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.runtime.errors import InputError
@@ -38,7 +39,7 @@ class ReferenceDataset(AbstractDataset):
     .. code-block:: yaml
 
         reference:
-          type: scvi_downstream.datasets.reference_dataset.ReferenceDataset
+          type: scvi_downstream.datasets.ReferenceDataset
           model: data/06_models/atlas/scvi/fitted
 
     Using the Python API:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, plain, require
+from scvi_downstream.datasets.json_dataset import plain
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 
-class ScviModelDataset(AbstractDataset):
+class ScviModelDataset(LocalFile):
     """``ScviModelDataset`` keeps a fitted model as scvi-tools' own folder, without the data.
 
     The folder loads with ``scvi.model.<family>.load(folder, adata=…)``, and folders saved by scvi-tools load
@@ -33,7 +31,7 @@ class ScviModelDataset(AbstractDataset):
     .. code-block:: yaml
 
         fitted:
-          type: scvi_downstream.datasets.scvi_model_dataset.ScviModelDataset
+          type: scvi_downstream.datasets.ScviModelDataset
           filepath: data/06_models/scvi/fitted
 
     Using the Python API:
@@ -44,36 +42,15 @@ class ScviModelDataset(AbstractDataset):
     >>> model = dataset.load().attach(counts)                   # doctest: +SKIP
     """
 
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Point to a folder.
+    KIND = "a model of scvi-tools"
 
-        Parameters
-        ----------
-        filepath
-            Folder of the model.
-        metadata
-            Ignored by Kedro, used by plugins.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
-
-    def load(self) -> SavedModel:
-        """Check that the file is a safe, complete model and give its handle."""
-        require(self._filepath)
+    def _read(self) -> SavedModel:
         read_contents(self._filepath)
         return SavedModel(self._filepath)
 
-    def save(self, data: BaseModelClass) -> None:
-        """Write the model; one that is there is replaced when the new one is complete."""
-        with replacing(self._filepath) as temporary:
-            data.save(str(temporary), save_anndata=False, overwrite=True)
-            read_contents(temporary)  # never keep what could not be read back
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+    def _write(self, data: BaseModelClass) -> None:
+        data.save(str(self._filepath), save_anndata=False, overwrite=True)
+        read_contents(self._filepath)  # never keep what could not be read back
 
     def preview(self) -> JSONPreview:
         """Family, number of genes and settings."""
@@ -89,7 +66,7 @@ class ScviModelDataset(AbstractDataset):
         return JSONPreview(json.dumps(plain(about)))
 
 
-class CheckpointDataset(AbstractDataset):
+class CheckpointDataset(LocalFile):
     """``CheckpointDataset`` loads a handle of a folder, whether or not there is a checkpoint in it.
 
     Nodes write checkpoints while they run, before Kedro saves their outputs; so this is an input only.
@@ -101,7 +78,7 @@ class CheckpointDataset(AbstractDataset):
     .. code-block:: yaml
 
         checkpoint:
-          type: scvi_downstream.datasets.scvi_model_dataset.CheckpointDataset
+          type: scvi_downstream.datasets.CheckpointDataset
           filepath: data/06_models/scvi/checkpoint
 
     Using the Python API:
@@ -114,22 +91,6 @@ class CheckpointDataset(AbstractDataset):
     >>> store.find("counts 1f3a, seed 1") is None
     True
     """
-
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Point to a folder.
-
-        Parameters
-        ----------
-        filepath
-            Folder of the checkpoint; made when the first one is written.
-        metadata
-            Ignored by Kedro, used by plugins.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
 
     def load(self) -> CheckpointStore:
         """Give the handle; nothing is read."""

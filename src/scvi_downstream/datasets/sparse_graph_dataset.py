@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset
 from scipy import sparse
 
-from scvi_downstream.datasets.kedro_previews import JSONPreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, reading
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile
 from scvi_downstream.graphs.neighbors import NeighborsGraph
-from scvi_downstream.runtime.atomic import replacing
 
 
-class SparseGraphDataset(AbstractDataset):
+class SparseGraphDataset(LocalFile):
     """``SparseGraphDataset`` keeps a ``NeighborsGraph`` as NumPy arrays, exactly and without pickle.
 
     Examples
@@ -28,7 +23,7 @@ class SparseGraphDataset(AbstractDataset):
     .. code-block:: yaml
 
         neighbors:
-          type: scvi_downstream.datasets.sparse_graph_dataset.SparseGraphDataset
+          type: scvi_downstream.datasets.SparseGraphDataset
           filepath: data/07_model_output/neighbors.npz
 
     Using the Python API:
@@ -46,37 +41,15 @@ class SparseGraphDataset(AbstractDataset):
     ['a', 'b', 'c']
     """
 
-    def __init__(self, *, filepath: str | os.PathLike, metadata: dict[str, Any] | None = None) -> None:
-        """Point to a file.
+    KIND = "a neighbours graph"
 
-        Parameters
-        ----------
-        filepath
-            The ``.npz`` file.
-        metadata
-            Ignored by Kedro, used by plugins.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
-
-    def load(self) -> NeighborsGraph:
-        """Read the graph and check that its parts agree."""
-        with (
-            reading(self._filepath, "a neighbours graph"),
-            np.load(self._filepath, allow_pickle=False) as saved,
-        ):
+    def _read(self) -> NeighborsGraph:
+        with np.load(self._filepath, allow_pickle=False) as saved:
             return _unpack({name: saved[name] for name in saved.files})
 
-    def save(self, data: NeighborsGraph) -> None:
-        """Write the graph; a file that is there is replaced when the new one is complete."""
-        with replacing(self._filepath) as temporary, temporary.open("wb") as file:
+    def _write(self, data: NeighborsGraph) -> None:
+        with self._filepath.open("wb") as file:
             np.savez(file, allow_pickle=False, **_pack(data))
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
 
     def preview(self) -> JSONPreview:
         """Number of cells, neighbours and edges."""

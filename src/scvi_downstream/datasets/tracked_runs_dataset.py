@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from scvi_downstream.datasets.kedro_previews import TablePreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, TablePreview
 
 
 class TrackedRunsDataset(AbstractDataset):
@@ -26,7 +25,7 @@ class TrackedRunsDataset(AbstractDataset):
     .. code-block:: yaml
 
         tracked_runs:
-          type: scvi_downstream.datasets.tracked_runs_dataset.TrackedRunsDataset
+          type: scvi_downstream.datasets.TrackedRunsDataset
           filepath: mlflow.db
           runs: [pbmc68k, kang]
           study: pbmc68k

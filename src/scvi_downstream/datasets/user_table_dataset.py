@@ -10,8 +10,8 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
-from scvi_downstream.datasets.kedro_previews import TablePreview
-from scvi_downstream.datasets.text_files import NO_PREVIEW, reading, table_preview
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, TablePreview, table_preview
+from scvi_downstream.datasets.whole_files import reading
 from scvi_downstream.runtime.errors import InputError
 
 
@@ -42,7 +42,7 @@ class UserTableDataset(AbstractDataset):
     .. code-block:: yaml
 
         metadata:
-          type: scvi_downstream.datasets.user_table_dataset.UserTableDataset
+          type: scvi_downstream.datasets.UserTableDataset
           source: samples.tsv
 
     Using the Python API:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -74,7 +74,7 @@ def source_fingerprint(dataset: AbstractDataset) -> str | None:
     if callable(own):
         return own()
     facts = described(dataset)
-    named = [value for value in facts.values() if isinstance(value, str | Path)]
+    named = [value for value in facts.values() if isinstance(value, str | PurePath)]
     if not named and any(value is not None for value in facts.values()):
         return None
     states = [path_state(user_path(str(value))) or str(value) for value in named]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.datasets.table_dataset import TableDataset
+from scvi_downstream.datasets.table_datasets import CSVDataset, ParquetDataset
 from scvi_downstream.pipelines.samples.abundance import compare_sample_abundance
 from scvi_downstream.pipelines.samples.comparison import cluster_samples, compare_samples
 from scvi_downstream.pipelines.samples.distances import read_latent_z
@@ -29,7 +29,8 @@ RESPONDING = {f"gene{i}" for i in range(8)}
 
 def through_files(table: pd.DataFrame, folder: Path, name: str) -> pd.DataFrame:
     """As the next node gets the table."""
-    dataset = TableDataset(filepath=folder / name)
+    kind = CSVDataset if name.endswith(".csv") else ParquetDataset
+    dataset = kind(filepath=folder / name)
     dataset.save(table)
     return dataset.load()
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets.table_dataset import TableDataset
+from scvi_downstream.datasets.table_datasets import CSVDataset, ParquetDataset
 from scvi_downstream.runtime.errors import InputError
 
+DATASETS = {"csv": CSVDataset, "parquet": ParquetDataset}
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=6)
 floats = st.floats(width=64)
 
@@ -47,7 +48,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 @given(table=tables())
 def test_parquet_keeps_everything(table: pd.DataFrame) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        dataset = TableDataset(filepath=Path(folder) / "table.parquet")
+        dataset = ParquetDataset(filepath=Path(folder) / "table.parquet")
         dataset.save(table)
         pd.testing.assert_frame_equal(dataset.load(), table, check_exact=True)
 
@@ -58,7 +59,7 @@ def test_csv_keeps_text_numbers_and_the_named_index(table: pd.DataFrame) -> None
     table = table.drop(columns="k").astype({"cluster": "str"})
     expected = table.replace({"cluster": {"": np.nan}, 'a "name", quoted': {"": np.nan}})
     with tempfile.TemporaryDirectory() as folder:
-        dataset = TableDataset(filepath=Path(folder) / "table.csv", load_args={"index_col": "cell"})
+        dataset = CSVDataset(filepath=Path(folder) / "table.csv", load_args={"index_col": "cell"})
         dataset.save(table)
         loaded = dataset.load()
     empty = {"lfc": float, "latent_1": float, "n": int, "significant": bool} if table.empty else {}
@@ -70,7 +71,7 @@ def test_numbers_as_text_stay_text_in_csv(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"cluster": ["0", "10"], "gene": ["NA", "1"], "score": [0.1 + 0.2, np.nan], "none": [None, None]}
     )
-    dataset = TableDataset(filepath=tmp_path / "markers.csv")
+    dataset = CSVDataset(filepath=tmp_path / "markers.csv")
     dataset.save(table)
     loaded = dataset.load()
     assert loaded["cluster"].tolist() == ["0", "10"]
@@ -85,7 +86,7 @@ def test_numbers_as_text_stay_text_in_csv(tmp_path: Path) -> None:
 
 
 def test_unnamed_index_is_left_out_of_csv_and_a_named_one_is_the_first_column(tmp_path: Path) -> None:
-    dataset = TableDataset(filepath=tmp_path / "leaderboard.csv")
+    dataset = CSVDataset(filepath=tmp_path / "leaderboard.csv")
     dataset.save(pd.DataFrame({"a": [1]}, index=["x"]))
     assert dataset.load().columns.tolist() == ["a"]
     dataset.save(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="model")))
@@ -94,13 +95,13 @@ def test_unnamed_index_is_left_out_of_csv_and_a_named_one_is_the_first_column(tm
 
 def test_csv_of_another_program_is_read(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("gene,lfc\r\nCD3D,1.5\r\n")
-    loaded = TableDataset(filepath=tmp_path / "table.csv").load()
+    loaded = CSVDataset(filepath=tmp_path / "table.csv").load()
     assert loaded.to_dict("list") == {"gene": ["CD3D"], "lfc": [1.5]}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_tables_without_rows_keep_their_columns(tmp_path: Path, suffix: str) -> None:
-    dataset = TableDataset(filepath=tmp_path / f"de.{suffix}")
+    dataset = DATASETS[suffix](filepath=tmp_path / f"de.{suffix}")
     dataset.save(pd.DataFrame({"gene": pd.Series(dtype="str"), "lfc": pd.Series(dtype=float)}))
     assert dataset.load().columns.tolist() == ["gene", "lfc"]
     assert dataset.preview()["data"] == []
@@ -110,7 +111,7 @@ def test_tables_without_rows_keep_their_columns(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_preview_is_a_short_head_with_the_index(tmp_path: Path, suffix: str) -> None:
-    dataset = TableDataset(filepath=tmp_path / f"t.{suffix}")
+    dataset = DATASETS[suffix](filepath=tmp_path / f"t.{suffix}")
     assert dataset.preview() is None
     table = pd.DataFrame(
         {"p": [1e-12, np.nan, 0.123456], "n": [1, 2, 3]}, index=pd.Index(list("abc"), name="cell")
@@ -124,7 +125,7 @@ def test_preview_is_a_short_head_with_the_index(tmp_path: Path, suffix: str) -> 
 def test_same_table_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for suffix in ("csv", "parquet"):
-            TableDataset(filepath=tmp_path / f"{name}.{suffix}").save(pd.DataFrame({"x": [1.0, 2.0]}))
+            DATASETS[suffix](filepath=tmp_path / f"{name}.{suffix}").save(pd.DataFrame({"x": [1.0, 2.0]}))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
@@ -132,11 +133,11 @@ def test_same_table_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"table.{suffix}"
-    TableDataset(filepath=path).save(pd.DataFrame({"x": range(100), "y": ["a", "b"] * 50}))
+    DATASETS[suffix](filepath=path).save(pd.DataFrame({"x": range(100), "y": ["a", "b"] * 50}))
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b'"') if suffix == "csv" else len(content) // 2])
     with pytest.raises(DatasetError, match=f"{path} cannot be read as a table") as raised:
-        TableDataset(filepath=path).load()
+        DATASETS[suffix](filepath=path).load()
     assert isinstance(raised.value.__cause__, InputError)
 
 
@@ -145,16 +146,11 @@ def test_missing_file_suggests_the_closest(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"marker\.csv does not exist in .*; the closest is 'markers\.csv'"
     ):
-        TableDataset(filepath=tmp_path / "marker.csv").load()
-
-
-def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must end in \.parquet or \.csv"):
-        TableDataset(filepath=tmp_path / "table.xlsx")
+        CSVDataset(filepath=tmp_path / "marker.csv").load()
 
 
 def test_failed_write_keeps_the_old_table(tmp_path: Path) -> None:
-    dataset = TableDataset(filepath=tmp_path / "table.parquet")
+    dataset = ParquetDataset(filepath=tmp_path / "table.parquet")
     dataset.save(pd.DataFrame({"x": [1]}))
     with pytest.raises(DatasetError):
         dataset.save(pd.DataFrame({"x": [1, "mixed", object()]}))

@@ -10,8 +10,7 @@ import pytest
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
-from scvi_downstream.datasets.figure_dataset import FigureDataset
-from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.datasets.figure_datasets import HTMLDataset, MatplotlibDataset
 
 
 def drawing() -> Figure:
@@ -27,7 +26,7 @@ def page(n: int = 3, name: str = 'B </script> "x" {'):
 
 
 def test_png(tmp_path: Path) -> None:
-    dataset = FigureDataset(filepath=tmp_path / "qc.png")
+    dataset = MatplotlibDataset(filepath=tmp_path / "qc.png")
     assert dataset.preview() is None
     dataset.save(drawing())
     content = dataset.load()
@@ -37,7 +36,7 @@ def test_png(tmp_path: Path) -> None:
 
 
 def test_page_needs_no_network(tmp_path: Path) -> None:
-    dataset = FigureDataset(filepath=tmp_path / "umap_3d.html")
+    dataset = HTMLDataset(filepath=tmp_path / "umap_3d.html")
     dataset.save(page())
     text = dataset.load()
     assert isinstance(text, str)
@@ -49,7 +48,7 @@ def test_page_needs_no_network(tmp_path: Path) -> None:
 def test_plotly_preview_is_the_figure(tmp_path: Path) -> None:
     import plotly.graph_objects as go
 
-    dataset = FigureDataset(filepath=tmp_path / "umap_3d.html")
+    dataset = HTMLDataset(filepath=tmp_path / "umap_3d.html")
     assert dataset.preview() is None
     dataset.save(page())
     preview = dataset.preview()
@@ -59,22 +58,22 @@ def test_plotly_preview_is_the_figure(tmp_path: Path) -> None:
 
 
 def test_large_figures_have_no_preview(tmp_path: Path) -> None:
-    dataset = FigureDataset(filepath=tmp_path / "umap_3d.html")
+    dataset = HTMLDataset(filepath=tmp_path / "umap_3d.html")
     dataset.save(page(n=400_000))
     assert dataset.preview() is None
     (tmp_path / "large.png").write_bytes(b"\x89PNG" + bytes(2_000_001))
-    assert FigureDataset(filepath=tmp_path / "large.png").preview() is None
+    assert MatplotlibDataset(filepath=tmp_path / "large.png").preview() is None
 
 
-@pytest.mark.parametrize(("suffix", "draw"), [("png", drawing), ("html", page)])
-def test_same_figure_same_bytes(tmp_path: Path, suffix: str, draw) -> None:
+@pytest.mark.parametrize(("kind", "draw"), [(MatplotlibDataset, drawing), (HTMLDataset, page)])
+def test_same_figure_same_bytes(tmp_path: Path, kind, draw) -> None:
     for name in ("a", "b"):
-        FigureDataset(filepath=tmp_path / f"{name}.{suffix}").save(draw())
-    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+        kind(filepath=tmp_path / name).save(draw())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_failed_drawing_keeps_the_old_figure(tmp_path: Path) -> None:
-    dataset = FigureDataset(filepath=tmp_path / "qc.png")
+    dataset = MatplotlibDataset(filepath=tmp_path / "qc.png")
     dataset.save(drawing())
     old = dataset.load()
     figure = drawing()
@@ -83,8 +82,3 @@ def test_failed_drawing_keeps_the_old_figure(tmp_path: Path) -> None:
         dataset.save(figure)
     assert dataset.load() == old
     assert [entry.name for entry in tmp_path.iterdir()] == ["qc.png"]
-
-
-def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must end in \.png or \.html"):
-        FigureDataset(filepath=tmp_path / "qc.svg")
