@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import re
 import subprocess
@@ -234,3 +235,15 @@ def test_every_dataset_is_exported() -> None:
         assert "metadata" in parameters
         kinds = {parameter.kind for key, parameter in parameters.items() if key != "self"}
         assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("name", datasets.__all__)
+def test_examples_in_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    kind = getattr(datasets, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(kind, name, globs={"tmp_path": tmp_path})
+    assert example.examples
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(example, out=said.append).failed == 0, "".join(said)
