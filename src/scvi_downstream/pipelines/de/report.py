@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.report.tables import number
 from scvi_downstream.runtime.words import Finding, count
 
@@ -20,10 +20,9 @@ SECTION = Section(
             caption="Top markers of each cluster: share of expressing cells and mean expression.",
         ),
         Item(dataset="heatmap_figure", caption="Top markers of each cluster in single cells."),
-        Item(
-            dataset="markers",
-            caption="Markers of each group, the best first.",
-            file=OUTPUT + "markers.csv",
+        result(
+            "markers.csv",
+            "Markers of each group, the best first.",
             groups=("grouping", "group"),
             columns=names(
                 "grouping group rank gene lfc_median "
@@ -32,16 +31,10 @@ SECTION = Section(
         ),
         Item(dataset="volcano_figure", caption="Effect and evidence of each gene, by comparison."),
         Item(dataset="concordance_figure", caption="How far the Bayesian and the classical tests agree."),
-        Item(
-            dataset="de_concordance",
-            caption="Concordance of the tests by comparison.",
-            file=OUTPUT + "de_concordance.csv",
-            folded=True,
-        ),
-        Item(
-            dataset="de_results",
-            caption="Strongest genes of each comparison.",
-            file=OUTPUT + "de_results.parquet",
+        result("de_concordance.csv", "Concordance of the tests by comparison.", folded=True),
+        result(
+            "de_results.parquet",
+            "Strongest genes of each comparison.",
             groups=("grouping", "comparison"),
             columns=names(
                 "grouping comparison gene lfc_median lfc_lower lfc_upper "

@@ -8,7 +8,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.factors.options import FactorOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 
 SECTION = Section(
     "Latent factors",
@@ -26,22 +26,20 @@ SECTION = Section(
             caption="Genes that the factors of {model} raise and lower most, with the share of the decoded variance, "
             "and what of it no other factor predicts.",
         ),
-        Item(
-            dataset="{model}.factor_variance",
-            caption="Factors of each model with loadings: their dimension, its sign, and the variance of decoded "
+        result(
+            "{model}/factor_variance.csv",
+            "Factors of each model with loadings: their dimension, its sign, and the variance of decoded "
             "and of observed expression that they explain.",
-            file=OUTPUT + "{model}/factor_variance.csv",
             folded=True,
         ),
         Item(
             dataset="{model}.associations_figure",
             caption="Association of every dimension of {model} with every covariate.",
         ),
-        Item(
-            dataset="factor_associations",
-            caption="Associations of all models, the strongest first: Spearman's ρ and R² of numbers, "
+        result(
+            "factor_associations.csv",
+            "Associations of all models, the strongest first: Spearman's ρ and R² of numbers, "
             "Kruskal–Wallis and η² of categories.",
-            file=OUTPUT + "factor_associations.csv",
             groups=("model",),
             columns=names(
                 "model dimension covariate kind unit n test rho r2 eta2 effect p p_adjusted follows"
@@ -49,12 +47,7 @@ SECTION = Section(
             order="effect",
             folded=True,
         ),
-        Item(
-            dataset="factor_summary",
-            caption="What the dimensions follow, in words and numbers.",
-            file=OUTPUT + "factor_summary.json",
-            folded=True,
-        ),
+        result("factor_summary.json", "What the dimensions follow, in words and numbers.", folded=True),
     ),
 )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
 from scvi_downstream.runtime.words import count
 
@@ -37,11 +37,10 @@ SECTION = Section(
             dataset="protein_markers_figure",
             caption="Denoised proteins by group: colour is the mean, area the probability of the foreground.",
         ),
-        Item(
-            dataset="protein_markers",
-            caption="Proteins of each group against the other cells, by totalVI's posterior and by a rank-sum test of "
+        result(
+            "protein_markers.parquet",
+            "Proteins of each group against the other cells, by totalVI's posterior and by a rank-sum test of "
             "centred log-ratios; both: called by both in the same direction.",
-            file=OUTPUT + "protein_markers.parquet",
             groups=("grouping", "group"),
             columns=names(
                 "grouping group protein lfc_median lfc_lower lfc_upper proba_de bayes_factor expected_fdr "
@@ -53,11 +52,10 @@ SECTION = Section(
             caption="Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
             "is left stand at zero.",
         ),
-        Item(
-            dataset="protein_imputation",
-            caption="Correlation of imputed with measured proteins, with 95 % intervals over cells; minus_knn is the "
+        result(
+            "protein_imputation.csv",
+            "Correlation of imputed with measured proteins, with 95 % intervals over cells; minus_knn is the "
             "difference of Pearson's r to the nearest neighbours in PCA.",
-            file=OUTPUT + "protein_imputation.csv",
             groups=("held_out",),
             columns=names(
                 "held_out kind protein method n_cells pearson pearson_lower pearson_upper spearman minus_knn "
@@ -65,18 +63,12 @@ SECTION = Section(
             ),
             folded=True,
         ),
-        Item(
-            dataset="protein_genes",
-            caption="Proteins that have the name of a gene: Spearman's ρ with its RNA.",
-            file=OUTPUT + "protein_genes.csv",
+        result(
+            "protein_genes.csv",
+            "Proteins that have the name of a gene: Spearman's ρ with its RNA.",
             folded=True,
         ),
-        Item(
-            dataset="protein_summary",
-            caption="The verdicts in words and numbers.",
-            file=OUTPUT + "protein_summary.json",
-            folded=True,
-        ),
+        result("protein_summary.json", "The verdicts in words and numbers.", folded=True),
     ),
 )
 
