@@ -134,11 +134,20 @@ def log_normalize(counts: AnnData, genes: np.ndarray | slice = slice(None)) -> s
     -------
     ``(n_cells, n_chosen)`` CSR float32.
     """
-    totals = np.asarray(counts.X.sum(axis=1)).ravel()
+    return log_normalize_counts(counts.X[:, genes], np.asarray(counts.X.sum(axis=1)).ravel())
+
+
+def log_normalize_counts(counts: sparse.csr_matrix, totals: np.ndarray | None = None) -> sparse.csr_matrix:
+    """``log(1 + 10,000 x / total)`` as float32; totals are those of the genes given unless others are given, too.
+
+    ``counts`` are ``(n_cells, n_genes)``, ``totals`` ``(n_cells,)``; cells without counts stay empty.
+    """
+    totals = np.asarray(counts.sum(axis=1)).ravel() if totals is None else totals
     factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
-    chosen = sparse.csr_matrix(counts.X[:, genes], dtype=np.float32, copy=True)
-    chosen.data = np.log1p(chosen.data * np.repeat(factors, np.diff(chosen.indptr))).astype(np.float32)
-    return chosen
+    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
+    scaled = normalized.data * np.repeat(factors, np.diff(normalized.indptr))
+    normalized.data = np.log1p(scaled).astype(np.float32)
+    return normalized
 
 
 PROTEIN_KEY = "protein_expression"

@@ -16,6 +16,7 @@ from scipy import sparse
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.runtime.progress import Progress, duration
 from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.statistics.correlation import sparse_ranks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,34 +97,12 @@ def rank_sum_scores(values: sparse.csc_matrix, first: np.ndarray) -> np.ndarray:
     -------
     ``(n_groups, n_genes)``; 0 where all values of a gene are equal.
     """
-    values = values.copy()
-    values.eliminate_zeros()
-    n_cells, n_genes = values.shape
-    n_stored = np.diff(values.indptr)
-    n_zero = n_cells - n_stored
-    gene = np.repeat(np.arange(n_genes), n_stored)
-    order = np.lexsort((values.data, gene))
-    sorted_gene, sorted_values = gene[order], values.data[order]
-    new_run = np.ones(len(order), dtype=bool)
-    new_run[1:] = (sorted_gene[1:] != sorted_gene[:-1]) | (sorted_values[1:] != sorted_values[:-1])
-    starts = np.flatnonzero(new_run)
-    lengths = np.diff(np.append(starts, len(order)))
-    run_gene = sorted_gene[starts]
-    middle = starts - values.indptr[run_gene] + (lengths + 1) / 2 + n_zero[run_gene]
-    ranks = np.empty(len(order))
-    ranks[order] = np.repeat(middle, lengths)
-    zero_rank = (n_zero + 1) / 2
-    above_zero = sparse.csc_matrix(
-        (ranks - zero_rank[gene], values.indices, values.indptr), shape=values.shape
-    )
+    above_zero, _, ties = sparse_ranks(values)
+    n_cells = values.shape[0]
+    zero_rank = (n_cells - np.diff(above_zero.indptr) + 1) / 2
     n1 = first.sum(axis=1, keepdims=True)
     n2 = n_cells - n1
     rank_sums = first @ above_zero + n1 * zero_rank
-    ties = (
-        np.bincount(run_gene, lengths.astype(float) ** 3 - lengths, minlength=n_genes)
-        + n_zero.astype(float) ** 3
-        - n_zero
-    )
     spread = n1 * n2 / 12 * ((n_cells + 1) - ties / (n_cells * (n_cells - 1)))
     difference = rank_sums - n1 * (n_cells + 1) / 2
     return np.divide(

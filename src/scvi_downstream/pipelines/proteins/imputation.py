@@ -22,6 +22,7 @@ from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.correlation import (
     bootstrap_weights,
     correlation_with_interval,
+    percentile_interval,
     weighted_correlation,
 )
 
@@ -49,7 +50,6 @@ COLUMNS = (
     "held_out", "kind", "protein", "method", "n_cells",
     *_NUMBERS, "seconds", "peak_memory_mb",
 )  # fmt: skip
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,25 +317,16 @@ def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed
     tables = []
     for method in METHODS:
         values = predicted[method].to_numpy(dtype=np.float64)
-        pearson = correlation_with_interval(values, measured, weights, _LEVEL)
-        spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights, _LEVEL)
+        pearson = correlation_with_interval(values, measured, weights)
+        spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights)
         gain = weighted_correlation(values, measured, weights) - baseline_samples
-        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *_quantiles(gain)]
+        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *percentile_interval(gain)]
         table = pd.DataFrame(dict(zip(_NUMBERS, numbers, strict=True)))
         if method == "mean":  # a constant is correlated with nothing
             table = table.assign(pearson=0.0, spearman=0.0, minus_knn=-baseline_point)
         names = predicted[MEASURED].columns
         tables.append(table.assign(protein=names, method=method, n_cells=len(measured)))
     return pd.concat(tables, ignore_index=True)
-
-
-def _quantiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.full((2, samples.shape[1]), np.nan)
-    known = np.isfinite(samples).any(axis=0)
-    if known.any():
-        tail = (1 - _LEVEL) / 2
-        ends[:, known] = np.nanquantile(samples[:, known], [tail, 1 - tail], axis=0)
-    return ends[0], ends[1]
 
 
 def _tabulate_values(predicted: dict[str, pd.DataFrame], held_out: HeldOut) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import TARGET_SUM
+from scvi_downstream.cells.expression import log_normalize_counts
+from scvi_downstream.graphs.label_transfer import without_self
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.testing import benjamini_hochberg
+from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
 N_COMPONENTS, N_SIMILAR = 20, 10
@@ -126,13 +127,6 @@ def find_unlike(
     return pd.DataFrame(scores | {"distance": distance}), pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
 
 
-def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Share of calibration scores that are at least as large, the cell itself counted among them."""
-    ordered = np.sort(calibration)
-    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
-    return (1 + as_large) / (1 + len(ordered))
-
-
 def nearest(
     latent: np.ndarray,
     wanted: np.ndarray,
@@ -163,11 +157,7 @@ def nearest(
     search = NearestNeighbors(n_neighbors=k + spare, algorithm="brute").fit(latent[candidates])
     distances, found = search.kneighbors(wanted)
     positions = candidates[found]
-    if own is None:
-        return positions, distances
-    is_self = positions == own[:, None]
-    is_self[~is_self.any(axis=1), -1] = True
-    return positions[~is_self].reshape(-1, k), distances[~is_self].reshape(-1, k)
+    return (positions, distances) if own is None else without_self(positions, distances, own)
 
 
 def _batches(batch: np.ndarray) -> Iterator[np.ndarray]:
@@ -225,7 +215,7 @@ def shared_deviation(
     neighbors
         ``(n_cells, k)`` positions of each cell's nearest cells in ``reference``.
     reference
-        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_counts`.
+        ``(n_reference, n_genes)`` log-normalised expression, of :func:`.expression.log_normalize_counts`.
     rng
         Draws the halves and the cells that shift and directions are fitted on.
 
@@ -267,17 +257,6 @@ def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.cs
     first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
     second.data = counts.data - first.data
     return first, second
-
-
-def log_normalize_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """``log(1 + 10,000 x / total)``, totals over the genes given; cells without counts stay empty."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
-    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
-    normalized.data = np.log1p(normalized.data * np.repeat(factors, np.diff(counts.indptr))).astype(
-        np.float32
-    )
-    return normalized
 
 
 def _deviations(

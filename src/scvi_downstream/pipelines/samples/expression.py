@@ -15,6 +15,7 @@ from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mr
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
+from scvi_downstream.statistics.pseudobulk import log_cpm
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
-PRIOR_COUNT = 2.0
-"""Added to every sum in proportion to its total, as in edgeR, so that few counts give no large fold changes."""
 LEAST_COUNTS = 15
 """Genes of fewer counts in all samples together are not tested, as in edgeR."""
-PER_MILLION = 1e6
 CHANGES = (
     "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
     "share_of_cells", "rank", "pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted",
@@ -183,15 +181,14 @@ def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: C
     n_samples = len(contrast.samples)
     indicator = (of_cell[None] == contrast.samples[:, None]).astype(np.float64)
     sums = np.asarray(sparse.csr_matrix(indicator) @ matrix.astype(np.float64).toarray())
-    totals = sums.sum(axis=1, keepdims=True)
+    totals = sums.sum(axis=1)
     blocks = np.unique(contrast.blocks)[1:]
     columns = [np.ones(n_samples), contrast.treated[0], *(contrast.blocks == block for block in blocks)]
     linear = np.column_stack(columns).astype(np.float64)
     kept = np.flatnonzero(sums.sum(axis=0) >= LEAST_COUNTS)
     if linear.shape[1] >= n_samples or not len(kept) or not totals.all():
         return empty
-    prior = PRIOR_COUNT * totals / totals.mean()
-    logs = np.log2((sums[:, kept] + prior) / (totals + 2 * prior) * PER_MILLION)
+    logs = log_cpm(sums[:, kept], totals)
     fitted = fit_linear(logs, linear)
     tests = t_tests(fitted, moderate(fitted, trend=logs.mean(axis=0)), 1)
     empty.loc[kept, names[:2]] = tests[["effect", "p"]].to_numpy()

@@ -14,6 +14,7 @@ from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.statistics.correlation import fisher_interval
 from scvi_downstream.statistics.testing import explained_share
 
 if TYPE_CHECKING:
@@ -148,9 +149,7 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
     if n < MIN_CELLS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return dict.fromkeys(("spearman", "low", "high"), np.nan) | {"n": n, "orientation": "unknown"}
     rho = float(stats.spearmanr(first, second).statistic)
-    reach = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    low, high = np.tanh(middle - reach), np.tanh(middle + reach)
+    low, high = fisher_interval(rho, np.sqrt((1 + rho**2 / 2) / (n - 3)))
     orientation = "same" if low > 0 else "opposite" if high < 0 else "unrelated"
     return {"spearman": rho, "low": float(low), "high": float(high), "n": n, "orientation": orientation}
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.moderated import LinearFit, moderate
+from scvi_downstream.statistics.moderated import LinearFit, moderate, natural_spline_columns
 
 BLOCK_VALUES = 2**22
 """Counts that are dense at a time: 32 MB."""
@@ -339,7 +339,7 @@ class NaturalSpline:
 
     def columns(self, pseudotime: np.ndarray) -> np.ndarray:
         """Values of the basis, ``(n_places, n_knots - 1)``."""
-        return (_truncated_powers(pseudotime, self.knots) - self.centre) @ self.transform
+        return (natural_spline_columns(pseudotime, self.knots) - self.centre) @ self.transform
 
 
 def natural_spline(pseudotime: np.ndarray, n_knots: int, weights: np.ndarray | None = None) -> NaturalSpline:
@@ -367,7 +367,7 @@ def natural_spline(pseudotime: np.ndarray, n_knots: int, weights: np.ndarray | N
             f"pseudotime is the same ({pseudotime[0]:g}) in nearly all {len(pseudotime)} cells, so nothing can "
             "change along it; look at the start of the trajectory"
         )
-    raw = _truncated_powers(pseudotime, knots)
+    raw = natural_spline_columns(pseudotime, knots)
     centre = np.average(raw, axis=0, weights=weights)
     r = np.linalg.qr((raw - centre) * np.sqrt(weights / weights.sum())[:, None], mode="r")
     return NaturalSpline(knots, centre, np.linalg.inv(r))
@@ -378,15 +378,3 @@ def weighted_quantile(values: np.ndarray, shares: np.ndarray, weights: np.ndarra
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weights[order]) - weights[order] / 2
     return np.interp(shares, below / weights.sum(), values[order])
-
-
-def _truncated_powers(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Straight line and curved columns, linear beyond the outermost knots."""
-    width = np.ptp(knots)
-    x, knots = (np.asarray(x, dtype=np.float64) - knots[0]) / width, (knots - knots[0]) / width
-
-    def beyond(knot: float) -> np.ndarray:
-        return (np.maximum(x - knot, 0) ** 3 - np.maximum(x - knots[-1], 0) ** 3) / (knots[-1] - knot)
-
-    curved = [beyond(knot) - beyond(knots[-2]) for knot in knots[:-2]]
-    return np.column_stack([x, *curved])

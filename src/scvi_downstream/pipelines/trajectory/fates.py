@@ -23,6 +23,7 @@ from scvi_downstream.pipelines.trajectory.terminal_states import (
 )
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.statistics.correlation import fisher_interval, fisher_z
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -345,15 +346,16 @@ def _correlate(expression: sparse.csr_matrix, probabilities: np.ndarray) -> np.n
 def _rank_drivers(state: str, correlation: np.ndarray, n_cells: int, genes: pd.Index) -> pd.DataFrame:
     from scipy import stats
 
-    middle, spread = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)), 1 / np.sqrt(n_cells - 3)
-    p, reach = 2 * stats.norm.sf(np.abs(middle) / spread), stats.norm.ppf(0.975) * spread
+    error = 1 / np.sqrt(n_cells - 3)
+    low, high = fisher_interval(correlation, error)
+    p = 2 * stats.norm.sf(np.abs(fisher_z(correlation)) / error)
     table = pd.DataFrame(
         {
             "terminal_state": state,
             "gene": genes.astype(str),
             "correlation": correlation,
-            "ci_lower": np.tanh(middle - reach),
-            "ci_upper": np.tanh(middle + reach),
+            "ci_lower": low,
+            "ci_upper": high,
             "p": p,
             "p_adjusted": benjamini_hochberg(p),
         }

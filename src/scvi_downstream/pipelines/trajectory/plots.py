@@ -12,9 +12,9 @@ from scvi_downstream.pipelines.trajectory.agreement import agreement_matrix
 from scvi_downstream.pipelines.trajectory.fates import PREFIX, fate_columns
 from scvi_downstream.pipelines.trajectory.gene_trends import lineages_of, symbols_of
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
-from scvi_downstream.pipelines.trajectory.plots_umap import TITLES, scatter_known
+from scvi_downstream.pipelines.trajectory.plots_umap import TITLES
 from scvi_downstream.plots.charts import heat_map
-from scvi_downstream.plots.panels import panel_grid
+from scvi_downstream.plots.panels import panel_grid, scatter_known
 from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,

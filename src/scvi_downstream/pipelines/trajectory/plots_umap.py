@@ -12,14 +12,8 @@ import pandas as pd
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
-from scvi_downstream.plots.panels import panel_grid
-from scvi_downstream.plots.style import (
-    MISSING,
-    bare_umap_axes,
-    empty_figure,
-    point_size,
-    scatter_values,
-)
+from scvi_downstream.plots.panels import panel_grid, scatter_known
+from scvi_downstream.plots.style import MISSING, bare_umap_axes, empty_figure
 from scvi_downstream.plots.umap import DECIMALS, by_value, colour_page, scatter_3d, thinned
 
 if TYPE_CHECKING:
@@ -232,26 +226,6 @@ def _middle_cell(layout: pd.DataFrame, start: Sequence[str]) -> np.ndarray:
     if not len(places):
         return places
     return places[[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]]
-
-
-def scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str) -> None:
-    """Cells coloured by a number, those without one in grey beneath and counted in the legend.
-
-    Parameters
-    ----------
-    xy
-        ``(n_cells, 2)`` coordinates.
-    values
-        ``(n_cells,)`` numbers, NaN where there is none.
-    label
-        Label of the colour bar.
-    """
-    known = np.isfinite(values)
-    if not known.all():
-        (x, y), size, name = xy[~known].T, point_size(len(xy)), f"none ({(~known).sum():,} cells)"
-        axes.scatter(x, y, s=size, c=MISSING, linewidths=0, rasterized=True, label=name)
-    if known.any():
-        scatter_values(axes, xy[known], values[known], label)
 
 
 def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
