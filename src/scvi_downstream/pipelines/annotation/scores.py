@@ -36,12 +36,6 @@ FEWEST_TO_CALIBRATE = 30
 """Held-out cells from which temperatures are fitted: each is fitted to half of them."""
 SUSPECT_FROM = 0.9
 """Probability of another type from which a held-out cell's own label is suspect."""
-PREFIX = "cell_type_"
-"""Before the names of all that is known of each cell's type."""
-FEWEST_TO_CALIBRATE = 30
-"""Held-out cells from which temperatures are fitted: each is fitted to half of them."""
-SUSPECT_FROM = 0.9
-"""Probability of another type from which a held-out cell's own label is suspect."""
 
 
 def compare_with_labels(

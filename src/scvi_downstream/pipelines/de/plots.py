@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.pipelines.de.options import DeOptions
-from scvi_downstream.plots.charts import dot_plot, legend_areas
+from scvi_downstream.plots.charts import HIGHER, LOWER, dot_plot, draw_volcano, legend_areas
 from scvi_downstream.plots.panels import legend_dots, name_rows, panel_grid, shortened
 from scvi_downstream.plots.style import (
     DIVERGING,
@@ -41,7 +41,6 @@ MAX_CELLS = 1500
 
 MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
 PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}
-HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
 MEASURES = {
     "spearman_lfc": "Spearman of\nfold changes",
     "top_overlap": "overlap of\ntop genes",
@@ -102,11 +101,7 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.Dat
     points = table[["gene", "is_de"]].assign(
         x=table["lfc_median"], y=-np.log10(np.maximum(1 - table["proba_de"], resolution))
     )
-    for called, size in ((False, 4), (True, 9)):
-        part = points[points["is_de"] == called]
-        colors = np.where(part["x"] > 0, HIGHER, LOWER) if called else MISSING
-        axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
-    axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
+    draw_volcano(axes, points, "is_de", sizes=(4, 9))
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
     name = shortened(table["comparison"].iloc[0], 34)

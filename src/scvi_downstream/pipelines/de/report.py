@@ -8,7 +8,7 @@ from typing import Any
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.report.tables import number
-from scvi_downstream.runtime.words import Finding, count
+from scvi_downstream.runtime.words import Finding, count, up_to
 
 SECTION = Section(
     "Differential expression and markers",
@@ -64,9 +64,8 @@ def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
     if markers is not None:
         for grouping, table in markers.groupby("grouping", sort=False, observed=True):
             best = table.groupby("group", sort=False, observed=True)["gene"].first()
-            named = ", ".join(f"{gene} ({group})" for group, gene in best.head(_MOST_GROUPS).items())
-            more = f" and {len(best) - _MOST_GROUPS} more" if len(best) > _MOST_GROUPS else ""
-            yield Finding("Markers", f"First of each of the {grouping}: {named}{more}.")
+            named = up_to([f"{gene} ({group})" for group, gene in best.items()], _MOST_GROUPS)
+            yield Finding("Markers", f"First of each of the {grouping}: {named}.")
 
 
 def _summarize_calls(grouping: str, table: Any, fdr: float) -> str:

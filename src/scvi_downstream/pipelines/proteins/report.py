@@ -11,7 +11,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
-from scvi_downstream.runtime.words import count
+from scvi_downstream.runtime.words import count, quoted, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -182,14 +182,10 @@ def _about_measured(counts: AnnData, without: list[str], absent: dict[str, list[
     if n_proteins == 1:
         text += "; one protein says little beyond the RNA"
     if without:
-        text += f"; those of {_quoted(without)}, which measured none, are imputed"
+        text += f"; those of {quoted(without, None)}, which measured none, are imputed"
     if partly := [batch for batch in absent if batch not in without]:
-        text += f"; {_quoted(partly)} measured some of them only, and the others are imputed"
+        text += f"; {quoted(partly, None)} measured some of them only, and the others are imputed"
     return f"{text}."
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _about_imputation(score: dict[str, Any]) -> str:
@@ -218,11 +214,10 @@ def _about_markers(by_grouping: dict[str, dict[str, list[str]]], markers: pd.Dat
         if not found:
             sentences.append(f"No protein marks any of the {len(groups)} {grouping} by both tests.")
             continue
-        more = f" and {len(found) - N_GROUPS_NAMED} more" if len(found) > N_GROUPS_NAMED else ""
         called = int(markers.loc[markers["grouping"] == grouping, "both"].sum())
         sentences.append(
             f"Proteins that mark {grouping} by the posterior and by the counts ({called} calls, highest fold changes "
-            f"first): {'; '.join(found[:N_GROUPS_NAMED])}{more}."
+            f"first): {up_to(found, N_GROUPS_NAMED, '; ')}."
         )
     if "clusters" in by_grouping:
         sentences.append(

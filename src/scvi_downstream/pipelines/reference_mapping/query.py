@@ -17,7 +17,7 @@ from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.runtime.words import first_names
+from scvi_downstream.runtime.words import first_names, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -261,14 +261,10 @@ def _as_in_reference(values: np.ndarray, known: np.ndarray, what: str, notes: li
         taken = "is named as in the reference and is taken for it"
         if len(old) > 1:
             taken = "are named as in the reference and are taken for those"
-        more = f"; new: {_quoted(new)}" if new else ", and nothing is new"
-        notes.append(f"{what} {_quoted(old)} {taken}{more}; rename what is another")
+        seen, unseen = (up_to([f"'{name}'" for name in these], MOST_NAMED) for these in (old, new))
+        more = f"; new: {unseen}" if new else ", and nothing is new"
+        notes.append(f"{what} {seen} {taken}{more}; rename what is another")
     return np.array([by_text.get(value, value) for value in values], dtype=object)
-
-
-def _quoted(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:MOST_NAMED]) + more
 
 
 def _finite_numbers(obs: pd.DataFrame, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.contents import Item, Section, names, result
-from scvi_downstream.runtime.words import count, sentence
+from scvi_downstream.runtime.words import count, sentence, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -227,9 +227,8 @@ def _about_separation(
     missing = effects[(effects["group"] != ALL_CELLS) & ~compared]
     untested += [f"{row.group} ({row.reason})" for row in missing.itertuples()]
     if untested:
-        more = f" and {len(untested) - N_NAMED} more" if len(untested) > N_NAMED else ""
         sentences.append(
-            f"Too few samples to test {against} in {', '.join(untested[:N_NAMED])}{more}; distances are given, and say "
+            f"Too few samples to test {against} in {up_to(untested, N_NAMED)}; distances are given, and say "
             "nothing of replicates there."
         )
     return sentences

@@ -33,6 +33,9 @@ MIN_CELLS = 10
 CONFIDENCE = 0.95
 """Share of the samples whose interval holds the truth; of all intervals here."""
 PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
+TIME_COLUMNS = [
+    "n", "spearman", "low", "high", "within_batch_spearman", "within_batch_low", "within_batch_high", "n_batches",
+]  # fmt: skip
 LARGE_SHARE = 0.3
 """Share of the variance of time between batches from which the two count as confounded, as in preparation."""
 N_SHUFFLES = 99
@@ -245,10 +248,7 @@ def _correlate_with_time(
     x: np.ndarray, y: np.ndarray, strata: np.ndarray, seed: int, *, within: bool
 ) -> dict[str, object]:
     """A row of :func:`time_agreement` without its method."""
-    row: dict[str, object] = {"n": len(x)}
-    row |= dict.fromkeys(["spearman", "low", "high"], np.nan)
-    row |= dict.fromkeys(["within_batch_spearman", "within_batch_low", "within_batch_high"], np.nan)
-    row["n_batches"] = 0
+    row: dict[str, object] = dict.fromkeys(TIME_COLUMNS, np.nan) | {"n": len(x), "n_batches": 0}
     if len(x) < MIN_CELLS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return row
     rng = np.random.default_rng(seed)

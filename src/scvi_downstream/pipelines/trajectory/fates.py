@@ -20,6 +20,7 @@ from scvi_downstream.pipelines.trajectory.terminal_states import (
     TerminalStates,
     find_terminal_states,
     quiet_cellrank,
+    tabulate_states,
 )
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
@@ -210,16 +211,7 @@ def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) 
                 f"{closest(name, sorted(set(groups)))}"
             )
         members[name] = np.sort(cells[np.argsort(-time[cells], kind="stable")[:N_CORE_CELLS]])
-    table = pd.DataFrame(
-        {
-            "cluster": list(members),
-            "terminal": True,
-            "stability": np.nan,
-            "share_moving_on": np.nan,
-            "pseudotime": [np.median(time[cells]) for cells in members.values()],
-            "n_cells": list(map(len, members.values())),
-        }
-    )
+    table = tabulate_states(list(members), list(members.values()), time, terminal=True)
     return TerminalStates(members, table, n_groups=None)
 
 

@@ -93,40 +93,19 @@ class Panel:
     lines: TrajectoryLines | None = None
 
 
-def plot_trajectory(
-    counts: AnnData,
-    umap: pd.DataFrame,
-    latent: pd.DataFrame,
-    landmarks: pd.DataFrame,
-    paga: pd.DataFrame,
-    slingshot_curves: pd.DataFrame,
-    graph_nodes: pd.DataFrame,
-    graph_edges: pd.DataFrame,
-    trajectory: pd.DataFrame,
-    trajectory_start: dict[str, Any],
-    options: TrajectoryOptions,
-) -> Figure:
+def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Figure:
     """One UMAP panel a method: pseudotime, and over it what the method has learnt; known time as the last panel.
 
     Parameters
     ----------
-    counts
-        ``obs`` holds the known time.
     umap
         ``n_cells`` × ``UMAP1``, ``UMAP2``.
-    latent, landmarks
-        What the methods learnt on, of the same cells.
-    paga, slingshot_curves, graph_nodes, graph_edges
-        What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
-    trajectory
-        Orders of the same cells.
     trajectory_start
         ``cells``: names of the start cells; the star is at the one in their middle.
-    options
-        Name of the known time.
+    learnt
+        As of :func:`order_panels`.
     """
-    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
-    panels = _panels(umap, counts, latent, *learnt, trajectory, options)
+    panels = order_panels(umap, **learnt)
     if not panels:
         return empty_figure("No trajectory: no method gave any cell a pseudotime.")
     figure, grid = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3, width=4.4, height=3.9)
@@ -147,30 +126,17 @@ def plot_trajectory(
     return figure
 
 
-def plot_trajectory_3d(
-    counts: AnnData,
-    umap_3d: pd.DataFrame,
-    latent: pd.DataFrame,
-    landmarks: pd.DataFrame,
-    paga: pd.DataFrame,
-    slingshot_curves: pd.DataFrame,
-    graph_nodes: pd.DataFrame,
-    graph_edges: pd.DataFrame,
-    trajectory: pd.DataFrame,
-    trajectory_start: dict[str, Any],
-    options: TrajectoryOptions,
-) -> Page:
+def plot_trajectory_3d(umap_3d: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Page:
     """The same as a page that can be turned; the menu changes the method.
 
     Parameters
     ----------
     umap_3d
         ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
-    counts, latent, landmarks, paga, slingshot_curves, graph_nodes, graph_edges, trajectory, trajectory_start, options
-        As in :func:`plot_trajectory`.
+    trajectory_start, learnt
+        As of :func:`plot_trajectory`.
     """
-    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
-    panels = _panels(umap_3d, counts, latent, *learnt, trajectory, options)
+    panels = order_panels(umap_3d, **learnt)
     drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
     hover = drawn.index.to_series().astype(str)
     traces = {}
@@ -190,24 +156,41 @@ def plot_trajectory_3d(
     return colour_page(traces, title, n_drawn=len(drawn), n_cells=len(umap_3d), x=0.01, y=0.8)
 
 
-def _panels(
+def order_panels(
     layout: pd.DataFrame,
+    *,
     counts: AnnData,
     latent: pd.DataFrame,
     landmarks: pd.DataFrame,
     paga: pd.DataFrame,
-    curves: pd.DataFrame,
-    nodes: pd.DataFrame,
-    edges: pd.DataFrame,
+    slingshot_curves: pd.DataFrame,
+    graph_nodes: pd.DataFrame,
+    graph_edges: pd.DataFrame,
     trajectory: pd.DataFrame,
     options: TrajectoryOptions,
 ) -> list[Panel]:
-    """The orders that give some cell a pseudotime, and known time as the last; empty without any order."""
+    """The orders that give some cell a pseudotime, and known time as the last; empty without any order.
+
+    Parameters
+    ----------
+    layout
+        ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
+    counts
+        ``obs`` holds the known time.
+    latent, landmarks
+        What the methods learnt on, of the same cells.
+    paga, slingshot_curves, graph_nodes, graph_edges
+        What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
+    trajectory
+        Orders of the same cells.
+    options
+        Name of the known time.
+    """
     orders, latent = trajectory.loc[layout.index], latent.loc[layout.index]
     lines = {
         "dpt_pseudotime": paga_lines(paga, landmarks["landmark"], layout),
-        "slingshot_pseudotime": curve_lines(curves, latent, layout),
-        "graph_pseudotime": graph_lines(nodes[list(latent.columns)], edges, latent, layout),
+        "slingshot_pseudotime": curve_lines(slingshot_curves, latent, layout),
+        "graph_pseudotime": graph_lines(graph_nodes, graph_edges, latent, layout),
     }
     panels = [
         Panel(title, orders[name], "pseudotime", lines.get(name))

@@ -119,18 +119,33 @@ def find_terminal_states(
                 f"trajectory.fates.n_terminal_states is {n_states}, but the cells form only {len(chosen)} metastable "
                 f"states in different clusters; ask for at most {len(chosen)}, or use finer clusters"
             )
-    table = pd.DataFrame(
+    terminal = np.isin(np.arange(len(cores)), chosen)
+    table = tabulate_states(names, cores, time, terminal=terminal, stability=stability, moving_on=moving_on)
+    table = table.sort_values("pseudotime", kind="stable", ignore_index=True)
+    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _by_number(names[i]))}
+    return TerminalStates(members, table, None if groups is None else max_cells)
+
+
+def tabulate_states(
+    names: list[str],
+    cores: list[np.ndarray],
+    time: np.ndarray,
+    *,
+    terminal: np.ndarray | bool,
+    stability: np.ndarray | float = np.nan,
+    moving_on: np.ndarray | float = np.nan,
+) -> pd.DataFrame:
+    """The table of :class:`TerminalStates`, in the order of the states given."""
+    return pd.DataFrame(
         {
             "cluster": names,
-            "terminal": np.isin(np.arange(len(cores)), chosen),
+            "terminal": terminal,
             "stability": stability,
             "share_moving_on": moving_on,
             "pseudotime": [np.median(time[core]) for core in cores],
             "n_cells": list(map(len, cores)),
         }
-    ).sort_values("pseudotime", kind="stable", ignore_index=True)
-    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _by_number(names[i]))}
-    return TerminalStates(members, table, None if groups is None else max_cells)
+    )
 
 
 def _by_number(name: str) -> tuple[int, str]:
