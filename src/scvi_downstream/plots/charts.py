@@ -121,9 +121,9 @@ def dot_plot(
 
 
 def draw_volcano(axes: Axes, points: pd.DataFrame, called: str, *, sizes: tuple[float, float]) -> None:
-    """Points at ``x`` and ``y``: grey, and on top those of the boolean column ``called``, red at a positive ``x``, else blue.
+    """Points of columns ``x`` and ``y``: grey, on top the called ones, red where ``x`` is above 0 and blue below.
 
-    ``sizes`` are the areas of both, points².
+    ``called`` names a boolean column; ``sizes`` are the areas of points that are not called and called, points².
     """
     for is_called, size in zip((False, True), sizes, strict=True):
         part = points[points[called] == is_called]

@@ -217,17 +217,7 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
 
 
 def top_markers(markers: pd.DataFrame, max_genes: int, max_per_cluster: int) -> pd.DataFrame:
-    """The best markers of each cluster, each gene once, ``max_genes`` at most in all.
-
-    Parameters
-    ----------
-    markers
-        Markers by grouping, group and rank.
-
-    Returns
-    -------
-    Rows of ``markers`` in the order of clusters and ranks.
-    """
+    """The best markers of each cluster, each gene once, ``max_genes`` in all at most; by cluster and rank."""
     of_clusters = markers[markers["grouping"] == "clusters"]
     if of_clusters.empty:
         return of_clusters
@@ -251,16 +241,8 @@ def _bracket_genes(axes: Axes, groups: pd.Series) -> None:
 def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
     """Markers × cells, cells by cluster: log expression as z-scores over the cells of the study.
 
-    Clusters are drawn from in proportion to their size, but each shows 20 cells where it has them.
-
-    Parameters
-    ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Cells × clusterings, of which ``leiden`` is drawn.
-    markers
-        Markers by grouping, group and rank.
+    Clusters are drawn from in proportion to their size, but each shows 20 cells where it has them. Arguments are
+    those of :func:`plot_dotplot`.
     """
     genes = top_markers(markers, MAX_HEATMAP_GENES, MAX_HEATMAP_GENES_PER_CLUSTER)
     if genes.empty:

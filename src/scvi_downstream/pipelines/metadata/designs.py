@@ -139,17 +139,7 @@ def by_group(values: pd.Series, groups: pd.Series) -> pd.Series:
 
 
 def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) -> str | None:
-    """An obs column whose values each hold samples of every condition: samples that may be pairs.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    samples
-        Without blocks.
-    condition
-        By sample.
-    """
+    """An obs column whose values each hold samples of every condition: samples that may be pairs."""
     n_samples, n_conditions = len(condition), condition.nunique()
     if n_conditions < 2:
         return None
@@ -167,14 +157,9 @@ def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) ->
 class Contrast:
     """A question to the model.
 
-    Attributes
-    ----------
-    name
-        ``slope`` of a number, ``b vs a`` of two categories, ``any difference`` of three or more.
-    coefficients
-        Those that are zero under the null.
-    level, reference
-        The two categories; empty for the others.
+    ``name`` is ``slope`` of a number, ``b vs a`` of two categories, ``any difference`` of three or more;
+    ``coefficients`` are zero under the null; ``level`` and ``reference`` are the two categories, empty for the
+    others.
     """
 
     name: str
@@ -209,18 +194,10 @@ class Design:
 
 
 def make_design(values: pd.Series, blocks: pd.Series | None, min_samples: int) -> Design | str:
-    """The design of one annotation, or why there is none.
+    """The design of one annotation (by sample, categorical or float, none missing), or why there is none.
 
-    Categories of fewer than ``min_samples`` samples, and samples that are alone in their block, are left out.
-
-    Parameters
-    ----------
-    values
-        By sample, categorical or float, none missing.
-    blocks
-        By sample, or ``None``.
-    min_samples
-        Least samples of a category; a number needs twice as many in all.
+    Categories of fewer than ``min_samples`` samples, and samples that are alone in their block, are left out; a
+    number needs twice as many samples in all.
     """
     kept = _with_enough(values, blocks, min_samples)
     block_columns = np.empty((len(kept), 0))
@@ -264,19 +241,9 @@ def contrast_tests(
 ) -> Iterator[tuple[Contrast, pd.DataFrame]]:
     """Each contrast of a design, and its tests of all responses.
 
-    Parameters
-    ----------
-    fit, variances
-        Of ``n_responses`` on the design.
-    column
-        The annotation.
-    design
-        Its linear model.
-
-    Yields
-    ------
-    ``n_responses`` rows of the t-test of one coefficient, or of the F-test of several, of which ``effect`` and
-    interval are NaN; with ``column``, ``contrast``, ``unit``, ``n_blocks`` and, over the responses, ``p_adjusted``.
+    Yields ------ ``n_responses`` rows of the t-test of one coefficient, or of the F-test of several, of which
+    ``effect`` and interval are NaN; with ``column``, ``contrast``, ``unit``, ``n_blocks`` and, over the responses,
+    ``p_adjusted``.
     """
     for contrast in design.contrasts:
         if len(contrast.coefficients) == 1:

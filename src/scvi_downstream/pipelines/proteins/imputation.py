@@ -84,19 +84,6 @@ class HeldOut:
 def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed: int) -> list[HeldOut]:
     """The batches with proteins and fewest cells; with one such batch, a random third of its cells.
 
-    Parameters
-    ----------
-    counts
-        With ``obsm["protein_expression"]``.
-    keys
-        Batch.
-    options
-        How many.
-    seed
-        Of the random third.
-
-    Returns
-    -------
     At most ``max_held_out_batches``; none where there are too few cells.
     """
     if options.max_held_out_batches == 0:
@@ -136,18 +123,9 @@ def _random_third(batches: pd.Series, batch: str, measured: pd.DataFrame, seed: 
 
 
 def masked_counts(counts: AnnData, held_out: HeldOut) -> AnnData:
-    """The modelled genes of all cells, without the proteins of those held out.
+    """Copy of the modelled genes of all cells, with the obs column ``protein_batch``.
 
-    Parameters
-    ----------
-    counts
-        All cells, all genes; stays as it is.
-    held_out
-        Whose proteins become zero, which totalVI takes as not measured.
-
-    Returns
-    -------
-    Copy with the obs column ``protein_batch``.
+    Proteins of the cells held out become zero, which totalVI takes as not measured.
     """
     genes = counts[:, counts.var["highly_variable"].to_numpy()].copy()
     genes.obs[BATCH_COLUMN] = held_out.batches.to_numpy()
@@ -270,24 +248,10 @@ def _impute(
 def neighbor_means(
     points: np.ndarray, logged: np.ndarray, sources: np.ndarray, held_out: HeldOut, n_neighbors: int
 ) -> np.ndarray:
-    """Mean of the proteins of the nearest cells with proteins, for each held-out cell.
+    """Mean of the proteins of the nearest cells with proteins, for each held-out cell: ``(n_held_out, n_proteins)``.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)`` coordinates.
-    logged
-        ``(n_cells, n_proteins)`` log1p counts; those of the held-out cells are not looked at.
-    sources
-        ``(n_cells,)`` mask of the cells to average.
-    held_out
-        Which cells to impute.
-    n_neighbors
-        Cells to average.
-
-    Returns
-    -------
-    ``(n_held_out, n_proteins)``.
+    ``points`` are ``(n_cells, n_dims)`` coordinates, ``logged`` ``(n_cells, n_proteins)`` log1p counts, of which
+    those of the held-out cells are not looked at; ``n_neighbors`` cells of the mask ``sources`` are averaged.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -299,12 +263,8 @@ def neighbor_means(
 def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed: int) -> pd.DataFrame:
     """Correlation of every method's values with the measured ones, by protein, with 95 % intervals over cells.
 
-    Parameters
-    ----------
-    predicted
-        ``measured`` and the methods: cells × proteins of log1p counts.
-    n_bootstrap, seed
-        Bootstrap samples of cells, the same for every method.
+    ``predicted`` holds ``measured`` and the methods: cells × proteins of log1p counts. Bootstrap samples of cells
+    are the same for every method.
     """
     from scipy.stats import rankdata
 

@@ -197,12 +197,8 @@ _VENDOR = re.compile(r"(^anti[-_ ])|([-_ .](totalseq[-_ ]?[abc]?|prot|protein|ad
 def gene_of_protein(proteins: pd.Index, symbols: pd.Index) -> dict[str, int]:
     """Position of the gene whose symbol is the protein's name, in any case and without what vendors add.
 
-    Proteins called otherwise than their gene (CD3, CD8, CD16, CD45RA …) have none here: nothing is guessed.
-
-    Parameters
-    ----------
-    proteins, symbols
-        Names. A symbol that occurs more than once is taken for none of its genes.
+    Proteins called otherwise than their gene (CD3, CD8, CD16, CD45RA …) have none here: nothing is guessed. A
+    symbol that occurs more than once is taken for none of its genes.
     """
     upper = pd.Index([str(symbol).upper() for symbol in symbols])
     unique = ~upper.duplicated(keep=False)

@@ -34,12 +34,8 @@ MOST_NAMED = 5
 class GeneMatch:
     """Genes of a model found in other counts.
 
-    Attributes
-    ----------
-    positions
-        ``(n_genes,)`` position in the query of each gene of the model; -1: not there.
-    query_naming, reference_naming
-        ``names``, or the var column whose values agree.
+    ``positions`` is the ``(n_genes,)`` position in the query of each gene of the model, -1 where it is not there;
+    the namings are ``names``, or the var column whose values agree.
     """
 
     positions: np.ndarray
@@ -62,24 +58,13 @@ class GeneMatch:
 def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float) -> GeneMatch:
     """Find the reference's genes in the query by the names, or by the var columns, that agree most.
 
-    Parameters
-    ----------
-    query
-        var of the query, indexed by gene name.
-    reference
-        var of the modelled genes in the order of the model, indexed by gene name.
-    min_shared
-        Least share of the reference's genes.
-
-    Returns
-    -------
-    Positions in the query. A name that stands for several genes matches none; versions of Ensembl
-    identifiers do not matter.
+    ``query`` and ``reference`` are var of the counts and of the modelled genes, indexed by gene name. A name that
+    stands for several genes matches none; versions of Ensembl identifiers do not matter.
 
     Raises
     ------
     InputError
-        Fewer genes agree, whatever names are compared.
+        Less than ``min_shared`` of the reference's genes agree, whatever names are compared.
     """
     matches = [
         GeneMatch(_find_positions(theirs, ours), query_naming, reference_naming)
@@ -321,14 +306,7 @@ def reference_labels(
 ) -> pd.Categorical | None:
     """Types of the reference's cells, missing where there is no label; ``None`` without any.
 
-    Parameters
-    ----------
-    reference
-        The model and its counts.
-    label_key
-        Of :func:`find_label_key`.
-    unknown_labels
-        What stands for no label.
+    ``label_key`` is of :func:`find_label_key`, ``unknown_labels`` are what stands for no label.
     """
     if label_key is None:
         return None
@@ -342,20 +320,10 @@ def reference_labels(
 def nearest_labels(
     reference: pd.DataFrame, labels: pd.Categorical, query: pd.DataFrame, n_neighbors: int
 ) -> pd.DataFrame:
-    """The most probable label of each query cell among its nearest labelled reference cells.
+    """The most probable label of each query cell among its nearest labelled reference cells, and its probability.
 
-    Parameters
-    ----------
-    reference, query
-        Latent coordinates of the cells.
-    labels
-        Of the reference.
-    n_neighbors
-        Reference cells that vote, the nearer the more.
-
-    Returns
-    -------
-    Rows of ``query``: ``nearest_type`` and ``probability``.
+    Both tables are latent coordinates; ``n_neighbors`` reference cells vote, the nearer the more. Rows of
+    ``query``: ``nearest_type`` and ``probability``.
     """
     probabilities, _ = transfer_labels(reference, labels, query, n_neighbors)
     return most_probable(probabilities, "nearest_type", "probability")

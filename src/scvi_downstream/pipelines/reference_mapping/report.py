@@ -57,19 +57,7 @@ def describe_reference(
     unknown_labels: Sequence[str],
     training: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What was mapped onto what.
-
-    Parameters
-    ----------
-    reference, query
-        The model with its counts, and the cells mapped.
-    label_key
-        obs column of the reference's labels.
-    unknown_labels
-        What stands for no label.
-    training
-        Summary of the surgery's training.
-    """
+    """What was mapped onto what: names, sizes, labels of the reference, notes, and facts of the surgery's training."""
     labels = reference_labels(reference, label_key, unknown_labels)
     return {
         "reference": reference.name,
@@ -140,16 +128,7 @@ def summarize_mapping(
 
 
 def tabulate(cells: pd.DataFrame, labels: pd.Series | None, types: list[str]) -> pd.DataFrame:
-    """Own labels of the query against transferred ones.
-
-    Parameters
-    ----------
-    cells
-        ``mapped_…`` of each query cell.
-    labels
-        The query's own labels as text, in the same order, or ``None``.
-    types
-        Labels of the reference.
+    """Own labels of the query, as text in the order of its cells, against transferred ones.
 
     Returns
     -------

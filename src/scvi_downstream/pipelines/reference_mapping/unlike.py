@@ -31,14 +31,8 @@ BATCH_COLUMNS = ("origin", "batch", "n_cells", "shift", "median_deviation")
 class MappedCells:
     """Cells of the reference or of the query in the joint latent space.
 
-    Attributes
-    ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts of the genes that reference and query share.
-    latent
-        ``(n_cells, n_latent)``.
-    batch
-        ``(n_cells,)`` names of batches.
+    ``counts`` are ``(n_cells, n_genes)`` raw counts of the genes that reference and query share, ``latent`` is
+    ``(n_cells, n_latent)``, and ``batch`` the name of each cell's batch.
     """
 
     counts: sparse.csr_matrix
@@ -134,20 +128,10 @@ def nearest(
     among: np.ndarray | None = None,
     own: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in ``latent`` of the ``k`` nearest cells, and their distances.
+    """Positions in ``latent`` of the ``k`` cells nearest to each of ``wanted``, and their distances, both ``(m, k)``.
 
-    Parameters
-    ----------
-    latent
-        ``(n, n_latent)`` cells of the reference.
-    wanted
-        ``(m, n_latent)`` cells whose neighbours are sought.
-    k
-        Number of neighbours.
-    among
-        Positions of the cells that may be neighbours; ``None``: all.
-    own
-        Positions of the wanted cells, when these are of the reference: none is its own neighbour.
+    ``among`` are positions of the cells that may be neighbours (``None``: all), ``own`` those of the wanted cells
+    when these are of the reference: none is its own neighbour.
     """
     from sklearn.neighbors import NearestNeighbors
 

@@ -252,22 +252,10 @@ def make_contrast(
     n_permutations: int,
     seed: int,
 ) -> Contrast | str:
-    """A contrast of the given samples, or why there is none.
+    """A contrast of the given samples (codes), or why there is none.
 
-    Pairs that miss one of the two conditions are left out.
-
-    Parameters
-    ----------
-    conditions, blocks
-        By sample; no blocks: samples do not pair up.
-    samples
-        Codes of those that may enter.
-    condition, reference
-        The two conditions.
-    n_permutations
-        Most permutations; all of them are taken where there are no more.
-    seed
-        Of random permutations.
+    Pairs that miss one of the two conditions are left out. ``conditions`` and ``blocks`` are by sample; without
+    blocks samples do not pair up. All permutations are taken where there are no more than ``n_permutations``.
     """
     names = np.array(conditions, dtype=object)
     used = samples[np.isin(names[samples], [condition, reference])]
@@ -289,22 +277,10 @@ def make_contrast(
 def permutations_within(
     treated: np.ndarray, blocks: np.ndarray, most: int, seed: int
 ) -> tuple[np.ndarray, bool]:
-    """Arrangements of a two-valued label over samples, within blocks, the given one first.
+    """Arrangements of a two-valued label over samples, within blocks, the given one first; and whether these are all.
 
-    Parameters
-    ----------
-    treated
-        ``(n_samples,)`` the label.
-    blocks
-        ``(n_samples,)`` codes.
-    most
-        Most arrangements; with no more of them, each comes once, otherwise they are drawn.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    ``(n_arrangements, n_samples)``, and whether these are all.
+    ``treated`` is the ``(n_samples,)`` label, ``blocks`` are codes. With no more than ``most`` arrangements, each
+    comes once, otherwise they are drawn.
     """
     members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
     total = prod(comb(len(inside), int(treated[inside].sum())) for inside in members)
@@ -343,20 +319,10 @@ def permutation_p(statistics: np.ndarray) -> np.ndarray:
 
 
 def adjusted_over_groups(table: pd.DataFrame, column: str, fdr: float) -> np.ndarray:
-    """p-values corrected over the groups and conditions that can be tested.
+    """p-values in ``column``, corrected over the groups and conditions that can be tested; one a row.
 
-    Parameters
-    ----------
-    table
-        One row a group and condition, with ``group``, ``smallest_p`` (the least possible one) and ``column``.
-    column
-        Of the p-values.
-    fdr
-        A test whose smallest possible p is above it can find nothing and does not count as one.
-
-    Returns
-    -------
-    One value a row; NaN where there is no such test. :data:`ALL_CELLS` is a question of its own and stays as it is.
+    A test whose ``smallest_p``, the least possible one, is above ``fdr`` can find nothing, does not count as one
+    and is NaN. :data:`ALL_CELLS` is a question of its own and stays as it is.
     """
     testable = (table["smallest_p"].astype(np.float64) <= fdr).to_numpy()
     p = np.where(testable, table[column].to_numpy(dtype=np.float64), np.nan)

@@ -50,18 +50,8 @@ def compare_sample_expression(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
-    keys, options
-        Sample, condition, label; groups, pairs, most cells, least cells, least fold change.
-    seed
-        Of the sample of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters, keys, options, seed, accelerator
+        As of :func:`.comparison.compare_samples`.
 
     Returns
     -------
@@ -104,27 +94,14 @@ def compare_sample_expression(
 
 
 def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min_lfc: float) -> pd.DataFrame:
-    """Mean and spread over cells of what a condition changes, gene by gene, in blocks of cells.
+    """Mean and spread over cells (positions) of what a condition changes, gene by gene, in blocks of cells.
 
     The fit of a condition on shifts is that of least squares with a constant (and pairs); scvi-tools'
     ``differential_expression`` has no constant, so that its fold changes are those between the condition and all
     samples, half as large where conditions are balanced.
 
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    cells
-        Positions.
-    contrast
-        Samples of the condition and of the reference.
-    min_lfc
-        From which a cell counts as changed.
-
-    Returns
-    -------
     One row a gene: ``mean_condition``, ``mean_reference`` (counts per 10,000), ``lfc``, ``lfc_sd``,
-    ``share_of_cells``.
+    ``share_of_cells`` that change by ``min_lfc``.
     """
     sums = np.zeros((6, model.adata.n_vars))
     for states in local_states(model, cells, samples=contrast.samples, batch_size=LARGEST_BATCH):
@@ -158,19 +135,9 @@ def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
 def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: Contrast) -> pd.DataFrame:
     """Moderated t-tests of counts summed by sample, with the pairs in the design.
 
-    Parameters
-    ----------
-    matrix
-        ``(n_cells, n_genes)`` raw counts of the cells of a group.
-    of_cell
-        Code of each cell's sample.
-    contrast
-        Samples that enter, conditions, pairs.
-
-    Returns
-    -------
-    One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``, ``pseudobulk_p_adjusted``;
-    NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
+    ``matrix`` holds ``(n_cells, n_genes)`` raw counts of the cells of a group, ``of_cell`` the code of each cell's
+    sample. One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``,
+    ``pseudobulk_p_adjusted``; NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
 
     References
     ----------
@@ -213,20 +180,10 @@ def decode_as_samples(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
     sample_expression
         Of :func:`compare_sample_expression`.
-    keys, options
-        Sample, condition, label; groups, genes, most cells of a group.
-    seed
-        Of the sample of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters, keys, options, seed, accelerator
+        As of :func:`.comparison.compare_samples`.
 
     Returns
     -------

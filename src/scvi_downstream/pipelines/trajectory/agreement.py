@@ -74,17 +74,9 @@ def consensus_pseudotime(pseudotimes: pd.DataFrame) -> pd.Series:
     """Mean rank of each cell over the orderings that place it (Borda's count).
 
     Pseudotimes of different methods have no common unit; ranks have. Errors that methods do not share average out,
-    those that they share stay.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` rows, a column an ordering; NaN where it does not place a cell.
-
-    Returns
-    -------
-    ``(n_cells,)`` in [0, 1]: mean of the ranks, each scaled to [0, 1] among the cells that its ordering places; NaN for
-    cells that fewer than half of the orderings place.
+    those that they share stay. ``pseudotimes`` has ``n_cells`` rows and a column an ordering, NaN where it does
+    not place a cell. The mean is ``(n_cells,)`` in [0, 1], of ranks scaled to [0, 1] among the cells that an
+    ordering places; NaN for cells that fewer than half of the orderings place.
 
     References
     ----------
@@ -116,12 +108,7 @@ def _orders_in(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of every pair of orderings.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` rows, a column an ordering; NaN where a cell has no place in it.
+    """Spearman's correlation of every pair of orderings, columns of ``n_cells`` rows; NaN where a cell has no place.
 
     Returns
     -------
@@ -158,13 +145,7 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
 
 
 def agreement_matrix(agreement: pd.DataFrame) -> pd.DataFrame:
-    """Symmetric matrix of ``spearman`` with ones on the diagonal.
-
-    Parameters
-    ----------
-    agreement
-        Table of :func:`rank_agreement`.
-    """
+    """Symmetric matrix of ``spearman`` of :func:`rank_agreement`, with ones on the diagonal."""
     names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
     upper = agreement.pivot_table(index="first", columns="second", values="spearman", dropna=False)
     upper = upper.reindex(index=names, columns=names).rename_axis(index=None, columns=None)
@@ -208,20 +189,11 @@ def time_agreement(
 ) -> pd.DataFrame:
     """Spearman's correlation of each pseudotime with known time, over all cells and within batches.
 
-    Within batches, ranks are taken in each batch: what is left is the order of cells that were handled together, which
-    a difference between batches cannot give. Both intervals are percentiles over bootstrap samples of cells (drawn
-    within batches, if there are any), the pseudotime held fixed: they do not contain the uncertainty of learning it.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` × methods; NaN where a method gives a cell none.
-    time
-        Known time of the same cells; NaN where it is not known.
-    batches
-        Batch of the same cells, if known.
-    seed
-        Seed of the bootstrap samples.
+    Within batches, ranks are taken in each batch: what is left is the order of cells that were handled together,
+    which a difference between batches cannot give. Both intervals are percentiles over bootstrap samples of cells
+    (drawn within batches, if there are any), the pseudotime held fixed: they do not contain the uncertainty of
+    learning it. ``pseudotimes`` are ``n_cells`` × methods, ``time`` and ``batches`` of the same cells; NaN where
+    one is not known.
 
     Returns
     -------
@@ -303,15 +275,7 @@ def _spearman_within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
 
 
 def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
-    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times.
-
-    Parameters
-    ----------
-    time
-        By cell; NaN where it is not known.
-    batches
-        Batches of the same cells.
-    """
+    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times."""
     known, groups = _known_cells(time, batches)
     if groups.nunique() < 2 or np.ptp(known) == 0:
         return float("nan")

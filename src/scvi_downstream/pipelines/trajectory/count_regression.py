@@ -62,12 +62,9 @@ class Observations:
         return rows, columns, np.ascontiguousarray(products)
 
     def information(self, weights: np.ndarray) -> np.ndarray:
-        """Sums over the cells of products of two columns of the design: ``(n_genes, n_coefficients, n_coefficients)``.
+        """Sums over cells of products of two columns of the design: ``(n_genes, n_coefficients, n_coefficients)``.
 
-        Parameters
-        ----------
-        weights
-            ``(n_cells, n_genes)`` of the cells, other ones for each gene.
+        ``weights`` are those of the cells, ``(n_cells, n_genes)``: other ones for each gene.
         """
         rows, columns, products = self._pairs
         n_coefficients = self.design.shape[1]
@@ -112,14 +109,9 @@ class CountFit:
 
 
 def fit_counts(observed: Observations, dispersion: np.ndarray) -> CountFit:
-    """Weighted maximum likelihood with a log link and given dispersions, by Fisher scoring.
+    """Weighted maximum likelihood with a log link, by Fisher scoring.
 
-    Parameters
-    ----------
-    observed
-        Counts and design.
-    dispersion
-        ``(n_genes,)``, at least 0.0001; as good as Poisson there.
+    ``dispersion`` is given, ``(n_genes,)`` and at least 0.0001, which is as good as Poisson.
     """
     progress = Progress("negative-binomial regressions", observed.counts.shape[1])
     parts = []
@@ -343,16 +335,10 @@ class NaturalSpline:
 
 
 def natural_spline(pseudotime: np.ndarray, n_knots: int, weights: np.ndarray | None = None) -> NaturalSpline:
-    """A basis with knots at even weighted quantiles of pseudotime.
+    """A basis with knots at even weighted quantiles of pseudotime, ``(n_cells,)`` and finite.
 
-    Parameters
-    ----------
-    pseudotime
-        ``(n_cells,)`` finite.
-    n_knots
-        At least 2; two knots give a straight line. Knots that coincide count once.
-    weights
-        ``(n_cells,)`` positive; ``None``: all alike.
+    Two knots give a straight line, and knots that coincide count once; ``weights`` of ``None``: all cells count
+    alike.
 
     Raises
     ------

@@ -81,8 +81,7 @@ class Fates:
         1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for cells that
         cannot be reached from the start.
     states
-        One row a metastable state: ``cluster``, ``terminal``, ``stability``, ``share_moving_on``, ``pseudotime``,
-        ``n_cells``; see :class:`.terminal_states.TerminalStates`.
+        One row a metastable state, as the table of :class:`.terminal_states.TerminalStates`.
     sentences
         What was found, in words.
     """
@@ -180,14 +179,7 @@ def directed_walk(
 ) -> tuple[sparse.csr_matrix, AnnData]:
     """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), and the cells it is of.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    ordered
-        ``(n_cells,)`` mask of cells with pseudotime.
-    time
-        ``(n_ordered,)`` their pseudotime.
+    ``ordered`` is the ``(n_cells,)`` mask of cells with pseudotime, ``time`` their ``(n_ordered,)`` pseudotime.
     """
     from cellrank.kernels import ConnectivityKernel, PseudotimeKernel
 
@@ -218,18 +210,8 @@ def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) 
 def absorb(transitions: sparse.csr_matrix, graph: AnnData, members: dict[str, np.ndarray]) -> pd.DataFrame:
     """Probability of a walk from each cell to enter each terminal state first, by CellRank's solver.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    graph
-        The cells, as CellRank wants them.
-    members
-        Positions of the cells of each terminal state.
-
-    Returns
-    -------
-    Cells × terminal states, rows sum to 1.
+    ``transitions`` are ``(n_cells, n_cells)`` with rows that sum to 1, ``graph`` is their cells, ``members`` holds
+    the positions of the cells of each terminal state. Cells × terminal states, rows sum to 1.
     """
     names = list(members)
     if len(names) == 1:

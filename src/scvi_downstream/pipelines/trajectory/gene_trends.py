@@ -245,21 +245,10 @@ def log_curves(trends: LineageTrends, places: np.ndarray) -> np.ndarray:
 def trend_curves(
     trends: dict[str, LineageTrends], genes: pd.Index | None = None, *, n_places: int = 60
 ) -> pd.DataFrame:
-    """Fitted means on a grid of pseudotime, with pointwise intervals.
+    """Fitted means on a grid of pseudotime, evenly over the middle 95 % of each lineage, with pointwise intervals.
 
-    Parameters
-    ----------
-    trends
-        Curves of :func:`fit_lineages`.
-    genes
-        Those wanted; ``None``: all that were fitted.
-    n_places
-        Places of the grid, evenly over the middle 95 % of the lineage.
-
-    Returns
-    -------
     One row a lineage, gene and place: ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000),
-    ``ci_lower``, ``ci_upper`` (95 %).
+    ``ci_lower``, ``ci_upper`` (95 %); of ``genes``, or of all that were fitted.
     """
     tables = [_lineage_curves(each, genes, n_places) for each in trends.values()]
     table = pd.concat(tables, ignore_index=True)

@@ -55,15 +55,9 @@ MOST_NAMES = 25
 class TrajectoryLines:
     """Lines, and names at places, on a layout.
 
-    Attributes
-    ----------
-    lines
-        One row a point: ``line`` (points of one line follow each other), the layout's columns (``UMAP1``, …) and
-        ``width`` in points.
-    names
-        One row a name: ``name`` and the layout's columns.
-    meaning
-        What the lines are, for the legend.
+    ``lines`` has one row a point: ``line`` (points of one line follow each other), the layout's columns
+    (``UMAP1``, …) and ``width`` in points. ``names`` has one row a ``name`` and its place. ``meaning`` says what
+    the lines are, for the legend.
     """
 
     lines: pd.DataFrame
@@ -75,16 +69,8 @@ class TrajectoryLines:
 class Panel:
     """One order of the cells, or their time.
 
-    Attributes
-    ----------
-    title
-        Name of the method, or of the time.
-    values
-        By cell of the layout; NaN (grey) where a cell is not reached.
-    label
-        Label of the colour bar.
-    lines
-        What the method has learnt.
+    ``values`` are by cell of the layout, NaN (grey) where a cell is not reached; ``label`` is that of the colour
+    bar, and ``lines`` are what the method has learnt.
     """
 
     title: str
@@ -114,7 +100,7 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
         scatter_known(axes, xy, panel.values.to_numpy(np.float64, na_value=np.nan), panel.label)
         bare_umap_axes(axes, panel.title)
         if panel.lines is not None:
-            draw_lines(axes, panel.lines, xy)
+            _draw_lines(axes, panel.lines, xy)
         for x, y in star:
             axes.scatter(
                 x, y, marker="*", s=190, c=START, edgecolors="white", linewidths=1, zorder=6, label="start"
@@ -211,18 +197,8 @@ def _middle_cell(layout: pd.DataFrame, start: Sequence[str]) -> np.ndarray:
     return places[[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]]
 
 
-def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
-    """Lines with a light rim and names; dotted where they cross a gap of the layout.
-
-    Parameters
-    ----------
-    axes
-        Axes that show the cells on a layout.
-    overlay
-        Lines on the same layout.
-    xy
-        ``(n_cells, 2)`` the cells on it.
-    """
+def _draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
+    """Lines on the layout of the cells ``xy``, with a light rim and names; dotted where they cross a gap of it."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import Normal, Stroke, withStroke
@@ -293,25 +269,10 @@ def _trace(places: np.ndarray, **settings: Any) -> Any:
 def place_on_layout(
     points: np.ndarray, latent: np.ndarray, layout: pd.DataFrame, *, n_neighbors: int = N_NEIGHBORS
 ) -> pd.DataFrame:
-    """Where points of the latent lie on a layout: the weighted mean of their nearest cells.
+    """Where ``(n_points, n_dims)`` points of the latent lie on a layout: the weighted mean of their nearest cells.
 
     A cell weighs by a normal kernel whose width is the distance to the middle one of them. Where the layout tears
-    apart what is together, a point may lie between its cells.
-
-    Parameters
-    ----------
-    points
-        ``(n_points, n_dims)``, all finite.
-    latent
-        ``(n_cells, n_dims)``.
-    layout
-        ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
-    n_neighbors
-        Cells that a point is placed by.
-
-    Returns
-    -------
-    ``n_points`` × the layout's columns.
+    apart what is together, a point may lie between its cells. ``n_points`` × the layout's columns.
     """
     from scipy.spatial import KDTree
 
@@ -330,12 +291,7 @@ def place_on_layout(
 def curve_lines(curves: pd.DataFrame, latent: pd.DataFrame, layout: pd.DataFrame) -> TrajectoryLines:
     """Slingshot's curves: a line a lineage, its name at the end.
 
-    Parameters
-    ----------
-    curves
-        One row a point: ``lineage``, ``point`` (its order) and the latent's columns.
-    latent, layout
-        Latent and layout of the same ``n_cells`` cells.
+    ``curves`` has one row a point: ``lineage``, ``point`` (its order) and the latent's columns.
     """
     ordered = curves.sort_values(["lineage", "point"], kind="stable", ignore_index=True)
     placed = place_on_layout(ordered[list(latent.columns)].to_numpy(), latent.to_numpy(), layout)
@@ -350,14 +306,7 @@ def graph_lines(
 ) -> TrajectoryLines:
     """Edges of a principal graph, the names of its tips at them.
 
-    Parameters
-    ----------
-    nodes
-        Node (index) × the latent's columns.
-    edges
-        Two nodes a row, in the first two columns.
-    latent, layout
-        Latent and layout of the same ``n_cells`` cells.
+    ``nodes`` are named and hold the latent's columns, ``edges`` two nodes a row in the first two columns.
     """
     pairs = edges.iloc[:, :2].astype(str)
     placed = _place_nodes(nodes[list(latent.columns)], pairs, latent.to_numpy(np.float64), layout)
@@ -404,12 +353,7 @@ def _place_nodes(
 def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) -> TrajectoryLines:
     """PAGA's edges between clusters, as wide as they are strong; those of its tree, and others of a tenth or more.
 
-    Parameters
-    ----------
-    paga
-        ``cluster_1``, ``cluster_2``, ``connectivity`` in (0, 1] and ``in_tree``.
-    clusters, layout
-        Clusters and layout of the same cells; a cluster is drawn at the medians of its cells.
+    A cluster is drawn at the medians of its cells; ``paga`` is the table of :func:`.diffusion.connect_clusters`.
     """
     groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
     placed = layout.groupby(groups, observed=True).median()

@@ -210,14 +210,8 @@ def check_calibration(
 ) -> dict[str, float]:
     """Errors of the test where nothing changes: pseudotime permuted over the cells of a lineage, within batches.
 
-    Shows whether sparse or uneven counts mislead the test. It cannot show the use of the same counts twice.
-
-    Parameters
-    ----------
-    cells, pseudotime, weights, n_knots
-        As in :func:`.gene_trends.fit_lineage`.
-    n_permutations, max_genes, seed
-        Number of permutations, genes drawn at random, and the seed of both.
+    Shows whether sparse or uneven counts mislead the test, on ``max_genes`` genes drawn at random. It cannot show
+    the use of the same counts twice. The first arguments are those of :func:`.gene_trends.fit_lineage`.
 
     Returns
     -------
@@ -254,16 +248,10 @@ def compare_lineages(
 ) -> pd.DataFrame:
     """Test which genes differ between lineages after they part.
 
-    Compared are the cells of one lineage with those of the other, over the stretch of pseudotime in which both have
-    such cells: one curve for both against a curve each. Cells that belong to both are left out. As lineages
-    are told apart by the same counts, p-values are optimistic.
-
-    Parameters
-    ----------
-    cells, pseudotimes, weights
-        As in :func:`.gene_trends.fit_lineages`.
-    n_knots
-        Knots of each curve.
+    Compared are the cells of one lineage with those of the other, over the stretch of pseudotime in which both
+    have such cells: one curve for both against a curve each. Cells that belong to both are left out. As lineages
+    are told apart by the same counts, p-values are optimistic. Arguments are those of
+    :func:`.gene_trends.fit_lineages`.
 
     Returns
     -------
