@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -172,6 +173,12 @@ def measured_by_batch(proteins: pd.DataFrame, batches: pd.Series | None) -> pd.D
         return counted.any().to_frame("all cells").T
     names = batches.astype("category").cat.remove_unused_categories().reset_index(drop=True)
     return counted.groupby(names, observed=True).any()
+
+
+def measured_proteins(counts: AnnData, keys: Keys) -> tuple[pd.DataFrame, pd.Series | None, pd.DataFrame]:
+    """Counts of proteins, the batch of each cell if the study knows it, and :func:`measured_by_batch` of both."""
+    proteins, batches = counts.obsm[PROTEIN_KEY], counts.obs[keys.batch_key] if keys.batch_key else None
+    return proteins, batches, measured_by_batch(proteins, batches)
 
 
 def clr(counts: np.ndarray) -> np.ndarray:

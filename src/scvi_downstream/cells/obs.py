@@ -252,6 +252,21 @@ def constant_within(values: pd.Series, groups: pd.Series) -> bool:
     return bool(n_values.max() <= 1)
 
 
+def require_whole_samples(blocks: pd.Series, samples: pd.Series, block_key: str, sample_name: str) -> None:
+    """Refuse blocks of cells, the option ``block_key``, that do not hold whole samples.
+
+    Raises
+    ------
+    InputError
+        A sample has cells of several blocks.
+    """
+    if not constant_within(blocks, samples):
+        raise InputError(
+            f"{block_key} has several values within one sample of '{sample_name}'; a block is made of whole samples, "
+            "such as the donor of a treated and an untreated one"
+        )
+
+
 def split_by_condition(samples: pd.Series, conditions: pd.Series | None) -> pd.Series | None:
     """A sample's cells of each condition as a sample of their own, ``None`` where every sample has one condition.
 

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, split_by_condition
+from scvi_downstream.cells.obs import (
+    as_categories,
+    constant_within,
+    reference_condition,
+    require_whole_samples,
+    split_by_condition,
+)
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.words import count
@@ -100,11 +106,7 @@ def find_samples(obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
     if blocks is None or block_key == name:
         return Samples(name, of_cell, None, None)
     blocks = pd.Series(as_categories(blocks), index=obs.index)
-    if not constant_within(blocks, of_cell):
-        raise InputError(
-            f"metadata_analysis.block_key '{block_key}' has several values within one sample of '{name}'; a block "
-            "is made of whole samples, such as the donor of a treated and an untreated one"
-        )
+    require_whole_samples(blocks, of_cell, f"metadata_analysis.block_key '{block_key}'", name)
     return Samples(name, of_cell, block_key, by_group(blocks, of_cell).dropna().rename(block_key))
 
 
@@ -139,7 +141,7 @@ def by_group(values: pd.Series, groups: pd.Series) -> pd.Series:
 
 
 def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) -> str | None:
-    """An obs column whose values each hold samples of every condition: samples that may be pairs."""
+    """An obs column whose values each hold samples, without blocks, of every condition: they may be pairs."""
     n_samples, n_conditions = len(condition), condition.nunique()
     if n_conditions < 2:
         return None
@@ -241,9 +243,10 @@ def contrast_tests(
 ) -> Iterator[tuple[Contrast, pd.DataFrame]]:
     """Each contrast of a design, and its tests of all responses.
 
-    Yields ------ ``n_responses`` rows of the t-test of one coefficient, or of the F-test of several, of which
-    ``effect`` and interval are NaN; with ``column``, ``contrast``, ``unit``, ``n_blocks`` and, over the responses,
-    ``p_adjusted``.
+    Yields
+    ------
+    ``n_responses`` rows of the t-test of one coefficient, or of the F-test of several, of which ``effect`` and
+    interval are NaN; with ``column``, ``contrast``, ``unit``, ``n_blocks`` and, over the responses, ``p_adjusted``.
     """
     for contrast in design.contrasts:
         if len(contrast.coefficients) == 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, clr, log_normalize, measured_by_batch
+from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
@@ -85,12 +85,10 @@ def find_protein_markers(
     Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x; Mann & Whitney (1947), doi:10.1214/aoms/1177730491.
     """
     model = attach_totalvi(fitted, counts, accelerator)
-    proteins = counts.obsm[PROTEIN_KEY]
     groups = find_groups(counts, clusters, keys, options.min_cells_per_group)
     if not groups:
         return pd.DataFrame(columns=list(COLUMNS))
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
+    proteins, batches, measured = measured_proteins(counts, keys)
     measured = measured[measured.any(axis=1)]
     sources = [str(batch) for batch in measured.index] if batches is not None else []
     everywhere = measured.columns[measured.all()]
@@ -109,11 +107,8 @@ def find_protein_markers(
 
 def find_groups(counts: AnnData, clusters: pd.DataFrame, keys: Keys, min_cells: int) -> list[Comparison]:
     """Clusters and labels with enough cells in and out, of the cells whose batch measured proteins."""
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    has_proteins = np.ones(counts.n_obs, dtype=bool)
-    if batches is not None:
-        measured = measured_by_batch(counts.obsm[PROTEIN_KEY], batches).any(axis=1)
-        has_proteins = batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()
+    _, batches, measured = measured_proteins(counts, keys)
+    has_proteins = _cells_of_batches(batches, measured.any(axis=1), counts.n_obs)
     groupings = {"clusters": clusters.loc[counts.obs_names, "leiden"]}
     if keys.label_key:
         groupings["labels"] = counts.obs[keys.label_key]
@@ -123,6 +118,13 @@ def find_groups(counts: AnnData, clusters: pd.DataFrame, keys: Keys, min_cells: 
         for each in every
     ]
     return keep_large(measured, min_cells)[0]
+
+
+def _cells_of_batches(batches: pd.Series | None, chosen: pd.Series, n_cells: int) -> np.ndarray:
+    """Mask of the cells of the chosen batches, ``True`` in their index; of all cells where there are no batches."""
+    if batches is None:
+        return np.ones(n_cells, dtype=bool)
+    return batches.astype(str).isin(chosen.index[chosen].astype(str)).to_numpy()
 
 
 def _test_posterior(
@@ -232,16 +234,11 @@ def correlate_with_genes(
     """
     from scipy.stats import rankdata
 
-    proteins = counts.obsm[PROTEIN_KEY]
+    proteins, batches, measured = measured_proteins(counts, keys)
     symbols = pd.Index(counts.var.get("symbol", counts.var_names).astype(str))
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
     rows = []
     for protein, position in gene_of_protein(proteins.columns, symbols).items():
-        cells = np.ones(counts.n_obs, dtype=bool)
-        if batches is not None:
-            where = measured.index[measured[protein]].astype(str)
-            cells = batches.astype(str).isin(where).to_numpy()
+        cells = _cells_of_batches(batches, measured[protein], counts.n_obs)
         rna = log_normalize(counts, np.array([position])).toarray()[cells, 0]
         row = {
             "protein": protein,

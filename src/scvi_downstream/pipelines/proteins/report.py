@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.cells.expression import PROTEIN_KEY, measured_proteins
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.contents import Item, Section, names, result
@@ -107,9 +107,7 @@ def summarize_proteins(
     ``imputation`` (a row a held-out batch), ``imputation_reason``, ``markers`` (grouping → group → proteins),
     ``genes``, ``sentences``.
     """
-    proteins = counts.obsm[PROTEIN_KEY]
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
+    proteins, _, measured = measured_proteins(counts, keys)
     absent = {
         str(batch): [str(name) for name in measured.columns[~row.to_numpy()]]
         for batch, row in measured.iterrows()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, sample_column
+from scvi_downstream.cells.obs import as_categories, reference_condition, require_whole_samples, sample_column
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
@@ -168,11 +168,7 @@ def _find_blocks(
         raise InputError(f"samples.block_key '{name}' is not a column of obs{closest(name, obs.columns)}")
     if name is None:
         return ()
-    if not constant_within(obs[name], pd.Series(of_cell)):
-        raise InputError(
-            f"samples.block_key '{name}' has several values within one sample of '{column}'; a block is made of "
-            "whole samples, such as the donor of a treated and an untreated one"
-        )
+    require_whole_samples(obs[name], pd.Series(of_cell), f"samples.block_key '{name}'", column)
     return _by_sample(obs[name], of_cell)
 
 
