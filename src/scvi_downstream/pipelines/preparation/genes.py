@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.words import quoted
@@ -36,11 +36,6 @@ def with_symbols(var: pd.DataFrame, column: str | None) -> pd.DataFrame:
     """Genes with a column ``symbol`` where names and symbols differ; see ``find_symbols``."""
     symbols = find_symbols(var, column)
     return var if symbols is None else var.assign(symbol=symbols)
-
-
-def gene_labels(var: pd.DataFrame) -> pd.Index:
-    """How people call the genes: their symbols where known, else their names."""
-    return pd.Index(var.get("symbol", var.index), dtype=str)
 
 
 def find_symbols(var: pd.DataFrame, column: str | None) -> pd.Series | None:
@@ -323,7 +318,7 @@ def score_cell_cycle(counts: AnnData, seed: int) -> pd.DataFrame:
 
 def find_genes(var: pd.DataFrame, wanted: tuple[str, ...]) -> np.ndarray:
     """Positions of the genes with these symbols, old or current, in the order of ``wanted``; no case."""
-    symbols = pd.Series(np.arange(len(var)), index=gene_labels(var).str.upper())
+    symbols = pd.Series(np.arange(len(var)), index=symbols_of(var).str.upper())
     positions = symbols[~symbols.index.duplicated()]
     found = (
         next((name for name in (symbol, RENAMED.get(symbol)) if name in positions.index), None)

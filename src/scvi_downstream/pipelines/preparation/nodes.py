@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.expression import PROTEIN_KEY, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
 from scvi_downstream.pipelines.preparation.covariates import (
@@ -22,7 +22,7 @@ from scvi_downstream.pipelines.preparation.covariates import (
     typed_keys,
     with_typed_keys,
 )
-from scvi_downstream.pipelines.preparation.genes import find_highly_variable, gene_labels, with_symbols
+from scvi_downstream.pipelines.preparation.genes import find_highly_variable, with_symbols
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.pipelines.preparation.validation import (
     CHUNK_VALUES,
@@ -96,7 +96,7 @@ def prepare_counts(
 
     all_counts = as_counts(matrix)
     var = with_symbols(storable(raw_var), options.gene_symbols)
-    quality = measure_quality(all_counts, obs.index, gene_labels(var), options.mitochondrial_prefixes)
+    quality = measure_quality(all_counts, obs.index, symbols_of(var), options.mitochondrial_prefixes)
     kept = choose_cells_and_genes(all_counts, quality, options.filters)
     counts = _take(all_counts, kept.cells, kept.genes)
     require_size(counts.shape, options.min_cells, options.min_genes, when=" after filtering")
@@ -145,7 +145,7 @@ def prepare_counts(
 
 
 def measure_quality(
-    counts: sparse.csr_matrix, cells: pd.Index, symbols: pd.Index, prefixes: tuple[str, ...]
+    counts: sparse.csr_matrix, cells: pd.Index, symbols: pd.Index | pd.Series, prefixes: tuple[str, ...]
 ) -> pd.DataFrame:
     """Counts, genes and mitochondrial share of every cell.
 
