@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from scvi_downstream.scoring.resampling import ratio
+from scvi_downstream.scoring.resampling import cells_by_label, count_by_row, ratio
 
 _N_COMPONENTS = 100
 _FEWEST_CELLS = 10
@@ -83,8 +83,7 @@ def neighborhoods_by_label(
     """Neighbourhoods of each label that can be tested; the parameters are those of :func:`kbet_on_graph`."""
     groups = []
     n_components = _N_COMPONENTS
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
+    for own in cells_by_label(labels):
         if len(own) >= _FEWEST_CELLS and len(np.unique(batches[own])) > 1:
             # scib-metrics carries the components of a small label on to all later labels; so do its scores
             n_components = min(n_components, len(own) - 1)
@@ -129,10 +128,7 @@ def accepted_neighborhoods(neighbors: np.ndarray, batches: np.ndarray) -> np.nda
 
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     expected = sizes / sizes.sum() * neighbors.shape[1]
-    rows = np.arange(len(neighbors))[:, None] * len(sizes)
-    observed = np.bincount((rows + codes[neighbors]).ravel(), minlength=rows.size * len(sizes)).reshape(
-        -1, len(sizes)
-    )
+    observed = count_by_row(codes[neighbors], len(sizes))
     statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
     return chi2.sf(statistic, len(sizes) - 1) >= SIGNIFICANCE
 

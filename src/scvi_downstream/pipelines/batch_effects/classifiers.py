@@ -6,6 +6,7 @@ import numpy as np
 
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.scoring.mixing import count_auc, macro_auc
+from scvi_downstream.scoring.resampling import count_by_row
 
 # Ridge penalty of the coefficients, scikit-learn's default.
 PENALTY = 1.0
@@ -168,11 +169,9 @@ def neighbor_auc(neighbors: np.ndarray, arranged: np.ndarray) -> np.ndarray:
     -------
     ``(n_arrangements,)`` AUCs.
     """
-    n_cells, k = neighbors.shape
     n_batches = int(arranged.max()) + 1
-    rows = np.arange(n_cells)[:, None] * n_batches
-    areas = np.empty(len(arranged))
-    for position, batches in enumerate(arranged):
-        counts = np.bincount((rows + batches[neighbors]).ravel(), minlength=n_cells * n_batches)
-        areas[position] = count_auc(counts.reshape(n_cells, n_batches), batches, k)
-    return areas
+    areas = [
+        count_auc(count_by_row(batches[neighbors], n_batches), batches, neighbors.shape[1])
+        for batches in arranged
+    ]
+    return np.array(areas)

@@ -17,6 +17,8 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.scoring.likelihood import cells_by_share
+from scvi_downstream.statistics.correlation import bootstrap_weights
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,9 +78,7 @@ def score_imputation(
     model, share = fitted.attach(counts, accelerator), options.score.held_out_share
     genes = pd.Index(model.adata.var_names, name="gene")
     most = max(FEWEST_TEST_CELLS, min(options.score.max_cells, _MOST_ENTRIES // len(genes)))
-    indices = (model.train_indices, model.validation_indices, model.test_indices)
-    train, validation, test = (np.array([] if part is None else part, dtype=np.int64) for part in indices)
-    roles = assign_roles(train, validation, test, most, seed)
+    roles = assign_roles(*cells_by_share(model).values(), most, seed)
     if roles.share == "validation":
         logger.warning(
             "imputation is scored on %d validation cells, since fewer than %d cells are in the test set; "
@@ -376,8 +376,7 @@ def compare_methods(
     n_cells = len(observed)
     library = library_held_out(kept, held_out_share)
     ranked = rankdata(observed / library, axis=0)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_REPLICATES) / n_cells
+    weights = bootstrap_weights(n_cells, _REPLICATES, seed) / n_cells
     scored = {method: _score(rate, library, observed, ranked, weights) for method, rate in rates.items()}
     loss = {method: float(scores.nll.mean()) for method, scores in scored.items()}
     best = min((method for method in scored if method != "model"), key=loss.__getitem__)

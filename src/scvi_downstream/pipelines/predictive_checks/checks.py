@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.predictive_checks.draws import choose_cells
@@ -24,6 +25,7 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
 )
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -103,12 +105,12 @@ def check_predictions(
     evidence = gather_all(model, observed, cells, reference, options.n_samples, seed)
     nb = next(each for each in evidence if each.source == "nb")
     names = pd.Index(model.adata.var_names)
-    symbols = counts.var["symbol"].reindex(names).astype(str).to_numpy() if "symbol" in counts.var else names
+    symbols = symbols_of(counts.var).reindex(names).to_numpy()
     rows, genes = [], []
     for each in evidence:
         compared = nb if each is not nb and each.cells == nb.cells else None
         rows += check_counts(each, reference) + check_calibration(each, compared, seed)
-        genes.append(compare_genes(each, reference, names, np.asarray(symbols), options.fdr))
+        genes.append(compare_genes(each, reference, names, symbols, options.fdr))
     cell_names = {
         "held-out": model.adata.obs_names[cells.held_out],
         "training": model.adata.obs_names[cells.training],
@@ -245,8 +247,7 @@ def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) 
         for blocks in (evidence.ranks.histograms, evidence.ranks.scores, evidence.ranks.expected_scores)
     )
     n_cells = len(scores)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_BOOTSTRAPS)
+    weights = bootstrap_weights(n_cells, _BOOTSTRAPS, seed)
     middles = (np.arange(N_BINS) + 0.5) / N_BINS
     rows = []
     for stratum, chosen in {ALL_GENES: [0, 1, 2], **{name: [i] for i, name in enumerate(STRATA)}}.items():

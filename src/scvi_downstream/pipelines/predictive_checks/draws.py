@@ -12,6 +12,8 @@ from scipy import sparse
 
 from scvi_downstream.models.scvi_internals import private
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.scoring.likelihood import cells_by_share
+from scvi_downstream.scoring.marginal_likelihood import gene_likelihood
 from scvi_downstream.scoring.resampling import stratified_sample
 
 if TYPE_CHECKING:
@@ -74,10 +76,7 @@ def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: in
     InputError
         With fewer than 10 cells that the model was not trained on.
     """
-    train, validation, test = (
-        np.sort(np.asarray([] if share is None else share, dtype=np.int64))
-        for share in (model.train_indices, model.validation_indices, model.test_indices)
-    )
+    train, validation, test = map(np.sort, cells_by_share(model).values())
     enough = len(test) >= FEWEST_TEST_CELLS
     held_out = test if enough else np.sort(np.concatenate([test, validation]))
     if len(held_out) < FEWEST_CELLS or len(train) < FEWEST_CELLS:
@@ -296,8 +295,7 @@ def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: 
     module: Any = model.module
     with torch.inference_mode():
         generative = decode(model, tensors, inference)
-        # TOTALVI hands out parameters in the place of a distribution
-        likelihood = _gene_likelihood(module, generative["px_"]) if "px_" in generative else generative["px"]
+        likelihood = gene_likelihood(module, generative)
         if "Normal" in type(likelihood).__name__:
             raise InputError(
                 f"the likelihood of this model of the family {type(model).__name__} is "
@@ -309,14 +307,6 @@ def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: 
             "the model generates counts that are NaN or infinite: its training diverged; lower its learning rate"
         )
     return counts.cpu().numpy().astype(np.float32, copy=False)
-
-
-def _gene_likelihood(module: Any, px: dict[str, torch.Tensor]) -> Any:
-    from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
-
-    if module.gene_likelihood == "zinb":
-        return ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
-    return NegativeBinomial(mu=px["rate"], theta=px["r"])
 
 
 @dataclass(frozen=True, eq=False)

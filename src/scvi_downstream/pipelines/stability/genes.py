@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.de.options import DeOptions
@@ -148,8 +149,8 @@ def rank_genes(
         for draw in range(N_DRAWS)
     ]
     table = pd.concat(lists, ignore_index=True)
-    symbols = counts.var["symbol"].astype(str) if "symbol" in counts.var else counts.var_names.to_series()
-    return table.assign(symbol=symbols.reindex(table["gene"]).to_numpy())[MARKER_COLUMNS]
+    symbols = symbols_of(counts.var).reindex(table["gene"])
+    return table.assign(symbol=symbols.to_numpy())[MARKER_COLUMNS]
 
 
 def _rank_top(table: pd.DataFrame, options: StabilityOptions) -> pd.DataFrame:
