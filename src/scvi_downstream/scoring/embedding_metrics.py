@@ -88,12 +88,7 @@ class Cells:
 def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """How well labels stay apart, on labelled cells only.
 
-    Parameters
-    ----------
-    cells
-        ``labels`` are codes from 0.
-    resolutions
-        Of Leiden; none: k-means.
+    ``labels`` of the cells are codes from 0; without ``resolutions`` of Leiden they are clustered by k-means.
     """
     labels = cells.labels
     agreement = _leiden_agreement(cells, resolutions) if resolutions else _kmeans_agreement(cells)
@@ -323,10 +318,7 @@ def aggregate[T: (float, pd.Series)](scores: Mapping[str, T]) -> dict[str, T]:
     A group is the mean of the metrics that exist; graph connectivity alone does not make one, nor one group a
     total.
 
-    Parameters
-    ----------
-    scores
-        A number or a column of numbers a metric.
+    ``scores`` holds a number, or a column of numbers, a metric.
     """
     bio = [scores[name] for name in BIO_METRICS if name in scores]
     batch = [scores[name] for name in BATCH_METRICS if name in scores]

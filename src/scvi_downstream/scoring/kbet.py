@@ -43,7 +43,7 @@ class Neighborhoods:
         """``(n_tested,)``: whether each neighbourhood passes."""
         if self.nearest is None:
             return np.zeros(len(self.cells), dtype=bool)
-        return accepted_neighborhoods(self.nearest[:, : self.size], self.batches)
+        return _accepted(self.nearest[:, : self.size], self.batches)
 
 
 def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
@@ -112,17 +112,12 @@ def _neighborhoods(
 def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
     """Share of cells whose neighbourhood passes the χ² test (5 %) against the composition of all cells.
 
-    Parameters
-    ----------
-    neighbors
-        ``(n_cells, k)`` positions.
-    batches
-        ``(n_cells,)`` codes.
+    ``neighbors`` are ``(n_cells, k)`` positions, ``batches`` ``(n_cells,)`` codes.
     """
-    return float(accepted_neighborhoods(neighbors, batches).mean())
+    return float(_accepted(neighbors, batches).mean())
 
 
-def accepted_neighborhoods(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
+def _accepted(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
     """``(n_cells,)``: whether each neighbourhood passes; see :func:`acceptance_rate`."""
     from scipy.stats import chi2
 

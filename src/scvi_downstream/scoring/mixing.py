@@ -59,11 +59,7 @@ def effective_groups_influence(
 ) -> sparse.csr_array:
     """Derivative of each cell's :func:`effective_groups` by how often each neighbour counts.
 
-    The parameters are those of :func:`effective_groups`.
-
-    Returns
-    -------
-    ``(n_cells, n_cells)``, a row for each cell; rows add to 0.
+    Takes what :func:`effective_groups` takes; ``(n_cells, n_cells)``, a row for each cell; rows add to 0.
     """
     shares = _shares(weights, indices, groups)
     simpson = np.square(shares).sum(axis=1, keepdims=True)

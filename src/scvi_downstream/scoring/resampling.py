@@ -14,10 +14,7 @@ _CELLS_CLUSTERED, _FEWEST_DRAWS = 600_000, 50
 def strata_of(*columns: np.ndarray) -> np.ndarray:
     """Code of each cell's combination of categories: ``(n_cells,)`` from 0.
 
-    Parameters
-    ----------
-    columns
-        ``(n_cells,)`` each; at least one.
+    ``columns`` are ``(n_cells,)`` each; at least one.
     """
     frame = pd.DataFrame(dict(enumerate(columns)))
     return frame.groupby(list(frame.columns)).ngroup().to_numpy()
@@ -28,13 +25,6 @@ def affordable_draws(wanted: int, n_cells: int) -> int:
 
     Every resample is clustered, which takes about 5 µs a cell. Fewer resamples make intervals a little less exact,
     where the larger number of cells makes them narrower.
-
-    Parameters
-    ----------
-    wanted
-        At most so many.
-    n_cells
-        In one resample.
     """
     return min(wanted, max(_FEWEST_DRAWS, _CELLS_CLUSTERED // n_cells))
 
@@ -153,16 +143,8 @@ def cells_by_label(labels: np.ndarray) -> list[np.ndarray]:
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of the cells under each row of weights.
 
-    Parameters
-    ----------
-    values
-        ``(n_cells,)``.
-    weights
-        ``(n_draws, n_cells)``, not negative.
-
-    Returns
-    -------
-    ``(n_draws,)``; NaN where all weights are 0.
+    Of ``(n_cells,)`` values and ``(n_draws, n_cells)`` weights that are not negative: ``(n_draws,)``, NaN where all
+    are 0.
     """
     return ratio(weights @ values, weights.sum(axis=1))
 

@@ -42,14 +42,7 @@ class Silhouettes:
     def influence(self, shares: np.ndarray) -> np.ndarray:
         """Derivative of sums of widths by each cell's weight in the mean distances: adds to 0.
 
-        Parameters
-        ----------
-        shares
-            ``(n_cells, n_sums)`` what a cell's width counts in each sum.
-
-        Returns
-        -------
-        ``(n_cells, n_sums)``.
+        ``shares`` is ``(n_cells, n_sums)``, what a cell's width counts in each sum, and so is the result.
         """
         n_cells, n_groups = self.slopes.shape
         pulls = shares[:, :, None] * self.slopes[:, None, :]
@@ -189,12 +182,8 @@ def _scored_labels(labels: np.ndarray, batches: np.ndarray) -> list[np.ndarray]:
 class BatchMixing:
     """1 − the absolute silhouette of each cell's batch among the cells of its label.
 
-    Attributes
-    ----------
-    by_label
-        Positions of a label's cells and their values, for each label that can be scored.
-    influence
-        ``(n_cells,)`` derivative of BRAS by each cell's weight in the distances of the others; adds to 0.
+    ``by_label`` are positions of a label's cells and their values, for each label that can be scored; ``influence``
+    is the ``(n_cells,)`` derivative of BRAS by each cell's weight in the distances of the others, and adds to 0.
     """
 
     by_label: list[tuple[np.ndarray, np.ndarray]]

@@ -249,20 +249,10 @@ def compare_separation(
 ) -> pd.DataFrame:
     """Recall of each label in each embedding, and its change from the first.
 
-    Parameters
-    ----------
-    embeddings
-        (stage, representation) → ``(n_cells, n_dims)``, the uncorrected first.
-    design
-        Labels and batches of the same cells; cells of unknown label are left out.
-    seed
-        Of the bootstrap over the cells of a label.
-
-    Returns
-    -------
-    One row a label and embedding. A label ``vanishes`` when the interval of its change lies below
-    ``-VANISHING_FALL``; ``merges_into`` is the label that most of its missed cells are taken for. Empty
-    with fewer than two labels.
+    ``embeddings``: (stage, representation) → ``(n_cells, n_dims)``, the uncorrected first. Cells of unknown label are
+    left out; ``seed`` is that of the bootstrap over the cells of a label. A label ``vanishes`` when the interval of
+    its change lies below ``-VANISHING_FALL``; ``merges_into`` is the label that most of its missed cells are taken
+    for. Empty with fewer than two labels.
     """
     if design.labels is None:
         return pd.DataFrame(columns=list(SEPARATION_COLUMNS))
@@ -293,16 +283,8 @@ def label_by_neighbors(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Rare labels thus count as much as common ones; among equal votes the nearer neighbour decides.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)``.
-    labels
-        ``(n_cells,)`` codes from 0; every code occurs.
-
-    Returns
-    -------
-    ``(n_cells,)`` codes.
+    ``points`` are ``(n_cells, n_dims)``, ``labels`` ``(n_cells,)`` codes from 0, every one of which occurs; and so
+    are those given.
     """
     around = labels[_nearest_others(points, N_VOTES)]
     sizes = np.bincount(labels)

@@ -39,20 +39,8 @@ def mixture_bound(bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:
     draws. To exponentiate them would take lucky draws for likelihood, so weights must come from draws of their own:
     then the result errs to neither side of a true bound.
 
-    Parameters
-    ----------
-    bounds
-        ``(n_batches, n_cells)`` estimates of lower bounds of log p(x | b).
-    weights
-        ``(n_batches, n_cells)``, from other draws.
-
-    Returns
-    -------
-    ``(n_cells,)`` nats.
-
-    References
-    ----------
-    Jordan, Ghahramani, Jaakkola & Saul (1999), doi:10.1023/A:1007665907178.
+    ``bounds`` are ``(n_batches, n_cells)`` estimates of lower bounds of log p(x | b), ``weights`` of the same shape
+    from other draws; ``(n_cells,)`` nats. Jordan, Ghahramani, Jaakkola & Saul (1999), doi:10.1023/A:1007665907178.
     """
     from scipy.special import entr
 
@@ -63,12 +51,7 @@ def mixture_bound(bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def attached(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
     """Let a model's own functions speak of other cells than those that it was fitted on.
 
-    Parameters
-    ----------
-    model
-        Fitted model.
-    cells
-        With the columns of its own cells and no category that it does not know.
+    ``cells`` have the columns of the model's own cells and no category that it does not know.
     """
     before = model.adata
     if _INDICES in before.obs:

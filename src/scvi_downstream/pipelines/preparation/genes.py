@@ -41,18 +41,9 @@ def with_symbols(var: pd.DataFrame, column: str | None) -> pd.DataFrame:
 def find_symbols(var: pd.DataFrame, column: str | None) -> pd.Series | None:
     """Symbols of the genes, where names and symbols differ.
 
-    Parameters
-    ----------
-    var
-        Genes of the input, indexed by gene name.
-    column
-        Column that the user named; ``None``: the gene names, or, where most of those are identifiers of a
-        gene database, a column whose name says that it holds symbols.
-
-    Returns
-    -------
-    Strings indexed by gene name, the name itself where a symbol is missing; ``None`` where only names are
-    known.
+    ``column`` is the one that the user named; ``None``: the gene names, or, where most of those are identifiers of a
+    gene database, a column whose name says that it holds symbols. Strings indexed by gene name, the name itself where
+    a symbol is missing; ``None`` where only names are known.
     """
     if column is None:
         column = _symbol_column(var)
@@ -83,16 +74,9 @@ SPANS = (0.3, 0.5, 0.8)
 class HighlyVariable:
     """Highly variable genes and how they were found.
 
-    Attributes
-    ----------
-    genes
-        One row a gene: ``highly_variable``, ``highly_variable_rank`` (median over batches; NaN beyond the
-        chosen number in all batches), ``means``, ``variances``, ``variances_norm`` (mean over batches; NaN
-        where no trend could be fitted).
-    method
-        One sentence.
-    warnings
-        What the user should know.
+    ``genes`` has one row a gene: ``highly_variable``, ``highly_variable_rank`` (median over batches; NaN beyond the
+    chosen number in all batches), ``means``, ``variances``, ``variances_norm`` (mean over batches; NaN where no trend
+    could be fitted). ``method`` is one sentence, ``warnings`` what the user should know.
     """
 
     genes: pd.DataFrame
@@ -175,14 +159,8 @@ def _fit_batches(
 def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: float) -> np.ndarray | None:
     """Variance of each gene over its loess trend, counts clipped as in Seurat; ``None`` without a fit.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)``.
-    batch
-        Name of the batch, ``None`` for all cells together: scanpy sums in another order then.
-    span
-        Share of the genes in each local fit.
+    ``counts`` are ``(n_cells, n_genes)``; ``batch=None`` for all cells together: scanpy sums in another order then.
+    ``span`` is the share of the genes in each local fit.
     """
     import scanpy as sc
     from anndata import AnnData
@@ -211,12 +189,7 @@ def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: flo
 def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np.ndarray]:
     """Median rank over the batches in which a gene is among the first; ties go to genes of more batches.
 
-    Parameters
-    ----------
-    variances_norm
-        ``(n_batches, n_genes)``.
-    n_top
-        Number of genes to choose.
+    ``variances_norm`` is ``(n_batches, n_genes)``; ``n_top`` genes are chosen.
     """
     ranks = np.argsort(np.argsort(-variances_norm, axis=1), axis=1).astype(np.float32)
     n_batches = (ranks < n_top).sum(axis=0)
