@@ -121,29 +121,22 @@ TARGET_SUM = 1e4
 
 
 def log_normalize(counts: AnnData, genes: np.ndarray | slice = slice(None)) -> sparse.csr_matrix:
-    """:func:`log_normalize_matrix` of the genes at chosen positions, in the order wanted; totals are over all genes."""
-    return log_normalize_matrix(counts.X, genes)
-
-
-def log_normalize_matrix(
-    counts: sparse.csr_matrix, genes: np.ndarray | slice = slice(None)
-) -> sparse.csr_matrix:
-    """``log(1 + 10,000 x / total)`` of chosen genes.
+    """``log(1 + 10,000 x / total)`` of chosen genes; totals are over all genes, ``counts`` stays as it is.
 
     Parameters
     ----------
     counts
-        ``(n_cells, n_genes)`` raw counts, which stay as they are. Cells without counts stay empty.
+        Raw counts, ``n_cells`` × all genes.
     genes
-        Positions of the genes wanted, in the order wanted; totals are over all genes given.
+        Positions of the genes wanted, in the order wanted.
 
     Returns
     -------
     ``(n_cells, n_chosen)`` CSR float32.
     """
-    totals = np.asarray(counts.sum(axis=1)).ravel()
+    totals = np.asarray(counts.X.sum(axis=1)).ravel()
     factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
-    chosen = sparse.csr_matrix(counts[:, genes], dtype=np.float32, copy=True)
+    chosen = sparse.csr_matrix(counts.X[:, genes], dtype=np.float32, copy=True)
     chosen.data = np.log1p(chosen.data * np.repeat(factors, np.diff(chosen.indptr))).astype(np.float32)
     return chosen
 

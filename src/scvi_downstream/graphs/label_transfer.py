@@ -76,7 +76,7 @@ def transfer_labels(
         rows = slice(start, start + ROWS_AT_ONCE)
         found_distances, found = search.kneighbors(wanted[rows])
         if exclude_self:
-            found_distances, found = without_self(found_distances, found, own[rows])
+            found_distances, found = _without_self(found_distances, found, own[rows])
         cells = np.repeat(np.arange(start, start + len(found)), k)
         np.add.at(probabilities, (cells, codes[found].ravel()), gaussian_weights(found_distances).ravel())
         distances[rows] = found_distances
@@ -93,11 +93,8 @@ def gaussian_weights(distances: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def without_self(distances: np.ndarray, found: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and positions ``(m, k + 1)`` of neighbours less each row's ``own`` position, ``(m, k)`` both.
-
-    Where it is not among them (unlabelled cells, or duplicates) the farthest goes.
-    """
+def _without_self(distances: np.ndarray, found: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row without the cell itself; the farthest goes where it is not there (unlabelled, or duplicates)."""
     dropped = found == own[:, None]
     dropped[~dropped.any(axis=1), -1] = True
     shape = (len(found), found.shape[1] - 1)

@@ -82,9 +82,15 @@ def stratified_spearman(
 def sparse_ranks(matrix: sparse.csr_matrix) -> tuple[sparse.csc_matrix, np.ndarray]:
     """Ranks of each column, ties averaged, without writing the zeros.
 
-    ``matrix`` is ``(n_cells, n_genes)``, nothing below zero. Given are how far each entry's rank lies above that of
-    the column's zeros (``n_cells`` × ``n_genes``), and the sum of squares of all ranks of each column about their
-    mean.
+    Parameters
+    ----------
+    matrix
+        ``(n_cells, n_genes)``, nothing below zero.
+
+    Returns
+    -------
+    How far each entry's rank lies above that of the column's zeros (``n_cells`` × ``n_genes``), and the sum of
+    squares of all ranks of each column about their mean.
     """
     columns = sparse.csc_matrix(matrix, copy=True)
     columns.eliminate_zeros()

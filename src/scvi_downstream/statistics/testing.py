@@ -83,16 +83,6 @@ def compare_with_null(statistics: np.ndarray) -> PermutationTest:
     )
 
 
-def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Share of the calibration scores that are at least as large as each score, the score itself counted among them.
-
-    The p-value of the hypothesis that a cell is as those of the calibration, valid where these are exchangeable with
-    it; Bates et al. (2023), doi:10.1214/22-AOS2244.
-    """
-    as_large = len(calibration) - np.searchsorted(np.sort(calibration), scores, side="left")
-    return (1 + as_large) / (1 + len(calibration))
-
-
 def explained_share(values: np.ndarray, groups: pd.Series) -> float:
     """Share of the variance of ``values`` between ``groups``, eta squared; 0 for constant values.
 

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scvi_downstream.cells.expression import log_normalize_matrix
 from scvi_downstream.pipelines.reference_mapping.unlike import (
     MappedCells,
+    conformal_p,
     find_unlike,
+    log_normalize_counts,
     nearest,
     shared_deviation,
     thin,
 )
-from scvi_downstream.statistics.testing import conformal_p
 
 TYPES, N_GENES = 4, 120
 
@@ -104,6 +104,17 @@ def test_neighbours_are_the_nearest_and_never_the_cell_itself() -> None:
         np.testing.assert_allclose(distances[row], np.sort(expected)[:6])
 
 
+def test_log_normalisation_is_that_of_the_project() -> None:
+    import anndata
+
+    from scvi_downstream.cells.expression import log_normalize
+
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.7, (30, 12)).astype(np.float32))
+    np.testing.assert_allclose(
+        log_normalize_counts(counts).toarray(), log_normalize(anndata.AnnData(counts)).toarray(), rtol=1e-6
+    )
+
+
 def test_halves_add_up_and_are_independent_given_the_mean() -> None:
     rng = np.random.default_rng(0)
     counts = sparse.csr_matrix(rng.poisson(4.0, (4000, 5)).astype(np.float32))
@@ -124,7 +135,7 @@ def test_noise_has_no_part_in_it_and_a_new_type_has(depth: float) -> None:
     rates = rng.gamma(2.0, 1.0, n_genes)
     changed = rates * np.where(np.arange(n_genes) < 40, np.exp(rng.normal(0, 1, n_genes)), 1)
     technology = np.exp(rng.normal(0, 0.3, n_genes))
-    reference = log_normalize_matrix(sparse.csr_matrix(rng.poisson(rates, (200, n_genes)).astype(np.float32)))
+    reference = log_normalize_counts(sparse.csr_matrix(rng.poisson(rates, (200, n_genes)).astype(np.float32)))
     means = np.r_[np.tile(rates, (known, 1)), np.tile(changed, (new, 1))] * technology * depth
     counts = sparse.csr_matrix(rng.poisson(means).astype(np.float32))
     neighbors = np.array([rng.choice(200, 15, replace=False) for _ in range(known + new)])
@@ -140,7 +151,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     counts = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (40, 30)).astype(np.float32))
     neighbors = np.tile(np.arange(5), (40, 1))
     runs = [
-        shared_deviation(counts, neighbors, log_normalize_matrix(counts), np.random.default_rng(3))[0]
+        shared_deviation(counts, neighbors, log_normalize_counts(counts), np.random.default_rng(3))[0]
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*runs)

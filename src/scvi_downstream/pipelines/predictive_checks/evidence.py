@@ -221,7 +221,7 @@ class Correlations:
         self.sums = np.zeros((1 + n_samples, len(genes)))
 
     def add(self, counts: np.ndarray, totals: np.ndarray) -> None:
-        """Add a block of ``(1 + n_samples, n_cells, n_all_genes)`` counts, the observed first, and their totals by cell."""
+        """Add a block of ``(1 + n_samples, n_cells, n_all_genes)`` counts, the observed first, and totals by cell."""
         scale = (_SCALE / np.maximum(totals, 1)).astype(np.float32)
         logs = np.log1p(counts[:, :, self.genes] * scale[:, :, None])
         self.n_cells += counts.shape[1]

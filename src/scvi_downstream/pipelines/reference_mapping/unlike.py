@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import log_normalize_matrix
-from scvi_downstream.graphs.label_transfer import without_self
+from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
+from scvi_downstream.statistics.testing import benjamini_hochberg
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
 N_COMPONENTS, N_SIMILAR = 20, 10
@@ -97,7 +96,7 @@ def find_unlike(
     Bates, Candès, Lei, Romano & Sesia (2023), doi:10.1214/22-AOS2244.
     """
     rng = np.random.default_rng(seed)
-    expression = log_normalize_matrix(reference.counts)
+    expression = log_normalize_counts(reference.counts)
     queried = list(_batches(query.batch))
     left_out = list(_calibration_cells(reference, labels, rng))
     progress = Progress("Comparing cells with the reference", len(queried) + len(left_out))
@@ -125,6 +124,13 @@ def find_unlike(
     adjusted = benjamini_hochberg(p)
     scores = {"deviation": deviation, "p": p, "p_adjusted": adjusted, "unlike": adjusted <= fdr}
     return pd.DataFrame(scores | {"distance": distance}), pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
+
+
+def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Share of calibration scores that are at least as large, the cell itself counted among them."""
+    ordered = np.sort(calibration)
+    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + as_large) / (1 + len(ordered))
 
 
 def nearest(
@@ -159,8 +165,9 @@ def nearest(
     positions = candidates[found]
     if own is None:
         return positions, distances
-    distances, positions = without_self(distances, positions, own)
-    return positions, distances
+    is_self = positions == own[:, None]
+    is_self[~is_self.any(axis=1), -1] = True
+    return positions[~is_self].reshape(-1, k), distances[~is_self].reshape(-1, k)
 
 
 def _batches(batch: np.ndarray) -> Iterator[np.ndarray]:
@@ -218,7 +225,7 @@ def shared_deviation(
     neighbors
         ``(n_cells, k)`` positions of each cell's nearest cells in ``reference``.
     reference
-        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_matrix`.
+        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_counts`.
     rng
         Draws the halves and the cells that shift and directions are fitted on.
 
@@ -262,6 +269,17 @@ def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.cs
     return first, second
 
 
+def log_normalize_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``log(1 + 10,000 x / total)``, totals over the genes given; cells without counts stay empty."""
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
+    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
+    normalized.data = np.log1p(normalized.data * np.repeat(factors, np.diff(counts.indptr))).astype(
+        np.float32
+    )
+    return normalized
+
+
 def _deviations(
     half: sparse.csr_matrix, neighbors: np.ndarray, reference: sparse.csr_matrix, rows: np.ndarray
 ) -> np.ndarray:
@@ -271,7 +289,7 @@ def _deviations(
         (np.full(len(rows) * k, 1 / k, np.float32), neighbors[rows].ravel(), np.arange(len(rows) + 1) * k),
         shape=(len(rows), reference.shape[0]),
     )
-    return (log_normalize_matrix(half[rows]) - mean @ reference).toarray()
+    return (log_normalize_counts(half[rows]) - mean @ reference).toarray()
 
 
 def _directions(deviations: np.ndarray) -> np.ndarray:
