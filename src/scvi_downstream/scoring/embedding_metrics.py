@@ -24,7 +24,7 @@ from scvi_downstream.scoring.clusterings import (
     leiden_clusterings,
     normalised_mutual_information,
 )
-from scvi_downstream.scoring.criteria import Profile
+from scvi_downstream.scoring.criteria import BATCH_METRICS, BIO_METRICS, Profile
 from scvi_downstream.scoring.kbet import acceptance, acceptance_in_resamples, neighborhoods_by_label
 from scvi_downstream.scoring.mixing import (
     effective_groups,
@@ -35,6 +35,7 @@ from scvi_downstream.scoring.mixing import (
 )
 from scvi_downstream.scoring.resampling import (
     affordable_draws,
+    cells_by_label,
     draw_weights,
     mean_over_groups,
     strata_of,
@@ -87,12 +88,7 @@ class Cells:
 def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """How well labels stay apart, on labelled cells only.
 
-    Parameters
-    ----------
-    cells
-        ``labels`` are codes from 0.
-    resolutions
-        Of Leiden; none: k-means.
+    ``labels`` of the cells are codes from 0; without ``resolutions`` of Leiden they are clustered by k-means.
     """
     labels = cells.labels
     agreement = _leiden_agreement(cells, resolutions) if resolutions else _kmeans_agreement(cells)
@@ -200,22 +196,12 @@ def _mean_silhouette(cells: Cells, groups: list[np.ndarray]) -> Metric:
 
 
 def _in_fewest_batches(labels: np.ndarray, batches: np.ndarray) -> list[np.ndarray]:
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = cells_by_label(labels)
     n_batches = np.array([len(np.unique(batches[own])) for own in members])
     return [members[label] for label in np.flatnonzero(n_batches == n_batches.min())]
 
 
-BIO_CONSERVATION = (
-    "isolated_labels",
-    "leiden_nmi",
-    "leiden_ari",
-    "kmeans_nmi",
-    "kmeans_ari",
-    "silhouette_label",
-    "clisi",
-)
-BATCH_CORRECTION = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
-_METRICS = (*BIO_CONSERVATION, *BATCH_CORRECTION)
+_METRICS = (*BIO_METRICS, *BATCH_METRICS)
 _FROM_ONE_RANDOM_START = ("kmeans_nmi", "kmeans_ari")
 _WITHOUT_LABELS = ("ilisi", "pcr_comparison")
 BIO_WEIGHT, BATCH_WEIGHT = 0.6, 0.4
@@ -332,17 +318,14 @@ def aggregate[T: (float, pd.Series)](scores: Mapping[str, T]) -> dict[str, T]:
     A group is the mean of the metrics that exist; graph connectivity alone does not make one, nor one group a
     total.
 
-    Parameters
-    ----------
-    scores
-        A number or a column of numbers a metric.
+    ``scores`` holds a number, or a column of numbers, a metric.
     """
-    bio = [scores[name] for name in BIO_CONSERVATION if name in scores]
-    batch = [scores[name] for name in BATCH_CORRECTION if name in scores]
+    bio = [scores[name] for name in BIO_METRICS if name in scores]
+    batch = [scores[name] for name in BATCH_METRICS if name in scores]
     groups = {}
     if bio:
         groups["scib_bio_conservation"] = sum(bio) / len(bio)
-    if any(name in scores for name in BATCH_CORRECTION if name != "graph_connectivity"):
+    if any(name in scores for name in BATCH_METRICS if name != "graph_connectivity"):
         groups["scib_batch_correction"] = sum(batch) / len(batch)
     if len(groups) == 2:
         groups["scib_total"] = (

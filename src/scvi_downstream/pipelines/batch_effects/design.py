@@ -227,7 +227,7 @@ def correct_expression(
     ]
     genes = pd.Index(model.adata.var_names.astype(str))
     expression = pd.DataFrame(np.concatenate(blocks), index=design.cells.rename("cell"), columns=genes)
-    return expression, leading_components(expression, pca_latent.shape[1], seed)
+    return expression, _leading_components(expression, pca_latent.shape[1], seed)
 
 
 def _why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | None:
@@ -257,7 +257,7 @@ def _decode(
     return np.log1p(np.asarray(values, dtype=np.float32))
 
 
-def leading_components(expression: pd.DataFrame, n_components: int, seed: int) -> pd.DataFrame:
+def _leading_components(expression: pd.DataFrame, n_components: int, seed: int) -> pd.DataFrame:
     """Principal components of ``n_cells`` × ``n_genes`` expression: ``PC_1``, …, as many as the data allow."""
     from sklearn.decomposition import PCA
 

@@ -99,12 +99,7 @@ def partition_gene_variance(
 class Factors:
     """Indicator columns of the linear models.
 
-    Attributes
-    ----------
-    columns
-        ``(n_cells, 1 + n_batches + n_biologies)``: intercept, batches, biologies.
-    n_batches
-        Number of batches.
+    ``columns`` are ``(n_cells, 1 + n_batches + n_biologies)``: intercept, batches, biologies.
     """
 
     columns: sparse.csr_matrix
@@ -145,14 +140,8 @@ def _indicators(values: pd.Series) -> sparse.csr_matrix:
 class Moments:
     """Sums over cells that every linear model is solved from; those of a part of the cells subtract.
 
-    Attributes
-    ----------
-    gram
-        ``(n_columns, n_columns)`` products of the design with itself.
-    cross
-        ``(n_columns, n_dims)`` products of the design with the values.
-    squares
-        ``(n_dims,)`` sums of squared values.
+    ``gram`` ``(n_columns, n_columns)`` and ``cross`` ``(n_columns, n_dims)`` are the products of the design with
+    itself and with the values, ``squares`` ``(n_dims,)`` sums of squared values.
     """
 
     gram: np.ndarray
@@ -194,8 +183,6 @@ def shares(sums: Moments, design: Factors, *, together: bool) -> np.ndarray:
     freedom, so that factors without effect have a share of 0 in expectation. Without biology, its share
     and the shared one are NaN.
 
-    References
-    ----------
     Borcard, Legendre & Drapeau (1992), doi:10.2307/1940179; Peres-Neto et al. (2006),
     doi:10.1890/0012-9658(2006)87[2614:VPOSDM]2.0.CO;2.
     """
@@ -307,8 +294,6 @@ def rank_genes(
 def nested_f(sums: Moments, smaller: np.ndarray, larger: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """F test of the columns that the larger model adds; NaN when they add nothing or nothing is left.
 
-    References
-    ----------
     Searle (1971), Linear Models, section 3.6.
     """
     from scipy.stats import f

@@ -58,16 +58,8 @@ STRENGTHS = (
 class Recommendation:
     """The recommended Leiden resolution.
 
-    Attributes
-    ----------
-    resolution, column
-        Of the Leiden table.
-    n_clusters
-        Clusters of all cells.
-    stable
-        Whether their mean adjusted Rand index reaches the threshold with at least two clusters.
-    reason
-        One plain sentence.
+    ``n_clusters`` are those of all cells; ``stable`` says whether their mean adjusted Rand index reaches the
+    threshold with at least two clusters; ``reason`` is one plain sentence.
     """
 
     resolution: float
@@ -118,8 +110,6 @@ def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: floa
 def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str | None]:
     """The chosen ``k``, its silhouette and what that means.
 
-    References
-    ----------
     Kaufman & Rousseeuw (1990), doi:10.1002/9780470316801.
     """
     width = tried.loc[tried["k"] == k, "silhouette"].dropna()

@@ -77,8 +77,6 @@ class Evidence:
     def paired(self, criterion: str, models: Sequence[str]) -> tuple[np.ndarray, bool] | None:
         """Values of the models on the same draws or cells, and whether they are of cells.
 
-        Returns
-        -------
         ``(n_draws or n_cells, n_models)``; ``None`` when fewer than two are common to all.
         """
         share_and_column = of_cells(criterion)

@@ -74,27 +74,10 @@ def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[
 def principal_components(expression: sparse.csr_matrix, n_components: int, seed: int) -> np.ndarray:
     """Scores on the leading principal components; genes are centred, not scaled, and the matrix stays sparse.
 
-    Parameters
-    ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised expression.
-    n_components
-        Cut to what the data allow: below the number of cells and of genes that vary.
-    seed
-        Of the starting vector of the solver.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32, by falling variance.
-
-    Raises
-    ------
-    InputError
-        When fewer than two genes vary.
-
-    References
-    ----------
-    Lehoucq, Sorensen & Yang (1998), ARPACK Users' Guide, doi:10.1137/1.9780898719628.
+    ``expression`` is ``(n_cells, n_genes)``, log-normalised; ``n_components`` is cut to what the data allow, below
+    the number of cells and of genes that vary. ``(n_cells, n_components)`` float32, by falling variance. An
+    InputError says that fewer than two genes vary. Lehoucq, Sorensen & Yang (1998), ARPACK Users' Guide,
+    doi:10.1137/1.9780898719628.
     """
     from sklearn.decomposition import PCA
     from sklearn.utils.sparsefuncs import mean_variance_axis
@@ -134,32 +117,14 @@ def compute_harmony(
     scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
     with ResourceMeter() as meter:
         if keys.batch_key and len(counts.obs[keys.batch_key].unique()) > 1:
-            scores = correct_batches(scores, counts.obs[[keys.batch_key]], seed)
+            scores = _align_batches(scores, counts.obs[[keys.batch_key]], seed)
         else:
             logger.warning("Harmony has fewer than two batches to align: its embedding is the PCA")
     return _by_cell(scores, counts.obs_names, "PC_"), _cost("harmony", "Harmony", meter, scores)
 
 
-def correct_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
-    """Batch-corrected principal components.
-
-    Parameters
-    ----------
-    scores
-        ``(n_cells, n_components)`` principal component scores.
-    batches
-        `n_cells` rows, one column per batch variable, no missing values.
-    seed
-        Of the initial clusters and the order of updates.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32.
-
-    References
-    ----------
-    Korsunsky et al. (2019), doi:10.1038/s41592-019-0619-0.
-    """
+def _align_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
+    """Harmony's principal components ``(n_cells, n_components)`` float32; ``batches`` has a column a batch variable."""
     import harmonypy
 
     # harmonypy sets its own handler and level at import, so it would print on every run
@@ -206,34 +171,14 @@ def compute_scanorama(
     with ResourceMeter() as meter:
         expression = _variable_expression(counts)
         batches = counts.obs[keys.batch_key].astype(str).to_numpy()
-        scores = stitch_batches(expression, batches, options.n_pcs, seed)
+        scores = _stitch_batches(expression, batches, options.n_pcs, seed)
     return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
-def stitch_batches(
+def _stitch_batches(
     expression: sparse.csr_matrix, batches: np.ndarray, n_components: int, seed: int
 ) -> np.ndarray:
-    """Scanorama's embedding of all batches.
-
-    Parameters
-    ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised expression.
-    batches
-        ``(n_cells,)`` names, at least two different ones.
-    n_components
-        Dimensions of the embedding; cut to what the data allow.
-    seed
-        Of the randomised singular vectors and the neighbour trees.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32.
-
-    References
-    ----------
-    Hie, Bryson & Berger (2019), doi:10.1038/s41587-019-0113-3.
-    """
+    """Scanorama's ``(n_cells, n_components)`` float32 embedding of ``(n_cells, n_genes)`` log-normalised expression."""
     import scanorama
 
     genes = [f"{gene:09d}" for gene in range(expression.shape[1])]  # it sorts genes by name

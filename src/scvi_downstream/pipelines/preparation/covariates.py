@@ -166,12 +166,7 @@ def with_typed_keys(obs: pd.DataFrame, typed: pd.DataFrame) -> pd.DataFrame:
 def key_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
     """What the keys do not allow: one batch, one label, no label, constant covariates.
 
-    Parameters
-    ----------
-    typed
-        Table of ``typed_keys``.
-    keys
-        What the user set.
+    ``typed`` is the table of :func:`typed_keys`.
     """
     notes = []
     for parameter, consequence in CONSEQUENCES.items():
@@ -198,12 +193,7 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
 
     A sample lies in one batch by design, and is not looked at.
 
-    Parameters
-    ----------
-    typed
-        Categories and numbers of the keys, one row a cell.
-    keys
-        Columns of ``typed`` by their part in the study.
+    ``typed`` is the table of :func:`typed_keys`.
     """
     if not keys.batch_key or typed[keys.batch_key].nunique() < 2:
         return []
