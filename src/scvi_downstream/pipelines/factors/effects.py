@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, split_by_condition
 from scvi_downstream.models.saved import SavedModel
@@ -325,17 +325,12 @@ def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
         for model in models
     ]
     table = pd.concat(long, ignore_index=True)
-    table["symbol"] = gene_symbols(counts).reindex(table["gene"]).to_numpy()
+    table["symbol"] = symbols_of(counts.var).reindex(table["gene"]).to_numpy()
     table["direction"] = np.where(table["loading"] >= 0, "up", "down")
     sizes = table["loading"].abs().groupby([table["model"], table["factor"], table["direction"]])
     table["rank"] = sizes.rank(ascending=False, method="first").astype(np.int64)
     texts = [name for name in FACTOR_COLUMNS if name not in ("loading", "rank")]
     return table[FACTOR_COLUMNS].astype(dict.fromkeys(texts, "category"))
-
-
-def gene_symbols(counts: AnnData) -> pd.Series:
-    """Symbol of each gene; its name where the counts have no symbols."""
-    return counts.var.get("symbol", counts.var_names.to_series())
 
 
 def associate_factors(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.factors.effects import gene_symbols
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.plots.charts import HIGHER, LOWER, heat_map
 from scvi_downstream.plots.panels import panel_grid, shortened
@@ -45,7 +45,7 @@ def plot_loadings(
     active = factor_variance[factor_variance["active"]]
     if active.empty:
         return empty_figure("No loadings: the decoder uses no latent dimension.")
-    labels = gene_symbols(counts).reindex(loadings.index).astype(str).to_numpy()
+    labels = symbols_of(counts.var).reindex(loadings.index).to_numpy()
     shown = active.head(MAX_FACTORS)
     each = min(options.top_genes, len(loadings) // 2)
     figure, panels = panel_grid(

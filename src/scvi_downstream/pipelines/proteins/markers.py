@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins
+from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
@@ -235,7 +235,7 @@ def correlate_with_genes(
     from scipy.stats import rankdata
 
     proteins, batches, measured = measured_proteins(counts, keys)
-    symbols = pd.Index(counts.var.get("symbol", counts.var_names).astype(str))
+    symbols = pd.Index(symbols_of(counts.var))
     rows = []
     for protein, position in gene_of_protein(proteins.columns, symbols).items():
         cells = _cells_of_batches(batches, measured[protein], counts.n_obs)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import at_most
 from scvi_downstream.models.mrvi import local_states
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
@@ -110,10 +111,7 @@ def sample_densities(
     chosen = []
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
-        if len(own) > options.max_cells_per_sample:
-            random = np.random.default_rng([seed, s])
-            own = np.sort(random.choice(own, options.max_cells_per_sample, replace=False))
-        chosen.append(own)
+        chosen.append(at_most(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
     return SampleDensities(
         tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
     )

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, reference_condition, require_whole_samples, sample_column
+from scvi_downstream.cells.obs import (
+    as_categories,
+    at_most,
+    reference_condition,
+    require_whole_samples,
+    sample_column,
+)
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
@@ -83,10 +89,7 @@ class SampleDesign:
 
     def chosen_cells(self, group: int, most: int, seed: int) -> np.ndarray:
         """Positions of the cells of a group, a sorted sample of them where there are more than ``most``."""
-        inside = np.flatnonzero(self.members[group])
-        if len(inside) <= most:
-            return inside
-        return np.sort(np.random.default_rng([seed, group]).choice(inside, most, replace=False))
+        return at_most(np.flatnonzero(self.members[group]), most, np.random.default_rng([seed, group]))
 
     def contrast(
         self, condition: str, samples: np.ndarray, options: SamplesOptions, seed: int

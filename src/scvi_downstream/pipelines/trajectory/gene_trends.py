@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,6 @@ from scvi_downstream.pipelines.trajectory.count_regression import (
 from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 COUNTS_PER = 10_000
 """Levels of expression are counts per so many counts of the cell."""
@@ -124,12 +120,6 @@ class LineageTrends:
         """Positions of the coefficients of the curve: the constant and the spline."""
         n_coefficients = len(self.fit.full.coefficients)
         return np.r_[0, n_coefficients - len(self.spline.knots) + 1 : n_coefficients]
-
-
-def symbols_of(counts: AnnData) -> pd.Series:
-    """Symbol of each gene, or its name where there are none."""
-    names = counts.var.get("symbol", counts.var_names)
-    return pd.Series(pd.Index(names).astype(str), index=counts.var_names)
 
 
 def lineages_of(trajectory: pd.DataFrame, order: Order) -> tuple[pd.DataFrame, pd.DataFrame]:

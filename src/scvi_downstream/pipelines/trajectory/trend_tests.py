@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.trajectory.count_regression import Observations, fit_nested, natural_spline
 from scvi_downstream.pipelines.trajectory.gene_trends import (
@@ -27,7 +28,6 @@ from scvi_downstream.pipelines.trajectory.gene_trends import (
     lineages_of,
     log_curves,
     prior_level,
-    symbols_of,
     trend_curves,
 )
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, TrendOptions
@@ -101,7 +101,10 @@ def fit_trends(
         "n_dynamic": tests.groupby("lineage", observed=True)["dynamic"].sum().to_dict(),
         "n_genes": len(chosen),
         "calibration": calibration,
-        "sentences": [_describe_genes(tests, symbols_of(counts), trends, calibration, len(chosen)), *refused],
+        "sentences": [
+            _describe_genes(tests, symbols_of(counts.var), trends, calibration, len(chosen)),
+            *refused,
+        ],
     }
     contrasts = compare_lineages(cells, times, weights, n_knots=trends.n_knots)
     return trend_curves(fitted, drawn), tests, contrasts, facts
