@@ -218,9 +218,9 @@ def time_agreement(
 
 def _correlate_with_time(
     x: np.ndarray, y: np.ndarray, strata: np.ndarray, seed: int, *, within: bool
-) -> dict[str, object]:
+) -> dict[str, float]:
     """A row of :func:`time_agreement` without its method."""
-    row: dict[str, object] = dict.fromkeys(TIME_COLUMNS, np.nan) | {"n": len(x), "n_batches": 0}
+    row: dict[str, float] = dict.fromkeys(TIME_COLUMNS, np.nan) | {"n": len(x), "n_batches": 0}
     if len(x) < MIN_CELLS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return row
     rng = np.random.default_rng(seed)
