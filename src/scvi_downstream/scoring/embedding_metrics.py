@@ -269,31 +269,34 @@ def compute_metrics(
     start = time.perf_counter()
     chosen = stratified_sample([labels, batches], len(latent), profile.max_cells, seed)
     columns = (("label", labels), ("batch", batches))
-    names = {key: _names(column, chosen) for key, column in columns if column is not None}
+    names = {
+        key: column.iloc[chosen].astype(str).to_numpy(dtype=object)
+        for key, column in columns
+        if column is not None
+    }
     labelled = np.flatnonzero(names["label"] != UNKNOWN) if "label" in names else np.arange(len(chosen))
     no_labels, no_batches = why_no_labels(labels, chosen[labelled]), why_no_batches(batches, chosen)
     nested = no_labels or no_batches or why_not_nested(labels, batches, chosen[labelled])
     left_out = _left_out(no_labels, no_batches, nested, unused="kmeans" if profile.resolutions else "leiden")
 
     everyone = _cells(latent, graph, chosen, names, np.arange(len(chosen)))
-    of_labelled: list[Metrics] = []
-    of_everyone: list[Metrics] = []
+    all_labelled = len(labelled) == len(chosen)
+    measured: list[tuple[Metrics, np.ndarray | slice]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not no_labels:
-            own = everyone if len(labelled) == len(chosen) else _cells(latent, graph, chosen, names, labelled)
-            of_labelled.append(label_metrics(own, profile.resolutions))
-            of_labelled += [] if nested else [label_and_batch_metrics(own)]
+            own = everyone if all_labelled else _cells(latent, graph, chosen, names, labelled)
+            among = slice(None) if all_labelled else labelled
+            measured.append((label_metrics(own, profile.resolutions), among))
+            if not nested:
+                measured.append((label_and_batch_metrics(own), among))
         if not no_batches:
-            of_everyone.append(batch_metrics(everyone, before[chosen]))
+            measured.append((batch_metrics(everyone, before[chosen]), slice(None)))
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
-        among_labelled = weights if len(labelled) == len(chosen) else weights[:, labelled]
         found: dict[str, np.ndarray] = {}
-        for metrics in of_labelled:
-            found |= metrics(among_labelled)
-        for metrics in of_everyone:
-            found |= metrics(weights)
+        for metrics, cells in measured:
+            found |= metrics(weights[:, cells])
         return {name: found[name] for name in _METRICS if name in found}
 
     stock = {name: float(value[0]) for name, value in measure(np.ones((1, len(chosen)))).items()}
@@ -375,10 +378,6 @@ def _neighbors(
     if len(chosen) == len(graph.cells) and graph.indices.shape[1] >= k:
         return graph.indices[:, :k], graph.distances[:, :k]
     return find_neighbors(latent[chosen], k, exact=True, seed=0)
-
-
-def _names(column: pd.Series, chosen: np.ndarray) -> np.ndarray:
-    return column.iloc[chosen].astype(str).to_numpy(dtype=object)
 
 
 def _table_of_draws(

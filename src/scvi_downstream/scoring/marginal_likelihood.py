@@ -13,6 +13,7 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 
 if TYPE_CHECKING:
     import torch
@@ -209,17 +210,14 @@ def estimate_marginal_likelihood(
     reason = why_no_marginal_likelihood(model)
     if reason or len(cells) == 0:
         return _result(np.array([]), np.array([]), 0, reason), pd.Series(dtype=np.float64)
-    chosen = cells
-    if len(cells) > bounds.max_cells:
-        chosen = np.sort(np.random.default_rng(seed).choice(cells, bounds.max_cells, replace=False))
+    chosen = sample_cells(cells, bounds.max_cells, np.random.default_rng(seed))
     with reproducible(seed):
         seconds = _seconds_per_cell_and_sample(model, chosen[:_CELLS_AT_ONCE])
     affordable = bounds.max_seconds / seconds
     fewest = min(_FEWEST_SAMPLES, bounds.samples)
     n_samples = int(np.clip(affordable // len(chosen), fewest, bounds.samples))
     n_cells = int(np.clip(affordable // n_samples, 2, len(chosen)))
-    if n_cells < len(chosen):
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, n_cells, replace=False))
+    chosen = sample_cells(chosen, n_cells, np.random.default_rng(seed))
     progress = Progress("marginal log-likelihood", len(chosen))
     parts = []
     with reproducible(seed):

@@ -109,6 +109,11 @@ def stratified_sample(columns: list[pd.Series | None], n_cells: int, most: int, 
     return np.sort(shuffled[rank < np.maximum(1, np.round(size * most / n_cells))])
 
 
+def sample_cells(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At most ``most`` of the positions: all as they are, or a random sample in ascending order."""
+    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
+
+
 def why_no_labels(labels: pd.Series | None, labelled: np.ndarray) -> str | None:
     """Reason why nothing can be scored against labels, if there is one."""
     if labels is None:

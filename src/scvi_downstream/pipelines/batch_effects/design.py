@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from scvi_downstream.cells.expression import TARGET_SUM, log_normalize
+from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
@@ -157,11 +156,6 @@ def embeddings_of(
         ("corrected", "corrected_pca"): corrected_latent,
     }
     return {key: table.loc[design.cells].to_numpy() for key, table in tables.items() if not table.empty}
-
-
-def log_counts(counts: AnnData, design: Design) -> sparse.csr_matrix:
-    """Log-normalised counts of the modelled genes in the measured cells, ``(n_cells, n_genes)``."""
-    return log_normalize(counts[design.positions], np.flatnonzero(counts.var["highly_variable"].to_numpy()))
 
 
 def correct_expression(

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import (
     Design,
     choose_cells,
     codes,
     embeddings_of,
-    log_counts,
 )
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.scoring.resampling import cells_by_label
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def partition_variance(
     ``COLUMNS``; see :func:`partition`.
     """
     design = choose_cells(counts, keys, options, seed)
-    values: dict[tuple[str, str], Values] = {("before", "expression"): log_counts(counts, design)}
+    values: dict[tuple[str, str], Values] = {
+        ("before", "expression"): log_normalize_modelled(counts[design.positions])
+    }
     values |= embeddings_of(design, pca_latent, latent, pd.DataFrame())
     if not corrected_expression.empty:
         values["corrected", "corrected_expression"] = corrected_expression.loc[design.cells].to_numpy()
@@ -92,7 +95,7 @@ def partition_gene_variance(
     corrected = None
     if not corrected_expression.empty:
         corrected = corrected_expression.loc[design.cells].reindex(columns=genes).to_numpy()
-    return rank_genes(log_counts(counts, design), corrected, genes, design)
+    return rank_genes(log_normalize_modelled(counts[design.positions]), corrected, genes, design)
 
 
 @dataclass(frozen=True)
@@ -235,12 +238,8 @@ def partition(values: Values, design: Design, *, seed: int) -> pd.DataFrame:
     observed = shares(everyone, model, together=True)
     n_groups = min(N_GROUPS, len(design.cells))
     groups = np.random.default_rng(seed).permutation(len(design.cells)) % n_groups
-    left = np.stack(
-        [
-            shares(everyone - moments(model.columns[rows], values[rows]), model, together=True)
-            for rows in (np.flatnonzero(groups == group) for group in range(n_groups))
-        ]
-    )
+    without = [everyone - moments(model.columns[rows], values[rows]) for rows in cells_by_label(groups)]
+    left = np.stack([shares(sums, model, together=True) for sums in without])
     error = np.sqrt((n_groups - 1) / n_groups * np.square(left - left.mean(axis=0)).sum(axis=0))
     reach = t.ppf((1 + LEVEL) / 2, n_groups - 1) * error
     table = pd.DataFrame({"source": SOURCES, "share": observed, "low": observed - reach})

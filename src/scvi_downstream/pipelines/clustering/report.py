@@ -113,12 +113,11 @@ def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str 
     Kaufman & Rousseeuw (1990), doi:10.1002/9780470316801.
     """
     width = tried.loc[tried["k"] == k, "silhouette"].dropna()
-    if width.empty:
-        reason = f"k-means with {k} clusters; its silhouette was not measured."
-        return {"k": k, "silhouette": None, "reason": reason}
-    silhouette = float(width.iloc[0])
-    strength = next(word for least, word in STRENGTHS if silhouette > least)
-    reason = f"k-means with {k} clusters: mean silhouette {silhouette:.2f}, {strength}."
+    silhouette = None if width.empty else float(width.iloc[0])
+    reason = f"k-means with {k} clusters; its silhouette was not measured."
+    if silhouette is not None:
+        strength = next(word for least, word in STRENGTHS if silhouette > least)
+        reason = f"k-means with {k} clusters: mean silhouette {silhouette:.2f}, {strength}."
     return {"k": k, "silhouette": silhouette, "reason": reason}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
-from scvi_downstream.pipelines.comparison.noise import Difference, Noise, by_model
+from scvi_downstream.pipelines.comparison.noise import Difference, Noise, by_model, cell_values
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 
 logger = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def held_out_likelihood(grid: Grid, tables: Mapping[str, pd.DataFrame]) -> HeldO
         (size, name): values
         for size, names in grid.models.items()
         for name in names
-        if len(values := _held_out_values(tables.get(name))) > 0
+        if len(values := cell_values(tables.get(name), HELD_OUT, CRITERION)) > 0
     }
     if len({size for size, _ in columns}) < 2:
         return None
@@ -207,13 +207,6 @@ def held_out_likelihood(grid: Grid, tables: Mapping[str, pd.DataFrame]) -> HeldO
         for size, n in trainings.items()
     }
     return HeldOut(by_cell=by_cell, trainings=trainings, training_sd=sd)
-
-
-def _held_out_values(table: pd.DataFrame | None) -> pd.Series:
-    if table is None or table.empty or CRITERION not in table:
-        return pd.Series(dtype=float)
-    values = table.loc[table["share"].isin(HELD_OUT), CRITERION].astype(float)
-    return values[np.isfinite(values)]
 
 
 def _answer(grid: Grid, held_out: HeldOut, noise: Noise, board: pd.DataFrame) -> dict[str, Any]:

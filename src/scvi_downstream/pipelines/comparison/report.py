@@ -24,7 +24,7 @@ from scvi_downstream.pipelines.comparison.options import ChampionRule, Compariso
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.runtime.words import Finding, listed
+from scvi_downstream.runtime.words import Finding, listed, up_to
 from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
@@ -377,8 +377,7 @@ def _warn_of_selection(contest: Contest, optimism: float | None) -> str:
 
 
 def _list_first(models: Sequence[str]) -> str:
-    more = len(models) - _MOST_NAMES
-    return listed(list(models)) if more <= 0 else f"{', '.join(models[:_MOST_NAMES])} and {more} more"
+    return up_to(models, _MOST_NAMES) if len(models) > _MOST_NAMES else listed(list(models))
 
 
 def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.neighbors import NeighborsGraph, layout, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.models.fitting import ResourceMeter
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.runtime.errors import InputError
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MUTUAL_NEIGHBORS = 20
 """Scanorama's own number of neighbours among which cells of two batches are matched."""
+START_WIDTH, START_NOISE = 10.0, 1e-4
+"""Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces."""
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
@@ -66,8 +69,7 @@ def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[
     import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
 
     with ResourceMeter() as meter:
-        expression = _variable_expression(counts)
-        scores = principal_components(expression, options.n_pcs, seed)
+        scores = principal_components(log_normalize_modelled(counts), options.n_pcs, seed)
     return _by_cell(scores, counts.obs_names, "PC_"), _cost("pca", "PCA", meter, scores)
 
 
@@ -169,9 +171,8 @@ def compute_scanorama(
             "the baseline 'scanorama' needs a batch_key with at least two batches; leave it out of comparison.baselines"
         )
     with ResourceMeter() as meter:
-        expression = _variable_expression(counts)
         batches = counts.obs[keys.batch_key].astype(str).to_numpy()
-        scores = _stitch_batches(expression, batches, options.n_pcs, seed)
+        scores = _stitch_batches(log_normalize_modelled(counts), batches, options.n_pcs, seed)
     return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
@@ -228,30 +229,69 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 def compute_umap(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int, n_dims: int = 2
 ) -> pd.DataFrame:
-    """Layout of the shared graph in the plane: `n_cells` × ``UMAP1``, ``UMAP2``.
+    """UMAP of the shared graph in the plane, as scanpy's ``tl.umap`` computes it.
 
     Parameters
     ----------
     latent
         `n_cells` × `n_latent`; places the start.
     neighbors
-        Graph of the same cells.
+        Graph of the same cells in the same order.
     options
-        Minimal distance, spread and epochs.
+        Minimal distance, spread and epochs (``None``: 500 up to 10,000 cells, 200 beyond).
     seed
-        Of the start and of negative sampling.
+        Of the start and of negative sampling; one thread, so that one seed gives the same bits.
     n_dims
-        Dimensions of the layout.
+        2 or 3.
+
+    Returns
+    -------
+    `n_cells` × ``UMAP1``, ``UMAP2``, …, float32, arbitrary units.
+
+    References
+    ----------
+    McInnes, Healy & Melville (2018), arXiv:1802.03426; start: Kobak & Linderman (2021),
+    doi:10.1038/s41587-020-00809-z.
     """
-    return layout(
-        latent,
-        neighbors,
+    from umap.umap_ import find_ab_params, simplicial_set_embedding
+
+    a, b = find_ab_params(options.umap_spread, options.umap_min_dist)
+    random_state = np.random.RandomState(seed)
+    coordinates, _ = simplicial_set_embedding(
+        data=latent.to_numpy(np.float32),
+        graph=neighbors.connectivities.tocoo(copy=True),
         n_components=n_dims,
-        min_dist=options.umap_min_dist,
-        spread=options.umap_spread,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
         n_epochs=options.umap_epochs,
-        seed=seed,
+        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, random_state),
+        random_state=random_state,
+        metric="euclidean",
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+        parallel=False,
     )
+    names = [f"UMAP{i + 1}" for i in range(n_dims)]
+    return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)
+
+
+def _start(
+    latent: np.ndarray, connectivities: sparse.csr_matrix, n_dims: int, random_state: np.random.RandomState
+) -> str | np.ndarray:
+    # Eigenvectors of a graph in pieces only tell the pieces apart; principal components keep their places.
+    if connected_components(connectivities, directed=False)[0] == 1:
+        return "spectral"
+    left, singular, _ = np.linalg.svd(latent - latent.mean(axis=0), full_matrices=False)
+    start = np.zeros((len(latent), n_dims))
+    kept = min(n_dims, len(singular))
+    start[:, :kept] = left[:, :kept] * singular[:kept]
+    start *= START_WIDTH / max(np.abs(start).max(), np.finfo(np.float32).tiny)
+    return (start + random_state.normal(scale=START_NOISE, size=start.shape)).astype(np.float32)
 
 
 def compute_umap_3d(
@@ -259,10 +299,6 @@ def compute_umap_3d(
 ) -> pd.DataFrame:
     """Layout of the shared graph in space: `n_cells` × ``UMAP1`` … ``UMAP3``; otherwise as :func:`compute_umap`."""
     return compute_umap(latent, neighbors, options, seed, n_dims=3)
-
-
-def _variable_expression(counts: AnnData) -> sparse.csr_matrix:
-    return log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
 
 
 def _by_cell(values: np.ndarray, cells: pd.Index, prefix: str) -> pd.DataFrame:

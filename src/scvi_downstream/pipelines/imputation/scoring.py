@@ -18,6 +18,7 @@ from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cells_by_share
+from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.correlation import bootstrap_weights
 
 if TYPE_CHECKING:
@@ -132,14 +133,11 @@ def assign_roles(
     tuning = validation
     if share == "validation" or len(tuning) < FEWEST_TEST_CELLS:
         tuning = rng.permutation(train)[: max(1, len(train) // 5)]
-    tuning = _sample(tuning, _MOST_TUNING_CELLS, rng)
-    return CellRoles(
-        scored=_sample(scored, most, rng), tuning=tuning, reference=np.setdiff1d(train, tuning), share=share
+    tuning, scored = (
+        np.sort(sample_cells(cells, number, rng))
+        for cells, number in ((tuning, _MOST_TUNING_CELLS), (scored, most))
     )
-
-
-def _sample(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(cells if len(cells) <= most else rng.choice(cells, most, replace=False))
+    return CellRoles(scored=scored, tuning=tuning, reference=np.setdiff1d(train, tuning), share=share)
 
 
 def thin(

@@ -12,7 +12,7 @@ from scipy import sparse
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.pipelines.predictive_checks.draws import choose_cells
+from scvi_downstream.pipelines.predictive_checks.draws import CheckedCells, choose_cells
 from scvi_downstream.pipelines.predictive_checks.evidence import (
     MEASURES,
     N_BINS,
@@ -111,14 +111,10 @@ def check_predictions(
         compared = nb if each is not nb and each.cells == nb.cells else None
         rows += check_counts(each, reference) + check_calibration(each, compared, seed)
         genes.append(compare_genes(each, reference, names, symbols, options.fdr))
-    cell_names = {
-        "held-out": model.adata.obs_names[cells.held_out],
-        "training": model.adata.obs_names[cells.training],
-    }
     return (
         check_table(rows).assign(share=cells.share),
         _categorical(pd.concat(genes, ignore_index=True)),
-        _categorical(_tabulate_cells(evidence, cell_names)),
+        _categorical(_tabulate_cells(evidence, cells, model.adata.obs_names)),
         _tabulate_calibration(evidence),
         _tabulate_correlations(evidence, names),
     )
@@ -274,12 +270,9 @@ def _resampled_row(
 ) -> dict[str, Any]:
     """With the central 95 % of what was observed in ``(n_bootstraps,)`` resamples of the cells."""
     lower, upper = np.quantile(resampled, _LEVELS)
-    interval = {"interval": "of the observed", "lower": lower, "upper": upper}
-    return (
-        _check_row(evidence, check, genes, observed, expected)
-        | interval
-        | {"inside": bool(lower <= expected <= upper)}
-    )
+    placed = {"interval": "of the observed", "lower": lower, "upper": upper}
+    placed["inside"] = bool(lower <= expected <= upper)
+    return _check_row(evidence, check, genes, observed, expected) | placed
 
 
 def compare_genes(
@@ -406,23 +399,18 @@ def _tabulate_calibration(evidence: Sequence[Evidence]) -> pd.DataFrame:
         counted = np.concatenate(each.ranks.histograms).sum(axis=0)
         for stratum, row in zip(STRATA, counted, strict=True):
             if row.sum():
-                bins = pd.DataFrame(
-                    {"low": edges[:-1], "high": edges[1:], "share": row / row.sum(), "n": row}
-                )
-                tables.append(bins.assign(source=each.source, cells=each.cells, genes=stratum))
-    columns = ["source", "cells", "genes", "low", "high", "share", "n"]
-    return pd.concat(tables, ignore_index=True)[columns]
+                known = {"source": each.source, "cells": each.cells, "genes": stratum}
+                bins = {"low": edges[:-1], "high": edges[1:], "share": row / row.sum(), "n": row}
+                tables.append(pd.DataFrame(known | bins))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _tabulate_cells(evidence: Sequence[Evidence], names: dict[str, pd.Index]) -> pd.DataFrame:
-    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws.
-
-    ``names`` are those of the ``held-out`` and of the ``training`` cells.
-    """
+def _tabulate_cells(evidence: Sequence[Evidence], cells: CheckedCells, names: pd.Index) -> pd.DataFrame:
+    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws."""
     tables = [
         pd.DataFrame(
             {
-                "cell": names[each.cells].astype(str),
+                "cell": names[cells.positions[each.cells]].astype(str),
                 "source": each.source,
                 "cells": each.cells,
                 **_place_in_draws("counts", each.totals),

@@ -56,6 +56,11 @@ class CheckedCells:
     fitted: np.ndarray
     share: str
 
+    @property
+    def positions(self) -> dict[str, np.ndarray]:
+        """Those that are compared, by what :class:`.evidence.Evidence` calls them."""
+        return {"held-out": self.held_out, "training": self.training}
+
 
 def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: int, seed: int) -> CheckedCells:
     """Held-out cells and as many training cells, each sampled in the same share of every stratum.
@@ -91,13 +96,6 @@ def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: in
         fitted=train,
         share="test" if enough else "test and validation",
     )
-
-
-def sampled_cells(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` of the positions, in their order."""
-    if len(cells) <= most:
-        return cells
-    return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))
 
 
 def _sampled(cells: np.ndarray, strata: list[Any], most: int, seed: int) -> np.ndarray:

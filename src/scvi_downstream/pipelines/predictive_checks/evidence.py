@@ -19,9 +19,9 @@ from scvi_downstream.pipelines.predictive_checks.draws import (
     poisson_draws,
     pool_states,
     population_draws,
-    sampled_cells,
 )
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -331,7 +331,7 @@ def gather_all(
     """
     batch = np.asarray(model.adata_manager.get_from_registry("batch")).ravel().astype(np.int64)
     rates = fit_rates(observed, batch, cells.fitted)
-    some = sampled_cells(cells.fitted, _MOST_CELLS, seed)
+    some = sample_cells(cells.fitted, _MOST_CELLS, np.random.default_rng(seed))
     theta = fit_dispersions(observed, rates, some)
     seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(5)]
     with reproducible(seed):
@@ -343,9 +343,8 @@ def gather_all(
             ("poisson", "held-out", poisson_draws(rates, n_samples, seeds[2])),
             ("model", "training", own_draws(model, n_samples)),
         )
-        positions = {"held-out": cells.held_out, "training": cells.training}
         drawn = {"n_samples": n_samples, "seed": seeds[3]}
         return [
-            gather(draw, observed, positions[share], reference, source=source, cells=share, **drawn)
+            gather(draw, observed, cells.positions[share], reference, source=source, cells=share, **drawn)
             for source, share, draw in sources
         ]
