@@ -243,11 +243,6 @@ def reference_condition(conditions: Sequence[str]) -> str:
     return next((name for name in conditions if name.strip().lower() in REFERENCE_NAMES), conditions[0])
 
 
-def at_most(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of cells as they are, or a sorted random sample of ``most`` of them where there are more."""
-    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
-
-
 def constant_within(values: pd.Series, groups: pd.Series) -> bool:
     """Whether no group of cells holds two values; missing ones do not count."""
     n_values = values.groupby(groups.to_numpy(), observed=True).nunique()

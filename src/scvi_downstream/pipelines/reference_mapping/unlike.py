@@ -10,9 +10,9 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize_counts
-from scvi_downstream.cells.obs import at_most
 from scvi_downstream.graphs.label_transfer import without_self
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
@@ -162,7 +162,7 @@ def _calibration_cells(
     everywhere = np.arange(len(reference.batch))
     groups = [cells for cells in _batches(reference.batch) if len(cells) >= LEAST_IN_BATCH]
     if len(np.unique(reference.batch)) < 2 or not groups:
-        yield at_most(everywhere, MOST_CALIBRATION, rng), everywhere
+        yield sample_cells(everywhere, MOST_CALIBRATION, rng), everywhere
         return
     for cells in groups:
         others = np.setdiff1d(everywhere, cells, assume_unique=True)
@@ -172,7 +172,7 @@ def _calibration_cells(
             elsewhere = np.isin(codes[cells], np.unique(codes[others])) | (codes[cells] < 0)
             examples = cells[elsewhere] if elsewhere.sum() >= LEAST_IN_BATCH else cells
         if len(others):
-            yield at_most(examples, max(LEAST_IN_BATCH, MOST_CALIBRATION // len(groups)), rng), others
+            yield sample_cells(examples, max(LEAST_IN_BATCH, MOST_CALIBRATION // len(groups)), rng), others
 
 
 def shared_deviation(

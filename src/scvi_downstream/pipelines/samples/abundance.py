@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import at_most
 from scvi_downstream.models.mrvi import local_states
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
@@ -21,6 +20,7 @@ from scvi_downstream.pipelines.samples.design import (
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -111,7 +111,7 @@ def sample_densities(
     chosen = []
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
-        chosen.append(at_most(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
+        chosen.append(sample_cells(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
     return SampleDensities(
         tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
     )

@@ -15,7 +15,6 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import (
     as_categories,
-    at_most,
     reference_condition,
     require_whole_samples,
     sample_column,
@@ -24,6 +23,7 @@ from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count
+from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class SampleDesign:
 
     def chosen_cells(self, group: int, most: int, seed: int) -> np.ndarray:
         """Positions of the cells of a group, a sorted sample of them where there are more than ``most``."""
-        return at_most(np.flatnonzero(self.members[group]), most, np.random.default_rng([seed, group]))
+        return sample_cells(np.flatnonzero(self.members[group]), most, np.random.default_rng([seed, group]))
 
     def contrast(
         self, condition: str, samples: np.ndarray, options: SamplesOptions, seed: int
