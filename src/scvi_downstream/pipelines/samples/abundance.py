@@ -214,8 +214,8 @@ def log_ratios(logs: np.ndarray, own: np.ndarray, treated: np.ndarray) -> np.nda
     """Log of the mean density of the treated samples less that of the others, own sample left out.
 
     Of ``(n_cells, n_samples)`` log-densities; ``own`` says whether the cell is of the sample, ``treated`` is
-    ``(n_samples, n_permutations)``, 1 for the samples of the condition and otherwise 0. ``(n_cells,
-    n_permutations)``.
+    ``(n_samples, n_permutations)``, 1 for the samples of the condition and otherwise 0.
+    ``(n_cells, n_permutations)``.
     """
     kept = np.where(own, -np.inf, logs)
     density = np.exp(kept - kept.max(axis=1, keepdims=True))
