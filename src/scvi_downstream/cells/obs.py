@@ -177,10 +177,7 @@ def align_metadata(
 def unmatched_sentence(facts: dict[str, Any]) -> str | None:
     """What of the table and of the cells found no partner, in one sentence; ``None`` when all did.
 
-    Parameters
-    ----------
-    facts
-        Of :func:`align_metadata`.
+    ``facts`` are those of :func:`align_metadata`.
     """
     parts = []
     if facts.get("n_cells_unmatched"):
@@ -250,6 +247,21 @@ def constant_within(values: pd.Series, groups: pd.Series) -> bool:
     """Whether no group of cells holds two values; missing ones do not count."""
     n_values = values.groupby(groups.to_numpy(), observed=True).nunique()
     return bool(n_values.max() <= 1)
+
+
+def require_whole_samples(blocks: pd.Series, samples: pd.Series, block_key: str, sample_name: str) -> None:
+    """Refuse blocks of cells, the option ``block_key``, that do not hold whole samples.
+
+    Raises
+    ------
+    InputError
+        A sample has cells of several blocks.
+    """
+    if not constant_within(blocks, samples):
+        raise InputError(
+            f"{block_key} has several values within one sample of '{sample_name}'; a block is made of whole samples, "
+            "such as the donor of a treated and an untreated one"
+        )
 
 
 def split_by_condition(samples: pd.Series, conditions: pd.Series | None) -> pd.Series | None:

@@ -142,15 +142,18 @@ def sampled_cells(comparison: Comparison, n_samples: int, seed: int) -> tuple[np
     number most are thrown away, so that a random subset gives the same test in bounded time and memory.
     """
     rng = np.random.default_rng(comparison_seed(comparison, seed))
-    masks = []
-    for cells in (comparison.cells1, comparison.cells2):
-        inside = np.flatnonzero(cells)
-        if len(inside) > 2 * n_samples:
-            inside = rng.choice(inside, 2 * n_samples, replace=False)
-        mask = np.zeros(len(cells), dtype=bool)
-        mask[inside] = True
-        masks.append(mask)
-    return masks[0], masks[1]
+    first = mask_of_enough(comparison.cells1, n_samples, rng)
+    return first, mask_of_enough(comparison.cells2, n_samples, rng)
+
+
+def mask_of_enough(cells: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The mask of cells, or a random ``2 * n_samples`` of them where there are more."""
+    inside = np.flatnonzero(cells)
+    if len(inside) > 2 * n_samples:
+        inside = rng.choice(inside, 2 * n_samples, replace=False)
+    mask = np.zeros(len(cells), dtype=bool)
+    mask[inside] = True
+    return mask
 
 
 def differential_expression(
@@ -188,13 +191,9 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
             "comparison": comparison.name,
             "group1": comparison.group1,
             "group2": comparison.group2,
-            "lfc_mean": posterior["lfc_mean"],
-            "lfc_median": posterior["lfc_median"],
-            "lfc_std": posterior["lfc_std"],
+            **posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]],
             "lfc_lower": posterior[f"lfc_confidence_interval_{level}_min"],
             "lfc_upper": posterior[f"lfc_confidence_interval_{level}_max"],
-            "proba_de": posterior["proba_de"],
-            "bayes_factor": posterior["bayes_factor"],
             "n1": comparison.n1,
             "n2": comparison.n2,
         }
@@ -206,9 +205,7 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
         table["bayes_factor"] = direction["bayes_factor"]
     table["expected_fdr"] = expected_fdr(table["proba_de"].to_numpy())
     table["is_de"] = table["expected_fdr"] <= test.fdr
-    strength = table["lfc_median"].abs().rename("strength")
-    order = np.lexsort((-strength.to_numpy(), -table["proba_de"].to_numpy()))
-    return table.iloc[order]
+    return table.iloc[np.lexsort((-table["lfc_median"].abs().to_numpy(), -table["proba_de"].to_numpy()))]
 
 
 def _raw_averages(model: Any, comparisons: list[Comparison]) -> Iterator[pd.DataFrame]:

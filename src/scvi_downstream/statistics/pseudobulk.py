@@ -12,18 +12,8 @@ TRIMMED_RATIOS, TRIMMED_ABUNDANCES = 0.3, 0.05
 def tmm_factors(sums: np.ndarray) -> np.ndarray:
     """Trimmed means of M-values: what to multiply each total with, for an effective library size.
 
-    Parameters
-    ----------
-    sums
-        ``(n_units, n_genes)`` counts, no unit empty.
-
-    Returns
-    -------
-    ``(n_units,)`` factors whose geometric mean is 1.
-
-    References
-    ----------
-    Robinson & Oshlack (2010), doi:10.1186/gb-2010-11-3-r25.
+    Of ``(n_units, n_genes)`` counts, no unit empty; ``(n_units,)`` factors whose geometric mean is 1. Robinson &
+    Oshlack (2010), doi:10.1186/gb-2010-11-3-r25.
     """
     counted = sums[:, sums.sum(axis=0) > 0]
     totals = counted.sum(axis=1)
@@ -125,19 +115,21 @@ def expressed_genes(sums: np.ndarray, smallest: int) -> np.ndarray:
     return (enough.sum(axis=0) >= smallest) & (sums.sum(axis=0) >= MIN_TOTAL)
 
 
-def log_cpm(sums: np.ndarray) -> np.ndarray:
-    """log2 counts per million of effective library sizes, with a prior count of 2 in proportion to them.
+def log_cpm(sums: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
+    """log2 counts per million of library sizes, with a prior count of 2 in proportion to them.
 
     Parameters
     ----------
     sums
         ``(n_units, n_genes)``, no sum empty.
+    totals
+        ``(n_units,)`` library sizes; ``None``: the effective ones, of :func:`tmm_factors`.
 
     References
     ----------
     Robinson, McCarthy & Smyth (2010), doi:10.1093/bioinformatics/btp616; Robinson & Oshlack (2010),
     doi:10.1186/gb-2010-11-3-r25.
     """
-    totals = (sums.sum(axis=1) * tmm_factors(sums))[:, None]
+    totals = (sums.sum(axis=1) * tmm_factors(sums) if totals is None else totals)[:, None]
     prior = PRIOR_COUNT * totals / totals.mean()
     return np.log2((sums + prior) / (totals + 2 * prior) * PER_MILLION)

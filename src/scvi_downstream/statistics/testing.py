@@ -14,16 +14,9 @@ INTERVAL = (5, 95)
 class PermutationTest:
     """An observed statistic beside its null.
 
-    Attributes
-    ----------
-    observed
-        The statistic of the real batches; NaN when it could not be computed.
-    null_mean, null_sd, null_low, null_high
-        Mean, standard deviation, 5 and 95 % of the permuted ones.
-    p
-        ``(1 + number of permuted ones at least as large) / (1 + number of permutations)``.
-    permutations
-        Their number.
+    ``observed`` is the statistic of the real batches, NaN when it could not be computed; ``null_mean``, ``null_sd``,
+    ``null_low`` and ``null_high`` are mean, standard deviation, 5 and 95 % of the permuted ones; ``p`` is ``(1 +
+    number of permuted ones at least as large) / (1 + permutations)``.
     """
 
     observed: float = float("nan")
@@ -88,6 +81,18 @@ def compare_with_null(statistics: np.ndarray) -> PermutationTest:
         p=(1 + at_least) / (1 + len(null)),
         permutations=len(null),
     )
+
+
+def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Share of calibration scores that are at least as large, the cell itself counted among them.
+
+    References
+    ----------
+    Bates et al. (2023), doi:10.1214/22-AOS2244.
+    """
+    ordered = np.sort(calibration)
+    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + as_large) / (1 + len(ordered))
 
 
 def explained_share(values: np.ndarray, groups: pd.Series) -> float:
