@@ -154,7 +154,7 @@ def choose_champion(
     criterion = deciding_criterion(models, rule)
     champion: dict[str, Any]
     if criterion is None:
-        reason = explain_absence(models, rule)
+        reason = _explain_absence(models, rule)
         champion = {
             **dict.fromkeys(("model", "criterion", "value", "runner_up", "better_baseline")),
             "reason": reason,
@@ -233,7 +233,7 @@ def _state_rule(rule: ChampionRule) -> str:
     return text + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
 
 
-def explain_absence(models: pd.DataFrame, rule: ChampionRule) -> str:
+def _explain_absence(models: pd.DataFrame, rule: ChampionRule) -> str:
     """Why there is no champion."""
     failed = int(models["failed"].notna().sum()) if "failed" in models else 0
     because = f"; {failed} of {len(models)} failed" if failed else ""

@@ -79,7 +79,8 @@ def score_imputation(
     model, share = fitted.attach(counts, accelerator), options.score.held_out_share
     genes = pd.Index(model.adata.var_names, name="gene")
     most = max(FEWEST_TEST_CELLS, min(options.score.max_cells, _MOST_ENTRIES // len(genes)))
-    roles = assign_roles(*cells_by_share(model).values(), most, seed)
+    train, validation, test = cells_by_share(model).values()
+    roles = assign_roles(train, validation, test, most, seed)
     if roles.share == "validation":
         logger.warning(
             "imputation is scored on %d validation cells, since fewer than %d cells are in the test set; "

@@ -433,11 +433,9 @@ def _place_in_draws(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _tabulate_correlations(
-    evidence: Sequence[Evidence], genes: pd.Index, cells: str = "held-out"
-) -> pd.DataFrame:
+def _tabulate_correlations(evidence: Sequence[Evidence], genes: pd.Index) -> pd.DataFrame:
     """Correlation of each pair of genes: ``gene_a, gene_b, observed``, and the mean of the draws of each source."""
-    chosen = [each for each in evidence if each.cells == cells]
+    chosen = [each for each in evidence if each.cells == "held-out"]
     first, second = np.triu_indices(len(chosen[0].correlations.genes), 1)
     names = genes[chosen[0].correlations.genes].astype(str)
     columns = {each.source: each.correlations.pairs() for each in chosen}

@@ -203,13 +203,13 @@ def count_in_all(fits: list[SeedFit], genes: pd.DataFrame, size: int) -> dict[st
         str(group): {
             "in_all": int(in_all.get(group, 0)),
             "size": int(length),
-            "by_chance": expected_in_all(min(size, int(length)), int(candidates[group]), len(fits)),
+            "by_chance": _expected_in_all(min(size, int(length)), int(candidates[group]), len(fits)),
         }
         for group, length in lengths.items()
     }
 
 
-def expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
+def _expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
     """How many genes unrelated lists would have in common."""
     return size * (size / n_candidates) ** (n_fits - 1) if n_candidates else float("nan")
 
