@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from scvi_downstream.models.autoencoders import DrviSpec, LinearScviSpec, ScanviSpec, ScviSpec
 from scvi_downstream.models.mrvi import MrviSpec
-from scvi_downstream.models.specification import Capability, ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import Capability, ModelSpec
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.runtime.errors import InputError, closest
 
@@ -65,27 +65,6 @@ def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
         return family.model_validate(dict(raw))
     except ValidationError as error:
         raise InputError(explain(error, family, where)) from None
-
-
-def prediction_spec(family: str, given: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
-    """Options of a model of the kept cells: the family's defaults, the study's training, the user's changes.
-
-    Parameters
-    ----------
-    family
-        ``SCVI`` or ``MRVI``.
-    given
-        ``prediction.scvi`` or ``prediction.mrvi``: hyperparameters, and ``training``.
-    training
-        Of the study.
-
-    Raises
-    ------
-    InputError
-        An option that the family does not have.
-    """
-    own = {**training.model_dump(), **(given.get("training") or {})}
-    return parse_spec({**given, "name": f"prediction_{family.lower()}", "family": family, "training": own})
 
 
 def explain(error: ValidationError, model: type, where: str) -> str:

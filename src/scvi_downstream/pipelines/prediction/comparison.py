@@ -53,18 +53,10 @@ class Weights:
 
 
 def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
-    """Weight of each block: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
+    """Weight of each block, not scaled: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
 
-    Parameters
-    ----------
-    sizes
-        ``(n_parts, n_blocks)`` cells; a block without cells in a part weighs nothing.
-    n_of_source
-        How many of the parts, the first ones, are of the source condition.
-
-    Returns
-    -------
-    ``(n_blocks,)``, not scaled.
+    ``sizes`` are the cells of ``(n_parts, n_blocks)``, the first ``n_of_source`` parts of the source condition; a
+    block without cells in a part weighs nothing.
     """
     source, target = sizes[:n_of_source].sum(axis=0), sizes[n_of_source:].sum(axis=0)
     both = np.maximum(source + target, 1)
@@ -72,16 +64,9 @@ def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
 
 
 def pair_weights(source: np.ndarray, target: np.ndarray, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the cells of two conditions, blocks weighted alike in both.
+    """Weights of the cells of two conditions, by the codes of their blocks, which weigh alike in both.
 
     The difference of the weighted means is the coefficient of the condition in a linear model with blocks.
-
-    Parameters
-    ----------
-    source, target
-        Code of the block of each cell.
-    n_blocks
-        Number of blocks.
     """
     of_source, of_target = _weigh([source], [target], np.ones(n_blocks))
     return of_source, of_target
@@ -122,10 +107,8 @@ def halved_weights(
 
     Parameters
     ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
+    blocks, times
+        As for :func:`bootstrap_weights`.
     rng
         Draws halves and cells.
     resampled
@@ -144,15 +127,7 @@ def halved_weights(
 
 
 def first_half(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whether each cell is in a random half of the cells of its block; the odd one goes either way.
-
-    Parameters
-    ----------
-    blocks
-        Code of the block of each cell.
-    rng
-        Draws the half.
-    """
+    """Whether each cell, of the block with its code, is in a random half of these; the odd one goes either way."""
     order = np.lexsort((rng.random(len(blocks)), blocks))
     position = np.empty(len(blocks), dtype=np.intp)
     position[order] = np.arange(len(blocks))
@@ -305,10 +280,13 @@ def measured_again(group: Group, weights: Weights) -> Prediction:
 
 
 def pair_means(
-    source: sparse.csr_matrix, target: sparse.csr_matrix, weights: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log means ``(n_replicates, n_genes)`` of cells of two conditions with weights ``(n_replicates, n_cells)``."""
-    return log_mean(_weighted_mean(weights[0], source)), log_mean(_weighted_mean(weights[1], target))
+    cells: tuple[sparse.csr_matrix, sparse.csr_matrix], blocks: tuple[np.ndarray, np.ndarray], n_blocks: int
+) -> list[np.ndarray]:
+    """Log means ``(n_genes,)`` of the cells of two conditions, with the weights of :func:`pair_weights`."""
+    weights = pair_weights(*blocks, n_blocks)
+    return [
+        log_mean(_weighted_mean(*each))[0] for each in zip((row[None] for row in weights), cells, strict=True)
+    ]
 
 
 def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
@@ -390,7 +368,7 @@ def change_p_value(group: Group, seed: int) -> float:
         shuffled = np.lexsort((rng.random(len(blocks)), blocks)) if row else order
         source[row, shuffled] = np.where(of_source[order], per_cell[order], 0.0)
         target[row, shuffled] = np.where(of_source[order], 0.0, per_cell[order])
-    before, after = pair_means(cells, cells, (source, target))
+    before, after = (log_mean(_weighted_mean(weights, cells)) for weights in (source, target))
     statistics = ((after - before) ** 2).sum(axis=1)
     if not np.isfinite(statistics[0]):
         return np.nan

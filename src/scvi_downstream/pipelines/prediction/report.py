@@ -14,7 +14,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
     TARGET_MEAN,
     UNCHANGED,
 )
-from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS
+from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS, best_model, list_models
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.words import count
 
@@ -137,11 +137,11 @@ def summarize_prediction(
             table[(table["target"] == target) & (table["group"] == ALL_GROUPS)]
             for table in (prediction_scores, prediction_differences)
         )
-        models = _list_models(scores)
+        models = list_models(scores)
         n_changing = int(groups["changes"].sum())
         if n_changing:
             found = {model: f"{_against_no_change(model, scores, gains)[0]} no change" for model in models}
-            best = _best_model(scores)
+            best = best_model(scores)
             verdict = found[best]
             verdicts.append(_verdict(best, design["source"], target, groups, scores, gains))
             details += _against_baselines(target, gains, scores)
@@ -209,18 +209,6 @@ def _against_no_change(model: str, scores: pd.DataFrame, gains: pd.DataFrame) ->
     if gain["ci_upper"] < 0 or (correlation["ci_upper"] < 0).any():
         return "worse than", gain
     return "no better than", gain
-
-
-def _list_models(scores: pd.DataFrame) -> list[str]:
-    methods = list(scores["method"].astype(str).unique())
-    return [name for name in methods if name + UNCHANGED in methods]
-
-
-def _best_model(scores: pd.DataFrame) -> str:
-    """The model whose change correlates best with the measured one."""
-    models = _list_models(scores)
-    correlations = scores[scores["score"] == "delta_pearson"].set_index("method")["value"].reindex(models)
-    return str(correlations.idxmax()) if correlations.notna().any() else models[0]
 
 
 def _format_error(percent: float) -> str:

@@ -9,11 +9,10 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.models.fitting import fit, reproducible
 from scvi_downstream.models.mrvi import decode_as_sample
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.prediction.comparison import Decoded
 from scvi_downstream.pipelines.prediction.design import UNSEEN, block_names
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
@@ -29,11 +28,10 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
 SEPARATOR = " × "
-SCVI_KEYS = Keys(batch_key=CONDITION_COLUMN)
-MRVI_KEYS = Keys(sample_key=SAMPLE_COLUMN)
+_KEYS = {"SCVI": Keys(batch_key=CONDITION_COLUMN), "MRVI": Keys(sample_key=SAMPLE_COLUMN)}
 
 
-def train_scvi(
+def train_on_kept(
     counts: AnnData,
     prediction_split: pd.DataFrame,
     options: PredictionOptions,
@@ -41,8 +39,10 @@ def train_scvi(
     seed: int,
     accelerator: Accelerator,
     checkpoint: CheckpointStore,
+    *,
+    family: str,
 ) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit an scVI, whose batch is the condition, to the cells that are not held out.
+    """Fit a model to the cells that are not held out; where nothing can be predicted, one that has learnt nothing.
 
     Parameters
     ----------
@@ -54,57 +54,23 @@ def train_scvi(
         Options of the model, and those of the study's trainings, which they replace.
     seed, accelerator, checkpoint
         Of the training.
+    family
+        ``SCVI``, whose batch is the condition, or ``MRVI``, whose samples are sample × condition.
 
     Returns
     -------
     The model, and the summary of its training (seconds, epochs, …).
     """
-    spec = prediction_spec("SCVI", options.scvi, training)
-    return _train(counts, prediction_split, spec, SCVI_KEYS, seed, accelerator, checkpoint)
-
-
-def train_mrvi(
-    counts: AnnData,
-    prediction_split: pd.DataFrame,
-    options: PredictionOptions,
-    training: TrainingOptions,
-    seed: int,
-    accelerator: Accelerator,
-    checkpoint: CheckpointStore,
-) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit a MrVI, whose samples are sample × condition, to the cells that are not held out.
-
-    Parameters
-    ----------
-    counts, prediction_split, options, training, seed, accelerator, checkpoint
-        As for :func:`train_scvi`.
-
-    Returns
-    -------
-    The model, and the summary of its training (seconds, epochs, …).
-    """
-    spec = prediction_spec("MRVI", options.mrvi, training)
-    return _train(counts, prediction_split, spec, MRVI_KEYS, seed, accelerator, checkpoint)
-
-
-def _train(
-    counts: AnnData,
-    split: pd.DataFrame,
-    spec: ModelSpec,
-    keys: Keys,
-    seed: int,
-    accelerator: Accelerator,
-    checkpoint: CheckpointStore,
-) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit a model; where nothing can be predicted, one that has learnt nothing stands for it."""
-    kept = kept_cells(counts, split)
-    if not block_names(split):
-        spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, spec.training)
+    kept = kept_cells(counts, prediction_split)
+    if not block_names(prediction_split):
+        smallest = options.model_copy(update={"scvi": {"n_hidden": 1, "n_latent": 1}})
+        spec = smallest.spec("SCVI", training)
         with reproducible(0), quiet():
-            model = spec.build(kept, SCVI_KEYS)
+            model = spec.build(kept, _KEYS["SCVI"])
         return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
+    spec = options.spec(family, training)
     with reproducible(seed), quiet():
-        model = spec.build(kept, keys)
+        model = spec.build(kept, _KEYS[family])
     trained = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
     return trained.model, trained.summary
 
