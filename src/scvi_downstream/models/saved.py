@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,26 +95,18 @@ class SavedModel:
             complete model.
         """
         contents = self.contents
-        family = _family(contents, self.save_dir)
+        model_class = model_class_of(_family(contents, self.save_dir))
         genes = _subset(counts, contents, self.save_dir)
-        load = _load_of(model_class_of(family))
+        # MRVI's own reads its file with pickle before it calls its parent's
+        load = super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
-        with plain_data_only(self.prefix), quiet():
-            try:
-                return load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
-            except (KeyError, ValueError) as error:
-                reason = error.args[0] if error.args else error
-                raise InputError(f"the counts do not fit the model in {self.save_dir}: {reason}") from error
+        with read_safely(self, "the counts do not fit the model"):
+            return load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
 
 
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
     return FAMILIES[family].scvi_class()
-
-
-def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
-    """The ``load`` of a class; MRVI's own reads its file with pickle before it calls its parent's."""
-    return super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
 
 
 def _family(contents: SavedContents, folder: Path) -> str:
@@ -136,21 +128,32 @@ def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
 
 
 @contextmanager
-def plain_data_only(prefix: str = "") -> Iterator[None]:
+def read_safely(model: SavedModel, misfit: str) -> Iterator[None]:
     """Give scvi-tools' own ``load`` and ``load_query_data`` the safe reader in the place of their pickle one.
 
     Parameters
     ----------
-    prefix
-        Of the saved files, which ``load_query_data`` cannot be told.
+    model
+        What is loaded; ``load_query_data`` cannot be told its prefix.
+    misfit
+        What is wrong when scvi-tools refuses the cells, for the message.
+
+    Raises
+    ------
+    InputError
+        scvi-tools refuses the cells.
     """
 
     def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
-        contents = read_contents(Path(dir_path), prefix)
+        contents = read_contents(Path(dir_path), model.prefix)
         return contents.attributes, contents.genes, contents.weights, None
 
-    with READING, models_read_by(read):
-        yield
+    with READING, models_read_by(read), quiet():
+        try:
+            yield
+        except (KeyError, ValueError) as error:
+            reason = error.args[0] if error.args else error
+            raise InputError(f"{misfit} in {model.save_dir}: {reason}") from error
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, reproducible
+from scvi_downstream.models.fitting import build_and_fit, reproducible
 from scvi_downstream.models.mrvi import decode_as_sample
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.models.specification import TrainingOptions
@@ -69,9 +69,9 @@ def train_on_kept(
             model = spec.build(kept, _KEYS["SCVI"])
         return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
     spec = options.spec(family, training)
-    with reproducible(seed), quiet():
-        model = spec.build(kept, _KEYS[family])
-    trained = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
+    trained = build_and_fit(
+        kept, spec, _KEYS[family], seed=seed, accelerator=accelerator, checkpoints=checkpoint
+    )
     return trained.model, trained.summary
 
 

@@ -16,7 +16,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, Split, fit, reproducible, split_cells
+from scvi_downstream.models.fitting import Fit, Split, build_and_fit, reproducible, split_cells
 from scvi_downstream.models.search_space import TrialRecord, changed
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
@@ -140,20 +140,16 @@ def run_trial(
 
 
 def _train(task: TrialTask, spec: ModelSpec) -> tuple[Fit, Split]:
-    genes = task.genes.copy()  # what comes from Ray's store cannot be written to
-    options = spec.training
-    split = split_cells(genes.n_obs, options.train_size, options.validation_size, task.seed)
-    seed = task.seed if spec.seed is None else spec.seed
-    with reproducible(seed), quiet():
-        model = spec.build(genes, spec.keys_seen(task.keys))
+    sizes = spec.training.train_size, spec.training.validation_size
+    split = split_cells(task.genes.n_obs, *sizes, task.seed)
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(
-            model,
+        result = build_and_fit(
+            task.genes.copy(),  # what comes from Ray's store cannot be written to
             spec,
-            seed=seed,
+            spec.keys_seen(task.keys),
+            seed=task.seed if spec.seed is None else spec.seed,
             accelerator=task.accelerator,
             checkpoints=CheckpointStore(Path(folder)),
-            label_key=task.keys.label_key if "labels" in spec.needs else None,
             split=split,
         )
     return result, split
