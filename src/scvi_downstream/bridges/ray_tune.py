@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.runtime.threads import environment, quiet, usable_cores
 
 if TYPE_CHECKING:
     from ray import tune
@@ -169,14 +169,12 @@ def _scheduler(halving: Halving | None, earlier: Sequence[Sequence[float]]) -> A
     if halving is None:
         return FIFOScheduler()
 
-    spared = halving.spared
-
     class Sparing(ASHAScheduler):
         """Successive halving that lets some trials go on."""
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             action = super().on_trial_result(tune_controller, trial, result)
-            return TrialScheduler.CONTINUE if trial.config["number"] in spared else action
+            return TrialScheduler.CONTINUE if trial.config["number"] in halving.spared else action
 
     scheduler = Sparing(
         time_attr=EPOCH,
@@ -275,9 +273,8 @@ def _callback(watcher: Watcher) -> tune.Callback:
 
 
 def _reason(error: Exception | None) -> str:
-    cause = getattr(
-        error, "cause", None
-    )  # of an error inside the trial; Ray's own text begins with its process
+    # of an error inside the trial; Ray's own text begins with its process
+    cause = getattr(error, "cause", None)
     if cause is not None:
         return f"{type(cause).__name__}: {cause}".splitlines()[0]
     return f"its process died more than {_RESTARTS} times ({str(error).splitlines()[0] if error else 'no word of it'})"
@@ -326,7 +323,7 @@ def ray_on(
     InputError
         When nothing answers at ``address``.
     """
-    with _environment(_TUNE if address else _TUNE | _LOCAL):
+    with environment(_TUNE if address else _TUNE | _LOCAL):
         import ray
 
         if ray.is_initialized():
@@ -339,7 +336,7 @@ def ray_on(
             else:
                 with _on_the_loopback_address():
                     ray.init(
-                        num_cpus=_cores(),
+                        num_cpus=usable_cores(),
                         include_dashboard=False,
                         _node_ip_address="127.0.0.1",
                         _temp_dir=str(temporary),
@@ -384,24 +381,6 @@ def _reach(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _temporary_folder(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["figure", "page", "result"]
 PRIMARY = "{primary}"
@@ -78,6 +78,20 @@ class Entry:
     def filled(self, text: str, study: str = "") -> str:
         """``text`` with the names of the model and the study."""
         return text.replace(MODEL, self.model).replace(PRIMARY, self.model).replace("{study}", study)
+
+
+def result(file: str, caption: str, **shown: Any) -> Item:
+    """A table or a summary whose file has its own name: ``markers.csv`` of ``markers``.
+
+    Parameters
+    ----------
+    file
+        Below the study's folder of results; ``{model}/loadings.csv`` is that of ``{model}.loadings``.
+    caption, shown
+        As of :class:`Item`.
+    """
+    dataset = file.rpartition(".")[0].replace("/", ".")
+    return Item(dataset=dataset, caption=caption, file=OUTPUT + file, **shown)
 
 
 def names(spaced: str) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from scvi_downstream.runtime import words
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATE = "methods.jinja"
+_TEMPLATE = "methods.jinja"
 
 
 def has_methods(package: str) -> bool:
     """Whether a folder of ``pipelines/`` has a methods text."""
-    return files(package).joinpath(TEMPLATE).is_file()
+    return files(package).joinpath(_TEMPLATE).is_file()
 
 
 def render_methods(package: str, **context: Any) -> str:
@@ -36,19 +36,22 @@ def render_methods(package: str, **context: Any) -> str:
     Paragraphs that begin with their title in bold, parted by empty lines; lines of the template may be broken
     anywhere. Empty when the template writes nothing.
     """
-    text = files(package).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    text = files(package).joinpath(_TEMPLATE).read_text(encoding="utf-8")
     written = _environment().from_string(text).render(**context)
     paragraphs = (" ".join(paragraph.split()) for paragraph in written.split("\n\n"))
     return "\n\n".join(filter(None, paragraphs))
 
 
-@cache
-def _environment() -> Environment:
+def jinja_environment(**settings: Any) -> Environment:
+    """Jinja that refuses unknown names and leaves no lines where blocks stood, with Jinja's own ``settings``."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
+    return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings)
+
+
+@cache
+def _environment() -> Environment:
+    environment = jinja_environment(autoescape=False)
     environment.globals["named"] = named
     environment.filters |= {
         "listed": words.listed,

@@ -11,30 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.report.contents import names
+
 ABSENT, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 # Words that are written otherwise than in lower case.
 _WORDS = {
     word.lower(): word
-    for word in (
-        *(
-            "ARI",
-            "NMI",
-            "ELBO",
-            "LFC",
-            "FDR",
-            "LL",
-            "UMAP",
-            "PCA",
-            "PCR",
-            "AUC",
-            "MSE",
-            "NLL",
-            "ASW",
-            "BRAS",
-            "DE",
-            "MB",
-        ),
-        *("GPU", "CPU", "HVG", "kBET", "iLISI", "cLISI", "scIB", "kNN", "k-means", "p", "k"),
+    for word in names(
+        "ARI NMI ELBO LFC FDR LL UMAP PCA PCR AUC MSE NLL ASW BRAS DE MB "
+        "GPU CPU HVG kBET iLISI cLISI scIB kNN k-means p k"
     )
 } | {"kmeans": "k-means", "leiden": "Leiden"}
 _HEADINGS = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.options import HubOptions
+from scvi_downstream.report.methods import jinja_environment
 
 # Heading → what the names of its scores begin with, and what its numbers are.
 _GROUPS = {
@@ -76,12 +77,6 @@ class CardFacts:
     no_cells: str | None
 
     @property
-    def encoder_sees_batch(self) -> bool:
-        """Whether new cells are embedded with what is known of their batch."""
-        usual = FAMILIES[self.family].model_fields.get("encode_covariates")
-        return bool(self.settings.get("encode_covariates", usual is not None and usual.default))
-
-    @property
     def has_held_out_scores(self) -> bool:
         """Whether cells that the training did not see were scored."""
         return any(name.startswith("elbo_test") for name in self.scores)
@@ -100,15 +95,7 @@ def write_card(facts: CardFacts, options: HubOptions) -> str:
     options
         Licence, description, references and addresses.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = jinja_environment(keep_trailing_newline=True, autoescape=False)
     environment.filters |= {"number": _format_value, "json": _format_json}
     template = environment.from_string(files(__package__).joinpath("card.jinja").read_text(encoding="utf-8"))
     return template.render(

@@ -1,13 +1,15 @@
-"""One trial: a model with other options, trained, embedded and scored; wherever it runs."""
+"""One trial: a model with other options, trained, embedded and scored, wherever it runs; and the record of it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,13 @@ from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, Split, build_and_fit, reproducible, split_cells
-from scvi_downstream.models.search_space import TrialRecord, changed
+from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime import events
+from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import one_thread, quiet
 from scvi_downstream.scoring.criteria import AGGREGATES
@@ -83,6 +86,81 @@ class TrialTask:
     evaluation: EvaluationOptions
     seed: int
     accelerator: str
+
+
+TrialState = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What is known of a trial when it is over.
+
+    Attributes
+    ----------
+    number
+        Position in the sequence of suggestions, from 1: the model as it is configured.
+    changes
+        Option → value drawn.
+    status
+        ``finished``; ``stopped``, when it fell behind; ``failed``.
+    scores
+        Numbers by name; of a stopped trial the best validation ELBO and the epochs.
+    curve
+        ELBO of the validation cells after each epoch, in nats per cell, higher is better.
+    by_cell
+        Objective of likelihood → ``{share: values}``, nats of each cell in the order of their positions.
+    draws
+        Integration metric → its values on resampled cells, the same cells in every trial.
+    reason
+        Why it failed or was stopped.
+    """
+
+    number: int
+    changes: Mapping[str, Any]
+    status: TrialState
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
+    by_cell: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    draws: Mapping[str, list[float]] = field(default_factory=dict)
+    reason: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self) | {"curve": list(self.curve)}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> TrialRecord:
+        """The record of what :meth:`plain` gave."""
+        return cls(**{**plain, "curve": tuple(plain["curve"])})
+
+
+@dataclass(frozen=True)
+class RecordFolder:
+    """Records of the trials of one search, in a folder that is made when the first one is written."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, store: CheckpointStore, identity: Iterable[Any]) -> RecordFolder:
+        """The folder of a search among those of the study: another one for other counts, options or seed.
+
+        ``identity`` is all that a trial's scores depend on, as bytes or as what JSON takes.
+        """
+        digest = hashlib.sha256()
+        for part in identity:
+            digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
+        return cls(store.path / digest.hexdigest()[:16])
+
+    def write(self, record: TrialRecord) -> None:
+        """Keep a record."""
+        with replacing(self.path / f"trial_{record.number:03d}.json") as temporary:
+            temporary.write_text(json.dumps(record.plain()), encoding="utf-8")
+
+    def read(self) -> dict[int, TrialRecord]:
+        """Records by number. Failed trials are not among them: what failed may work another time."""
+        paths = sorted(self.path.glob("trial_*.json"))
+        records = [TrialRecord.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+        return {record.number: record for record in records if record.status != "failed"}
 
 
 def run_trial(
