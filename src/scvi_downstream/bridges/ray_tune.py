@@ -56,18 +56,9 @@ class Watcher(Protocol):
 class Halving:
     """Asynchronous successive halving: Li et al. (2020), arXiv:1810.05934.
 
-    Attributes
-    ----------
-    value
-        Curve that trials are compared by; lower is better.
-    grace_epochs
-        Epochs before a trial can be stopped.
-    max_epochs
-        Longest training.
-    reduction_factor
-        One in so many goes on from each rung.
-    spared
-        Numbers of trials that others are compared with, and that are never stopped.
+    Trials are compared by the curve ``value``, of which lower is better; none is stopped before ``grace_epochs``, and
+    one in ``reduction_factor`` goes on from each rung. Trials of the numbers ``spared`` are compared with others and
+    never stopped.
     """
 
     value: str

@@ -67,18 +67,10 @@ def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
 
 
 def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -> Iterator[Outcome]:
-    """Run every group, as many at a time as there are workers, and yield each as it ends.
+    """Run every group, beginning in their order, as many at a time as there are workers, and yield each as it ends.
 
-    A group whose process dies is tried once more by itself, before it counts as failed.
-
-    Parameters
-    ----------
-    groups
-        Trials, in the order to begin them.
-    workers
-        Processes; each uses its share of the cores. With one, trials run in this process.
-    run_id
-        Of the Kedro run.
+    A group whose process dies is tried once more by itself, before it counts as failed. Each worker uses its share of
+    the cores; with one, trials run in this process.
     """
     if workers == 1:
         yield from _one_by_one(groups, run_id)

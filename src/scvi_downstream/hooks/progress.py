@@ -27,19 +27,7 @@ logger = logging.getLogger(__name__)
 def run_summary(
     parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
 ) -> str:
-    """Plain lines for the terminal.
-
-    Parameters
-    ----------
-    parameters
-        Complete parameters of the study.
-    pipeline
-        What was run.
-    catalog
-        Where its outputs are.
-    seconds
-        Wall time of the run.
-    """
+    """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
     written = pipeline.all_outputs()
     lines = [
         "",

@@ -30,12 +30,7 @@ logger = logging.getLogger(__name__)
 def stored_datasets(catalog: Mapping[str, Any], project: Path) -> Callable[[str], bool]:
     """A function that says whether a dataset's file or folder exists.
 
-    Parameters
-    ----------
-    catalog
-        Entries and patterns of ``conf/*/catalog*.yml``.
-    project
-        Folder that relative paths start from.
+    ``catalog`` holds the entries and patterns of ``conf/*/catalog*.yml``; relative paths start from ``project``.
     """
     from kedro.io import CatalogConfigResolver
 

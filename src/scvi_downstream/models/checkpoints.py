@@ -16,12 +16,9 @@ _SUFFIX = ".ckpt"
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """At most one checkpoint, found again only by what it is a checkpoint of.
+    """At most one checkpoint, found again only by its identity: that of data, options and seed.
 
-    Attributes
-    ----------
-    path
-        Folder of the checkpoint; made when the first one is written.
+    Its folder is made when the first one is written.
     """
 
     path: Path
@@ -31,15 +28,7 @@ class CheckpointStore:
         return self.path.is_dir() and any(self.path.glob(f"*{_SUFFIX}"))
 
     def write(self, writer: Callable[[Path], object], identity: str) -> None:
-        """Put a checkpoint in the place of the last one.
-
-        Parameters
-        ----------
-        writer
-            Writes the checkpoint file to the path that it is given.
-        identity
-            Of data, options and seed.
-        """
+        """Put what ``writer`` writes to the path that it is given in the place of the last checkpoint."""
         checkpoint = self._file(identity)
         with replacing(checkpoint) as temporary:
             writer(temporary)

@@ -41,12 +41,7 @@ def require_capability(family: str, capability: Capability, analysis: str) -> No
 
 
 def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
-    """Check one model's options and type them.
-
-    Parameters
-    ----------
-    raw
-        An entry of ``models:`` with its ``name``.
+    """Check and type the options of one model: an entry of ``models:`` with its ``name``.
 
     Raises
     ------

@@ -104,14 +104,7 @@ def read_out_forecast(n_cells: int, n_samples: int) -> str:
 
 
 def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
-    """What makes samples hard to compare.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    column
-        Of the samples.
+    """What makes the samples in a column hard to compare.
 
     Raises
     ------
@@ -135,21 +128,10 @@ def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
 
 
 def nuisance_batch(obs: pd.DataFrame, keys: Keys) -> tuple[str | None, str | None]:
-    """The batch that MrVI corrects for, and why it corrects for none although there is one.
+    """The obs column of the batch that MrVI corrects for, and why it corrects for none although there is one.
 
     Where a batch holds one sample or one condition only, correcting for the batch takes away what samples and
     conditions change.
-
-    Parameters
-    ----------
-    obs
-        One row a cell, with the study's keys.
-    keys
-        Those that the model is given.
-
-    Returns
-    -------
-    The obs column or ``None``; a sentence or ``None``.
     """
     batch = keys.batch_key
     if batch is None or obs[batch].nunique() < 2:
@@ -260,13 +242,7 @@ def sample_names(model: MRVI) -> list[str]:
 
 
 def sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
-    """Codes of samples by their names; ``None``: of all.
-
-    Raises
-    ------
-    InputError
-        Names the closest sample.
-    """
+    """Codes of samples by their names; ``None``: of all. A name that the model does not know raises an InputError."""
     known = sample_names(model)
     if samples is None:
         return np.arange(len(known))
@@ -333,21 +309,7 @@ def local_states(
 
 
 def shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """What samples make of states u.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI``.
-    u
-        ``(n_cells, n_latent_u)``.
-    samples
-        ``(n_samples,)`` codes.
-
-    Returns
-    -------
-    What of z comes from u, ``(n_cells, n_latent)``, and what each sample adds, ``(n_cells, n_samples, n_latent)``.
-    """
+    """What of z comes from ``u``, ``(n_cells, n_latent)``, and what samples add, ``(n_cells, n_samples, n_latent)``."""
     import torch
 
     module = model.module
@@ -361,17 +323,7 @@ def shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.
 
 
 def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
-    """Expected share of each modelled gene, ``(n_cells, n_genes)``, in the cells' own batches.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI``.
-    states
-        The cells.
-    z
-        ``(n_cells, n_latent)`` state to decode.
-    """
+    """Expected share of each modelled gene, ``(n_cells, n_genes)``, of states ``z`` in the cells' own batches."""
     import torch
 
     library = torch.zeros((len(z), 1), device=z.device)
@@ -381,13 +333,7 @@ def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
 
 
 def gene_positions(model: MRVI, genes: Sequence[str] | None) -> np.ndarray:
-    """Positions of modelled genes; ``None``: of all.
-
-    Raises
-    ------
-    InputError
-        Names the closest gene.
-    """
+    """Positions of modelled genes; ``None``: of all. A gene that is not modelled raises an InputError."""
     modelled = model.adata.var_names
     if genes is None:
         return np.arange(len(modelled))

@@ -23,14 +23,7 @@ PRIVATE = (_SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE)
 
 
 def private(name: str, owner: Any = None) -> Any:
-    """What a private name stands for.
-
-    Parameters
-    ----------
-    name
-        Dotted, from the package on.
-    owner
-        Object that has it, where that is no module or class.
+    """What a dotted private name stands for: in ``owner``, or in the module or class that the name leads to.
 
     Raises
     ------

@@ -21,20 +21,16 @@ def has_methods(package: str) -> bool:
 
 
 def render_methods(package: str, **context: Any) -> str:
-    """Paragraphs of one analysis as Markdown with citation keys (``[@lopez2018]``).
+    """Paragraphs of one analysis as Markdown with citation keys (``[@lopez2018]``); may be empty.
 
     Parameters
     ----------
     package
-        Dotted name of the folder that holds ``methods.jinja``.
+        Dotted name of the folder that holds ``methods.jinja``, whose paragraphs begin with their title in bold and are
+        parted by empty lines; lines may be broken anywhere.
     context
         What the template names: ``study`` (its models, keys, options and parameters), ``options`` of the analysis,
         ``preparation`` and ``training`` (the summaries of the counts and of the primary model).
-
-    Returns
-    -------
-    Paragraphs that begin with their title in bold, parted by empty lines; lines of the template may be broken
-    anywhere. Empty when the template writes nothing.
     """
     text = files(package).joinpath(_TEMPLATE).read_text(encoding="utf-8")
     written = _environment().from_string(text).render(**context)

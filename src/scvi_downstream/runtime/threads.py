@@ -66,14 +66,7 @@ ONE_THREAD_UP_TO = 640_000
 def choose_torch_threads(batch_size: int, n_genes: int) -> int:
     """Let torch use one thread when a mini-batch is small, otherwise as many as it had at the start.
 
-    Parameters
-    ----------
-    batch_size, n_genes
-        Shape of a mini-batch.
-
-    Returns
-    -------
-    The number of threads that torch uses from now on in this process.
+    Returns the number of threads that torch uses from now on in this process.
     """
     import torch
 

@@ -27,14 +27,7 @@ _LARGEST_EXACT = 2**24  # float32 does not hold every integer beyond
 
 
 def refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns: pd.Index) -> None:
-    """Look at every stored value.
-
-    Parameters
-    ----------
-    matrix
-        Cells × genes or proteins; its values become float32 when they are counts.
-    cells, columns
-        Names of rows and columns.
+    """Look at every stored value of cells × genes or proteins, which become float32 when they are counts.
 
     Raises
     ------
@@ -68,14 +61,10 @@ class ModelInput:
 
     Attributes
     ----------
-    genes
-        In the order of the model.
-    categories
-        obs columns that the encoder reads, each with the categories that the model knows.
-    numbers
-        obs columns of numbers that the encoder reads.
-    proteins
-        Names of the proteins that the encoder reads; none for most models.
+    genes, proteins
+        Genes in the order of the model, and proteins that the encoder reads; none for most models.
+    categories, numbers
+        obs columns that the encoder reads: with the categories that the model knows, and of numbers.
     filled
         obs columns that the encoder does not read → what is put there.
     layer, protein_key
@@ -97,13 +86,7 @@ class ModelInput:
 
 
 def describe_input(model: SavedModel) -> ModelInput:
-    """Read from a saved model which genes, obs columns and proteins new cells need.
-
-    Parameters
-    ----------
-    model
-        Saved here or by scvi-tools.
-    """
+    """Read from a saved model which genes, obs columns and proteins new cells need."""
     setup, fields = model.setup, model.contents.attributes["registry_"]["field_registries"]
     read = FAMILIES[model.family].encodes_covariates(model.settings)
     categories, filled = {}, {}

@@ -62,19 +62,9 @@ def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
-    """Complete parameters of an environment, for commands that have no session.
+    """Complete parameters of an environment above ``base`` (``None``: ``local``), for commands that have no session.
 
-    Parameters
-    ----------
-    project
-        Folder that holds ``conf/``.
-    env
-        Environment above ``base``; ``None``: ``local``.
-
-    Raises
-    ------
-    InputError
-        When there is no such environment.
+    ``project`` is the folder that holds ``conf/``; where there is no such environment, an InputError says so.
     """
     try:
         return StudyConfigLoader(str(project / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]

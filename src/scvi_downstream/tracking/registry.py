@@ -47,18 +47,10 @@ def write_servable(
     run_id: str | None = None,
     model_id: str | None = None,
 ) -> None:
-    """Write a folder that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` take.
+    """Write a folder, which does not exist yet, that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` take.
 
-    Parameters
-    ----------
-    target
-        Folder that does not exist yet.
-    model
-        Its ``model.pt`` is copied, and nothing that lies beside it.
-    counts_example
-        Of which the first cells are the input example; ``None``: there is none.
-    run_id, model_id
-        To be named in the file ``MLmodel``.
+    Of the model ``model.pt`` is copied, and nothing that lies beside it. The first cells of ``counts_example`` are the
+    input example; ``run_id`` and ``model_id`` are named in the file ``MLmodel``.
     """
     import mlflow.pyfunc
     from mlflow.models import Model

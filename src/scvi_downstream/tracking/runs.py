@@ -46,16 +46,9 @@ def tracking_uri(configured: str | None, project: Path) -> str:
 
 
 class StudyTracker:
-    """Runs of one `kedro run` in a tracking store.
+    """Runs of one `kedro run` in a tracking store; its experiment is the study.
 
-    Parameters
-    ----------
-    uri
-        Of the tracking store.
-    experiment
-        Name of the experiment: the study.
-    artifacts
-        Folder of the artifacts when the store is a file of this machine.
+    ``artifacts`` is the folder of the artifacts when the store is a file of this machine.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:

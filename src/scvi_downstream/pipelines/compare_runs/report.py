@@ -58,13 +58,6 @@ def summarize_runs(tracked_runs: pd.DataFrame) -> dict[str, Any]:
 def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """The best of each criterion in each group of rows that may be compared.
 
-    Parameters
-    ----------
-    runs
-        One row a model of a run.
-
-    Returns
-    -------
     ``criterion``, ``group``, ``studies``, ``n`` (rows with the criterion), ``model``, ``run``, ``value``,
     ``next_model``, ``next_run``, ``next_value``, ``standard_error`` (over cells, of the best; None where not known).
     Models that were trained on the labels are not judged by them.

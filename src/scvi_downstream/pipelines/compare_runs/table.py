@@ -144,17 +144,10 @@ def _letter(code: int) -> str:
 
 
 def list_changes(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """What differs from one run to another: the study's options, versions, options of models that both have.
+    """What differs from one run to another, of which the rows are given.
 
-    Parameters
-    ----------
-    before, after
-        Rows of one run each.
-
-    Returns
-    -------
-    ``name before → after`` each, with the dotted name of the option or the package (of one model's options
-    ``models.<model>.<option>``) and the values as they were logged; ``–`` where there is none.
+    ``name before → after`` each, with the dotted name of the study's option or the package (of options of models that
+    both have ``models.<model>.<option>``) and the values as they were logged; ``–`` where there is none.
     """
     found = [
         change

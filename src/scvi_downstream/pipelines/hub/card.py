@@ -87,13 +87,6 @@ def write_card(facts: CardFacts, options: HubOptions) -> str:
 
     scvi-tools' own card helper knows five families and leaves the scores open, so the card is written here, with its
     tags and the order of its sections.
-
-    Parameters
-    ----------
-    facts
-        Of the model.
-    options
-        Licence, description, references and addresses.
     """
     environment = jinja_environment(keep_trailing_newline=True, autoescape=False)
     environment.filters |= {"number": _format_value, "json": _format_json}
@@ -137,16 +130,9 @@ def _format_json(content: Mapping[str, Any]) -> str:
 
 
 def tabulate_card_scores(scores: Mapping[str, Any]) -> str:
-    """Markdown: a table a kind of score, with 95 % intervals or standard errors where there are some.
+    """Markdown: a table a kind of score of a flat record, empty where none of the scores is known here.
 
-    Parameters
-    ----------
-    scores
-        Flat record; ``<metric>_low`` and ``<metric>_high`` are intervals, ``<metric>_se`` standard errors.
-
-    Returns
-    -------
-    Empty where none of the scores is known here.
+    ``<metric>_low`` and ``<metric>_high`` are 95 % intervals, ``<metric>_se`` standard errors.
     """
     parts = []
     for heading, (beginnings, about) in _GROUPS.items():

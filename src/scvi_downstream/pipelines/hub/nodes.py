@@ -110,22 +110,11 @@ def build_hub_export(
 def minify(
     model: BaseModelClass, fitted: SavedModel, columns: Iterable[str]
 ) -> tuple[AnnData | None, str | None]:
-    """Put minified cells in the place of a model's counts.
+    """Put minified cells in the place of a model's counts, so that it is saved as a model that takes them.
 
-    Parameters
-    ----------
-    model
-        Attached to its counts; afterwards it is set up with the minified cells, so that it is saved as a model
-        that takes them.
-    fitted
-        The same model as it was saved.
-    columns
-        obs columns to keep, with those that the model was set up with among them.
-
-    Returns
-    -------
-    Cells with an empty ``X``, the chosen columns, the observed library size and the posterior's mean and variance; the
-    latent itself under the family's own obsm key; nothing else. Or ``None`` and the reason.
+    The cells have an empty ``X``, the observed library size and the posterior's mean and variance, the latent itself
+    under the family's own obsm key, and nothing else. Or ``None`` and the reason. ``fitted`` is the model as it was
+    saved.
     """
     from anndata import AnnData
 
@@ -157,23 +146,10 @@ def minify(
 def kept_columns(
     fitted: SavedModel, available: pd.Index, keys: Keys, chosen: tuple[str, ...] | None
 ) -> list[str]:
-    """Columns of obs of the minified cells: those that the model was set up with, and the chosen ones.
+    """Columns of obs of the minified cells: those that the model was set up with, and the ``chosen`` ones.
 
-    Parameters
-    ----------
-    fitted
-        The model.
-    available
-        Columns of the counts.
-    keys
-        Of the study, which are kept where nothing is chosen.
-    chosen
-        ``hub.obs_columns``.
-
-    Raises
-    ------
-    InputError
-        A chosen column does not exist.
+    Where nothing is chosen (``hub.obs_columns``), the study's keys are kept. A chosen column that does not exist raises
+    an InputError.
     """
     for name in chosen or ():
         if name not in available:

@@ -81,14 +81,7 @@ def whole_weights(blocks: Blocks) -> Weights:
 def bootstrap_weights(blocks: Blocks, times: np.ndarray, rng: np.random.Generator) -> Weights:
     """Cells drawn with replacement within blocks.
 
-    Parameters
-    ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
-    rng
-        Draws the cells.
+    ``times`` is the ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
     """
     sources, target = [blocks.source, blocks.reference], [blocks.target]
     replicates = []
@@ -103,16 +96,8 @@ def halved_weights(
 ) -> tuple[Weights, Weights]:
     """The target cells in random halves, in both directions: rows ``2 r`` and ``2 r + 1``.
 
-    Where cells are resampled, they are within each half, so that no cell is in both.
-
-    Parameters
-    ----------
-    blocks, times
-        As for :func:`bootstrap_weights`.
-    rng
-        Draws halves and cells.
-    resampled
-        ``(n_replicates,)`` whether cells are drawn with replacement.
+    ``times`` are as for :func:`bootstrap_weights`; ``(n_replicates,)`` ``resampled`` says whether cells are drawn with
+    replacement, which they are within each half, so that no cell is in both.
     """
     sources = [blocks.source, blocks.reference]
     one, other = [], []
@@ -290,21 +275,12 @@ def pair_means(
 
 
 def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
-    """Every method's prediction from source cells; the measured target is not looked at.
+    """Every method's prediction from source cells, with the weights of these; the measured target is not looked at.
 
-    Parameters
-    ----------
-    group
-        Cells, training means and decoded cells.
-    weights
-        Those of the source cells are used.
-
-    Returns
-    -------
-    The models by name, and ``…_unchanged``: the same cells decoded in their own condition, as a model's smoothing
-    alone comes nearer to a mean than the noisy cells do; ``no_change``: the source itself; ``mean_shift``: the source
-    moved by the mean change of the training cells of its type; ``pooled_shift``: of all types; ``target_mean``: the
-    training cells in the target.
+    The models by name, and ``…_unchanged``: the same cells decoded in their own condition, as a model's smoothing alone
+    comes nearer to a mean than the noisy cells do; ``no_change``: the source itself; ``mean_shift``: the source moved
+    by the mean change of the training cells of its type; ``pooled_shift``: of all types; ``target_mean``: the training
+    cells in the target.
     """
     predictions = {name: _decode(decoded, weights.source) for name, decoded in group.decoded.items()}
     for name, prediction in list(predictions.items()):
@@ -345,17 +321,8 @@ def _weighted_mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray
 
 
 def change_p_value(group: Group, seed: int) -> float:
-    """Probability of as large a change when conditions are given to cells at random within blocks.
+    """Probability of as large a change when conditions are given to held-out cells at random within blocks.
 
-    Parameters
-    ----------
-    group
-        Held-out cells of both conditions.
-    seed
-        Of the permutations.
-
-    Returns
-    -------
     ``(1 + n_as_large) / (1 + 199)`` of the sum of squares of the change over genes; NaN when no block holds both.
     """
     cells, blocks, of_source = group.all_cells

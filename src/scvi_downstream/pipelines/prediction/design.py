@@ -263,14 +263,8 @@ def _describe(kind: HeldOut, names: list[str], conditions: Conditions, keys: Key
 def choose_conditions(values: pd.Series, options: PredictionOptions, column: str) -> Conditions:
     """The source and the targets: named by the user, or the control and the most frequent others.
 
-    Parameters
-    ----------
-    values
-        Condition of each cell; ``unknown`` and missing ones do not count.
-    options
-        ``source``, ``target``, ``max_targets``.
-    column
-        Name of the obs column, for messages.
+    ``values`` are the condition of each cell, of which ``unknown`` and missing ones do not count; ``column`` is the obs
+    column, for messages.
 
     Raises
     ------
@@ -349,18 +343,8 @@ def find_groups(
 ) -> Iterator[Group]:
     """Groups with at least ``min_cells`` held-out cells of the target and as many of the source to predict from.
 
-    Parameters
-    ----------
-    counts
-        Raw counts; the genes in ``highly_variable`` are compared.
-    split, design
-        Of :func:`.design.hold_out`.
-    decoders
-        Fitted models by name.
-    options
-        ``min_cells`` and ``max_cells``, of each condition in a group; more are sampled.
-    seed
-        Of the sample.
+    The genes in ``highly_variable`` are compared. Of groups with more than ``max_cells`` cells of a condition a sample
+    is drawn; ``split`` and ``design`` are those of :func:`hold_out`, ``decoders`` the fitted models by name.
     """
     split = split.loc[counts.obs_names]
     genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())

@@ -31,14 +31,7 @@ class PredictionOptions(Options):
     mrvi: dict[str, Any]
 
     def spec(self, family: str, training: TrainingOptions) -> ModelSpec:
-        """Options of a model of the kept cells: the family's defaults, the study's training, the user's changes.
-
-        Parameters
-        ----------
-        family
-            ``SCVI`` or ``MRVI``.
-        training
-            Of the study.
+        """Options of the model of the kept cells: the family's defaults, the study's training, and the user's changes.
 
         Raises
         ------

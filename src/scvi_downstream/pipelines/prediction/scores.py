@@ -259,21 +259,11 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
 
     Prediction and truth share no cell: predictions start from some source cells, the truth is one half of the target
     cells and its change from other source cells. A change that is computed from the same source cells on both sides
-    correlates by their noise alone. The genes that change most are chosen on the other half of the target cells,
-    which, as a prediction, also shows what another measurement of as many cells achieves.
+    correlates by their noise alone. The ``top_genes`` that change most are chosen on the other half of the target
+    cells, which, as a prediction, also shows what another measurement of as many cells achieves.
 
-    Parameters
-    ----------
-    group
-        Cells and what predictions are made of.
-    halves
-        Of :func:`.comparison.halved_weights`: ``n_rows``, two a division.
-    top_genes
-        Number of genes of the largest change in the ``_top`` scores.
-
-    Returns
-    -------
-    Method → score → ``(n_rows / 2,)``, the mean of the two directions; NaN where undefined.
+    ``halves`` are of :func:`.comparison.halved_weights`, two rows a division; each score, by method and name, is
+    ``(n_rows / 2,)``, the mean of the two directions, and NaN where undefined.
     """
     again, truth = measured_again(group, halves[0]), measured(group, halves[1])
     top = np.argsort(-np.abs(again.change), axis=1, kind="stable")[:, :top_genes]

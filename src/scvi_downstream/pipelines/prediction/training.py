@@ -98,22 +98,8 @@ def kept_cells(counts: AnnData, split: pd.DataFrame) -> AnnData:
 class ScviDecoder:
     """Cells decoded with another condition in the place of their own: scVI's ``transform_batch``.
 
-    Parameters
-    ----------
-    fitted
-        scVI whose batch is the condition.
-    kept
-        The cells it was fitted to.
-    n_draws
-        Draws of each cell's latent state.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
-
-    References
-    ----------
-    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    ``fitted``, whose batch is the condition, was fitted to the ``kept`` cells; ``n_draws`` are of each cell's latent
+    state. Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
     """
 
     def __init__(self, fitted: SavedModel, kept: AnnData, n_draws: int, seed: int, accelerator: str) -> None:
@@ -141,23 +127,9 @@ class ScviDecoder:
 class MrviDecoder:
     """Cells decoded as if from each training sample of a condition, averaged.
 
-    Where training samples hold both conditions, only those are used, so that the donors' own differences cancel in
-    the change.
-
-    Parameters
-    ----------
-    fitted
-        MrVI whose samples are sample × condition.
-    kept
-        The cells it was fitted to.
-    split
-        Of :func:`.design.hold_out`.
-    accelerator
-        Where to decode.
-
-    References
-    ----------
-    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    ``fitted``, whose samples are sample × condition, was fitted to the ``kept`` cells; ``split`` is that of
+    :func:`.design.hold_out`. Where training samples hold both conditions, only those are used, so that the donors' own
+    differences cancel in the change. Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
 
     def __init__(self, fitted: SavedModel, kept: AnnData, split: pd.DataFrame, accelerator: str) -> None:

@@ -24,22 +24,7 @@ MAX_COLORED_CATEGORIES = 200
 
 
 def aligned(table: pd.DataFrame, cells: pd.Index, name: str) -> pd.DataFrame:
-    """Rows of ``table`` in the order of ``cells``.
-
-    Parameters
-    ----------
-    table
-        Indexed by cell name.
-    cells
-        Names of the ``n_cells`` cells of the counts.
-    name
-        What the table is called, for the message.
-
-    Raises
-    ------
-    InputError
-        The table's cell names are not those of the counts.
-    """
+    """Rows of ``table`` in the order of ``cells``, whose names it must have; else an InputError calls it ``name``."""
     if table.index.equals(cells):
         return table
     _check_cells(table.index, cells, name)
@@ -64,14 +49,7 @@ def _check_cells(found: pd.Index, cells: pd.Index, name: str) -> None:
 
 
 def join_columns(tables: Mapping[str, pd.DataFrame], cells: pd.Index) -> pd.DataFrame:
-    """Columns of all per-cell tables, side by side.
-
-    Parameters
-    ----------
-    tables
-        Name → table indexed by cell name.
-    cells
-        Names of the cells of the counts.
+    """Columns of all tables by cell, side by side, in the order of the cells of the counts.
 
     Raises
     ------
@@ -91,19 +69,10 @@ def join_columns(tables: Mapping[str, pd.DataFrame], cells: pd.Index) -> pd.Data
 
 
 def join_observations(own: pd.DataFrame, computed: pd.DataFrame, first: list[str]) -> pd.DataFrame:
-    """The user's columns beside the computed ones, as types that every viewer reads.
+    """The user's ``obs`` beside the computed columns of the same cells, as types that every viewer reads.
 
-    A column of the user's with the name of a computed one is kept as ``input_<name>``, unless both hold the
-    same values.
-
-    Parameters
-    ----------
-    own
-        ``obs`` of the counts.
-    computed
-        Columns to add, in the same order of cells.
-    first
-        Columns to show first.
+    A column of the user's with the name of a computed one is kept as ``input_<name>``, unless both hold the same
+    values. The columns ``first`` come first.
     """
     own = own.rename(columns=str)
     clashing = [column for column in own if column in computed]
@@ -243,10 +212,7 @@ def searched_embedding(
 def add_gene_columns(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
     """Columns of tables by gene to ``var``; genes that a table does not hold have NaN.
 
-    Raises
-    ------
-    InputError
-        A column is in ``var`` already, or a table names genes that are not in the counts.
+    An InputError names a column that is in ``var`` already, and genes that are not in the counts.
     """
     for name, table in tables.items():
         for column, values in _by_gene(analysed, name, table).items():
@@ -256,13 +222,7 @@ def add_gene_columns(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> N
 
 
 def add_loadings(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Tables by gene to ``varm`` under their keys; genes that a table does not hold have NaN.
-
-    Raises
-    ------
-    InputError
-        A table names genes that are not in the counts.
-    """
+    """Tables by gene to ``varm`` under their keys; genes that a table does not hold have NaN, others are refused."""
     for key, table in tables.items():
         analysed.varm[key] = _by_gene(analysed, key, table).to_numpy(np.float32)
 

@@ -23,16 +23,9 @@ _WIDEST = 2.2
 
 @dataclass(frozen=True)
 class Material:
-    """What the page is made of.
+    """What the page is made of: figures, pages, tables and summaries by their names in the catalogue.
 
-    Attributes
-    ----------
-    contents
-        Figures, pages, tables and summaries by their names in the catalogue.
-    study, primary, models
-        Names of the study and of its models.
-    table_rows
-        Rows of each group of a long table.
+    ``study``, ``primary`` and ``models`` are names; ``table_rows`` are shown of each group of a long table.
     """
 
     contents: Mapping[str, Any]

@@ -58,16 +58,9 @@ _MOST_FAILURES = 3
 
 
 def describe_search(trials: pd.DataFrame, summary: Mapping[str, Any], space: SearchSpace) -> list[str]:
-    """Sentences, the most important first.
+    """Sentences on a search, the most important first.
 
-    Parameters
-    ----------
-    trials
-        One row a trial, see :func:`.choice.tabulate_trials`.
-    summary
-        Numbers and names of the search, see :func:`.choice.choose_trial`.
-    space
-        What was varied.
+    ``trials`` are of :func:`.choice.tabulate_trials`, ``summary`` of :func:`.choice.choose_trial`.
     """
     failed = trials.loc[trials["status"] == "failed", "reason"]
     return [

@@ -171,19 +171,9 @@ def run_trial(
 ) -> TrialRecord:
     """Train and score one trial; what goes wrong in it becomes its reason, not an error.
 
-    Test cells are scored for the report, and neither seen by the training nor by any objective: integration is
-    measured on the training and validation cells.
-
-    Parameters
-    ----------
-    task
-        What all trials share.
-    number
-        The trial's.
-    changes
-        Option → value.
-    on_epoch
-        Called after each epoch with its number and curves; may end the training by raising ``SystemExit``.
+    Test cells are scored for the report, and neither seen by the training nor by any objective: integration is measured
+    on the training and validation cells. ``on_epoch`` is called after each epoch with its number and curves, and may
+    end the training by raising ``SystemExit``.
     """
     curve: list[float] = []
     scores: dict[str, Any] = {}
