@@ -68,14 +68,6 @@ class Halving:
     spared: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How many trials at a time, and what each is given."""
-
-    concurrent: int | None
-    gpu: bool
-
-
 def run_trials(
     train: Callable[[Any, int, dict[str, Any], OnEpoch], dict[str, Any]],
     task: Any,
@@ -84,7 +76,8 @@ def run_trials(
     n_trials: int,
     halving: Halving | None,
     earlier: Sequence[Sequence[float]],
-    placement: Placement,
+    concurrent: int | None,
+    gpu: bool,
     folder: Path,
 ) -> None:
     """Run trials in processes of Ray, which must be running; a trial whose process or machine dies is run again.
@@ -104,19 +97,23 @@ def run_trials(
         When trials are stopped; ``None``: never.
     earlier
         Curves of trials of an earlier run, which the next ones are compared with, too; lower is better.
-    placement
-        How many run at a time; each has one core.
+    concurrent, gpu
+        How many run at a time (``None``: as many as there are cores, of which each has one), and whether they share
+        the GPUs.
     folder
         For Ray Tune's own files.
     """
     import ray
     from ray import tune
 
-    at_a_time = placement.concurrent or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    found = ray.cluster_resources()
+    at_a_time = concurrent or max(int(found.get("CPU", 1)), 1)
+    gpus = found.get("GPU", 0) if gpu else 0
+    each = {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
     with quiet(_TALKATIVE, logging.CRITICAL):
         shared = tune.with_parameters(_train_one, train=train, task=task, value=halving and halving.value)
         tuner = tune.Tuner(
-            tune.with_resources(shared, _resources(at_a_time, gpu=placement.gpu)),
+            tune.with_resources(shared, each),
             tune_config=tune.TuneConfig(
                 search_alg=_searcher(watcher),
                 scheduler=_scheduler(halving, earlier),
@@ -183,13 +180,6 @@ def _scheduler(halving: Halving | None, earlier: Sequence[Sequence[float]]) -> A
         for epoch in range(1, len(curve) + 1):
             scheduler.on_trial_result(controller, trial, {EPOCH: epoch, VALUE: min(curve[:epoch])})
     return scheduler
-
-
-def _resources(at_a_time: int, *, gpu: bool) -> dict[str, float]:
-    import ray
-
-    gpus = ray.cluster_resources().get("GPU", 0) if gpu else 0
-    return {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
 
 
 def _searcher(watcher: Watcher) -> Any:
@@ -358,20 +348,16 @@ def _on_the_loopback_address() -> Iterator[None]:
 def _connect(address: str) -> None:
     import ray
 
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        _reach(address)  # Ray itself waits for minutes, or for ever
+        if address != "auto":  # Ray itself waits for minutes, or for ever
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"search.ray_address '{address}': no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
             "by `ray start --head`, or leave ray_address empty for this machine"
         ) from error
-
-
-def _reach(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address != "auto":
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 def _temporary_folder(folder: Path) -> Path:

@@ -20,7 +20,7 @@ import yaml
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input
+from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input, latent_names
 from scvi_downstream.serving.embedder import MAX_MISSING_GENES, Embedder
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _signature(model: SavedModel) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    outputs = Schema([ColSpec(DataType.double, name) for name in Embedder(model).latent_names])
+    outputs = Schema([ColSpec(DataType.double, name) for name in latent_names(model)])
     params = ParamSchema([ParamSpec("max_missing_genes", DataType.double, MAX_MISSING_GENES)])
     return ModelSignature(outputs=outputs, params=params)
 
@@ -262,10 +262,8 @@ def load_champion(uri: str) -> Embedder:
 
 def _as_tags(scores: Mapping[str, Any]) -> dict[str, str]:
     numbers = {name: f"{value:.6g}" for name, value in _numbers(scores).items()}
-    words = {
-        name: value[:_LONGEST_TEXT] for name, value in scores.items() if isinstance(value, str) and value
-    }
-    return words | numbers
+    texts = {name: value for name, value in scores.items() if isinstance(value, str) and value}
+    return {name: text[:_LONGEST_TEXT] for name, text in texts.items()} | numbers
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:

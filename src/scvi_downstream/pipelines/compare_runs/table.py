@@ -16,6 +16,7 @@ from scvi_downstream.scoring.criteria import (
 )
 
 NOTHING = "–"
+LIKELIHOODS = ("elbo_test", "marginal_ll_test")
 LAST = ("error", "data_digest", "run_id", "model_run_id")
 _KNOWN = (*AGGREGATES, *LIKELIHOOD, *COSTS, *BIO_CONSERVATION, *BATCH_CORRECTION, *CLUSTERS)
 # A likelihood is one of these cells and these genes; the split decides which cells were held out.
@@ -60,7 +61,7 @@ def tabulate_runs(tracked_runs: pd.DataFrame) -> pd.DataFrame:
     table = tracked_runs[["study", "run", "started", "status", "model"]].assign(
         family=tracked_runs.get("param.family"),
         device=tracked_runs.get("device"),
-        same_cells_and_genes=_group_by_first(tracked_runs, ("elbo_test", "marginal_ll_test")),
+        same_cells_and_genes=_group_by_first(tracked_runs, LIKELIHOODS),
         same_cells_and_labels=_group_by_first(tracked_runs, AGGREGATES),
     )
     parts = [

@@ -13,8 +13,8 @@ from scvi_downstream.models.search_space import read_space
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options
+from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS
 
-_NEEDS_LABELS = ("scib_total", "scib_bio_conservation")
 _NEEDS_BATCHES = ("scib_total", "scib_batch_correction")
 
 Objective = Literal[
@@ -86,11 +86,11 @@ class SearchOptions(Options):
     def check_objectives(self, spec: ModelSpec, keys: Keys) -> None:
         """Refuse objectives that the data or the model do not have, naming what they need."""
         for name in self.objectives:
-            if name in _NEEDS_LABELS and not keys.label_key:
+            if name in JUDGED_BY_LABELS and not keys.label_key:
                 raise InputError(f"search.objectives: {name} needs label_key, which is empty")
             if name in _NEEDS_BATCHES and not keys.batch_key:
                 raise InputError(f"search.objectives: {name} needs batch_key, which is empty")
-            if name in _NEEDS_LABELS and "labels" in spec.needs:
+            if name in JUDGED_BY_LABELS and "labels" in spec.needs:
                 raise InputError(
                     f"search.objectives: {name} judges by the labels that {spec.family} is trained on; leave it out, "
                     "or search a model that does not see them"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, Placement, ray_on, run_trials
+from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, ray_on, run_trials
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
@@ -176,7 +176,8 @@ def search_models(
                     n_trials=n_trials - len(done),
                     halving=halving if options.halves else None,
                     earlier=[[-value for value in record.curve] for record in done.values()],
-                    placement=Placement(options.concurrent, gpu=task.accelerator in ("auto", "gpu")),
+                    concurrent=options.concurrent,
+                    gpu=task.accelerator in ("auto", "gpu"),
                     folder=work,
                 )
             finally:
