@@ -109,7 +109,7 @@ def run_trials(
     found = ray.cluster_resources()
     at_a_time = concurrent or max(int(found.get("CPU", 1)), 1)
     gpus = found.get("GPU", 0) if gpu else 0
-    each = {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
+    each: dict[str, float] = {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
     with quiet(_TALKATIVE, logging.CRITICAL):
         shared = tune.with_parameters(_train_one, train=train, task=task, value=halving and halving.value)
         tuner = tune.Tuner(
@@ -157,12 +157,14 @@ def _scheduler(halving: Halving | None, earlier: Sequence[Sequence[float]]) -> A
     if halving is None:
         return FIFOScheduler()
 
+    spared = halving.spared
+
     class Sparing(ASHAScheduler):
         """Successive halving that lets some trials go on."""
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             action = super().on_trial_result(tune_controller, trial, result)
-            return TrialScheduler.CONTINUE if trial.config["number"] in halving.spared else action
+            return TrialScheduler.CONTINUE if trial.config["number"] in spared else action
 
     scheduler = Sparing(
         time_attr=EPOCH,

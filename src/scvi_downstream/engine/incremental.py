@@ -107,7 +107,6 @@ class Provenance:
         path = stored_path(dataset)
         if path is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         with replacing(self._file(name)) as temporary:
             temporary.write_text(json.dumps(asdict(Record(node, fingerprint, _path_state(path)))))
 

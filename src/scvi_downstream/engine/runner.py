@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import SequentialRunner
@@ -65,30 +66,23 @@ class StudyRunner(SequentialRunner):
         run.in_order(node for node in others if node in afterwards)
 
 
+@dataclass(frozen=True)
 class _Run:
     """What all nodes of one run share."""
 
-    def __init__(
-        self,
-        catalog: DataCatalog,
-        hook_manager: PluginManager | None,
-        run_id: str | None,
-        provenance: Provenance,
-        plan: Plan,
-    ) -> None:
-        self._catalog = catalog
-        self._hook_manager = hook_manager
-        self._run_id = run_id
-        self._provenance = provenance
-        self._plan = plan
+    catalog: DataCatalog
+    hook_manager: PluginManager | None
+    run_id: str | None
+    provenance: Provenance
+    plan: Plan
 
     def in_order(self, nodes: Iterable[Node]) -> None:
         """Run the stale ones of ``nodes``, one after the other."""
         for node in nodes:
-            if node.name not in self._plan.stale:
+            if node.name not in self.plan.stale:
                 continue
             self._forget(node)
-            run_node(node, self._catalog, self._hook_manager, self._run_id)
+            run_node(node, self.catalog, self.hook_manager, self.run_id)
             self._record(node)
 
     def side_by_side(
@@ -97,14 +91,14 @@ class _Run:
         """Run the stale ones of ``nodes`` unit by unit; a trial that fails is recorded as such."""
         by_unit: dict[str, list[Node]] = {}
         for node in nodes:
-            if node.name in self._plan.stale:
+            if node.name in self.plan.stale:
                 by_unit.setdefault(_unit(node), []).append(node)
         groups = [self._group(name, by_unit) for name in by_unit]
         logger.info("%d trainings in processes of their own, %d at a time", len(groups), workers)
         for found in by_unit.values():
             self._forget(*found)
         progress = Progress("trainings", len(groups))
-        for outcome in run_groups(groups, workers, self._run_id):
+        for outcome in run_groups(groups, workers, self.run_id):
             self._conclude(outcome, by_unit[outcome.name], used, specs)
             progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
 
@@ -130,7 +124,7 @@ class _Run:
         for name in made:
             if name in used:
                 record = failed_output(name, specs.get(outcome.name, {}), outcome.reason)
-                self._catalog.save(name, record)
+                self.catalog.save(name, record)
         events.publish(events.DatasetsReady((), len(nodes)))
         events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
 
@@ -139,17 +133,17 @@ class _Run:
         touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
         makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
         before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
-        return TrialGroup(name, nodes, {key: self._catalog[key] for key in touched}, frozenset(before))
+        return TrialGroup(name, nodes, {key: self.catalog[key] for key in touched}, frozenset(before))
 
     def _forget(self, *nodes: Node) -> None:
         for name in _outputs(nodes):
-            self._provenance.forget(name)
+            self.provenance.forget(name)
 
     def _record(self, node: Node) -> None:
         for name in node.outputs:
-            fingerprint = self._plan.output(node, name)
+            fingerprint = self.plan.output(node, name)
             if fingerprint is not None:
-                self._provenance.write(name, self._catalog[name], node.name, fingerprint)
+                self.provenance.write(name, self.catalog[name], node.name, fingerprint)
 
 
 def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:

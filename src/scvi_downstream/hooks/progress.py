@@ -33,9 +33,12 @@ def run_summary(
         "",
         f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
     ]
-    for name, what, may_be_empty in _files():
-        if name in written and not (may_be_empty and not len(catalog[name].load())):
-            lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
+    # what is left for people to open, the report first
+    for analysis in sorted(analyses(), key=lambda analysis: analysis.name != "reporting"):
+        for name, what in analysis.files.items():
+            may_be_empty = name in analysis.may_be_empty
+            if name in written and not (may_be_empty and not len(catalog[name].load())):
+                lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
     lines += _findings(written, catalog)
     first = (
         "open the report"
@@ -58,16 +61,6 @@ def path_of(catalog: DataCatalog, name: str) -> Path:
     if path is None:
         raise ValueError(f"{name} is not kept in a file")
     return path
-
-
-def _files() -> list[tuple[str, str, bool]]:
-    """What a run leaves for people to open, the report first: dataset, what it holds, whether it may be empty."""
-    ordered = sorted(analyses(), key=lambda analysis: analysis.name != "reporting")
-    return [
-        (name, what, name in analysis.may_be_empty)
-        for analysis in ordered
-        for name, what in analysis.files.items()
-    ]
 
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:

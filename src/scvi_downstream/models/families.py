@@ -19,11 +19,6 @@ FAMILIES: dict[str, type[ModelSpec]] = {
 }
 
 
-def capable_families(capability: Capability) -> list[str]:
-    """Names of the families that can do something."""
-    return [name for name, spec in FAMILIES.items() if capability in spec.can]
-
-
 def require_capability(family: str, capability: Capability, analysis: str) -> None:
     """Refuse a model that cannot do what an analysis needs.
 
@@ -33,7 +28,7 @@ def require_capability(family: str, capability: Capability, analysis: str) -> No
         Naming the families that can.
     """
     if family not in FAMILIES or capability not in FAMILIES[family].can:
-        able = " or ".join(capable_families(capability))
+        able = " or ".join(name for name, spec in FAMILIES.items() if capability in spec.can)
         raise InputError(
             f"{analysis} needs a model of the family {able}, and {family} has no {capability.replace('_', ' ')}; add "
             "one to models:, with the keys that it needs, and run training"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import PositiveInt, model_validator
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import constant_within, sample_column
-from scvi_downstream.models.specification import Capability, ModelSpec, Need
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress, duration
 from scvi_downstream.runtime.threads import quiet
@@ -52,16 +52,16 @@ class MrviSpec(ModelSpec):
     u_prior_mixture_k: PositiveInt = 20
     scale_observations: bool = False
 
-    title: ClassVar[str] = "MrVI"
-    description: ClassVar[str] = "MrVI, which compares samples [@boyeau2022]"
-    paper: ClassVar[str] = "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"
-    module: ClassVar[str] = "scvi.external"
-    size_of_latent: ClassVar[str] = "n_latent_u"
-    bound: ClassVar[str] = "mrvi_log_weights"
-    why_not_minified: ClassVar[str] = "scvi-tools has no minified form of MrVI"
-    needs: ClassVar[frozenset[Need]] = frozenset({"samples"})
-    can: ClassVar[frozenset[Capability]] = frozenset({"sample_distances", "marginal_likelihood"})
-    obsm_key: ClassVar[str] = "X_mrVI_u"
+    title = "MrVI"
+    description = "MrVI, which compares samples [@boyeau2022]"
+    paper = "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"
+    module = "scvi.external"
+    size_of_latent = "n_latent_u"
+    bound = "mrvi_log_weights"
+    why_not_minified = "scvi-tools has no minified form of MrVI"
+    needs = frozenset({"samples"})
+    can = frozenset({"sample_distances", "marginal_likelihood"})
+    obsm_key = "X_mrVI_u"
 
     @model_validator(mode="after")
     def _what_scvi_tools_can_build(self) -> MrviSpec:

@@ -97,11 +97,11 @@ class SavedModel:
         contents = self.contents
         model_class = model_class_of(_family(contents, self.save_dir))
         genes = _subset(counts, contents, self.save_dir)
-        # MRVI's own reads its file with pickle before it calls its parent's
-        load = super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
+        # MRVI's own load reads its file with pickle before it calls its parent's
+        owner: Any = super(model_class, model_class) if model_class.__name__ == "MRVI" else model_class
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with read_safely(self, "the counts do not fit the model"):
-            return load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
+            return owner.load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
 
 
 def model_class_of(family: str) -> type[BaseModelClass]:

@@ -31,8 +31,8 @@ class StudyConfigLoader(OmegaConfigLoader):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._complete: dict[str, Any] | None = None
-        OmegaConf.register_resolver("param", self._top_level_parameter, replace=True)
-        OmegaConf.register_resolver("mlflow", self._of_tracking, replace=True)
+        OmegaConf.register_resolver("param", lambda name: self["parameters"][name], replace=True)
+        OmegaConf.register_resolver("mlflow", lambda name: self["mlflow"][name], replace=True)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Configuration of one kind; ``parameters`` are complete."""
@@ -41,12 +41,6 @@ class StudyConfigLoader(OmegaConfigLoader):
         if self._complete is None:
             self._complete = complete_parameters(_asked_for_by_name(super().__getitem__("parameters")))
         return self._complete
-
-    def _of_tracking(self, name: str) -> Any:
-        return self["mlflow"].get(name)
-
-    def _top_level_parameter(self, name: str) -> Any:
-        return self["parameters"][name]
 
 
 def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:

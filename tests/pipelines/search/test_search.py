@@ -1,19 +1,13 @@
-"""What is tried next: the same draws for a seed, each once; estimators that find a planted optimum.
-
-Trials that are over are found again, and only those of the same search.
-"""
+"""What is tried next: the same draws for a seed, each once; estimators that find a planted optimum."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.search_space import Choice, Range, SearchSpace
 from scvi_downstream.pipelines.search.search import BayesianSuggestions, RandomSuggestions, draw_trials
-from scvi_downstream.pipelines.search.trial import RecordFolder, TrialRecord
+from scvi_downstream.pipelines.search.trial import TrialRecord
 
 SPACE = SearchSpace(
     {
@@ -138,30 +132,3 @@ def test_two_objectives_are_followed_to_their_front() -> None:
                 late.append(abs(np.log10(changes["training.lr"]) + 2))
         rates.append(np.median(late))
     assert np.median(rates) < 0.5  # of three decades; 0.75 by chance
-
-
-def test_records_come_back_as_they_were_but_for_failed_ones(tmp_path: Path) -> None:
-    folder = RecordFolder.of(CheckpointStore(tmp_path / "search"), [b"counts", {"seed": 0}])
-    assert folder.read() == {}
-    finished = TrialRecord(
-        2,
-        {"n_latent": 5, "training.lr": 0.00123, "gene_likelihood": "nb"},
-        "finished",
-        {"elbo_validation": -612.123456789, "epochs": 30},
-        (-700.5, -612.25),
-        {"elbo_validation": {"validation": [-1.5], "test": []}},
-        {"scib_total": [0.5, 0.25]},
-    )
-    folder.write(finished)
-    folder.write(TrialRecord(3, {}, "failed", reason="the loss becomes NaN"))
-    folder.write(TrialRecord(11, {}, "stopped", {"elbo_validation": -9.0}, (-9.0,), reason="fell behind"))
-    found = folder.read()
-    assert list(found) == [2, 11]
-    assert found[2] == finished
-
-
-def test_another_search_has_another_folder(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    folders = {RecordFolder.of(store, [b"counts", {"seed": seed}]).path for seed in range(3)}
-    assert len(folders) == 3
-    assert RecordFolder.of(store, [b"counts", {"seed": 1}]).path in folders

@@ -72,7 +72,7 @@ def _best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
         for group, rows in scored.groupby(comparable_groups(runs, criterion), sort=False):
             ranked = rows.sort_values(column, ascending=direction(criterion) < 0, kind="stable")
             best = ranked.iloc[0]
-            second = ranked.iloc[1] if len(ranked) > 1 else dict.fromkeys(("model", "run", column))
+            second: Any = ranked.iloc[1] if len(ranked) > 1 else dict.fromkeys(("model", "run", column))
             error = best.get(f"{column}_se")
             found.append(
                 {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,8 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
 
 logger = logging.getLogger(__name__)
 
+type Decoder = Callable[[pd.Index, str, str], Decoded]
+"""A fitted model that decodes cells, by name, as of a source and of a target condition."""
 HeldOut = Literal["paired samples", "samples", "cell types"]
 ALL_CELLS = "all cells"
 ALL_BLOCKS = "all"
@@ -308,13 +310,6 @@ def choose_conditions(values: pd.Series, options: PredictionOptions, column: str
     return Conditions(source, tuple(others[: options.max_targets]))
 
 
-class Decoder(Protocol):
-    """A fitted model that decodes cells, by name, as of a source and of a target condition."""
-
-    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
-        """Shares of the modelled genes, for both conditions."""
-
-
 def block_names(split: pd.DataFrame) -> list[str]:
     """Blocks that hold held-out cells, in the order of their codes."""
     return sorted(set(split.loc[split["role"] == HELD_OUT, "block"].astype(str)))
@@ -375,9 +370,9 @@ def find_groups(
             source=shares[inputs],
             reference=shares[reference],
             target=shares[held_out],
-            blocks=Blocks(*codes, n_blocks),
+            blocks=Blocks(codes[0], codes[1], codes[2], n_blocks),
             training=_training_means(shares, split, blocks, source, target, name, options.min_cells),
-            decoded={model: each.decode(cells, source, target) for model, each in decoders.items()},
+            decoded={model: each(cells, source, target) for model, each in decoders.items()},
             condition=target,
             name=name,
         )

@@ -28,7 +28,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
 )
 from scvi_downstream.pipelines.prediction.design import Decoder, block_names, find_groups
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.pipelines.prediction.training import MrviDecoder, ScviDecoder, kept_cells
+from scvi_downstream.pipelines.prediction.training import kept_cells, mrvi_decoder, scvi_decoder
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.testing import benjamini_hochberg
@@ -133,10 +133,10 @@ def compare_predictions(
         return Tables(*(pd.DataFrame(columns=names) for names in NO_ROWS))
     kept = kept_cells(counts, prediction_split)
     decoders: dict[str, Decoder] = {
-        "scvi": ScviDecoder(prediction_model, kept, options.n_samples, seed, accelerator)
+        "scvi": scvi_decoder(prediction_model, kept, options.n_samples, seed, accelerator)
     }
     if prediction_mrvi_model is not None:
-        decoders["mrvi"] = MrviDecoder(prediction_mrvi_model, kept, prediction_split, accelerator)
+        decoders["mrvi"] = mrvi_decoder(prediction_mrvi_model, kept, prediction_split, accelerator)
     symbols = counts.var["symbol"] if "symbol" in counts.var else counts.var_names.to_series()
     genes = pd.DataFrame(
         {"gene": kept.var_names, "symbol": symbols.reindex(kept.var_names).astype(str).to_numpy()}

@@ -114,16 +114,10 @@ def _viewable(column: pd.Series) -> pd.Series:
     if pd.api.types.is_bool_dtype(column) and not column.hasnans:
         return column.astype(bool)
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return (
-            pd.Series(column.to_numpy(float, na_value=np.nan), column.index)
-            if column.hasnans
-            else _plain_number(column)
-        )
+        if column.hasnans:
+            return pd.Series(column.to_numpy(float, na_value=np.nan), column.index)
+        return column if isinstance(column.dtype, np.dtype) else pd.Series(column.to_numpy(), column.index)
     return column.where(column.isna(), column.astype(str)).astype("category")
-
-
-def _plain_number(column: pd.Series) -> pd.Series:
-    return column if isinstance(column.dtype, np.dtype) else pd.Series(column.to_numpy(), column.index)
 
 
 def embedding(table: pd.DataFrame, cells: pd.Index, name: str) -> np.ndarray:
@@ -141,14 +135,13 @@ def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, spars
 
     ``distances`` holds each cell's ``n_neighbors - 1`` nearest other cells, as after ``scanpy.pp.neighbors``.
     """
-    if not neighbors.cells.equals(cells):
-        _check_cells(neighbors.cells, cells, "neighbors")
     graphs = {
         "connectivities": neighbors.connectivities.tocsr(),
         "distances": nearest_distances(neighbors),
     }
     if neighbors.cells.equals(cells):
         return {name: graph.copy() for name, graph in graphs.items()}
+    _check_cells(neighbors.cells, cells, "neighbors")
     order = neighbors.cells.get_indexer(cells)
     return {name: graph[order][:, order] for name, graph in graphs.items()}
 
@@ -161,16 +154,13 @@ def neighbors_record(n_neighbors: int, use_rep: str | None) -> dict[str, Any]:
     return {"connectivities_key": "connectivities", "distances_key": "distances", "params": params}
 
 
-def colors_of(observations: pd.DataFrame) -> dict[str, np.ndarray]:
+def _legend_colors(observations: pd.DataFrame) -> dict[str, np.ndarray]:
     """``<column>_colors`` for each categorical column, in the order of its categories."""
-    colors = {}
-    for name, column in observations.select_dtypes("category").items():
-        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES:
-            by_category = category_colors(list(column.cat.categories))
-            colors[f"{name}_colors"] = np.array(
-                [by_category[category] for category in column.cat.categories], dtype=object
-            )
-    return colors
+    return {
+        f"{name}_colors": np.array(list(category_colors(column.cat.categories).values()), dtype=object)
+        for name, column in observations.select_dtypes("category").items()
+        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES
+    }
 
 
 def assemble(
@@ -190,7 +180,7 @@ def assemble(
         analysed.obsm[name] = coordinates
     for name, graph in graphs.items():
         analysed.obsp[name] = graph
-    analysed.uns.update(colors_of(observations))
+    analysed.uns.update(_legend_colors(observations))
     return analysed
 
 

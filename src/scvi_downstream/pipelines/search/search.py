@@ -13,7 +13,7 @@ import pandas as pd
 
 from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, ray_on, run_trials
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.checkpoints import CheckpointStore, RecordFolder
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import epochs_for
 from scvi_downstream.models.search_space import Choice, Range, SearchSpace, read_space
@@ -24,7 +24,6 @@ from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.trial import (
     AS_CONFIGURED,
     CURVE,
-    RecordFolder,
     TrialRecord,
     TrialTask,
     run_trial,
@@ -146,7 +145,8 @@ def search_models(
     current = space.current(spec)
     n_trials = min(options.trials, len(draw_trials(space, current, options.trials, task.seed)))
     folder = RecordFolder.of(store, _identify(task, options))
-    done = {number: record for number, record in folder.read().items() if number <= n_trials}
+    kept = folder.read()
+    done = {number: TrialRecord.of(kept[number]) for number in kept if number <= n_trials}
     suggestions = (
         BayesianSuggestions(space, current, options.objectives, n_trials, task.seed, done)
         if options.algorithm == "bayesian"
@@ -246,7 +246,7 @@ class _Watcher:
     def _end(self, record: TrialRecord) -> None:
         self._running.pop(record.number, None)
         self.records[record.number] = record
-        self._folder.write(record)
+        self._folder.write(record.plain())
         self._suggestions.tell(record)
         name = trial_name(self._model, record.number)
         status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[record.status]

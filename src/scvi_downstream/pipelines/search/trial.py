@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +23,6 @@ from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime import events
-from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import one_thread, quiet
 from scvi_downstream.scoring.criteria import AGGREGATES
@@ -132,35 +129,6 @@ class TrialRecord:
     def of(cls, plain: Mapping[str, Any]) -> TrialRecord:
         """The record of what :meth:`plain` gave."""
         return cls(**{**plain, "curve": tuple(plain["curve"])})
-
-
-@dataclass(frozen=True)
-class RecordFolder:
-    """Records of the trials of one search, in a folder that is made when the first one is written."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, store: CheckpointStore, identity: Iterable[Any]) -> RecordFolder:
-        """The folder of a search among those of the study: another one for other counts, options or seed.
-
-        ``identity`` is all that a trial's scores depend on, as bytes or as what JSON takes.
-        """
-        digest = hashlib.sha256()
-        for part in identity:
-            digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
-        return cls(store.path / digest.hexdigest()[:16])
-
-    def write(self, record: TrialRecord) -> None:
-        """Keep a record."""
-        with replacing(self.path / f"trial_{record.number:03d}.json") as temporary:
-            temporary.write_text(json.dumps(record.plain()), encoding="utf-8")
-
-    def read(self) -> dict[int, TrialRecord]:
-        """Records by number. Failed trials are not among them: what failed may work another time."""
-        paths = sorted(self.path.glob("trial_*.json"))
-        records = [TrialRecord.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-        return {record.number: record for record in records if record.status != "failed"}
 
 
 def run_trial(
