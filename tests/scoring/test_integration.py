@@ -14,9 +14,8 @@ from scvi_downstream.graphs.neighbors import find_neighbors, neighbors_graph
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.evaluation.nodes import score_integration
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.scoring.criteria import BATCH_METRICS, BIO_METRICS
 from scvi_downstream.scoring.embedding_metrics import (
-    BATCH_CORRECTION,
-    BIO_CONSERVATION,
     Cells,
     aggregate,
     batch_metrics,
@@ -107,7 +106,7 @@ def equal_the_benchmarker(cells, latent, keys, monkeypatch):
     ours = score(latent, cells, keys, before=pca)
     assert ours["left_out"] == {}
     assert ours["scib_bio_conservation"] == pytest.approx(
-        np.mean([theirs[name] for name in BIO_CONSERVATION if not name.startswith("kmeans")]), abs=1e-6
+        np.mean([theirs[name] for name in BIO_METRICS if not name.startswith("kmeans")]), abs=1e-6
     )
     ours |= score(latent, cells, keys, defaults_of(ComparisonOptions, leiden_optimisation=False), before=pca)
     for name, value in theirs.items():
@@ -192,8 +191,8 @@ def test_random_labels_agree_with_no_clustering():
 @pytest.mark.slow
 def test_aggregates_are_the_weighted_means():
     scores = score(*simulate(batch_shift=1.0))
-    bio = np.mean([scores[name] for name in BIO_CONSERVATION if name in scores])
-    batch = np.mean([scores[name] for name in BATCH_CORRECTION])
+    bio = np.mean([scores[name] for name in BIO_METRICS if name in scores])
+    batch = np.mean([scores[name] for name in BATCH_METRICS])
     assert scores["scib_total"] == pytest.approx(0.6 * bio + 0.4 * batch)
 
 
@@ -208,7 +207,7 @@ def test_unknown_cells_change_no_label_metric():
 
     assert beside["n_labelled_cells"] == 300
     assert beside["n_cells"] == 380
-    for name in (*BIO_CONSERVATION, "bras", "kbet", "graph_connectivity"):
+    for name in (*BIO_METRICS, "bras", "kbet", "graph_connectivity"):
         assert alone.get(name) == beside.get(name), name
     assert alone["ilisi"] != beside["ilisi"]
 
@@ -277,7 +276,7 @@ def test_a_sample_scores_close_to_all_cells():
 def test_draws_have_the_columns_of_the_leaderboard_and_their_aggregates():
     latent, counts = simulate(batch_shift=1.0, label_shift=3.0)
     scores, draws = score_and_draw(latent, counts, options=defaults_of(ComparisonOptions, n_bootstrap=40))
-    metrics = [name for name in (*BIO_CONSERVATION, *BATCH_CORRECTION) if name in scores]
+    metrics = [name for name in (*BIO_METRICS, *BATCH_METRICS) if name in scores]
     assert list(draws) == [
         *(f"scib_{name}" for name in metrics),
         "scib_bio_conservation",
@@ -341,7 +340,7 @@ def test_the_fast_profile_scores_a_sample_by_some_of_the_resolutions():
     assert fast["scib_total"] == pytest.approx(full["scib_total"], abs=0.1)
     every_cell = score(latent, counts, options=defaults_of(ComparisonOptions, profile="fast", n_bootstrap=0))
     assert every_cell["leiden_nmi"] <= full["leiden_nmi"]
-    same = [name for name in BATCH_CORRECTION if name in full]
+    same = [name for name in BATCH_METRICS if name in full]
     assert {name: every_cell[name] for name in same} == {name: full[name] for name in same}
 
 

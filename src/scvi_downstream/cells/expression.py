@@ -141,6 +141,16 @@ def log_normalize(counts: AnnData, genes: np.ndarray | slice = slice(None)) -> s
     return chosen
 
 
+def log_normalize_modelled(counts: AnnData) -> sparse.csr_matrix:
+    """:func:`log_normalize` of the highly variable genes, ``(n_cells, n_modelled_genes)``."""
+    return log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
+
+
+def symbols_of(genes: pd.DataFrame) -> pd.Series:
+    """Symbol of each gene of ``var``, by gene name: what people call it; the name itself where there are no symbols."""
+    return genes.get("symbol", genes.index.to_series()).astype(str)
+
+
 PROTEIN_KEY = "protein_expression"
 
 

@@ -177,10 +177,7 @@ def align_metadata(
 def unmatched_sentence(facts: dict[str, Any]) -> str | None:
     """What of the table and of the cells found no partner, in one sentence; ``None`` when all did.
 
-    Parameters
-    ----------
-    facts
-        Of :func:`align_metadata`.
+    ``facts`` are those of :func:`align_metadata`.
     """
     parts = []
     if facts.get("n_cells_unmatched"):

@@ -1,1 +1,1 @@
-"""Neighbours graphs and what is read off them: communities, layouts, label transfer."""
+"""Neighbours graphs and what is read off them: communities, label transfer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,16 @@ def legend_dots(
 ) -> list[PathCollection]:
     """Handles of a legend, a dot a name of ``colors`` in its colour; ``size`` is the area in points²."""
     return [axes.scatter([], [], s=size, color=color, label=name, **marker) for name, color in colors.items()]
+
+
+def joint_legend(panels: Sequence[Axes], **settings: Any) -> None:
+    """One legend of the figure for all of the panels, each label once; ``settings`` are those of Matplotlib's."""
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    panels[0].figure.legend(handles.values(), handles.keys(), **settings)
 
 
 def shortened(name: object, longest: int) -> str:

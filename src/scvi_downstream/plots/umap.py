@@ -56,14 +56,14 @@ def colour_page(
         template="plotly_white",
         legend={"title": {"text": owners[0] if owners else ""}, "itemsizing": "constant"} | legend,
         scene=scene | {"aspectmode": "data"},
-        updatemenus=[colour_menu(list(panels), owners)] if panels else [],
+        updatemenus=[_colour_menu(list(panels), owners)] if panels else [],
         margin={"l": 0, "r": 0, "t": 60, "b": 0},
         height=720,
     )
     return figure
 
 
-def colour_menu(titles: list[str], owners: list[str]) -> dict[str, Any]:
+def _colour_menu(titles: list[str], owners: list[str]) -> dict[str, Any]:
     """Menu that shows the traces of one title at a time; ``owners`` names the title of each trace."""
     buttons = [
         {

@@ -7,31 +7,17 @@ from dataclasses import dataclass, replace
 from scvi_downstream.models.families import FAMILIES
 
 AGGREGATES = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
-BIO_CONSERVATION = tuple(
-    f"scib_{name}"
-    for name in (
-        "isolated_labels",
-        "leiden_nmi",
-        "leiden_ari",
-        "kmeans_nmi",
-        "kmeans_ari",
-        "silhouette_label",
-        "clisi",
-    )
-)
-BATCH_CORRECTION = tuple(
-    f"scib_{name}" for name in ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+BIO_METRICS = (
+    "isolated_labels", "leiden_nmi", "leiden_ari", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi",
+)  # fmt: skip
+BATCH_METRICS = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+BIO_CONSERVATION, BATCH_CORRECTION = (
+    tuple(f"scib_{name}" for name in metrics) for metrics in (BIO_METRICS, BATCH_METRICS)
 )
 LIKELIHOOD = (
-    "elbo_test",
-    "elbo_test_se",
-    "marginal_ll_test",
-    "marginal_ll_test_se",
-    "reconstruction_error_test",
-    "elbo_train",
-    "elbo_validation",
-    "generalisation_gap",
-)
+    "elbo_test", "elbo_test_se", "marginal_ll_test", "marginal_ll_test_se", "reconstruction_error_test",
+    "elbo_train", "elbo_validation", "generalisation_gap",
+)  # fmt: skip
 CLUSTERS = tuple(
     f"{name}_{score}_labels" for name in ("leiden", "kmeans", "hierarchical") for score in ("ari", "nmi")
 )
@@ -42,20 +28,10 @@ QUALITIES = ("scib_bio_conservation", "scib_batch_correction", "elbo_test", "mar
 SAW_LABELS = tuple(name for name, spec in FAMILIES.items() if "labels" in spec.needs)
 JUDGED_BY_LABELS = ("scib_total", "scib_bio_conservation")
 _LOWER_IS_BETTER = (
-    "n_latent",
-    "seconds",
-    "peak_memory_mb",
-    "epochs",
-    "best_epoch",
-    "n_parameters",
-    "generalisation_gap",
-    "reconstruction_error_train",
-    "reconstruction_error_validation",
-    "reconstruction_error_test",
-    "elbo_test_se",
-    "marginal_ll_test_se",
-    "mean_rank",
-)
+    "n_latent", "seconds", "peak_memory_mb", "epochs", "best_epoch", "n_parameters", "generalisation_gap",
+    "reconstruction_error_train", "reconstruction_error_validation", "reconstruction_error_test", "elbo_test_se",
+    "marginal_ll_test_se", "mean_rank",
+)  # fmt: skip
 _NATS = ("elbo_", "marginal_ll_", "reconstruction_error_", "generalisation_gap")
 
 

@@ -24,7 +24,7 @@ from scvi_downstream.scoring.clusterings import (
     leiden_clusterings,
     normalised_mutual_information,
 )
-from scvi_downstream.scoring.criteria import Profile
+from scvi_downstream.scoring.criteria import BATCH_METRICS, BIO_METRICS, Profile
 from scvi_downstream.scoring.kbet import acceptance, acceptance_in_resamples, neighborhoods_by_label
 from scvi_downstream.scoring.mixing import (
     effective_groups,
@@ -35,6 +35,7 @@ from scvi_downstream.scoring.mixing import (
 )
 from scvi_downstream.scoring.resampling import (
     affordable_draws,
+    cells_by_label,
     draw_weights,
     mean_over_groups,
     strata_of,
@@ -87,12 +88,7 @@ class Cells:
 def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """How well labels stay apart, on labelled cells only.
 
-    Parameters
-    ----------
-    cells
-        ``labels`` are codes from 0.
-    resolutions
-        Of Leiden; none: k-means.
+    ``labels`` of the cells are codes from 0; without ``resolutions`` of Leiden they are clustered by k-means.
     """
     labels = cells.labels
     agreement = _leiden_agreement(cells, resolutions) if resolutions else _kmeans_agreement(cells)
@@ -200,22 +196,12 @@ def _mean_silhouette(cells: Cells, groups: list[np.ndarray]) -> Metric:
 
 
 def _in_fewest_batches(labels: np.ndarray, batches: np.ndarray) -> list[np.ndarray]:
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = cells_by_label(labels)
     n_batches = np.array([len(np.unique(batches[own])) for own in members])
     return [members[label] for label in np.flatnonzero(n_batches == n_batches.min())]
 
 
-BIO_CONSERVATION = (
-    "isolated_labels",
-    "leiden_nmi",
-    "leiden_ari",
-    "kmeans_nmi",
-    "kmeans_ari",
-    "silhouette_label",
-    "clisi",
-)
-BATCH_CORRECTION = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
-_METRICS = (*BIO_CONSERVATION, *BATCH_CORRECTION)
+_METRICS = (*BIO_METRICS, *BATCH_METRICS)
 _FROM_ONE_RANDOM_START = ("kmeans_nmi", "kmeans_ari")
 _WITHOUT_LABELS = ("ilisi", "pcr_comparison")
 BIO_WEIGHT, BATCH_WEIGHT = 0.6, 0.4
@@ -283,31 +269,34 @@ def compute_metrics(
     start = time.perf_counter()
     chosen = stratified_sample([labels, batches], len(latent), profile.max_cells, seed)
     columns = (("label", labels), ("batch", batches))
-    names = {key: _names(column, chosen) for key, column in columns if column is not None}
+    names = {
+        key: column.iloc[chosen].astype(str).to_numpy(dtype=object)
+        for key, column in columns
+        if column is not None
+    }
     labelled = np.flatnonzero(names["label"] != UNKNOWN) if "label" in names else np.arange(len(chosen))
     no_labels, no_batches = why_no_labels(labels, chosen[labelled]), why_no_batches(batches, chosen)
     nested = no_labels or no_batches or why_not_nested(labels, batches, chosen[labelled])
     left_out = _left_out(no_labels, no_batches, nested, unused="kmeans" if profile.resolutions else "leiden")
 
     everyone = _cells(latent, graph, chosen, names, np.arange(len(chosen)))
-    of_labelled: list[Metrics] = []
-    of_everyone: list[Metrics] = []
+    all_labelled = len(labelled) == len(chosen)
+    measured: list[tuple[Metrics, np.ndarray | slice]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not no_labels:
-            own = everyone if len(labelled) == len(chosen) else _cells(latent, graph, chosen, names, labelled)
-            of_labelled.append(label_metrics(own, profile.resolutions))
-            of_labelled += [] if nested else [label_and_batch_metrics(own)]
+            own = everyone if all_labelled else _cells(latent, graph, chosen, names, labelled)
+            among = slice(None) if all_labelled else labelled
+            measured.append((label_metrics(own, profile.resolutions), among))
+            if not nested:
+                measured.append((label_and_batch_metrics(own), among))
         if not no_batches:
-            of_everyone.append(batch_metrics(everyone, before[chosen]))
+            measured.append((batch_metrics(everyone, before[chosen]), slice(None)))
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
-        among_labelled = weights if len(labelled) == len(chosen) else weights[:, labelled]
         found: dict[str, np.ndarray] = {}
-        for metrics in of_labelled:
-            found |= metrics(among_labelled)
-        for metrics in of_everyone:
-            found |= metrics(weights)
+        for metrics, cells in measured:
+            found |= metrics(weights[:, cells])
         return {name: found[name] for name in _METRICS if name in found}
 
     stock = {name: float(value[0]) for name, value in measure(np.ones((1, len(chosen)))).items()}
@@ -332,17 +321,14 @@ def aggregate[T: (float, pd.Series)](scores: Mapping[str, T]) -> dict[str, T]:
     A group is the mean of the metrics that exist; graph connectivity alone does not make one, nor one group a
     total.
 
-    Parameters
-    ----------
-    scores
-        A number or a column of numbers a metric.
+    ``scores`` holds a number, or a column of numbers, a metric.
     """
-    bio = [scores[name] for name in BIO_CONSERVATION if name in scores]
-    batch = [scores[name] for name in BATCH_CORRECTION if name in scores]
+    bio = [scores[name] for name in BIO_METRICS if name in scores]
+    batch = [scores[name] for name in BATCH_METRICS if name in scores]
     groups = {}
     if bio:
         groups["scib_bio_conservation"] = sum(bio) / len(bio)
-    if any(name in scores for name in BATCH_CORRECTION if name != "graph_connectivity"):
+    if any(name in scores for name in BATCH_METRICS if name != "graph_connectivity"):
         groups["scib_batch_correction"] = sum(batch) / len(batch)
     if len(groups) == 2:
         groups["scib_total"] = (
@@ -392,10 +378,6 @@ def _neighbors(
     if len(chosen) == len(graph.cells) and graph.indices.shape[1] >= k:
         return graph.indices[:, :k], graph.distances[:, :k]
     return find_neighbors(latent[chosen], k, exact=True, seed=0)
-
-
-def _names(column: pd.Series, chosen: np.ndarray) -> np.ndarray:
-    return column.iloc[chosen].astype(str).to_numpy(dtype=object)
 
 
 def _table_of_draws(

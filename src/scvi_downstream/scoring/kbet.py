@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from scvi_downstream.scoring.resampling import ratio
+from scvi_downstream.scoring.resampling import cells_by_label, count_by_row, ratio
 
 _N_COMPONENTS = 100
 _FEWEST_CELLS = 10
@@ -43,7 +43,7 @@ class Neighborhoods:
         """``(n_tested,)``: whether each neighbourhood passes."""
         if self.nearest is None:
             return np.zeros(len(self.cells), dtype=bool)
-        return accepted_neighborhoods(self.nearest[:, : self.size], self.batches)
+        return _accepted(self.nearest[:, : self.size], self.batches)
 
 
 def kbet_on_graph(graph: sparse.csr_matrix, batches: np.ndarray, labels: np.ndarray) -> float:
@@ -83,8 +83,7 @@ def neighborhoods_by_label(
     """Neighbourhoods of each label that can be tested; the parameters are those of :func:`kbet_on_graph`."""
     groups = []
     n_components = _N_COMPONENTS
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
+    for own in cells_by_label(labels):
         if len(own) >= _FEWEST_CELLS and len(np.unique(batches[own])) > 1:
             # scib-metrics carries the components of a small label on to all later labels; so do its scores
             n_components = min(n_components, len(own) - 1)
@@ -113,26 +112,18 @@ def _neighborhoods(
 def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
     """Share of cells whose neighbourhood passes the χ² test (5 %) against the composition of all cells.
 
-    Parameters
-    ----------
-    neighbors
-        ``(n_cells, k)`` positions.
-    batches
-        ``(n_cells,)`` codes.
+    ``neighbors`` are ``(n_cells, k)`` positions, ``batches`` ``(n_cells,)`` codes.
     """
-    return float(accepted_neighborhoods(neighbors, batches).mean())
+    return float(_accepted(neighbors, batches).mean())
 
 
-def accepted_neighborhoods(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
+def _accepted(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
     """``(n_cells,)``: whether each neighbourhood passes; see :func:`acceptance_rate`."""
     from scipy.stats import chi2
 
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     expected = sizes / sizes.sum() * neighbors.shape[1]
-    rows = np.arange(len(neighbors))[:, None] * len(sizes)
-    observed = np.bincount((rows + codes[neighbors]).ravel(), minlength=rows.size * len(sizes)).reshape(
-        -1, len(sizes)
-    )
+    observed = count_by_row(codes[neighbors], len(sizes))
     statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
     return chi2.sf(statistic, len(sizes) - 1) >= SIGNIFICANCE
 

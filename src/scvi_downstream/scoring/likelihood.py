@@ -13,9 +13,10 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.scoring.marginal_likelihood import (
     SamplingBounds,
     estimate_marginal_likelihood,
-    gene_log_likelihood,
+    gene_likelihood,
     mean_log_weight,
     own_log_weights,
+    standard_error,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def score_likelihood(
     Kingma & Welling (2014), arXiv:1312.6114; Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519.
     """
     start = time.perf_counter()
-    indices = {share: _positions(getattr(model, f"{share}_indices")) for share in _SHARES}
+    indices = cells_by_share(model)
     scores: dict[str, Any] = {f"n_{share}": len(cells) for share, cells in indices.items()}
     warning = _why_not(model)
     by_cell = {}
@@ -72,7 +73,7 @@ def score_likelihood(
                 )
         scores |= {
             f"elbo_{share}": _mean(elbo),
-            f"elbo_{share}_se": _standard_error(elbo),
+            f"elbo_{share}_se": standard_error(elbo),
             f"reconstruction_error_{share}": _mean(reconstruction),
         }
         if elbo.size:
@@ -86,14 +87,18 @@ def score_likelihood(
     scores |= marginal
     if warning is None and len(indices["test"]) == 0:
         warning = "the test set is empty; lower training.train_size or training.validation_size"
-    if warning is None:
-        warning = scores.pop("marginal_ll_warning")
-    else:
-        scores.pop("marginal_ll_warning")
+    of_marginal = scores.pop("marginal_ll_warning")
+    warning = of_marginal if warning is None else warning
     if warning:
         logger.warning("likelihood: %s", warning)
     table = _by_cell(by_cell, marginal_by_cell, model.adata.obs_names)
     return scores | {"warning": warning, "seconds": time.perf_counter() - start}, table
+
+
+def cells_by_share(model: BaseModelClass) -> dict[str, np.ndarray]:
+    """Positions of a fitted model's training, validation and test cells, in this order; empty where there are none."""
+    found = {share: getattr(model, f"{share}_indices") for share in _SHARES}
+    return {share: np.asarray([] if cells is None else cells, np.int64) for share, cells in found.items()}
 
 
 def _by_cell(shares: dict[str, pd.DataFrame], marginal: pd.Series, names: pd.Index) -> pd.DataFrame:
@@ -147,11 +152,7 @@ def cell_reconstruction_error(model: BaseModelClass, cells: np.ndarray, seed: in
         for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=128):
             _, generative = model.module.forward(tensors, compute_loss=False)
             counts = tensors["X"].to(model.device)
-            likelihood = (
-                gene_log_likelihood(model.module, counts, generative["px_"])
-                if "px_" in generative
-                else generative["px"].log_prob(counts).sum(-1)
-            )
+            likelihood = gene_likelihood(model.module, generative).log_prob(counts).sum(-1)
             errors.append(-likelihood.cpu().numpy())
     return np.concatenate(errors).astype(np.float64)
 
@@ -165,17 +166,5 @@ def _why_not(model: BaseModelClass) -> str | None:
     return None
 
 
-def _positions(indices: object) -> np.ndarray:
-    return np.asarray([] if indices is None else indices, dtype=np.int64)
-
-
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size and np.isfinite(values).all() else None
-
-
-def _standard_error(values: np.ndarray) -> float | None:
-    return (
-        float(values.std(ddof=1) / np.sqrt(values.size))
-        if values.size > 1 and np.isfinite(values).all()
-        else None
-    )

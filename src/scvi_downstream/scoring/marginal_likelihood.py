@@ -13,6 +13,7 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: 
     )
     z, posterior = inference["untran_z"], inference["qz"]  # before the softmax of `ln`
     weights = (
-        gene_log_likelihood(module, tensors["X"].to(z.device), generative["px_"])
+        gene_likelihood(module, generative).log_prob(tensors["X"].to(z.device)).sum(-1)
         + Normal(0.0, 1.0).log_prob(z).sum(-1)
         - posterior.log_prob(z).sum(-1)
     )
@@ -101,15 +102,16 @@ def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: 
     return weights.reshape(n_draws, -1)
 
 
-def gene_log_likelihood(module: Any, x: torch.Tensor, px: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Log p(x | z), summed over genes, from the decoder's parameters."""
+def gene_likelihood(module: Any, generative: dict[str, Any]) -> Any:
+    """Distribution p(x | z) of the genes' counts that a module's decoder gives; of totalVI, made of its parameters."""
     from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 
+    if "px_" not in generative:
+        return generative["px"]
+    px = generative["px_"]
     if module.gene_likelihood == "zinb":
-        distribution = ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
-    else:
-        distribution = NegativeBinomial(mu=px["rate"], theta=px["r"])
-    return distribution.log_prob(x).sum(-1)
+        return ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
+    return NegativeBinomial(mu=px["rate"], theta=px["r"])
 
 
 _BATCH_SIZE = 128
@@ -205,25 +207,17 @@ def estimate_marginal_likelihood(
     Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519; for the latent of SCANVI, Xu et al. (2021),
     doi:10.15252/msb.20209620.
     """
-    reason = _why_not(model)
+    reason = why_no_marginal_likelihood(model)
     if reason or len(cells) == 0:
         return _result(np.array([]), np.array([]), 0, reason), pd.Series(dtype=np.float64)
-    chosen = cells
-    if len(cells) > bounds.max_cells:
-        chosen = np.sort(np.random.default_rng(seed).choice(cells, bounds.max_cells, replace=False))
+    chosen = sample_cells(cells, bounds.max_cells, np.random.default_rng(seed))
     with reproducible(seed):
         seconds = _seconds_per_cell_and_sample(model, chosen[:_CELLS_AT_ONCE])
     affordable = bounds.max_seconds / seconds
-    n_samples = int(
-        np.clip(
-            affordable // len(chosen),
-            min(_FEWEST_SAMPLES, bounds.samples),
-            bounds.samples,
-        )
-    )
+    fewest = min(_FEWEST_SAMPLES, bounds.samples)
+    n_samples = int(np.clip(affordable // len(chosen), fewest, bounds.samples))
     n_cells = int(np.clip(affordable // n_samples, 2, len(chosen)))
-    if n_cells < len(chosen):
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, n_cells, replace=False))
+    chosen = sample_cells(chosen, n_cells, np.random.default_rng(seed))
     progress = Progress("marginal log-likelihood", len(chosen))
     parts = []
     with reproducible(seed):
@@ -231,7 +225,7 @@ def estimate_marginal_likelihood(
             batch = chosen[start : start + _CELLS_AT_ONCE]
             parts.append(log_weights(model, batch, n_samples))
             progress.advance(len(batch))
-    by_cell, effective = _summarise(np.concatenate(parts, axis=1))
+    by_cell, effective = average_weights(np.concatenate(parts, axis=1))
     return _result(by_cell, effective, n_samples, None), pd.Series(by_cell, index=chosen)
 
 
@@ -323,7 +317,8 @@ def _seconds_per_cell_and_sample(model: BaseModelClass, cells: np.ndarray) -> fl
     return max(time.perf_counter() - start, 1e-6) / (2 * len(cells))
 
 
-def _summarise(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def average_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log of the mean of ``(n_samples, n_cells)`` log-weights, and Kish's effective number of samples, by cell."""
     from scipy.special import logsumexp
 
     total = logsumexp(weights, axis=0)
@@ -331,10 +326,17 @@ def _summarise(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return total - np.log(len(weights)), effective
 
 
-def _why_not(model: BaseModelClass) -> str | None:
+def why_no_marginal_likelihood(model: BaseModelClass) -> str | None:
+    """Reason why a model's p(x) cannot be estimated, if there is one."""
     if getattr(model.module, "latent_distribution", "normal") != "normal":
         return "the marginal log-likelihood needs latent_distribution: normal"
     return None
+
+
+def standard_error(values: np.ndarray) -> float | None:
+    """Standard error of the mean; ``None`` of fewer than two values, and where one is not finite."""
+    known = values.size > 1 and np.isfinite(values).all()
+    return float(values.std(ddof=1) / np.sqrt(values.size)) if known else None
 
 
 def _result(by_cell: np.ndarray, effective: np.ndarray, n_samples: int, reason: str | None) -> dict[str, Any]:
@@ -347,9 +349,7 @@ def _result(by_cell: np.ndarray, effective: np.ndarray, n_samples: int, reason: 
         )
     return {
         "marginal_ll_test": float(by_cell.mean()) if usable else None,
-        "marginal_ll_test_se": float(by_cell.std(ddof=1) / np.sqrt(by_cell.size))
-        if usable and by_cell.size > 1
-        else None,
+        "marginal_ll_test_se": standard_error(by_cell),
         "marginal_ll_cells": int(by_cell.size),
         "marginal_ll_samples": n_samples,
         "marginal_ll_effective_samples": median,

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from scvi_downstream.scoring.resampling import ratio
+from scvi_downstream.scoring.resampling import count_by_row, ratio
 
 _MOST_TRIES = 50
 _TOLERANCE = 1e-5
@@ -59,11 +59,7 @@ def effective_groups_influence(
 ) -> sparse.csr_array:
     """Derivative of each cell's :func:`effective_groups` by how often each neighbour counts.
 
-    The parameters are those of :func:`effective_groups`.
-
-    Returns
-    -------
-    ``(n_cells, n_cells)``, a row for each cell; rows add to 0.
+    Takes what :func:`effective_groups` takes; ``(n_cells, n_cells)``, a row for each cell; rows add to 0.
     """
     shares = _shares(weights, indices, groups)
     simpson = np.square(shares).sum(axis=1, keepdims=True)
@@ -76,10 +72,7 @@ def effective_groups_influence(
 
 
 def _shares(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    n_cells, n_groups = len(indices), int(groups.max()) + 1
-    places = np.arange(n_cells)[:, None] * n_groups + groups[indices]
-    shares = np.bincount(places.ravel(), weights=weights.ravel(), minlength=n_cells * n_groups)
-    return shares.reshape(n_cells, n_groups)
+    return count_by_row(groups[indices], int(groups.max()) + 1, weights)
 
 
 def neighbor_weights(indices: np.ndarray, distances: np.ndarray) -> np.ndarray:

@@ -14,10 +14,7 @@ _CELLS_CLUSTERED, _FEWEST_DRAWS = 600_000, 50
 def strata_of(*columns: np.ndarray) -> np.ndarray:
     """Code of each cell's combination of categories: ``(n_cells,)`` from 0.
 
-    Parameters
-    ----------
-    columns
-        ``(n_cells,)`` each; at least one.
+    ``columns`` are ``(n_cells,)`` each; at least one.
     """
     frame = pd.DataFrame(dict(enumerate(columns)))
     return frame.groupby(list(frame.columns)).ngroup().to_numpy()
@@ -28,13 +25,6 @@ def affordable_draws(wanted: int, n_cells: int) -> int:
 
     Every resample is clustered, which takes about 5 µs a cell. Fewer resamples make intervals a little less exact,
     where the larger number of cells makes them narrower.
-
-    Parameters
-    ----------
-    wanted
-        At most so many.
-    n_cells
-        In one resample.
     """
     return min(wanted, max(_FEWEST_DRAWS, _CELLS_CLUSTERED // n_cells))
 
@@ -73,8 +63,8 @@ def draw_weights(batches: np.ndarray, strata: np.ndarray, n_draws: int, seed: in
         n = min(at_once, n_draws - start)
         uniform = rng.random((n, n_cells + n_strata))
         drawn = _members(batches, batches, uniform[:, :n_cells])
-        weights = _counts(drawn, n_cells)
-        row, missed = np.nonzero(_counts(strata[drawn], n_strata) == 0)
+        weights = count_by_row(drawn, n_cells).astype(np.float64)
+        row, missed = np.nonzero(count_by_row(strata[drawn], n_strata) == 0)
         put_back = _members(strata, np.arange(n_strata), uniform[:, n_cells:])
         weights[row, put_back[row, missed]] = 1
         yield weights
@@ -88,12 +78,11 @@ def _members(groups: np.ndarray, wanted: np.ndarray, uniform: np.ndarray) -> np.
     return by_group[first[wanted] + np.floor(uniform * sizes[wanted]).astype(np.int64)]
 
 
-def _counts(drawn: np.ndarray, n_codes: int) -> np.ndarray:
-    """How often each code is in each row: ``(n_draws, n_codes)``."""
-    shifted = drawn + n_codes * np.arange(len(drawn))[:, None]
-    return (
-        np.bincount(shifted.ravel(), minlength=len(drawn) * n_codes).reshape(-1, n_codes).astype(np.float64)
-    )
+def count_by_row(codes: np.ndarray, n_codes: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """How often each code from 0, or with which sum of ``weights``, is in each row: ``(n_rows, n_codes)``."""
+    shifted = codes + n_codes * np.arange(len(codes))[:, None]
+    flat = None if weights is None else weights.ravel()
+    return np.bincount(shifted.ravel(), flat, minlength=len(codes) * n_codes).reshape(-1, n_codes)
 
 
 def stratified_sample(columns: list[pd.Series | None], n_cells: int, most: int, seed: int) -> np.ndarray:
@@ -112,18 +101,17 @@ def stratified_sample(columns: list[pd.Series | None], n_cells: int, most: int, 
     """
     if n_cells <= most:
         return np.arange(n_cells)
-    frame = pd.DataFrame(
-        {i: column.astype(str).to_numpy() for i, column in enumerate(columns) if column is not None}
-    )
-    strata = (
-        frame.groupby(list(frame.columns)).ngroup().to_numpy()
-        if frame.shape[1]
-        else np.zeros(n_cells, dtype=int)
-    )
+    known = [column.astype(str).to_numpy() for column in columns if column is not None]
+    strata = strata_of(*known) if known else np.zeros(n_cells, dtype=int)
     shuffled = np.random.default_rng(seed).permutation(n_cells)
     rank = pd.Series(shuffled).groupby(strata[shuffled]).cumcount().to_numpy()
     size = np.bincount(strata)[strata[shuffled]]
     return np.sort(shuffled[rank < np.maximum(1, np.round(size * most / n_cells))])
+
+
+def sample_cells(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At most ``most`` of the positions: all as they are, or a random sample in ascending order."""
+    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
 
 
 def why_no_labels(labels: pd.Series | None, labelled: np.ndarray) -> str | None:
@@ -152,19 +140,16 @@ def why_not_nested(labels: pd.Series, batches: pd.Series, labelled: np.ndarray) 
     return None if (mixed & repeated).any() else "no label is found in two batches"
 
 
+def cells_by_label(labels: np.ndarray) -> list[np.ndarray]:
+    """Positions of the cells of each label, in the order of the labels."""
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of the cells under each row of weights.
 
-    Parameters
-    ----------
-    values
-        ``(n_cells,)``.
-    weights
-        ``(n_draws, n_cells)``, not negative.
-
-    Returns
-    -------
-    ``(n_draws,)``; NaN where all weights are 0.
+    Of ``(n_cells,)`` values and ``(n_draws, n_cells)`` weights that are not negative: ``(n_draws,)``, NaN where all
+    are 0.
     """
     return ratio(weights @ values, weights.sum(axis=1))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scvi_downstream.scoring.resampling import mean_over_groups
+from scvi_downstream.scoring.resampling import cells_by_label, mean_over_groups
 
 _ROWS_AT_ONCE = 1024
 type Distances = Callable[[slice], np.ndarray]
@@ -42,14 +42,7 @@ class Silhouettes:
     def influence(self, shares: np.ndarray) -> np.ndarray:
         """Derivative of sums of widths by each cell's weight in the mean distances: adds to 0.
 
-        Parameters
-        ----------
-        shares
-            ``(n_cells, n_sums)`` what a cell's width counts in each sum.
-
-        Returns
-        -------
-        ``(n_cells, n_sums)``.
+        ``shares`` is ``(n_cells, n_sums)``, what a cell's width counts in each sum, and so is the result.
         """
         n_cells, n_groups = self.slopes.shape
         pulls = shares[:, :, None] * self.slopes[:, None, :]
@@ -100,14 +93,13 @@ def against_others(distances: Distances, groups: np.ndarray) -> Silhouettes:
     """
     rows, sizes = np.arange(len(groups)), np.bincount(groups)
     sums = _sums(distances, np.eye(len(sizes))[groups])
-    own = sums[rows, groups]
-    n_own = sizes[groups]
-    within = own / np.maximum(n_own - 1, 1)
-    between = (sums.sum(axis=1) - own) / (len(groups) - n_own)
+    own, n_own = sums[rows, groups], sizes[groups]
+    n_in_group, n_outside = np.maximum(n_own - 1, 1), len(groups) - n_own
+    within, between = own / n_in_group, (sums.sum(axis=1) - own) / n_outside
     widths, by_within, by_between = _widths(within, between, n_own)
-    slopes = np.repeat((by_between / (len(groups) - n_own))[:, None], len(sizes), axis=1)
+    slopes = np.repeat((by_between / n_outside)[:, None], len(sizes), axis=1)
     means = np.repeat(between[:, None], len(sizes), axis=1)
-    slopes[rows, groups], means[rows, groups] = by_within / np.maximum(n_own - 1, 1), within
+    slopes[rows, groups], means[rows, groups] = by_within / n_in_group, within
     return Silhouettes(widths, slopes, means, groups, distances)
 
 
@@ -176,24 +168,22 @@ def batch_asw(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> fl
     """
     from sklearn.metrics import silhouette_samples
 
-    scores = []
-    for label in np.unique(labels):
-        own = labels == label
-        if 1 < len(np.unique(batches[own])) < own.sum():
-            scores.append(1 - np.abs(silhouette_samples(latent[own], batches[own])).mean())
+    scored = _scored_labels(labels, batches)
+    scores = [1 - np.abs(silhouette_samples(latent[own], batches[own])).mean() for own in scored]
     return float(np.mean(scores)) if scores else float("nan")
+
+
+def _scored_labels(labels: np.ndarray, batches: np.ndarray) -> list[np.ndarray]:
+    """Positions of the cells of each label that has several batches, and fewer batches than cells."""
+    return [own for own in cells_by_label(labels) if 1 < len(np.unique(batches[own])) < len(own)]
 
 
 @dataclass(frozen=True)
 class BatchMixing:
     """1 − the absolute silhouette of each cell's batch among the cells of its label.
 
-    Attributes
-    ----------
-    by_label
-        Positions of a label's cells and their values, for each label that can be scored.
-    influence
-        ``(n_cells,)`` derivative of BRAS by each cell's weight in the distances of the others; adds to 0.
+    ``by_label`` are positions of a label's cells and their values, for each label that can be scored; ``influence``
+    is the ``(n_cells,)`` derivative of BRAS by each cell's weight in the distances of the others, and adds to 0.
     """
 
     by_label: list[tuple[np.ndarray, np.ndarray]]
@@ -206,11 +196,7 @@ class BatchMixing:
 
 def batch_mixing(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> BatchMixing:
     """Silhouettes of batches within labels; the parameters are those of :func:`bras`."""
-    scored = []
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        if 1 < len(np.unique(batches[own])) < len(own):
-            scored.append(own)
+    scored = _scored_labels(labels, batches)
     by_label, influence = [], np.zeros(len(latent))
     for own in scored:
         silhouettes = against_others(cosine(latent[own]), np.unique(batches[own], return_inverse=True)[1])
@@ -221,20 +207,7 @@ def batch_mixing(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) ->
 
 
 def bras(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
-    """Batch removal adapted silhouette, as :func:`scib_metrics.bras` with its defaults.
-
-    Labels of one batch, or with as many batches as cells, are left out.
-
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    labels, batches
-        ``(n_cells,)``.
-
-    Returns
-    -------
-    In [0, 1], higher is better mixed; NaN when no label can be scored.
+    """Batch removal adapted silhouette, as :func:`scib_metrics.bras` with its defaults; otherwise as :func:`batch_asw`.
 
     References
     ----------

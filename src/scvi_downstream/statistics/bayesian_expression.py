@@ -188,13 +188,9 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
             "comparison": comparison.name,
             "group1": comparison.group1,
             "group2": comparison.group2,
-            "lfc_mean": posterior["lfc_mean"],
-            "lfc_median": posterior["lfc_median"],
-            "lfc_std": posterior["lfc_std"],
+            **posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]],
             "lfc_lower": posterior[f"lfc_confidence_interval_{level}_min"],
             "lfc_upper": posterior[f"lfc_confidence_interval_{level}_max"],
-            "proba_de": posterior["proba_de"],
-            "bayes_factor": posterior["bayes_factor"],
             "n1": comparison.n1,
             "n2": comparison.n2,
         }
@@ -206,9 +202,7 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
         table["bayes_factor"] = direction["bayes_factor"]
     table["expected_fdr"] = expected_fdr(table["proba_de"].to_numpy())
     table["is_de"] = table["expected_fdr"] <= test.fdr
-    strength = table["lfc_median"].abs().rename("strength")
-    order = np.lexsort((-strength.to_numpy(), -table["proba_de"].to_numpy()))
-    return table.iloc[order]
+    return table.iloc[np.lexsort((-table["lfc_median"].abs().to_numpy(), -table["proba_de"].to_numpy()))]
 
 
 def _raw_averages(model: Any, comparisons: list[Comparison]) -> Iterator[pd.DataFrame]:

@@ -124,7 +124,7 @@ def bootstrap_weights(n_cells: int, n_bootstrap: int, seed: int) -> np.ndarray:
         Of the draws; the same weights for two methods make their difference a paired one.
     """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=n_bootstrap).astype(np.float32)
+    return rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=n_bootstrap).astype(np.int32)
 
 
 def weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

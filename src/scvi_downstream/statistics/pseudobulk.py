@@ -12,18 +12,8 @@ TRIMMED_RATIOS, TRIMMED_ABUNDANCES = 0.3, 0.05
 def tmm_factors(sums: np.ndarray) -> np.ndarray:
     """Trimmed means of M-values: what to multiply each total with, for an effective library size.
 
-    Parameters
-    ----------
-    sums
-        ``(n_units, n_genes)`` counts, no unit empty.
-
-    Returns
-    -------
-    ``(n_units,)`` factors whose geometric mean is 1.
-
-    References
-    ----------
-    Robinson & Oshlack (2010), doi:10.1186/gb-2010-11-3-r25.
+    Of ``(n_units, n_genes)`` counts, no unit empty; ``(n_units,)`` factors whose geometric mean is 1. Robinson &
+    Oshlack (2010), doi:10.1186/gb-2010-11-3-r25.
     """
     counted = sums[:, sums.sum(axis=0) > 0]
     totals = counted.sum(axis=1)

@@ -14,16 +14,9 @@ INTERVAL = (5, 95)
 class PermutationTest:
     """An observed statistic beside its null.
 
-    Attributes
-    ----------
-    observed
-        The statistic of the real batches; NaN when it could not be computed.
-    null_mean, null_sd, null_low, null_high
-        Mean, standard deviation, 5 and 95 % of the permuted ones.
-    p
-        ``(1 + number of permuted ones at least as large) / (1 + number of permutations)``.
-    permutations
-        Their number.
+    ``observed`` is the statistic of the real batches, NaN when it could not be computed; ``null_mean``, ``null_sd``,
+    ``null_low`` and ``null_high`` are mean, standard deviation, 5 and 95 % of the permuted ones; ``p`` is ``(1 +
+    number of permuted ones at least as large) / (1 + permutations)``.
     """
 
     observed: float = float("nan")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.preparation import genes
 from scvi_downstream.pipelines.preparation.genes import (
     G2M_GENES,
@@ -17,7 +18,6 @@ from scvi_downstream.pipelines.preparation.genes import (
     find_genes,
     find_highly_variable,
     find_symbols,
-    gene_labels,
     mean_and_variance,
     score_cell_cycle,
     with_symbols,
@@ -30,7 +30,7 @@ IDENTIFIERS = ["ENSG00000198888", "ENSG00000198763.3", "ENSMUSG00000064341"]
 def test_names_that_are_symbols_need_no_column() -> None:
     var = pd.DataFrame({"gene_name": ["x", "y"]}, index=["CD3E", "MS4A1"])
     assert find_symbols(var, None) is None
-    assert gene_labels(with_symbols(var, None)).tolist() == ["CD3E", "MS4A1"]
+    assert symbols_of(with_symbols(var, None)).tolist() == ["CD3E", "MS4A1"]
 
 
 @pytest.mark.parametrize("column", ["symbol", "gene_symbols", "Gene_Name", "feature_name", "gene_short_name"])
@@ -48,7 +48,7 @@ def test_worm_identifiers_are_known() -> None:
 
 def test_named_column_wins_and_must_exist() -> None:
     var = pd.DataFrame({"mine": ["a", "b"]}, index=["CD3E", "MS4A1"])
-    assert gene_labels(with_symbols(var, "mine")).tolist() == ["a", "b"]
+    assert symbols_of(with_symbols(var, "mine")).tolist() == ["a", "b"]
     with pytest.raises(
         InputError, match=r"preparation\.gene_symbols 'mne' is not a column of var; the closest is 'mine'"
     ):

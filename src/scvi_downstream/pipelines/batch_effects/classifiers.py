@@ -6,6 +6,7 @@ import numpy as np
 
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.scoring.mixing import count_auc, macro_auc
+from scvi_downstream.scoring.resampling import count_by_row
 
 # Ridge penalty of the coefficients, scikit-learn's default.
 PENALTY = 1.0
@@ -62,8 +63,6 @@ def precondition(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The Hessian of the softmax loss is at most half the Gram matrix of the design, and fewer cells have a
     smaller one: a Cholesky factor of that bound makes it the identity for every fold.
 
-    Returns
-    -------
     ``(n_cells, 1 + n_dims)`` float32 design with an intercept; ``(1 + n_dims, 1 + n_dims)`` penalty.
     """
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
@@ -109,20 +108,9 @@ def fit_logistic(
 ) -> np.ndarray:
     """Coefficients of all arrangements, each fitted to its own training cells.
 
-    Parameters
-    ----------
-    features, penalty
-        Of :func:`precondition`.
-    arranged, trained
-        ``(n_arrangements, n_cells)`` batch codes, and whether a cell is trained on.
-    progress
-        Told of every step.
-    iterations
-        Steps of Nesterov's method, its momentum restarted where it points uphill.
-
-    Returns
-    -------
-    ``(n_batches, n_arrangements, 1 + n_dims)``.
+    ``features`` and ``penalty`` are of :func:`precondition`; ``arranged`` and ``trained`` ``(n_arrangements,
+    n_cells)`` batch codes, and whether a cell is trained on. Nesterov's method takes ``iterations`` steps, its
+    momentum restarted where it points uphill. ``(n_batches, n_arrangements, 1 + n_dims)``.
     """
     n_batches = int(arranged.max()) + 1
     rows, cells = np.arange(arranged.shape[0])[:, None], np.arange(arranged.shape[1])
@@ -157,22 +145,12 @@ def _probabilities(logits: np.ndarray) -> np.ndarray:
 def neighbor_auc(neighbors: np.ndarray, arranged: np.ndarray) -> np.ndarray:
     """Macro one-vs-rest AUC of the share of a cell's neighbours in each batch, for every arrangement.
 
-    Parameters
-    ----------
-    neighbors
-        ``(n_cells, k)`` positions of the nearest other cells.
-    arranged
-        ``(n_arrangements, n_cells)`` batch codes from 0; every code occurs.
-
-    Returns
-    -------
-    ``(n_arrangements,)`` AUCs.
+    ``neighbors`` are ``(n_cells, k)`` positions of the nearest other cells, ``arranged`` ``(n_arrangements,
+    n_cells)`` batch codes from 0, every one of which occurs; ``(n_arrangements,)``.
     """
-    n_cells, k = neighbors.shape
     n_batches = int(arranged.max()) + 1
-    rows = np.arange(n_cells)[:, None] * n_batches
-    areas = np.empty(len(arranged))
-    for position, batches in enumerate(arranged):
-        counts = np.bincount((rows + batches[neighbors]).ravel(), minlength=n_cells * n_batches)
-        areas[position] = count_auc(counts.reshape(n_cells, n_batches), batches, k)
-    return areas
+    areas = [
+        count_auc(count_by_row(batches[neighbors], n_batches), batches, neighbors.shape[1])
+        for batches in arranged
+    ]
+    return np.array(areas)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from scvi_downstream.cells.expression import TARGET_SUM, log_normalize
+from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
@@ -159,11 +158,6 @@ def embeddings_of(
     return {key: table.loc[design.cells].to_numpy() for key, table in tables.items() if not table.empty}
 
 
-def log_counts(counts: AnnData, design: Design) -> sparse.csr_matrix:
-    """Log-normalised counts of the modelled genes in the measured cells, ``(n_cells, n_genes)``."""
-    return log_normalize(counts[design.positions], np.flatnonzero(counts.var["highly_variable"].to_numpy()))
-
-
 def correct_expression(
     fitted: SavedModel,
     counts: AnnData,
@@ -227,7 +221,7 @@ def correct_expression(
     ]
     genes = pd.Index(model.adata.var_names.astype(str))
     expression = pd.DataFrame(np.concatenate(blocks), index=design.cells.rename("cell"), columns=genes)
-    return expression, leading_components(expression, pca_latent.shape[1], seed)
+    return expression, _leading_components(expression, pca_latent.shape[1], seed)
 
 
 def _why_not_corrected(fitted: SavedModel, options: BatchEffectOptions) -> str | None:
@@ -257,7 +251,7 @@ def _decode(
     return np.log1p(np.asarray(values, dtype=np.float32))
 
 
-def leading_components(expression: pd.DataFrame, n_components: int, seed: int) -> pd.DataFrame:
+def _leading_components(expression: pd.DataFrame, n_components: int, seed: int) -> pd.DataFrame:
     """Principal components of ``n_cells`` × ``n_genes`` expression: ``PC_1``, …, as many as the data allow."""
     from sklearn.decomposition import PCA
 

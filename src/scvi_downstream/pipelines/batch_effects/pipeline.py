@@ -25,29 +25,16 @@ _TABLES = ["batch_effects", "batch_variance", "batch_genes", "batch_by_label"]
 
 def template() -> Pipeline:
     """fitted, counts, latents ─► tests of batch structure, shares of variance ─► verdict, figures."""
+    fitted = ["fitted", "counts", "pca.latent", *_MEASURED, "params:accelerator"]
+    expression, latent = corrected = ["corrected_expression", "corrected_latent"]
+    embedded = ["counts", *_LATENTS, latent, *_MEASURED]
     return Pipeline(
         [
-            step(
-                correct_expression,
-                ["fitted", "counts", "pca.latent", *_MEASURED, "params:accelerator"],
-                ["corrected_expression", "corrected_latent"],
-            ),
-            step(
-                measure_batch_structure,
-                ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
-                "batch_effects",
-            ),
-            step(
-                partition_variance,
-                ["counts", *_LATENTS, "corrected_expression", *_MEASURED],
-                "batch_variance",
-            ),
-            step(partition_gene_variance, ["counts", "corrected_expression", *_MEASURED], "batch_genes"),
-            step(
-                compare_label_separation,
-                ["counts", *_LATENTS, "corrected_latent", *_MEASURED],
-                "batch_by_label",
-            ),
+            step(correct_expression, fitted, corrected),
+            step(measure_batch_structure, embedded, "batch_effects"),
+            step(partition_variance, ["counts", *_LATENTS, expression, *_MEASURED], "batch_variance"),
+            step(partition_gene_variance, ["counts", expression, *_MEASURED], "batch_genes"),
+            step(compare_label_separation, embedded, "batch_by_label"),
             step(summarize_batch_effects, [*_TABLES, "preparation_summary", *_OPTIONS], "batch_summary"),
             step(plot_batch_effects, ["batch_effects", "batch_summary"], "batch_effects_figure"),
             step(plot_batch_variance, ["batch_variance", "batch_summary"], "batch_variance_figure"),

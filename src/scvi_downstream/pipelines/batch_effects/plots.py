@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.plots.charts import draw_intervals
-from scvi_downstream.plots.panels import legend_dots, name_rows
+from scvi_downstream.plots.panels import joint_legend, legend_dots, name_rows
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def plot_batch_variance(batch_variance: pd.DataFrame, batch_summary: dict[str, A
     _draw_stacks(stacked, 100 * table["share"].unstack().loc[names])
     _draw_batch(alone, 100 * table.xs("batch", level="source").loc[names, ["share", "low", "high"]])
     name_rows(stacked, [REPRESENTATIONS[name] for name in names], margin=0.55)
-    figure.legend(*stacked.get_legend_handles_labels(), loc="outside lower center", ncols=len(SOURCES))
+    joint_legend([stacked], loc="outside lower center", ncols=len(SOURCES))
     return figure
 
 

@@ -131,16 +131,16 @@ def summarize_batch_effects(
     """
     stages = {row["stage"]: row for row in batch_effects.to_dict("records")}
     before = stages["before"]
-    keys = known_keys(keys, before)
+    keys = _known_keys(keys, before)
     verdict = judge(stages, options.fdr)
     shares = batch_variance.pivot(index="representation", columns="source", values="share")
     caveats = [
         *confounding_sentences(preparation_summary, before, shares, keys),
-        *caveat_sentences(stages, batch_genes, keys, options),
+        *_caveat_sentences(stages, batch_genes, keys, options),
     ]
     sentences = [
         verdict_sentence(verdict, stages, keys, options),
-        variance_sentence(shares, batch_genes, keys, options),
+        _variance_sentence(shares, batch_genes, keys, options),
         separation_sentence(batch_by_label, keys),
         " ".join(caveats),
     ]
@@ -161,7 +161,7 @@ def _finite(values: dict[Any, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items() if pd.notna(value)}
 
 
-def known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
+def _known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
     """The keys without label and condition that the measurements left out, no value of them being known."""
     dropped = before.get("dropped")
     names = dropped.split("\t") if isinstance(dropped, str) else []
@@ -172,35 +172,30 @@ def known_keys(keys: Keys, before: dict[str, Any]) -> Keys:
 def judge(stages: dict[str, dict[str, Any]], fdr: float) -> Verdict:
     """What became of the batch structure between the uncorrected embedding and the latent.
 
-    Parameters
-    ----------
-    stages
-        Rows of ``batch_effects`` by stage.
-    fdr
-        Level of the test by both classifiers together.
+    ``stages`` are rows of ``batch_effects``; ``fdr`` is the level of the test by both classifiers together.
     """
     before, after = stages["before"], stages["after"]
     if before["n_batches"] < 2:
         return "one batch"
     if before["exchangeable_share"] == 0:
         return "confounded"
-    if why_not_testable(before, fdr) or why_not_testable(after, fdr):
+    if _why_not_testable(before, fdr) or _why_not_testable(after, fdr):
         return "not testable"
     return _compare_stages(before, after, fdr)
 
 
 def _compare_stages(before: dict[str, Any], after: dict[str, Any], fdr: float) -> Verdict:
-    if not is_present(before, fdr):
-        return "brought in" if is_present(after, fdr) else "none"
-    if not is_present(after, fdr):
+    if not _is_present(before, fdr):
+        return "brought in" if _is_present(after, fdr) else "none"
+    if not _is_present(after, fdr):
         return "removed"
-    change = relative_excess(after) / relative_excess(before)
+    change = _relative_excess(after) / _relative_excess(before)
     if change < 1 - CHANGED_SHARE:
         return "weaker"
     return "stronger" if change > 1 + CHANGED_SHARE else "kept"
 
 
-def is_present(row: dict[str, Any], fdr: float) -> bool:
+def _is_present(row: dict[str, Any], fdr: float) -> bool:
     """Whether either classifier tells batches better than chance, by more than is negligible."""
     return any(
         row[f"{name}_p"] <= fdr / len(CLASSIFIERS)
@@ -209,25 +204,25 @@ def is_present(row: dict[str, Any], fdr: float) -> bool:
     )
 
 
-def why_not_testable(row: dict[str, Any], fdr: float) -> str | None:
+def _why_not_testable(row: dict[str, Any], fdr: float) -> str | None:
     """Reason why an absence of batch structure cannot be told from a missing result, if there is one."""
     if row["exchangeable_share"] == 0:
         return "every biology is found in one batch only"
-    if is_present(row, fdr) or all(np.isfinite(row[f"{name}_p"]) for name in CLASSIFIERS):
+    if _is_present(row, fdr) or all(np.isfinite(row[f"{name}_p"]) for name in CLASSIFIERS):
         return None
     if np.isnan(row["exchangeable_share"]):
         return "fewer than two batches have a cell for every fold of the classifiers"
     return "a classifier has no finite result"
 
 
-def better_classifier(row: dict[str, Any]) -> str:
+def _better_classifier(row: dict[str, Any]) -> str:
     """The classifier that lies farther above its null."""
     return max(CLASSIFIERS, key=lambda name: _excess(row, name))
 
 
-def relative_excess(row: dict[str, Any]) -> float:
+def _relative_excess(row: dict[str, Any]) -> float:
     """AUC above the null, as a share of what is possible, of the better classifier."""
-    name = better_classifier(row)
+    name = _better_classifier(row)
     return _excess(row, name) / max(1 - row[f"{name}_null_mean"], 1e-9)
 
 
@@ -239,7 +234,7 @@ def verdict_sentence(
     verdict: Verdict, stages: dict[str, dict[str, Any]], keys: Keys, options: BatchEffectOptions
 ) -> str:
     """How well the batch can be predicted at each stage, and what follows."""
-    biology = biology_name(keys)
+    biology = _biology_name(keys)
     if verdict == "one batch":
         return f"obs['{keys.batch_key}'] holds one batch, so there is no batch structure to measure."
     if verdict == "confounded":
@@ -249,7 +244,7 @@ def verdict_sentence(
         )
     before, after = stages["before"], stages["after"]
     if verdict == "not testable":
-        reasons = {stage: why_not_testable(stages[stage], options.fdr) for stage in ("before", "after")}
+        reasons = {stage: _why_not_testable(stages[stage], options.fdr) for stage in ("before", "after")}
         where = " and on ".join(STAGE_NAMES[stage] for stage, reason in reasons.items() if reason)
         why = "; ".join(dict.fromkeys(filter(None, reasons.values())))
         return (
@@ -263,41 +258,33 @@ def verdict_sentence(
         first = f"Before correction ({STAGE_NAMES['before']}) the batch can be predicted with"
     left = ""
     if verdict in ("weaker", "kept", "stronger"):
-        left = f" ({100 * relative_excess(after) / relative_excess(before):.0f} % of the excess over the null is left)"
+        share = 100 * _relative_excess(after) / _relative_excess(before)
+        left = f" ({share:.0f} % of the excess over the null is left)"
     text = f"{first} {_auc_text(before, null)}; on the latent with {_auc_text(after)}: {OUTCOMES[verdict]}{left}."
     corrected = stages.get("corrected")
     if corrected is None:
         return text
-    reason = why_not_testable(corrected, options.fdr)
+    reason = _why_not_testable(corrected, options.fdr)
     if reason:
         return f"{text} Corrected expression could not be tested: {reason}."
-    found = "still tells" if is_present(corrected, options.fdr) else "does not tell"
+    found = "still tells" if _is_present(corrected, options.fdr) else "does not tell"
     return f"{text} Corrected expression {found} the batch: {_auc_text(corrected)}."
 
 
 def _auc_text(row: dict[str, Any], null: str = "") -> str:
-    name = better_classifier(row)
+    name = _better_classifier(row)
     auc, mean, sd, p = (row[f"{name}_{part}"] for part in ("auc", "null_mean", "null_sd", "p"))
     return f"AUC {auc:.2f} by {CLASSIFIER_NAMES[name]} (null {mean:.2f} ± {sd:.2f}{null}; p = {p:.2g})"
 
 
-def variance_sentence(
+def _variance_sentence(
     shares: pd.DataFrame, batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
 ) -> str:
     """Shares of variance before and after, and the genes that carry the batch most.
 
-    Parameters
-    ----------
-    shares
-        Representation × source, shares of the variance.
-    batch_genes
-        One row a gene, the one that carries the batch most first.
-    keys
-        The study's obs columns.
-    options
-        ``fdr`` of the genes.
+    ``shares`` is representation × source; ``batch_genes`` one row a gene, the one that carries the batch most first.
     """
-    biology = biology_name(keys)
+    biology = _biology_name(keys)
     parts = []
     for representation, where in (("pca", "the principal components"), ("latent", "the latent")):
         share = shares.loc[representation].map(_percent)
@@ -367,7 +354,7 @@ def confounding_sentences(
         for name in ("label_key", "condition_key")
         if getattr(keys, name) == keys.batch_key
     ]
-    biology = biology_name(keys)
+    biology = _biology_name(keys)
     if not biology:
         return sentences
     shared = shares.loc["pca", "shared"]
@@ -384,7 +371,7 @@ def confounding_sentences(
     return sentences
 
 
-def caveat_sentences(
+def _caveat_sentences(
     stages: dict[str, dict[str, Any]], batch_genes: pd.DataFrame, keys: Keys, options: BatchEffectOptions
 ) -> list[str]:
     """What was left out, and what the tests count as replicates."""
@@ -414,7 +401,7 @@ def caveat_sentences(
     return sentences
 
 
-def biology_name(keys: Keys) -> str:
+def _biology_name(keys: Keys) -> str:
     """``cell_type``, or ``cell_type and condition``; empty when neither is known."""
     return " and ".join(biology_keys(keys))
 

@@ -18,7 +18,9 @@ from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.scoring.kbet import acceptance_rate, kbet_on_graph
 from scvi_downstream.scoring.mixing import explained_by_batch, median_batches, neighbor_weights
+from scvi_downstream.scoring.resampling import count_by_row
 from scvi_downstream.scoring.silhouette import batch_asw, bras
+from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import compare_with_null, exchangeable_share, permute_within
 
 if TYPE_CHECKING:
@@ -195,12 +197,10 @@ def _classify(
         )
         logger.info(message, label, n_permutations, options.n_permutations, options.fdr)
     arranged = permute_within(batches, strata, n_permutations, seed)
-    k = min(options.n_neighbors, len(points) - 1)
-    neighbors = find_neighbors(points, k + 1, exact=True, seed=0)[0][:, 1:]
     linear = arranged[: 1 + affordable(points.shape, int(batches.max()) + 1, options)]
     tests = {
         "linear": cross_validated_auc(points, linear, options.n_folds, seed=seed, label=label),
-        "neighbor": neighbor_auc(neighbors, arranged),
+        "neighbor": neighbor_auc(_nearest_others(points, options.n_neighbors), arranged),
     }
     for classifier, areas in tests.items():
         test = vars(compare_with_null(areas))
@@ -249,20 +249,10 @@ def compare_separation(
 ) -> pd.DataFrame:
     """Recall of each label in each embedding, and its change from the first.
 
-    Parameters
-    ----------
-    embeddings
-        (stage, representation) → ``(n_cells, n_dims)``, the uncorrected first.
-    design
-        Labels and batches of the same cells; cells of unknown label are left out.
-    seed
-        Of the bootstrap over the cells of a label.
-
-    Returns
-    -------
-    One row a label and embedding. A label ``vanishes`` when the interval of its change lies below
-    ``-VANISHING_FALL``; ``merges_into`` is the label that most of its missed cells are taken for. Empty
-    with fewer than two labels.
+    ``embeddings``: (stage, representation) → ``(n_cells, n_dims)``, the uncorrected first. Cells of unknown label are
+    left out; ``seed`` is that of the bootstrap over the cells of a label. A label ``vanishes`` when the interval of
+    its change lies below ``-VANISHING_FALL``; ``merges_into`` is the label that most of its missed cells are taken
+    for. Empty with fewer than two labels.
     """
     if design.labels is None:
         return pd.DataFrame(columns=list(SEPARATION_COLUMNS))
@@ -293,30 +283,25 @@ def label_by_neighbors(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Rare labels thus count as much as common ones; among equal votes the nearer neighbour decides.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)``.
-    labels
-        ``(n_cells,)`` codes from 0; every code occurs.
-
-    Returns
-    -------
-    ``(n_cells,)`` codes.
+    ``points`` are ``(n_cells, n_dims)``, ``labels`` ``(n_cells,)`` codes from 0, every one of which occurs; and so
+    are those given.
     """
-    k = min(N_VOTES, len(points) - 1)
-    neighbors = find_neighbors(points, k + 1, exact=True, seed=0)[0][:, 1:]
+    around = labels[_nearest_others(points, N_VOTES)]
     sizes = np.bincount(labels)
-    cells = np.arange(len(points))[:, None] * len(sizes) + labels[neighbors]
-    votes = (1 - 1e-3 * np.arange(k)) / sizes[labels[neighbors]]
-    total = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=len(points) * len(sizes))
-    return total.reshape(len(points), len(sizes)).argmax(axis=1)
+    votes = (1 - 1e-3 * np.arange(around.shape[1])) / sizes[around]
+    return count_by_row(around, len(sizes), votes).argmax(axis=1)
+
+
+def _nearest_others(points: np.ndarray, k: int) -> np.ndarray:
+    """``(n_cells, k)`` positions of each cell's nearest others, fewer where there are not as many."""
+    k = min(k, len(points) - 1)
+    return find_neighbors(points, k + 1, exact=True, seed=0)[0][:, 1:]
 
 
 def _recall_change(found: np.ndarray, before: np.ndarray, seed: int) -> dict[str, float | bool]:
     """Recall and its change with percentile intervals of a bootstrap over the label's cells."""
     n_cells = len(found)
-    weights = np.random.default_rng(seed).multinomial(n_cells, np.full(n_cells, 1 / n_cells), N_REPLICATES)
+    weights = bootstrap_weights(n_cells, N_REPLICATES, seed)
     change = found.astype(float) - before
     low, high = np.percentile(weights @ found / n_cells, INTERVAL)
     change_low, change_high = np.percentile(weights @ change / n_cells, INTERVAL)

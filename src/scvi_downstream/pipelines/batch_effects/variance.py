@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import (
     Design,
     choose_cells,
     codes,
     embeddings_of,
-    log_counts,
 )
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.scoring.resampling import cells_by_label
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def partition_variance(
     ``COLUMNS``; see :func:`partition`.
     """
     design = choose_cells(counts, keys, options, seed)
-    values: dict[tuple[str, str], Values] = {("before", "expression"): log_counts(counts, design)}
+    values: dict[tuple[str, str], Values] = {
+        ("before", "expression"): log_normalize_modelled(counts[design.positions])
+    }
     values |= embeddings_of(design, pca_latent, latent, pd.DataFrame())
     if not corrected_expression.empty:
         values["corrected", "corrected_expression"] = corrected_expression.loc[design.cells].to_numpy()
@@ -92,19 +95,14 @@ def partition_gene_variance(
     corrected = None
     if not corrected_expression.empty:
         corrected = corrected_expression.loc[design.cells].reindex(columns=genes).to_numpy()
-    return rank_genes(log_counts(counts, design), corrected, genes, design)
+    return rank_genes(log_normalize_modelled(counts[design.positions]), corrected, genes, design)
 
 
 @dataclass(frozen=True)
 class Factors:
     """Indicator columns of the linear models.
 
-    Attributes
-    ----------
-    columns
-        ``(n_cells, 1 + n_batches + n_biologies)``: intercept, batches, biologies.
-    n_batches
-        Number of batches.
+    ``columns`` are ``(n_cells, 1 + n_batches + n_biologies)``: intercept, batches, biologies.
     """
 
     columns: sparse.csr_matrix
@@ -145,14 +143,8 @@ def _indicators(values: pd.Series) -> sparse.csr_matrix:
 class Moments:
     """Sums over cells that every linear model is solved from; those of a part of the cells subtract.
 
-    Attributes
-    ----------
-    gram
-        ``(n_columns, n_columns)`` products of the design with itself.
-    cross
-        ``(n_columns, n_dims)`` products of the design with the values.
-    squares
-        ``(n_dims,)`` sums of squared values.
+    ``gram`` ``(n_columns, n_columns)`` and ``cross`` ``(n_columns, n_dims)`` are the products of the design with
+    itself and with the values, ``squares`` ``(n_dims,)`` sums of squared values.
     """
 
     gram: np.ndarray
@@ -194,8 +186,6 @@ def shares(sums: Moments, design: Factors, *, together: bool) -> np.ndarray:
     freedom, so that factors without effect have a share of 0 in expectation. Without biology, its share
     and the shared one are NaN.
 
-    References
-    ----------
     Borcard, Legendre & Drapeau (1992), doi:10.2307/1940179; Peres-Neto et al. (2006),
     doi:10.1890/0012-9658(2006)87[2614:VPOSDM]2.0.CO;2.
     """
@@ -248,12 +238,8 @@ def partition(values: Values, design: Design, *, seed: int) -> pd.DataFrame:
     observed = shares(everyone, model, together=True)
     n_groups = min(N_GROUPS, len(design.cells))
     groups = np.random.default_rng(seed).permutation(len(design.cells)) % n_groups
-    left = np.stack(
-        [
-            shares(everyone - moments(model.columns[rows], values[rows]), model, together=True)
-            for rows in (np.flatnonzero(groups == group) for group in range(n_groups))
-        ]
-    )
+    without = [everyone - moments(model.columns[rows], values[rows]) for rows in cells_by_label(groups)]
+    left = np.stack([shares(sums, model, together=True) for sums in without])
     error = np.sqrt((n_groups - 1) / n_groups * np.square(left - left.mean(axis=0)).sum(axis=0))
     reach = t.ppf((1 + LEVEL) / 2, n_groups - 1) * error
     table = pd.DataFrame({"source": SOURCES, "share": observed, "low": observed - reach})
@@ -307,8 +293,6 @@ def rank_genes(
 def nested_f(sums: Moments, smaller: np.ndarray, larger: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """F test of the columns that the larger model adds; NaN when they add nothing or nothing is left.
 
-    References
-    ----------
     Searle (1971), Linear Models, section 3.6.
     """
     from scipy.stats import f

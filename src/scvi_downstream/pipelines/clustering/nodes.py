@@ -146,23 +146,8 @@ def cluster_kmeans(
 def _choose_k(points: np.ndarray, candidates: list[int], seed: int) -> pd.DataFrame:
     """Mean silhouette width and inertia of each number of clusters, on at most 10,000 cells.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)``.
-    candidates
-        Numbers of clusters, from 2 to below the number of cells.
-    seed
-        Of the sample and of the starts.
-
-    Returns
-    -------
-    ``k``, ``silhouette`` in [-1, 1] (of at most 3,000 cells), ``inertia`` (squared latent units, of the
-    cells fitted) and ``chosen``, which marks the best silhouette.
-
-    References
-    ----------
-    Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
+    ``k``, ``silhouette`` in [-1, 1] (of at most 3,000 cells), ``inertia`` (squared latent units, of the cells fitted)
+    and ``chosen``, which marks the best silhouette. Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
     """
     from sklearn.metrics import pairwise_distances, silhouette_score
 
@@ -187,8 +172,6 @@ def _choose_k(points: np.ndarray, candidates: list[int], seed: int) -> pd.DataFr
 def _partition(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float]:
     """Best of several k-means++ starts: membership ``(n_cells,)`` and inertia.
 
-    References
-    ----------
     Arthur & Vassilvitskii (2007), SODA, pp. 1027-1035.
     """
     from sklearn.cluster import KMeans

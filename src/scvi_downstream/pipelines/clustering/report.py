@@ -58,16 +58,8 @@ STRENGTHS = (
 class Recommendation:
     """The recommended Leiden resolution.
 
-    Attributes
-    ----------
-    resolution, column
-        Of the Leiden table.
-    n_clusters
-        Clusters of all cells.
-    stable
-        Whether their mean adjusted Rand index reaches the threshold with at least two clusters.
-    reason
-        One plain sentence.
+    ``n_clusters`` are those of all cells; ``stable`` says whether their mean adjusted Rand index reaches the
+    threshold with at least two clusters; ``reason`` is one plain sentence.
     """
 
     resolution: float
@@ -118,17 +110,14 @@ def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: floa
 def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str | None]:
     """The chosen ``k``, its silhouette and what that means.
 
-    References
-    ----------
     Kaufman & Rousseeuw (1990), doi:10.1002/9780470316801.
     """
     width = tried.loc[tried["k"] == k, "silhouette"].dropna()
-    if width.empty:
-        reason = f"k-means with {k} clusters; its silhouette was not measured."
-        return {"k": k, "silhouette": None, "reason": reason}
-    silhouette = float(width.iloc[0])
-    strength = next(word for least, word in STRENGTHS if silhouette > least)
-    reason = f"k-means with {k} clusters: mean silhouette {silhouette:.2f}, {strength}."
+    silhouette = None if width.empty else float(width.iloc[0])
+    reason = f"k-means with {k} clusters; its silhouette was not measured."
+    if silhouette is not None:
+        strength = next(word for least, word in STRENGTHS if silhouette > least)
+        reason = f"k-means with {k} clusters: mean silhouette {silhouette:.2f}, {strength}."
     return {"k": k, "silhouette": silhouette, "reason": reason}
 
 

@@ -68,24 +68,14 @@ class WardTree:
 
     def cut(self, k: int) -> np.ndarray:
         """Membership ``(n_cells,)`` in ``k`` clusters: positions in :func:`subtrees`."""
-        return node_membership(self.linkage, k)[self.leaf_of_cell]
+        return _node_membership(self.linkage, k)[self.leaf_of_cell]
 
 
 def ward_tree(points: np.ndarray) -> WardTree:
     """Ward tree of all cells; beyond 10,000 of 2,000 k-means groups with their sizes as weights.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)``.
-
-    Returns
-    -------
-    Exact for up to 10,000 cells. Beyond, heights and merges are exact for the groups.
-
-    References
-    ----------
-    Ward (1963), doi:10.1080/01621459.1963.10500845; groups first: Zhang, Ramakrishnan & Livny (1996),
+    ``points`` are ``(n_cells, n_dims)``. Up to 10,000 cells the tree is exact; beyond, heights and merges are exact
+    for the groups. Ward (1963), doi:10.1080/01621459.1963.10500845; groups first: Zhang, Ramakrishnan & Livny (1996),
     doi:10.1145/235968.233324.
     """
     points = np.asarray(points, dtype=np.float64)
@@ -193,12 +183,7 @@ def _name_nodes(merges: list[tuple[int, int, float]], sizes: np.ndarray) -> pd.D
 def subtrees(linkage: pd.DataFrame, k: int) -> list[int]:
     """Nodes of the cut into ``k`` clusters, by falling size; the tree's own numbering breaks ties.
 
-    Parameters
-    ----------
-    linkage
-        Of a :class:`WardTree`.
-    k
-        At most the number of leaves.
+    ``k`` is at most the number of leaves.
     """
     sizes = node_sizes(linkage)
     n_leaves = len(linkage) + 1
@@ -218,7 +203,7 @@ def node_sizes(linkage: pd.DataFrame) -> np.ndarray:
     return sizes
 
 
-def node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
+def _node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
     """``(2 * n_leaves - 1,)`` position of each node's cluster in :func:`subtrees`; -1 above the cut."""
     n_leaves = len(linkage) + 1
     k = min(k, n_leaves)
@@ -255,14 +240,7 @@ class Crown:
 def crown(linkage: pd.DataFrame, k: int, n_shown: int) -> Crown:
     """The tree above its ``n_shown`` largest-height subtrees, each inside one of ``k`` clusters.
 
-    Parameters
-    ----------
-    linkage
-        Of a :class:`WardTree`.
-    k
-        Number of clusters.
-    n_shown
-        Leaves wanted; raised to ``k``, cut to what there is.
+    ``n_shown`` leaves are wanted: raised to ``k``, cut to what there is.
     """
     n_leaves = len(linkage) + 1
     n_shown = min(max(n_shown, k), n_leaves)
@@ -280,6 +258,6 @@ def crown(linkage: pd.DataFrame, k: int, n_shown: int) -> Crown:
     return Crown(
         linkage=top,
         sizes=node_sizes(linkage)[nodes[:n_shown]].astype(int),
-        clusters=node_membership(linkage, k)[nodes],
+        clusters=_node_membership(linkage, k)[nodes],
         cut_height=float((below + heights[n_leaves - k]) / 2) if k > 1 else float("nan"),
     )

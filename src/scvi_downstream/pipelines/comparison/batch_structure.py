@@ -95,28 +95,10 @@ def same_batch_excess(
     The null is that a cell's batch says nothing about its place among the cells of its stratum. P-values are those
     of the largest standardised excess (single-step maxT), so that the chance of any false one stays at the level.
 
-    Parameters
-    ----------
-    neighbors
-        ``(n_cells, k)`` positions of each cell's nearest others.
-    batches, strata
-        ``(n_cells,)`` codes from 0; batches are permuted within strata.
-    counted
-        ``(n_cells,)`` mask of the cells whose neighbours are looked at.
-    names
-        Of the batches, by code.
-    n_permutations
-        The smallest p-value is 1 / (1 + ``n_permutations``).
-    seed
-        Of the permutations.
-
-    Returns
-    -------
-    ``overall`` first, then each batch with at least 20 counted cells.
-
-    References
-    ----------
-    Westfall & Young (1993), Resampling-Based Multiple Testing; Phipson & Smyth (2010), doi:10.2202/1544-6115.1585.
+    ``neighbors`` are ``(n_cells, k)`` positions of each cell's nearest others, ``batches`` and ``strata``
+    ``(n_cells,)`` codes from 0, ``counted`` masks the cells whose neighbours are looked at; ``names`` are those of
+    the batches, by code. Given is ``overall`` first, then each batch with at least 20 counted cells. Westfall & Young
+    (1993), Resampling-Based Multiple Testing; Phipson & Smyth (2010), doi:10.2202/1544-6115.1585.
     """
     arranged = permute_within(batches, strata, n_permutations, seed)
     nearest = neighbors[counted]
@@ -161,14 +143,8 @@ def _excess(cells: str, n_cells: int, shares: np.ndarray, p: float) -> Excess:
 class Strata:
     """Groups of like cells.
 
-    Attributes
-    ----------
-    codes
-        ``(n_cells,)`` from 0.
-    known
-        ``(n_cells,)``; cells of unknown label or condition are a group of their own and not counted.
-    words
-        What a group is, for sentences.
+    ``codes`` are ``(n_cells,)`` from 0; ``known`` masks the cells that count: those of unknown label or condition are
+    a group of their own; ``words`` say in sentences what a group is.
     """
 
     codes: np.ndarray
@@ -176,16 +152,8 @@ class Strata:
     words: str
 
 
-def group_by_biology(obs: pd.DataFrame, keys: Keys) -> Strata | None:
-    """Groups by label and condition, as far as they are known and are not the batch; ``None`` without a label.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    keys
-        Names of the columns.
-    """
+def _group_by_biology(obs: pd.DataFrame, keys: Keys) -> Strata | None:
+    """Groups by label and condition, as far as they are known and are not the batch; ``None`` without a label."""
     if not keys.label_key or keys.label_key == keys.batch_key:
         return None
     names = [keys.label_key]
@@ -199,18 +167,11 @@ def group_by_biology(obs: pd.DataFrame, keys: Keys) -> Strata | None:
     return Strata(codes, known, " and ".join(names))
 
 
-def group_by_cluster(neighbors: NeighborsGraph, seed: int) -> Strata:
+def _group_by_cluster(neighbors: NeighborsGraph, seed: int) -> Strata:
     """Leiden communities of the uncorrected embedding.
 
     Where batches are far apart, communities are batches, and nothing can be exchanged within them: a test on
     these strata misses strong effects, and what it finds is real.
-
-    Parameters
-    ----------
-    neighbors
-        Of the uncorrected embedding.
-    seed
-        Of the communities.
     """
     codes = communities(weighted_graph(neighbors.connectivities), _RESOLUTION, seed)
     return Strata(codes, np.ones(len(codes), dtype=bool), "Leiden cluster")
@@ -220,18 +181,9 @@ def group_by_cluster(neighbors: NeighborsGraph, seed: int) -> Strata:
 class Verdict:
     """What the uncorrected embedding says of batches.
 
-    Attributes
-    ----------
-    outcome
-        In a word.
-    excess
-        Of all cells together, then of each batch; empty when nothing could be tested.
-    strata
-        Among which batches were permuted.
-    n_batches, n_cells
-        Batches, and cells whose neighbours were looked at.
-    exchangeable
-        Share of these whose group holds more than one batch.
+    ``excess`` is that of all cells together, then of each batch, empty when nothing could be tested; ``strata`` those
+    among which batches were permuted; ``n_cells`` the cells whose neighbours were looked at, ``exchangeable`` the
+    share of these whose group holds more than one batch.
     """
 
     outcome: Outcome
@@ -303,13 +255,13 @@ def judge(
     def test(strata: Strata) -> Verdict:
         return _test(neighbors, batches, strata, sampled & strata.known, n_permutations, seed)
 
-    biology = group_by_biology(obs, keys)
+    biology = _group_by_biology(obs, keys)
     if biology is not None:
         return test(biology)
     overall = test(Strata(np.zeros(n_cells, dtype=int), np.ones(n_cells, dtype=bool), "all cells"))
     if overall.outcome != "present":
         return overall
-    return _separate_composition(test(group_by_cluster(neighbors, seed)), overall)
+    return _separate_composition(test(_group_by_cluster(neighbors, seed)), overall)
 
 
 def _separate_composition(within: Verdict, overall: Verdict) -> Verdict:

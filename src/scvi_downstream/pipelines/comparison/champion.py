@@ -63,7 +63,7 @@ def hold(models: pd.DataFrame, criterion: str, rule: ChampionRule, evidence: Evi
     evidence
         Bootstrap draws and per-cell likelihoods.
     """
-    unfair = judged_by_own_labels(models, criterion, rule)
+    unfair = _judged_by_own_labels(models, criterion, rule)
     values = direction(criterion) * models.sort_index()[criterion].drop(unfair).dropna()
     values = values.sort_values(ascending=False, kind="stable")
     best, *others = map(str, values.index)
@@ -92,7 +92,7 @@ def decides(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> bool:
     """Whether any model may be judged by a criterion."""
     if criterion not in models:
         return False
-    return bool(models[criterion].drop(judged_by_own_labels(models, criterion, rule)).notna().any())
+    return bool(models[criterion].drop(_judged_by_own_labels(models, criterion, rule)).notna().any())
 
 
 def deciding_criterion(models: pd.DataFrame, rule: ChampionRule) -> str | None:
@@ -100,7 +100,7 @@ def deciding_criterion(models: pd.DataFrame, rule: ChampionRule) -> str | None:
     return next((name for name in rule.criteria if decides(models, name, rule)), None)
 
 
-def judged_by_own_labels(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> list[str]:
+def _judged_by_own_labels(models: pd.DataFrame, criterion: str, rule: ChampionRule) -> list[str]:
     """Models that a criterion would judge by labels that they were trained on."""
     if rule.trained_on_labels or criterion not in JUDGED_BY_LABELS or "family" not in models:
         return []

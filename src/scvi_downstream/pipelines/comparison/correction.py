@@ -77,7 +77,7 @@ def judge_correction(
     likelihood = mixing = None
     if verdict.n_batches > 1:
         known = rows_by_model(leaderboard), models, Evidence.of_datasets(evidence)
-        likelihood, mixing = likelihood_gain(*known), mixing_gain(*known)
+        likelihood, mixing = likelihood_gain(*known), _mixing_gain(*known)
     sentences = [
         verdict_sentence(verdict, keys),
         *_describe_likelihood(likelihood, verdict),
@@ -113,14 +113,7 @@ def _finite(value: float) -> float | None:
 class LikelihoodGain:
     """Held-out likelihood of a model that is told the batches, against the same model that is not.
 
-    Attributes
-    ----------
-    with_batch, without_batch
-        Names of the models.
-    criterion
-        Column of the board.
-    difference
-        With minus without, nats per cell.
+    ``difference`` is with minus without, nats per cell, by the column ``criterion`` of the board.
     """
 
     with_batch: str
@@ -136,14 +129,8 @@ def likelihood_gain(
 
     Likelihoods can be compared since both models describe the same counts of the same cells.
 
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-    models
-        Complete options by model.
-    evidence
-        Per-cell likelihoods.
+    ``board`` has one row a model or baseline, ``models`` the complete options by model, ``evidence`` per-cell
+    likelihoods.
     """
     corrected, blind = (
         [name for name in board.index if name in models and models[name].get("correct_batch", True) is told]
@@ -203,20 +190,10 @@ class MixingGain:
         return self.batch_difference.low > 0
 
 
-def mixing_gain(
+def _mixing_gain(
     board: pd.DataFrame, models: Mapping[str, Mapping[str, Any]], evidence: Evidence
 ) -> MixingGain | None:
-    """The best corrected model against PCA; ``None`` without scores of both.
-
-    Parameters
-    ----------
-    board
-        One row a model or baseline, PCA among them as ``pca``.
-    models
-        Complete options by model.
-    evidence
-        Bootstrap draws.
-    """
+    """The best corrected model against PCA; ``None`` without scores of both."""
     if UNCORRECTED not in board.index:
         return None
     corrected = [name for name in board.index if name in models and models[name].get("correct_batch", True)]

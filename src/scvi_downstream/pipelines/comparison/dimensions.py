@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
-from scvi_downstream.pipelines.comparison.noise import Difference, Noise, by_model
+from scvi_downstream.pipelines.comparison.noise import Difference, Noise, by_model, cell_values
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 
 logger = logging.getLogger(__name__)
@@ -97,14 +97,8 @@ def recommend_dimensions(
 class Grid:
     """One model at several numbers of latent dimensions.
 
-    Attributes
-    ----------
-    title
-        The model's name, with what sets it apart where several grids are of one model.
-    family
-        Of all of them.
-    models
-        By number of dimensions, in ascending order: names, several where they were trained with several seeds.
+    ``title`` is the model's name, with what sets it apart where several grids are of one model; ``models`` are names
+    by number of dimensions, in ascending order, several where they were trained with several seeds.
     """
 
     title: str
@@ -115,12 +109,8 @@ class Grid:
 def find_grids(names: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> list[Grid]:
     """Grids with at least two numbers of latent dimensions, in the order of the models.
 
-    Parameters
-    ----------
-    names
-        Models that can be compared.
-    models
-        Complete options by model; ``trial_of`` names the model that a trial varies.
+    ``names`` are those that can be compared; ``models`` the complete options, of which ``trial_of`` names the model
+    that a trial varies.
     """
     present = set(names)
     groups: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -163,14 +153,9 @@ def _tell_apart(own: Mapping[str, Any], alternatives: list[Mapping[str, Any]]) -
 class HeldOut:
     """Held-out ELBO of one grid.
 
-    Attributes
-    ----------
-    by_cell
-        Cells × numbers of dimensions, nats, averaged over seeds.
-    trainings
-        Seeds by number of dimensions.
-    training_sd
-        Standard deviation of the mean between trainings with other seeds, by number of dimensions, nats per cell.
+    ``by_cell`` is cells × numbers of dimensions, nats, averaged over seeds; ``trainings`` the seeds, and
+    ``training_sd`` the standard deviation of the mean between trainings with other seeds (nats per cell), by number
+    of dimensions.
     """
 
     by_cell: pd.DataFrame
@@ -197,26 +182,15 @@ def held_out_likelihood(grid: Grid, tables: Mapping[str, pd.DataFrame]) -> HeldO
     The spread between trainings is moderated: the variance of the seeds that there are is averaged with
     prior knowledge, so that a single training is not taken for exact.
 
-    Parameters
-    ----------
-    grid
-        Models by number of dimensions.
-    tables
-        By model: cells × ``share, elbo``; models without one are left out.
-
-    Returns
-    -------
-    ``None`` when fewer than two numbers of dimensions, or ten cells, can be compared.
-
-    References
-    ----------
-    Smyth (2004), doi:10.2202/1544-6115.1027, for the moderated variance.
+    ``tables`` are cells × ``share, elbo`` by model; models without one are left out. ``None`` when fewer than two
+    numbers of dimensions, or ten cells, can be compared. Smyth (2004), doi:10.2202/1544-6115.1027, for the moderated
+    variance.
     """
     columns = {
         (size, name): values
         for size, names in grid.models.items()
         for name in names
-        if len(values := _held_out_values(tables.get(name))) > 0
+        if len(values := cell_values(tables.get(name), HELD_OUT, CRITERION)) > 0
     }
     if len({size for size, _ in columns}) < 2:
         return None
@@ -233,13 +207,6 @@ def held_out_likelihood(grid: Grid, tables: Mapping[str, pd.DataFrame]) -> HeldO
         for size, n in trainings.items()
     }
     return HeldOut(by_cell=by_cell, trainings=trainings, training_sd=sd)
-
-
-def _held_out_values(table: pd.DataFrame | None) -> pd.Series:
-    if table is None or table.empty or CRITERION not in table:
-        return pd.Series(dtype=float)
-    values = table.loc[table["share"].isin(HELD_OUT), CRITERION].astype(float)
-    return values[np.isfinite(values)]
 
 
 def _answer(grid: Grid, held_out: HeldOut, noise: Noise, board: pd.DataFrame) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def build_leaderboard(
     """
     models = models or {}
     evidence = Evidence.of_datasets(records)
-    table = tabulate_scores(list(by_model(records, "scores").values()))
-    differing = differing_options(table.index, models)
+    table = _tabulate_scores(list(by_model(records, "scores").values()))
+    differing = _differing_options(table.index, models)
     scored = table.columns.intersection(differing.columns)
     table = table.assign(**{column: table[column].fillna(differing[column]) for column in scored})
     trial_of = pd.Series(
@@ -100,17 +100,11 @@ def rows_by_model(leaderboard: pd.DataFrame) -> pd.DataFrame:
     return leaderboard.set_index("model") if "model" in leaderboard else leaderboard
 
 
-def tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows by ``scib_total``, else bio conservation, held-out ELBO or batch correction; columns grouped.
 
-    Parameters
-    ----------
-    scores
-        One flat record each, with at least ``model``; ``failed`` says why a trial has no scores.
-
-    Returns
-    -------
-    Indexed by ``model``; NaN where a metric does not exist for a row, failed trials last.
+    ``scores`` are flat records with at least ``model``; ``failed`` says why a trial has no scores. Indexed by
+    ``model``, NaN where a metric does not exist for a row, failed trials last.
     """
     table = pd.DataFrame(list(scores)).set_index("model").dropna(axis="columns", how="all")
     numbers = table.select_dtypes("number").columns
@@ -128,19 +122,11 @@ def tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return table.sort_values("failed", key=pd.Series.notna, kind="stable")
 
 
-def differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One column for each option that two models of one family set differently.
 
-    Parameters
-    ----------
-    names
-        Rows of the leaderboard.
-    models
-        Complete options by model; those of ``training`` become ``training.<option>``.
-
-    Returns
-    -------
-    One row a name; missing where a family does not have the option, or the row is no model.
+    Options of ``training`` become ``training.<option>``. One row a name; missing where a family does not have the
+    option, or the row is no model.
     """
     options = {name: _flatten(models[name]) for name in names if name in models}
     values: dict[tuple[str, str], set[str]] = {}
@@ -163,20 +149,10 @@ def _flatten(options: Mapping[str, Any]) -> dict[str, Any]:
 def rank_models(board: pd.DataFrame) -> pd.DataFrame:
     """1 for the best by each criterion; equal values share their mean rank, as in Friedman's test.
 
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-
-    Returns
-    -------
-    ``rank_<criterion>`` for each criterion that the board holds, NaN where a row lacks it, and ``mean_rank`` over
-    bio conservation, batch correction and held-out likelihoods. A row without one of these that others have gets no
-    mean: ranks by different criteria among different rows cannot be compared.
-
-    References
-    ----------
-    Friedman (1937), doi:10.1080/01621459.1937.10503522.
+    ``rank_<criterion>`` for each criterion that the board holds, NaN where a row lacks it, and ``mean_rank`` over bio
+    conservation, batch correction and held-out likelihoods. A row without one of these that others have gets no mean:
+    ranks by different criteria among different rows cannot be compared. Friedman (1937),
+    doi:10.1080/01621459.1937.10503522.
     """
     ranks = pd.DataFrame(
         {
@@ -195,14 +171,8 @@ def rank_models(board: pd.DataFrame) -> pd.DataFrame:
 def pareto_front(scores: np.ndarray) -> np.ndarray:
     """Rows that no other row dominates: none is at least as good everywhere and better somewhere.
 
-    Parameters
-    ----------
-    scores
-        ``(n_rows, n_criteria)``, higher is better.
-
-    Returns
-    -------
-    ``(n_rows,)`` of booleans; a row with NaN is never on the front. Equal rows are on it together.
+    Of ``(n_rows, n_criteria)`` scores, higher is better: ``(n_rows,)`` booleans. A row with NaN is never on the
+    front; equal rows are on it together.
     """
     known = np.isfinite(scores).all(axis=1)
     front = np.zeros(len(scores), dtype=bool)

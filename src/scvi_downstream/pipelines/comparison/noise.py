@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,15 +77,12 @@ class Evidence:
     def paired(self, criterion: str, models: Sequence[str]) -> tuple[np.ndarray, bool] | None:
         """Values of the models on the same draws or cells, and whether they are of cells.
 
-        Returns
-        -------
         ``(n_draws or n_cells, n_models)``; ``None`` when fewer than two are common to all.
         """
         share_and_column = of_cells(criterion)
         if share_and_column:
-            columns = [
-                cell_values(self.cells.get(name, pd.DataFrame()), *share_and_column) for name in models
-            ]
+            share, column = share_and_column
+            columns = [cell_values(self.cells.get(name), (share,), column) for name in models]
         elif all(criterion in self.draws.get(name, ()) for name in models):
             columns = [self.draws[name][criterion].astype(float) for name in models]
         else:
@@ -101,11 +98,11 @@ def by_model(datasets: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {name: datasets[f"{name}__{kind}"] for name, _, found in parted if found == kind}
 
 
-def cell_values(table: pd.DataFrame, share: str, column: str) -> pd.Series:
-    """Finite values of one column in one share, by cell."""
-    if table.empty or column not in table:
+def cell_values(table: pd.DataFrame | None, shares: Collection[str], column: str) -> pd.Series:
+    """Finite values of one column in some shares, by cell; none without a table."""
+    if table is None or table.empty or column not in table:
         return pd.Series(dtype=float)
-    values = table.loc[table["share"] == share, column].astype(float)
+    values = table.loc[table["share"].isin(shares), column].astype(float)
     return values[np.isfinite(values)]
 
 
@@ -236,8 +233,9 @@ def likelihood_intervals(board: pd.DataFrame, cells: Mapping[str, pd.DataFrame])
         share_and_column = of_cells(criterion)
         if criterion not in board or share_and_column is None:
             continue
+        share, column = share_and_column
         for name in board.index[np.isfinite(board[criterion]) & board.index.isin(cells)]:
-            values = cell_values(cells[name], *share_and_column).to_numpy()
+            values = cell_values(cells[name], (share,), column).to_numpy()
             if len(values) > 1:
                 mean = mean_difference(values)
                 intervals.loc[name, [f"{criterion}_low", f"{criterion}_high"]] = mean.low, mean.high

@@ -24,7 +24,7 @@ from scvi_downstream.pipelines.comparison.options import ChampionRule, Compariso
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.contents import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.runtime.words import Finding, listed
+from scvi_downstream.runtime.words import Finding, listed, up_to
 from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
@@ -158,7 +158,7 @@ def choose_champion(
         champion = {
             **dict.fromkeys(("model", "criterion", "value", "runner_up", "better_baseline")),
             "reason": reason,
-            "rule": state_rule(rule),
+            "rule": _state_rule(rule),
             "within_noise": [],
             "sentences": [reason],
         }
@@ -169,8 +169,8 @@ def choose_champion(
         optimism = selection_optimism(models, criterion, list(contest.values.index), known)
         sentences = [
             reason,
-            name_other_choices(contest, _hold_others(models, contest, rule, known)),
-            warn_of_selection(contest, optimism),
+            _name_other_choices(contest, _hold_others(models, contest, rule, known)),
+            _warn_of_selection(contest, optimism),
         ]
         champion = {
             "model": contest.champion,
@@ -178,7 +178,7 @@ def choose_champion(
             "value": float(models.loc[contest.champion, criterion]),
             "reason": reason,
             "runner_up": next((str(name) for name in contest.values.index if name != contest.champion), None),
-            "rule": state_rule(rule),
+            "rule": _state_rule(rule),
             "better_baseline": beaten_by,
             "within_noise": [name for name in contest.tied if name != contest.champion],
             "sentences": list(filter(None, sentences)),
@@ -215,7 +215,7 @@ def _better_baseline(baselines: pd.DataFrame, contest: Contest) -> str | None:
     return str(better.idxmax()) if len(better) else None
 
 
-def state_rule(rule: ChampionRule) -> str:
+def _state_rule(rule: ChampionRule) -> str:
     """The whole rule, whatever it came to here."""
     margins = []
     if rule.noise != "none":
@@ -244,16 +244,7 @@ def explain_absence(models: pd.DataFrame, rule: ChampionRule) -> str:
 class Explanation:
     """Phrases on how a criterion decided.
 
-    Attributes
-    ----------
-    contest
-        Of the criterion.
-    board
-        All rows.
-    rule
-        Noise and tolerance.
-    evidence
-        For the difference to a baseline.
+    ``board`` holds all rows, ``evidence`` the noise of the difference to a baseline.
     """
 
     contest: Contest
@@ -264,10 +255,7 @@ class Explanation:
     def explain_choice(self, beaten_by: str | None) -> str:
         """The champion, what it was compared with, and what speaks against it.
 
-        Parameters
-        ----------
-        beaten_by
-            The best baseline that has a better value.
+        ``beaten_by`` is the best baseline that has a better value.
         """
         contest = self.contest
         parts = [self._compare_models()]
@@ -345,7 +333,7 @@ class Explanation:
         return f"{value:,.1f}" if of_cells(self.contest.criterion) else f"{value:,.4g}"
 
 
-def name_other_choices(contest: Contest, others: Sequence[Contest]) -> str:
+def _name_other_choices(contest: Contest, others: Sequence[Contest]) -> str:
     """Whether other criteria would choose another model; empty when there is no other criterion or model."""
     if not others or len(contest.values) < 2:
         return ""
@@ -374,7 +362,7 @@ def _describe_lead(other: Contest, champion: str) -> str:
     return f" ({gain:.2g}{unit(other.criterion)} better)"
 
 
-def warn_of_selection(contest: Contest, optimism: float | None) -> str:
+def _warn_of_selection(contest: Contest, optimism: float | None) -> str:
     """That the cells which chose the best score make it look too good; empty for a choice among few."""
     among, criterion = len(contest.values), contest.criterion
     opening = f"The cells that score it also chose it among {among} models"
@@ -389,8 +377,7 @@ def warn_of_selection(contest: Contest, optimism: float | None) -> str:
 
 
 def _list_first(models: Sequence[str]) -> str:
-    more = len(models) - _MOST_NAMES
-    return listed(list(models)) if more <= 0 else f"{', '.join(models[:_MOST_NAMES])} and {more} more"
+    return up_to(models, _MOST_NAMES) if len(models) > _MOST_NAMES else listed(list(models))
 
 
 def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:

@@ -13,7 +13,11 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.scvi_internals import private
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cell_elbo, cell_reconstruction_error
-from scvi_downstream.scoring.marginal_likelihood import log_weights
+from scvi_downstream.scoring.marginal_likelihood import (
+    average_weights,
+    log_weights,
+    why_no_marginal_likelihood,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,52 +31,16 @@ _FEWEST_SAMPLES = 20
 _INDICES = "_indices"  # MrVI's set-up numbers cells, but only those that it is fitted on
 
 
-def log_mean(values: np.ndarray) -> np.ndarray:
-    """Log of the mean of exponentials over the first axis."""
-    from scipy.special import logsumexp
-
-    return np.asarray(logsumexp(values, axis=0) - np.log(len(values)))
-
-
-def batch_weights(bounds: np.ndarray) -> np.ndarray:
-    """How well each batch that the model knows explains a cell: softmax of the bounds over batches.
-
-    Parameters
-    ----------
-    bounds
-        ``(n_batches, n_cells)`` lower bounds of log p(x | b).
-
-    Returns
-    -------
-    ``(n_batches, n_cells)``; columns sum to one.
-    """
-    from scipy.special import softmax
-
-    return np.asarray(softmax(bounds, axis=0))
-
-
 def mixture_bound(bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Lower bound of log p(x) for a cell of an unknown batch, all known ones being equally likely.
 
     With b one of B known batches, ``log p(x) = log 1/B Σ_b p(x | b) ≥ Σ_b w_b (bound_b - log w_b) - log B`` for any
-    weights; with the weights of :func:`batch_weights` this is ``log 1/B Σ_b exp(bound_b)``. Bounds are estimated by
+    weights; with their softmax over batches as weights this is ``log 1/B Σ_b exp(bound_b)``. Bounds are estimated by
     draws. To exponentiate them would take lucky draws for likelihood, so weights must come from draws of their own:
     then the result errs to neither side of a true bound.
 
-    Parameters
-    ----------
-    bounds
-        ``(n_batches, n_cells)`` estimates of lower bounds of log p(x | b).
-    weights
-        ``(n_batches, n_cells)``, from other draws.
-
-    Returns
-    -------
-    ``(n_cells,)`` nats.
-
-    References
-    ----------
-    Jordan, Ghahramani, Jaakkola & Saul (1999), doi:10.1023/A:1007665907178.
+    ``bounds`` are ``(n_batches, n_cells)`` estimates of lower bounds of log p(x | b), ``weights`` of the same shape
+    from other draws; ``(n_cells,)`` nats. Jordan, Ghahramani, Jaakkola & Saul (1999), doi:10.1023/A:1007665907178.
     """
     from scipy.special import entr
 
@@ -83,12 +51,7 @@ def mixture_bound(bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def attached(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
     """Let a model's own functions speak of other cells than those that it was fitted on.
 
-    Parameters
-    ----------
-    model
-        Fitted model.
-    cells
-        With the columns of its own cells and no category that it does not know.
+    ``cells`` have the columns of the model's own cells and no category that it does not know.
     """
     before = model.adata
     if _INDICES in before.obs:
@@ -116,11 +79,6 @@ def forget_cells(model: BaseModelClass, uuid: str) -> None:
     """
     store = private("scvi.model.base.BaseModelClass._per_instance_manager_store", model)
     store[model.id].pop(uuid, None)
-
-
-def known_batches(model: BaseModelClass) -> list[str]:
-    """Batches that a model was fitted on."""
-    return [str(name) for name in model.adata_manager.get_state_registry("batch").categorical_mapping]
 
 
 def score_cells(
@@ -188,9 +146,11 @@ def score_cells_of_unknown_batch(
     -------
     The table of :func:`score_cells`, and the mean weight of each known batch: which of them the cells are most like.
     """
+    from scipy.special import softmax
+
     if batch_key is None:
         return score_cells(model, cells, with_marginal, n_samples, seed), pd.Series(dtype=np.float64)
-    known = known_batches(model)
+    known = [str(name) for name in model.adata_manager.get_state_registry("batch").categorical_mapping]
     everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
     n_samples = max(min(n_samples, _FEWEST_SAMPLES), round(n_samples / len(known)))
     first, elbo, error, weights = [], [], [], []
@@ -201,7 +161,7 @@ def score_cells_of_unknown_batch(
             elbo.append(cell_elbo(model, everyone, seed))
             error.append(cell_reconstruction_error(model, everyone, seed))
             weights.append(_importance_weights(model, chosen, n_samples, seed))
-    shares = batch_weights(np.array(first))
+    shares = softmax(first, axis=0)  # how well each batch explains a cell: columns sum to one
     bounds = mixture_bound(np.array(elbo), shares)
     errors = (shares * np.array(error)).sum(axis=0)
     table = _tabulate(cells, bounds, errors, chosen, np.concatenate(weights))
@@ -219,7 +179,7 @@ def _relabel_batch(cells: AnnData, batch_key: str, batch: str, known: list[str])
 
 def _importance_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     """``(n_samples, n_cells)``; NaN for a model that has no marginal likelihood."""
-    if getattr(model.module, "latent_distribution", "normal") != "normal" or len(cells) == 0:
+    if why_no_marginal_likelihood(model) or len(cells) == 0:
         return np.full((n_samples, len(cells)), np.nan)
     with reproducible(seed):
         parts = [
@@ -233,13 +193,8 @@ def _tabulate(
     cells: AnnData, elbo: np.ndarray, error: np.ndarray, chosen: np.ndarray, weights: np.ndarray
 ) -> pd.DataFrame:
     """Scores by cell; of the ``chosen`` ones also what their ``(n_samples, n_chosen)`` log-weights say."""
-    from scipy.special import logsumexp
-
     table = pd.DataFrame({"elbo": elbo, "reconstruction_error": error}, index=cells.obs_names.rename("cell"))
     table = table.reindex(columns=SCORES)
-    # Kish's effective number of samples
-    effective = np.exp(2 * logsumexp(weights, axis=0) - logsumexp(2 * weights, axis=0))
-    marginal = {"marginal_ll": log_mean(weights), "effective_samples": effective}
-    for name, values in marginal.items():
+    for name, values in zip(("marginal_ll", "effective_samples"), average_weights(weights), strict=True):
         table.iloc[chosen, table.columns.get_loc(name)] = values
     return table

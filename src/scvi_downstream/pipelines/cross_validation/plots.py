@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.plots.charts import draw_intervals
-from scvi_downstream.plots.panels import name_rows
+from scvi_downstream.plots.panels import joint_legend, name_rows
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -
         _draw_folds(axes, folds, cv_summary[score], score)
     if n_drawn:
         _draw_costs(panels[-1], batches, cv_summary["unseen_batches"]["cost"])
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2)
+    joint_legend(panels[:1], loc="outside lower left", ncols=2)
     figure.suptitle(f"{cv_summary['model']} ({cv_summary['family']}): cells that it was not fitted on")
     return figure
 
@@ -110,12 +109,7 @@ def plot_fold_curves(
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     _draw_curves(left, curves)
     _draw_gaps(right, cv_scores[cv_scores["held_out_by"] == "fold"], cv_summary)
-    handles = {
-        label: handle
-        for axes in (left, right)
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside right center")
+    joint_legend((left, right), loc="outside right center")
     figure.suptitle(f"{cv_summary['model']} ({cv_summary['family']}): training of {len(curves)} folds")
     return figure
 

@@ -51,18 +51,8 @@ _CURVES = ("elbo_train", "elbo_validation")
 class Recipe:
     """How a model is fitted, whatever the cells.
 
-    Attributes
-    ----------
-    spec
-        The model and its training.
-    initial
-        The model whose weights are the start, fitted on the same cells; ``None``: there is none.
-    keys
-        obs columns of the study.
-    seed
-        Seed of the split, the training and the draws.
-    accelerator
-        Where to compute.
+    ``initial`` is the model whose weights are the start, fitted on the same cells, if there is one; ``seed`` that of
+    the split, the training and the draws.
     """
 
     spec: ModelSpec
@@ -124,7 +114,7 @@ def fit_fold(
     -------
     One row a cell with ``fold``, ``role`` (held_out, train), ``batch`` (where there are batches) and its likelihoods in
     nats: ``elbo`` of all (without dropout), the others of held-out cells alone, ``…_batch_unknown`` where the model is
-    not told the batch. And the record of the training (:func:`training_record`).
+    not told the batch. And the record of the training (:func:`_training_record`).
     """
     recipe = _write_recipe(spec, initial_spec, keys, options, seed, accelerator)
     genes = counts[:, counts.var["highly_variable"]].copy()
@@ -153,7 +143,7 @@ def fit_fold(
         table["batch"] = genes.obs[keys.batch_key].astype(str).reindex(table.index)
     table = table.astype(dict.fromkeys(described[1:], "category"))
     seconds = time.perf_counter() - start
-    record = training_record(fitted, len(held_out)) | {"fold": fold, "seconds_scoring": seconds}
+    record = _training_record(fitted, len(held_out)) | {"fold": fold, "seconds_scoring": seconds}
     return table[[*described, *scores.columns]], record
 
 
@@ -273,7 +263,7 @@ def _leave_out(
     table, weights = score_cells_of_unknown_batch(
         fitted.model, cells, recipe.keys_seen.batch_key, chosen, n_samples, recipe.seed
     )
-    training = training_record(fitted, len(held_out))
+    training = _training_record(fitted, len(held_out))
     training |= {"likeness": weights.to_dict(), "seconds_scoring": time.perf_counter() - start}
     return {
         "positions": held_out.tolist(),
@@ -320,14 +310,8 @@ def _identity(genes: AnnData, n_seen: int, recipe: Recipe, evaluation: Evaluatio
     return digest.hexdigest()
 
 
-def training_record(fitted: Fit, n_held_out: int) -> dict[str, Any]:
-    """What a training was, with its curves.
-
-    Returns
-    -------
-    The training's summary, ``n_held_out`` and ``curves``: the loss by epoch of training and validation cells (negative
-    ELBO, in nats per cell).
-    """
+def _training_record(fitted: Fit, n_held_out: int) -> dict[str, Any]:
+    """The training's summary, ``n_held_out``, and its curves by epoch: negative ELBO in nats per cell."""
     curves = {name: fitted.history[name].tolist() for name in _CURVES if name in fitted.history}
     return fitted.summary | {"n_held_out": n_held_out, "curves": curves}
 
@@ -337,18 +321,9 @@ def fit_on(
 ) -> Fit:
     """Fit a model on some of the cells; the others are not even registered with it.
 
-    Parameters
-    ----------
-    genes
-        All cells × modelled genes.
-    seen
-        Positions of the cells that the model is fitted on, training and validation together.
-    recipe
-        How the model is fitted.
-    checkpoints
-        Where an interrupted training is taken up.
-    part
-        Number of what is held out: each part has validation cells of its own, so that no cell is one in all.
+    ``genes`` are all cells × modelled genes; ``seen`` the positions of those that the model is fitted on, training
+    and validation together. ``part`` numbers what is held out: each part has validation cells of its own, so that no
+    cell is one in all.
     """
     split = split_seen(len(seen), recipe.spec.training, (recipe.seed + part) % 2**32)
     initial = None
@@ -373,11 +348,8 @@ def held_out_cells(genes: AnnData, seen: np.ndarray, held_out: np.ndarray, recip
 
     Labels that no seen cell has become ``unknown``.
 
-    Raises
-    ------
-    InputError
-        When a categorical covariate, a sample, or a label that the dispersion depends on has a value that no seen cell
-        has.
+    An InputError says that a categorical covariate, a sample, or a label that the dispersion depends on has a value
+    that no seen cell has.
     """
     cells = genes[held_out].copy()
     obs = genes.obs
@@ -417,29 +389,9 @@ def assign_folds(strata: Sequence[pd.Series], n_cells: int, n_folds: int, seed: 
     Each combination of categories is shared out equally, and what is left over goes to the folds that have been given
     least of its categories so far. A combination differs by one cell at most between folds.
 
-    Parameters
-    ----------
-    strata
-        Categories of the ``n_cells`` cells, such as batch and label; may be empty.
-    n_cells
-        Number of cells.
-    n_folds
-        Number of folds.
-    seed
-        Seed of the shuffle.
-
-    Returns
-    -------
-    Fold of each cell, 1 to ``n_folds``.
-
-    Raises
-    ------
-    InputError
-        When a fold would hold fewer than two cells.
-
-    References
-    ----------
-    Sechidis, Tsoumakas & Vlahavas (2011), doi:10.1007/978-3-642-23808-6_10, whose greedy choice this follows.
+    ``strata`` are categories of the cells, such as batch and label, perhaps none; given is the fold of each cell, 1
+    to ``n_folds``. An InputError says that a fold would hold fewer than two cells. The greedy choice is that of
+    Sechidis, Tsoumakas & Vlahavas (2011), doi:10.1007/978-3-642-23808-6_10.
     """
     if n_cells < _FEWEST_CELLS_OF_FOLD * n_folds:
         raise InputError(

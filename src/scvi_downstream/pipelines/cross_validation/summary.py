@@ -36,14 +36,7 @@ _SCORES = ("elbo", "marginal_ll", "reconstruction_error")
 class Mean:
     """A mean with its 95 % confidence interval.
 
-    Attributes
-    ----------
-    value, low, high
-        The mean and its interval; ``low`` and ``high`` are NaN with fewer than two values.
-    sd
-        Standard deviation of the values.
-    n
-        How many there were.
+    ``low`` and ``high`` are NaN with fewer than two values; ``sd`` is the standard deviation of the ``n`` values.
     """
 
     value: float
@@ -250,14 +243,8 @@ def _without_nan(value: Any) -> Any:
 class FoldCurves:
     """The loss of one training by epoch: negative ELBO in nats per cell.
 
-    Attributes
-    ----------
-    train, validation
-        ``(n_epochs,)``.
-    kept_epoch
-        Epoch whose weights are kept, from 1.
-    stopped_early
-        Whether training ended before its limit of epochs.
+    ``train`` and ``validation`` are ``(n_epochs,)``; ``kept_epoch`` counts from 1; ``stopped_early``: before the
+    limit of epochs.
     """
 
     train: np.ndarray
@@ -312,12 +299,7 @@ def diagnose_curves(folds: Sequence[FoldCurves], test_share: float) -> Diagnosis
     straight line through the epochs after it, which is zero on average when only noise follows, and a change counts
     when its interval over folds excludes zero and it is at least 0.1 % of the loss.
 
-    Parameters
-    ----------
-    folds
-        Curves of every fold.
-    test_share
-        Held-out over training cells, for the intervals.
+    ``test_share`` is held-out over training cells, for the intervals.
     """
     lowest = int(np.median([fold.lowest_epoch for fold in folds]))
     n_epochs = int(np.median([len(fold.validation) for fold in folds]))
@@ -367,14 +349,8 @@ def _change(values: np.ndarray) -> float:
 class Gap:
     """How much better a model describes the cells that it was trained on.
 
-    Attributes
-    ----------
-    gap
-        ELBO of the same cells in training less that held out, nats per cell, over folds.
-    gap_share
-        The gap as a share of the absolute held-out ELBO.
-    memorises
-        Whether the gap is beyond chance and at least 2 % of the ELBO.
+    ``gap`` is the ELBO of the same cells in training less that held out, nats per cell, over folds; ``gap_share`` its
+    share of the absolute held-out ELBO; ``memorises`` says whether it is beyond chance and at least 2 %.
     """
 
     gap: Mean
@@ -385,15 +361,9 @@ class Gap:
 def judge_gap(gaps: ArrayLike, held_out: ArrayLike, test_share: float) -> Gap:
     """Judge how much better the same cells are described by models that have been trained on them.
 
-    Parameters
-    ----------
-    gaps
-        ``(n_folds,)`` mean over the fold's cells of their ELBO under models trained on them less that under the model
-        that is not, nats per cell.
-    held_out
-        ``(n_folds,)`` mean ELBO under the model that has not seen them.
-    test_share
-        Held-out over training cells, for the intervals.
+    ``gaps`` are ``(n_folds,)`` means over the fold's cells of their ELBO under models trained on them less that under
+    the model that is not, nats per cell; ``held_out`` the ``(n_folds,)`` mean ELBO under the latter; ``test_share``
+    held-out over training cells, for the intervals.
     """
     gap = mean_with_interval(gaps, test_share)
     share = gap.value / abs(mean_with_interval(held_out).value)

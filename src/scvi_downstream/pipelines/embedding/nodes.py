@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.neighbors import NeighborsGraph, layout, neighbors_graph
+from scvi_downstream.graphs.neighbors import NeighborsGraph, neighbors_graph
 from scvi_downstream.models.fitting import ResourceMeter
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.runtime.errors import InputError
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MUTUAL_NEIGHBORS = 20
 """Scanorama's own number of neighbours among which cells of two batches are matched."""
+START_WIDTH, START_NOISE = 10.0, 1e-4
+"""Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces."""
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
@@ -66,35 +69,17 @@ def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[
     import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
 
     with ResourceMeter() as meter:
-        expression = _variable_expression(counts)
-        scores = principal_components(expression, options.n_pcs, seed)
+        scores = principal_components(log_normalize_modelled(counts), options.n_pcs, seed)
     return _by_cell(scores, counts.obs_names, "PC_"), _cost("pca", "PCA", meter, scores)
 
 
 def principal_components(expression: sparse.csr_matrix, n_components: int, seed: int) -> np.ndarray:
     """Scores on the leading principal components; genes are centred, not scaled, and the matrix stays sparse.
 
-    Parameters
-    ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised expression.
-    n_components
-        Cut to what the data allow: below the number of cells and of genes that vary.
-    seed
-        Of the starting vector of the solver.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32, by falling variance.
-
-    Raises
-    ------
-    InputError
-        When fewer than two genes vary.
-
-    References
-    ----------
-    Lehoucq, Sorensen & Yang (1998), ARPACK Users' Guide, doi:10.1137/1.9780898719628.
+    ``expression`` is ``(n_cells, n_genes)``, log-normalised; ``n_components`` is cut to what the data allow, below
+    the number of cells and of genes that vary. ``(n_cells, n_components)`` float32, by falling variance. An
+    InputError says that fewer than two genes vary. Lehoucq, Sorensen & Yang (1998), ARPACK Users' Guide,
+    doi:10.1137/1.9780898719628.
     """
     from sklearn.decomposition import PCA
     from sklearn.utils.sparsefuncs import mean_variance_axis
@@ -134,32 +119,14 @@ def compute_harmony(
     scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
     with ResourceMeter() as meter:
         if keys.batch_key and len(counts.obs[keys.batch_key].unique()) > 1:
-            scores = correct_batches(scores, counts.obs[[keys.batch_key]], seed)
+            scores = _align_batches(scores, counts.obs[[keys.batch_key]], seed)
         else:
             logger.warning("Harmony has fewer than two batches to align: its embedding is the PCA")
     return _by_cell(scores, counts.obs_names, "PC_"), _cost("harmony", "Harmony", meter, scores)
 
 
-def correct_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
-    """Batch-corrected principal components.
-
-    Parameters
-    ----------
-    scores
-        ``(n_cells, n_components)`` principal component scores.
-    batches
-        `n_cells` rows, one column per batch variable, no missing values.
-    seed
-        Of the initial clusters and the order of updates.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32.
-
-    References
-    ----------
-    Korsunsky et al. (2019), doi:10.1038/s41592-019-0619-0.
-    """
+def _align_batches(scores: np.ndarray, batches: pd.DataFrame, seed: int) -> np.ndarray:
+    """Harmony's principal components ``(n_cells, n_components)`` float32; ``batches`` has a column a batch variable."""
     import harmonypy
 
     # harmonypy sets its own handler and level at import, so it would print on every run
@@ -204,36 +171,15 @@ def compute_scanorama(
             "the baseline 'scanorama' needs a batch_key with at least two batches; leave it out of comparison.baselines"
         )
     with ResourceMeter() as meter:
-        expression = _variable_expression(counts)
         batches = counts.obs[keys.batch_key].astype(str).to_numpy()
-        scores = stitch_batches(expression, batches, options.n_pcs, seed)
+        scores = _stitch_batches(log_normalize_modelled(counts), batches, options.n_pcs, seed)
     return _by_cell(scores, counts.obs_names, "scanorama_"), _cost("scanorama", "Scanorama", meter, scores)
 
 
-def stitch_batches(
+def _stitch_batches(
     expression: sparse.csr_matrix, batches: np.ndarray, n_components: int, seed: int
 ) -> np.ndarray:
-    """Scanorama's embedding of all batches.
-
-    Parameters
-    ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised expression.
-    batches
-        ``(n_cells,)`` names, at least two different ones.
-    n_components
-        Dimensions of the embedding; cut to what the data allow.
-    seed
-        Of the randomised singular vectors and the neighbour trees.
-
-    Returns
-    -------
-    ``(n_cells, n_components)`` float32.
-
-    References
-    ----------
-    Hie, Bryson & Berger (2019), doi:10.1038/s41587-019-0113-3.
-    """
+    """Scanorama's ``(n_cells, n_components)`` float32 embedding of ``(n_cells, n_genes)`` log-normalised expression."""
     import scanorama
 
     genes = [f"{gene:09d}" for gene in range(expression.shape[1])]  # it sorts genes by name
@@ -283,30 +229,69 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 def compute_umap(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int, n_dims: int = 2
 ) -> pd.DataFrame:
-    """Layout of the shared graph in the plane: `n_cells` × ``UMAP1``, ``UMAP2``.
+    """UMAP of the shared graph in the plane, as scanpy's ``tl.umap`` computes it.
 
     Parameters
     ----------
     latent
         `n_cells` × `n_latent`; places the start.
     neighbors
-        Graph of the same cells.
+        Graph of the same cells in the same order.
     options
-        Minimal distance, spread and epochs.
+        Minimal distance, spread and epochs (``None``: 500 up to 10,000 cells, 200 beyond).
     seed
-        Of the start and of negative sampling.
+        Of the start and of negative sampling; one thread, so that one seed gives the same bits.
     n_dims
-        Dimensions of the layout.
+        2 or 3.
+
+    Returns
+    -------
+    `n_cells` × ``UMAP1``, ``UMAP2``, …, float32, arbitrary units.
+
+    References
+    ----------
+    McInnes, Healy & Melville (2018), arXiv:1802.03426; start: Kobak & Linderman (2021),
+    doi:10.1038/s41587-020-00809-z.
     """
-    return layout(
-        latent,
-        neighbors,
+    from umap.umap_ import find_ab_params, simplicial_set_embedding
+
+    a, b = find_ab_params(options.umap_spread, options.umap_min_dist)
+    random_state = np.random.RandomState(seed)
+    coordinates, _ = simplicial_set_embedding(
+        data=latent.to_numpy(np.float32),
+        graph=neighbors.connectivities.tocoo(copy=True),
         n_components=n_dims,
-        min_dist=options.umap_min_dist,
-        spread=options.umap_spread,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
         n_epochs=options.umap_epochs,
-        seed=seed,
+        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, random_state),
+        random_state=random_state,
+        metric="euclidean",
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+        parallel=False,
     )
+    names = [f"UMAP{i + 1}" for i in range(n_dims)]
+    return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)
+
+
+def _start(
+    latent: np.ndarray, connectivities: sparse.csr_matrix, n_dims: int, random_state: np.random.RandomState
+) -> str | np.ndarray:
+    # Eigenvectors of a graph in pieces only tell the pieces apart; principal components keep their places.
+    if connected_components(connectivities, directed=False)[0] == 1:
+        return "spectral"
+    left, singular, _ = np.linalg.svd(latent - latent.mean(axis=0), full_matrices=False)
+    start = np.zeros((len(latent), n_dims))
+    kept = min(n_dims, len(singular))
+    start[:, :kept] = left[:, :kept] * singular[:kept]
+    start *= START_WIDTH / max(np.abs(start).max(), np.finfo(np.float32).tiny)
+    return (start + random_state.normal(scale=START_NOISE, size=start.shape)).astype(np.float32)
 
 
 def compute_umap_3d(
@@ -314,10 +299,6 @@ def compute_umap_3d(
 ) -> pd.DataFrame:
     """Layout of the shared graph in space: `n_cells` × ``UMAP1`` … ``UMAP3``; otherwise as :func:`compute_umap`."""
     return compute_umap(latent, neighbors, options, seed, n_dims=3)
-
-
-def _variable_expression(counts: AnnData) -> sparse.csr_matrix:
-    return log_normalize(counts, np.flatnonzero(counts.var["highly_variable"].to_numpy()))
 
 
 def _by_cell(values: np.ndarray, cells: pd.Index, prefix: str) -> pd.DataFrame:

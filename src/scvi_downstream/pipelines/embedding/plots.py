@@ -47,7 +47,7 @@ def plot_embedding(
     InputError
         When a column of ``color_by`` does not exist.
     """
-    panels = colorings(counts, qc_metrics, keys, options.color_by)
+    panels = _colorings(counts, qc_metrics, keys, options.color_by)
     figure, grid = panel_grid(len(panels), columns=2, width=6.0, height=4.0)
     for axes, (title, values) in zip(grid, panels.items(), strict=True):
         umap_panel(axes, umap.to_numpy(), values.reindex(umap.index), title)
@@ -78,37 +78,19 @@ def plot_umap_3d(
     if keys.label_key:
         hover = hover + "<br>" + counts.obs[keys.label_key].reindex(drawn.index).astype(str)
     panels = {}
-    for title, values in colorings(counts, qc_metrics, keys, options.color_by).items():
+    for title, values in _colorings(counts, qc_metrics, keys, options.color_by).items():
         own = values.reindex(drawn.index)
         is_number = pd.api.types.is_numeric_dtype(own)
         panels[title] = [by_value(drawn, hover, own, title)] if is_number else by_category(drawn, hover, own)
     return colour_page(panels, "UMAP in three dimensions", n_drawn=len(drawn), n_cells=len(umap_3d))
 
 
-def colorings(
+def _colorings(
     counts: AnnData, qc_metrics: pd.DataFrame, keys: Keys, color_by: tuple[str, ...]
 ) -> dict[str, pd.Series]:
     """Title → one value a cell, categorical or float, in the order of the figures.
 
-    Parameters
-    ----------
-    counts
-        obs holds the keys and most of ``color_by``.
-    qc_metrics
-        ``n_counts`` and ``mitochondrial_percent`` of the same cells.
-    keys
-        The study's obs columns.
-    color_by
-        More columns of obs or of ``qc_metrics``.
-
-    Returns
-    -------
     At most 40 categories a column: the smaller ones are joined as ``other``, and the title says so.
-
-    Raises
-    ------
-    InputError
-        When a column of ``color_by`` does not exist.
     """
     quality = qc_metrics.reindex(counts.obs_names)
     known = pd.concat(

@@ -20,11 +20,6 @@ def trial_template() -> Pipeline:
     return _scored("collect_trial_scores", "likelihood")
 
 
-def baseline_template() -> Pipeline:
-    """Latent, neighbors ─► integration, score_draws ─► scores, for an embedding without a likelihood."""
-    return _scored("collect_baseline_scores")
-
-
 def _scored(name: str, *further: str) -> Pipeline:
     """What every embedding is judged by, and ``further`` that of a fitted or clustered model."""
     collected = {each: each for each in ("training_summary", "integration", *further)}
@@ -41,4 +36,5 @@ def _scored(name: str, *further: str) -> Pipeline:
 def create_pipeline(study: Study) -> Pipeline:
     """Scores of every model and baseline."""
     of_models = per_model(study, lambda _, name: copied(template(), name))
-    return of_models + per_baseline(study, lambda name: copied(baseline_template(), name))
+    of_baseline = _scored("collect_baseline_scores")  # an embedding without a likelihood
+    return of_models + per_baseline(study, lambda name: copied(of_baseline, name))

@@ -56,11 +56,14 @@ def denoise_expression(
 
     Returns
     -------
-    Stream of ``(n_block, n_genes)`` float32, counts per ``library_size``.
+    Stream of ``(n_block, n_genes)`` float32: counts per ``library_size``, or expected counts when it is ``latent``.
+
+    References
+    ----------
+    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
     """
-    genes = choose_genes(fitted.genes, counts, markers, options)
-    model = fitted.attach(counts, accelerator)
-    return stream_expression(model, genes, options, batches=None, seed=seed, label="denoising")
+    genes = _choose_genes(fitted.genes, counts, markers, options)
+    return _stream_expression(fitted.attach(counts, accelerator), genes, options, None, seed, "denoising")
 
 
 def decode_counterfactual(
@@ -81,33 +84,18 @@ def decode_counterfactual(
     InputError
         Without a batch_key, or when a batch does not exist.
     """
-    batches = check_batches(options.transform_batch, counts, keys.batch_key)
-    genes = choose_genes(fitted.genes, counts, markers, options)
-    model = fitted.attach(counts, accelerator)
+    batches = _check_batches(options.transform_batch, counts, keys.batch_key)
+    genes = _choose_genes(fitted.genes, counts, markers, options)
     label = "decoding the counterfactual"
-    return stream_expression(model, genes, options, batches=batches, seed=seed, label=label)
+    return _stream_expression(fitted.attach(counts, accelerator), genes, options, batches, seed, label)
 
 
-def choose_genes(
+def _choose_genes(
     modelled: pd.Index, counts: AnnData, markers: pd.DataFrame, options: ImputationOptions
 ) -> pd.Index:
-    """The genes to decode, in the order of the model.
+    """The genes to decode (all, markers or a list), in the order of the model.
 
-    Parameters
-    ----------
-    modelled
-        Genes of the model.
-    counts
-        All genes of the study, to tell an absent gene from one that is not highly variable.
-    markers
-        Table with a column ``gene``.
-    options
-        ``genes``: all, markers or a list.
-
-    Raises
-    ------
-    InputError
-        When a listed gene is not modelled, or when no marker is.
+    ``counts`` hold all genes of the study, to tell an absent gene from one that is not highly variable.
     """
     if options.genes == "all":
         return modelled
@@ -131,14 +119,8 @@ def choose_genes(
     return modelled[modelled.isin(options.genes)]
 
 
-def check_batches(wanted: Sequence[str], counts: AnnData, batch_key: str | None) -> list[str]:
-    """The batches of ``transform_batch``, each of which the model must know.
-
-    Raises
-    ------
-    InputError
-        Without a batch_key, without a wanted batch, or when one does not exist.
-    """
+def _check_batches(wanted: Sequence[str], counts: AnnData, batch_key: str | None) -> list[str]:
+    """The batches of ``transform_batch``, at least one, each of which the model must know."""
     if batch_key is None:
         raise InputError(
             "imputation.transform_batch needs batch_key: the model knows no batches to decode as"
@@ -156,44 +138,15 @@ def check_batches(wanted: Sequence[str], counts: AnnData, batch_key: str | None)
     return list(wanted)
 
 
-def stream_expression(
-    model: Any,
-    genes: pd.Index,
-    options: ImputationOptions,
-    *,
-    batches: list[str] | None,
-    seed: int,
-    label: str,
+def _stream_expression(
+    model: Any, genes: pd.Index, options: ImputationOptions, batches: list[str] | None, seed: int, label: str
 ) -> ExpressionStream:
     """Decode all cells in blocks; nothing is computed before the first block is asked for.
 
     Block ``b`` is ``model.get_normalized_expression`` of its cells after seeding with ``seed + b``. With
     ``n_samples`` posterior samples a block holds that many times fewer cells, so that memory depends neither
-    on the number of cells nor on the samples.
-
-    Parameters
-    ----------
-    model
-        scvi-tools model with its AnnData of ``n_cells`` cells.
-    genes
-        ``n_genes`` genes to decode, in the order of the model.
-    options
-        Posterior samples, library size and cells per block.
-    batches
-        Batches to decode every cell as (averaged), or ``None`` for each cell's own.
-    seed
-        Seed of the posterior samples.
-    label
-        What the progress line says.
-
-    Returns
-    -------
-    Stream of ``(n_block, n_genes)`` float32: counts per ``library_size``, or expected counts
-    when it is ``latent``.
-
-    References
-    ----------
-    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    on the number of cells nor on the samples. Every cell is decoded as of ``batches``, averaged over them, or as of its
+    own batch (``None``).
     """
     cells = pd.Index(model.adata.obs_names, name="cell")
     per_block = min(options.chunk_cells, max(_FEWEST_CELLS_AT_ONCE, options.chunk_cells // options.n_samples))

@@ -88,10 +88,7 @@ def plot_imputation(
 def genes_to_draw(decoded: pd.Index, markers: pd.DataFrame, options: ImputationOptions) -> list[str]:
     """The genes named in the options, or the top decoded markers, taking the groups in turn.
 
-    Raises
-    ------
-    InputError
-        When a named gene was not decoded.
+    An InputError names a gene that was not decoded.
     """
     for gene in options.figure_genes:
         if gene not in decoded:

@@ -17,6 +17,9 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.scoring.likelihood import cells_by_share
+from scvi_downstream.scoring.resampling import sample_cells
+from scvi_downstream.statistics.correlation import bootstrap_weights
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,9 +79,7 @@ def score_imputation(
     model, share = fitted.attach(counts, accelerator), options.score.held_out_share
     genes = pd.Index(model.adata.var_names, name="gene")
     most = max(FEWEST_TEST_CELLS, min(options.score.max_cells, _MOST_ENTRIES // len(genes)))
-    indices = (model.train_indices, model.validation_indices, model.test_indices)
-    train, validation, test = (np.array([] if part is None else part, dtype=np.int64) for part in indices)
-    roles = assign_roles(train, validation, test, most, seed)
+    roles = assign_roles(*cells_by_share(model).values(), most, seed)
     if roles.share == "validation":
         logger.warning(
             "imputation is scored on %d validation cells, since fewer than %d cells are in the test set; "
@@ -104,7 +105,7 @@ def score_imputation(
         **summary,
     }
     logger.info("imputation: %s", scores["verdict"])
-    return scores, tabulate_by_gene(genes, by_method, held_out)
+    return scores, _tabulate_by_gene(genes, by_method, held_out)
 
 
 @dataclass(frozen=True)
@@ -125,28 +126,18 @@ def assign_roles(
     The baselines are tuned on validation cells, or on training cells taken out of their reference when
     validation cells are scored.
 
-    Parameters
-    ----------
-    train, validation, test
-        Positions of the cells of each share.
-    most
-        Most cells to score; more are sampled.
-    seed
-        Seed of the samples.
+    ``train``, ``validation`` and ``test`` are positions; of more than ``most`` cells to score a sample is taken.
     """
     rng = np.random.default_rng(seed)
     scored, share = (test, "test") if len(test) >= FEWEST_TEST_CELLS else (validation, "validation")
     tuning = validation
     if share == "validation" or len(tuning) < FEWEST_TEST_CELLS:
         tuning = rng.permutation(train)[: max(1, len(train) // 5)]
-    tuning = _sample(tuning, _MOST_TUNING_CELLS, rng)
-    return CellRoles(
-        scored=_sample(scored, most, rng), tuning=tuning, reference=np.setdiff1d(train, tuning), share=share
+    tuning, scored = (
+        np.sort(sample_cells(cells, number, rng))
+        for cells, number in ((tuning, _MOST_TUNING_CELLS), (scored, most))
     )
-
-
-def _sample(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(cells if len(cells) <= most else rng.choice(cells, most, replace=False))
+    return CellRoles(scored=scored, tuning=tuning, reference=np.setdiff1d(train, tuning), share=share)
 
 
 def thin(
@@ -213,14 +204,7 @@ class Baselines:
     def fit(cls, reference: sparse.csr_matrix, n_neighbors: int, seed: int) -> Baselines:
         """Mean rates and principal components of the reference cells.
 
-        Parameters
-        ----------
-        reference
-            ``(n_reference, n_genes)`` counts.
-        n_neighbors
-            Reference cells to average; cut to ``n_reference``.
-        seed
-            Seed of the randomised PCA.
+        ``n_neighbors`` is cut to the number of reference cells; ``seed`` is that of the randomised PCA.
         """
         from sklearn.decomposition import PCA
 
@@ -240,14 +224,10 @@ class Baselines:
     def tuned(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, held_out_share: float) -> Baselines:
         """The same with the prior counts that predict the held-out molecules of the tuning cells best.
 
-        Parameters
-        ----------
-        kept, held_out
-            ``(n_tuning, n_genes)`` parts of the counts of cells that are neither reference nor scored.
-        held_out_share
-            Share of the molecules held out.
+        ``kept`` and ``held_out`` are the ``(n_tuning, n_genes)`` parts of cells that are neither reference nor
+        scored.
         """
-        library, observed = library_held_out(kept, held_out_share), held_out.toarray()
+        library, observed = _library_held_out(kept, held_out_share), held_out.toarray()
 
         def loss(counts: sparse.csr_matrix, prior: float) -> float:
             return poisson_nll(self._shrink(counts, prior) * library, observed).mean()
@@ -315,16 +295,9 @@ def _predict_rates(
 class MethodScores:
     """How well one method predicts the held-out counts.
 
-    Attributes
-    ----------
-    nll
-        ``(n_cells,)`` Poisson loss of each cell, nats per entry.
-    nll_by_gene
-        ``(n_genes,)`` the same of each gene.
-    pearson, spearman
-        ``(n_genes,)`` correlations across cells, NaN where undefined.
-    intervals
-        Score → value, low, high; ``None`` where no correlation is defined.
+    ``nll`` is the ``(n_cells,)`` Poisson loss of each cell, nats per entry, ``nll_by_gene`` ``(n_genes,)`` that of
+    each gene; ``pearson`` and ``spearman`` ``(n_genes,)`` correlations across cells, NaN where undefined;
+    ``intervals``: score → value, low, high, ``None`` where no correlation is defined.
     """
 
     nll: np.ndarray
@@ -334,7 +307,7 @@ class MethodScores:
     intervals: dict[str, dict[str, float] | None]
 
 
-def library_held_out(kept: sparse.csr_matrix, held_out_share: float) -> np.ndarray:
+def _library_held_out(kept: sparse.csr_matrix, held_out_share: float) -> np.ndarray:
     """``(n_cells, 1)`` expected held-out counts of each cell: kept library × share / (1 - share)."""
     library = np.asarray(kept.sum(axis=1), dtype=np.float64).reshape(-1, 1)
     return library * held_out_share / (1 - held_out_share)
@@ -356,28 +329,16 @@ def compare_methods(
 ) -> tuple[dict[str, Any], dict[str, MethodScores]]:
     """Score every method and say whether the model beats the best of the others.
 
-    Parameters
-    ----------
-    rates
-        Per method ``(n_cells, n_genes)``, rows adding to one; one is named ``model``.
-    kept, held_out
-        ``(n_cells, n_genes)`` parts of the counts.
-    held_out_share
-        Share of the molecules held out.
-    seed
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    ``methods`` (per method and score: value, low, high), ``best_baseline``, ``difference``
-    (model minus best baseline, in nats per entry) and ``verdict``; and the scores per cell and gene.
+    ``rates`` are ``(n_cells, n_genes)`` by method, rows adding to one, of which one is named ``model``; ``kept`` and
+    ``held_out`` the parts of the counts. Given are ``methods`` (per method and score: value, low, high),
+    ``best_baseline``, ``difference`` (model minus best baseline, in nats per entry) and ``verdict``; and the scores
+    per cell and gene.
     """
     observed = held_out.toarray()
     n_cells = len(observed)
-    library = library_held_out(kept, held_out_share)
+    library = _library_held_out(kept, held_out_share)
     ranked = rankdata(observed / library, axis=0)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_REPLICATES) / n_cells
+    weights = bootstrap_weights(n_cells, _REPLICATES, seed) / n_cells
     scored = {method: _score(rate, library, observed, ranked, weights) for method, rate in rates.items()}
     loss = {method: float(scores.nll.mean()) for method, scores in scored.items()}
     best = min((method for method in scored if method != "model"), key=loss.__getitem__)
@@ -442,7 +403,7 @@ def _verdict(difference: dict[str, float], best: str, reference: float) -> str:
     return f"the model predicts held-out counts {comparison} {_NAMES[best]}: {loss}"
 
 
-def tabulate_by_gene(
+def _tabulate_by_gene(
     genes: pd.Index, scored: dict[str, MethodScores], held_out: sparse.csr_matrix
 ) -> pd.DataFrame:
     """One row per gene: held-out counts, and each method's error and correlations across cells."""

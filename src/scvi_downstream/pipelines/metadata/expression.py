@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_number
 from scvi_downstream.pipelines.metadata.composition import find_groups
@@ -97,8 +97,7 @@ def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> 
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(tables, ignore_index=True)
-    symbols = counts.var["symbol"].astype(str) if "symbol" in counts.var else counts.var_names.to_series()
-    table["symbol"] = symbols.reindex(table["gene"]).to_numpy()
+    table["symbol"] = symbols_of(counts.var).reindex(table["gene"]).to_numpy()
     nth = table.groupby(["column", "contrast"], observed=True, sort=False).ngroup()
     ranks = pd.DataFrame(
         {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.prediction.comparison import (
     BASELINES,
@@ -137,10 +138,8 @@ def compare_predictions(
     }
     if prediction_mrvi_model is not None:
         decoders["mrvi"] = mrvi_decoder(prediction_mrvi_model, kept, prediction_split, accelerator)
-    symbols = counts.var["symbol"] if "symbol" in counts.var else counts.var_names.to_series()
-    genes = pd.DataFrame(
-        {"gene": kept.var_names, "symbol": symbols.reindex(kept.var_names).astype(str).to_numpy()}
-    )
+    symbols = symbols_of(counts.var).reindex(kept.var_names).to_numpy()
+    genes = pd.DataFrame({"gene": kept.var_names, "symbol": symbols})
     groups = find_groups(counts, prediction_split, prediction_design, decoders, options, seed)
     return compare_groups(groups, len(block_names(prediction_split)), genes, options, seed)
 

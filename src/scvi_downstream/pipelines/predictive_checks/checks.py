@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.pipelines.predictive_checks.draws import choose_cells
+from scvi_downstream.pipelines.predictive_checks.draws import CheckedCells, choose_cells
 from scvi_downstream.pipelines.predictive_checks.evidence import (
     MEASURES,
     N_BINS,
@@ -24,6 +25,7 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
 )
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -103,22 +105,18 @@ def check_predictions(
     evidence = gather_all(model, observed, cells, reference, options.n_samples, seed)
     nb = next(each for each in evidence if each.source == "nb")
     names = pd.Index(model.adata.var_names)
-    symbols = counts.var["symbol"].reindex(names).astype(str).to_numpy() if "symbol" in counts.var else names
+    symbols = symbols_of(counts.var).reindex(names).to_numpy()
     rows, genes = [], []
     for each in evidence:
         compared = nb if each is not nb and each.cells == nb.cells else None
         rows += check_counts(each, reference) + check_calibration(each, compared, seed)
-        genes.append(compare_genes(each, reference, names, np.asarray(symbols), options.fdr))
-    cell_names = {
-        "held-out": model.adata.obs_names[cells.held_out],
-        "training": model.adata.obs_names[cells.training],
-    }
+        genes.append(compare_genes(each, reference, names, symbols, options.fdr))
     return (
         check_table(rows).assign(share=cells.share),
         _categorical(pd.concat(genes, ignore_index=True)),
-        _categorical(cell_table(evidence, cell_names)),
-        calibration_table(evidence),
-        correlation_table(evidence, names),
+        _categorical(_tabulate_cells(evidence, cells, model.adata.obs_names)),
+        _tabulate_calibration(evidence),
+        _tabulate_correlations(evidence, names),
     )
 
 
@@ -130,13 +128,11 @@ def _categorical(table: pd.DataFrame) -> pd.DataFrame:
 def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str, Any]]:
     """Statistics of the observed counts within those of the draws.
 
-    Returns
-    -------
     One row a statistic: what was observed, the mean of the draws, their central 95 %, and the posterior predictive
     p-value (two-sided, of distances one-sided; Gelman, Meng & Stern (1996)), never below 1 / (1 + n_samples).
     """
     rows = []
-    for name, values in statistics_of(evidence, reference).items():
+    for name, values in _statistics(evidence, reference).items():
         observed, draws = float(values[0]), values[1:]
         lower, upper = np.quantile(draws, _LEVELS)
         above = (1 + np.count_nonzero(draws >= observed)) / (1 + len(draws))
@@ -150,23 +146,14 @@ def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str,
     return [*rows, _check_row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
 
 
-def statistics_of(evidence: Evidence, reference: GeneReference) -> dict[str, np.ndarray]:
+def _statistics(evidence: Evidence, reference: GeneReference) -> dict[str, np.ndarray]:
     """Name → ``(1 + n_samples,)`` values, of the observed counts first.
 
-    Parameters
-    ----------
-    evidence
-        What one source generated, beside what was observed.
-    reference
-        What training cells say of the genes.
-
-    Returns
-    -------
     ``zero_fraction``: share of zeros. ``zero_fraction_sd``: standard deviation over cells of a cell's share of zeros.
     ``library_size``: mean counts of a cell. ``overdispersion``: median over genes of (variance - mean) / mean².
-    ``correlation_strength``: root mean square of gene–gene correlations. And distances from the average of the
-    draws, for a set of draws from the average of the others: ``gene_mean`` and ``gene_variance`` (root mean square
-    of the difference of log10), ``gene_zero_fraction`` and ``correlation_error`` (of the difference itself).
+    ``correlation_strength``: root mean square of gene–gene correlations. And distances from the average of the draws,
+    for a set of draws from the average of the others: ``gene_mean`` and ``gene_variance`` (root mean square of the
+    difference of log10), ``gene_zero_fraction`` and ``correlation_error`` (of the difference itself).
     """
     genes = evidence.genes
     n_cells, n_genes = genes.n_cells, len(genes.center)
@@ -224,29 +211,18 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
 def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) -> list[dict[str, Any]]:
     """Coverage of central intervals, dispersion of the PIT and scores, of all genes and by their mean count.
 
-    Parameters
-    ----------
-    evidence
-        What one source generated, beside what was observed.
-    baseline
-        Evidence of the same cells whose score is compared with; ``None``: no score is compared.
-    seed
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    ``coverage_50``, ``coverage_80``, ``coverage_95``: shares of counts, and the nominal ones.
-    ``pit_dispersion``: 12 times the mean square of PIT - 1/2; above 1 where intervals are too narrow. ``crps``: of
-    log(1 + count), and what it would be were the draws right. ``crps_gain``: by how much it is lower than the
-    baseline's, as a share of it; 0: as good. Intervals are 95 % bootstrap intervals over cells of what was observed.
+    Intervals are 95 % bootstrap intervals over cells of what was observed. ``coverage_50``, ``coverage_80``,
+    ``coverage_95``: shares of counts, and the nominal ones. ``pit_dispersion``: 12 times the mean square of PIT -
+    1/2; above 1 where intervals are too narrow. ``crps``: of log(1 + count), and what it would be were the draws
+    right. ``crps_gain``: by how much it is lower than that of a ``baseline`` of the same cells, as a share of it; 0:
+    as good.
     """
     histograms, scores, spreads = (
         np.concatenate(blocks)
         for blocks in (evidence.ranks.histograms, evidence.ranks.scores, evidence.ranks.expected_scores)
     )
     n_cells = len(scores)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=_BOOTSTRAPS)
+    weights = bootstrap_weights(n_cells, _BOOTSTRAPS, seed)
     middles = (np.arange(N_BINS) + 0.5) / N_BINS
     rows = []
     for stratum, chosen in {ALL_GENES: [0, 1, 2], **{name: [i] for i, name in enumerate(STRATA)}}.items():
@@ -294,12 +270,9 @@ def _resampled_row(
 ) -> dict[str, Any]:
     """With the central 95 % of what was observed in ``(n_bootstraps,)`` resamples of the cells."""
     lower, upper = np.quantile(resampled, _LEVELS)
-    interval = {"interval": "of the observed", "lower": lower, "upper": upper}
-    return (
-        _check_row(evidence, check, genes, observed, expected)
-        | interval
-        | {"inside": bool(lower <= expected <= upper)}
-    )
+    placed = {"interval": "of the observed", "lower": lower, "upper": upper}
+    placed["inside"] = bool(lower <= expected <= upper)
+    return _check_row(evidence, check, genes, observed, expected) | placed
 
 
 def compare_genes(
@@ -313,23 +286,11 @@ def compare_genes(
     of the training cells, since what it knows of a gene comes from these. The spread takes the place of the variance
     in the test: a few large counts decide the variance of a gene, and no approximation of its tail holds.
 
-    Parameters
-    ----------
-    evidence
-        What one source generated, beside what was observed.
-    reference
-        What training cells say of the genes.
-    names, symbols
-        ``(n_genes,)`` names of the genes, and what they are called for people.
-    fdr
-        At which genes are called.
-
-    Returns
-    -------
     One row a gene: ``<measure>_observed``, ``_predicted``, ``_lower``, ``_upper`` for mean, variance, zeros and
     spread; ``p_mean``, ``p_zeros``, ``p_spread``; ``p``, thrice the smallest of them; ``p_adjusted``
-    [Benjamini–Hochberg]; ``outlier``; ``differs_in``, the measure of the smallest p; ``coverage_95``, the share of
-    cells whose count lies in its central 95 %. P-values are NaN of genes with fewer than 5 expected counts.
+    [Benjamini–Hochberg]; ``outlier`` at the ``fdr``; ``differs_in``, the measure of the smallest p; ``coverage_95``,
+    the share of cells whose count lies in its central 95 %. P-values are NaN of genes with fewer than 5 expected
+    counts.
     """
     genes, n_cells = evidence.genes, evidence.n_cells
     columns: dict[str, np.ndarray] = {}
@@ -395,16 +356,8 @@ def tail_probabilities(z: np.ndarray, skewness: np.ndarray) -> tuple[np.ndarray,
     A sum over cells of counts that are mostly zero is skewed long after its mean and variance are well known: a
     normal tail calls rare genes unlike too often.
 
-    Parameters
-    ----------
-    z
-        Deviations from the mean in standard deviations, of any shape.
-    skewness
-        Third standardised cumulants, of the same shape.
-
-    References
-    ----------
-    Pearson (1895), doi:10.1098/rsta.1895.0010.
+    ``z`` are deviations from the mean in standard deviations, ``skewness`` third standardised cumulants of the same
+    shape. Pearson (1895), doi:10.1098/rsta.1895.0010.
     """
     from scipy.special import gammainc, gammaincc
 
@@ -417,12 +370,7 @@ def tail_probabilities(z: np.ndarray, skewness: np.ndarray) -> tuple[np.ndarray,
 def quantiles(probability: float, skewness: np.ndarray) -> np.ndarray:
     """Standardised quantiles of the distribution of :func:`tail_probabilities`.
 
-    Parameters
-    ----------
-    probability
-        In (0, 1).
-    skewness
-        Third standardised cumulants.
+    ``probability`` is in (0, 1), ``skewness`` holds third standardised cumulants.
     """
     from scipy.special import gammaincinv
 
@@ -443,7 +391,7 @@ def check_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"inside": "boolean"})
 
 
-def calibration_table(evidence: Sequence[Evidence]) -> pd.DataFrame:
+def _tabulate_calibration(evidence: Sequence[Evidence]) -> pd.DataFrame:
     """Share of counts in each of 40 bins of the PIT: ``source, cells, genes, low, high, share, n``."""
     tables = []
     edges = np.arange(N_BINS + 1) / N_BINS
@@ -451,28 +399,18 @@ def calibration_table(evidence: Sequence[Evidence]) -> pd.DataFrame:
         counted = np.concatenate(each.ranks.histograms).sum(axis=0)
         for stratum, row in zip(STRATA, counted, strict=True):
             if row.sum():
-                bins = pd.DataFrame(
-                    {"low": edges[:-1], "high": edges[1:], "share": row / row.sum(), "n": row}
-                )
-                tables.append(bins.assign(source=each.source, cells=each.cells, genes=stratum))
-    columns = ["source", "cells", "genes", "low", "high", "share", "n"]
-    return pd.concat(tables, ignore_index=True)[columns]
+                known = {"source": each.source, "cells": each.cells, "genes": stratum}
+                bins = {"low": edges[:-1], "high": edges[1:], "share": row / row.sum(), "n": row}
+                tables.append(pd.DataFrame(known | bins))
+    return pd.concat(tables, ignore_index=True)
 
 
-def cell_table(evidence: Sequence[Evidence], names: dict[str, pd.Index]) -> pd.DataFrame:
-    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws.
-
-    Parameters
-    ----------
-    evidence
-        What each source generated, beside what was observed.
-    names
-        Names of the ``held-out`` and the ``training`` cells.
-    """
+def _tabulate_cells(evidence: Sequence[Evidence], cells: CheckedCells, names: pd.Index) -> pd.DataFrame:
+    """Counts and share of zeros of each cell, observed and generated with the central 95 % of the draws."""
     tables = [
         pd.DataFrame(
             {
-                "cell": names[each.cells].astype(str),
+                "cell": names[cells.positions[each.cells]].astype(str),
                 "source": each.source,
                 "cells": each.cells,
                 **_place_in_draws("counts", each.totals),
@@ -495,7 +433,9 @@ def _place_in_draws(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def correlation_table(evidence: Sequence[Evidence], genes: pd.Index, cells: str = "held-out") -> pd.DataFrame:
+def _tabulate_correlations(
+    evidence: Sequence[Evidence], genes: pd.Index, cells: str = "held-out"
+) -> pd.DataFrame:
     """Correlation of each pair of genes: ``gene_a, gene_b, observed``, and the mean of the draws of each source."""
     chosen = [each for each in evidence if each.cells == cells]
     first, second = np.triu_indices(len(chosen[0].correlations.genes), 1)

@@ -12,6 +12,8 @@ from scipy import sparse
 
 from scvi_downstream.models.scvi_internals import private
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.scoring.likelihood import cells_by_share
+from scvi_downstream.scoring.marginal_likelihood import gene_likelihood
 from scvi_downstream.scoring.resampling import stratified_sample
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ class CheckedCells:
     fitted: np.ndarray
     share: str
 
+    @property
+    def positions(self) -> dict[str, np.ndarray]:
+        """Those that are compared, by what :class:`.evidence.Evidence` calls them."""
+        return {"held-out": self.held_out, "training": self.training}
+
 
 def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: int, seed: int) -> CheckedCells:
     """Held-out cells and as many training cells, each sampled in the same share of every stratum.
@@ -74,10 +81,7 @@ def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: in
     InputError
         With fewer than 10 cells that the model was not trained on.
     """
-    train, validation, test = (
-        np.sort(np.asarray([] if share is None else share, dtype=np.int64))
-        for share in (model.train_indices, model.validation_indices, model.test_indices)
-    )
+    train, validation, test = map(np.sort, cells_by_share(model).values())
     enough = len(test) >= FEWEST_TEST_CELLS
     held_out = test if enough else np.sort(np.concatenate([test, validation]))
     if len(held_out) < FEWEST_CELLS or len(train) < FEWEST_CELLS:
@@ -94,13 +98,6 @@ def choose_cells(model: BaseModelClass, strata: list[pd.Series | None], most: in
     )
 
 
-def sampled_cells(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` of the positions, in their order."""
-    if len(cells) <= most:
-        return cells
-    return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))
-
-
 def _sampled(cells: np.ndarray, strata: list[Any], most: int, seed: int) -> np.ndarray:
     own = [None if column is None else column.iloc[cells] for column in strata]
     return cells[stratified_sample(own, len(cells), most, seed)]
@@ -110,14 +107,8 @@ def _sampled(cells: np.ndarray, strata: list[Any], most: int, seed: int) -> np.n
 class StatePool:
     """Latent states of training cells, sorted by batch and, within one, by library size.
 
-    Attributes
-    ----------
-    states
-        ``(n_cells, n_latent)``, one draw of each cell; MrVI's u, which is apart from the sample.
-    batch
-        ``(n_cells,)`` codes.
-    library
-        ``(n_cells,)`` counts.
+    ``states`` are ``(n_cells, n_latent)``, one draw of each cell (MrVI's u, which is apart from the sample);
+    ``batch`` ``(n_cells,)`` codes, ``library`` their counts.
     """
 
     states: torch.Tensor
@@ -126,15 +117,7 @@ class StatePool:
 
 
 def own_draws(model: BaseModelClass, n_samples: int) -> Draw:
-    """Draws of p(x' | z, library, batch) with z from q(z | x), x the very counts of the cell.
-
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    n_samples
-        Draws of each cell.
-    """
+    """Draws of p(x' | z, library, batch) with z from q(z | x), x the very counts of the cell."""
 
     def draw(cells: np.ndarray) -> np.ndarray:
         tensors = _load(model, cells)
@@ -149,16 +132,7 @@ def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, see
     What is known of the cell is what a model without latent states knows, too: the library size that the model takes
     it to have is the observed one, or the one that it infers from the counts (LinearSCVI).
 
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    pool
-        States of training cells, as :func:`pool_states` gives them.
-    n_samples
-        Draws of each cell; each takes another training cell.
-    seed
-        Seed of the choice.
+    ``pool`` is of :func:`pool_states`; each of the ``n_samples`` draws of a cell takes another training cell.
     """
     rng = np.random.default_rng(seed)
 
@@ -175,12 +149,7 @@ def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, see
 def pool_states(model: BaseModelClass, cells: np.ndarray) -> StatePool:
     """One draw of the latent state of each of the cells.
 
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    cells
-        Positions, of training cells.
+    ``cells`` are positions of training cells among those of the fitted model.
     """
     import torch
 
@@ -200,20 +169,8 @@ def other_cells(
 ) -> np.ndarray:
     """For each cell ``n_samples`` of the 50 pooled cells of its batch that are nearest in rank of library size.
 
-    Parameters
-    ----------
-    pool
-        Sorted by batch and library size.
-    batch, library
-        ``(n_cells,)`` of the cells.
-    n_samples
-        Drawn of each, with replacement.
-    rng
-        Generator of the draws.
-
-    Returns
-    -------
-    ``(n_samples, n_cells)`` positions in the pool.
+    ``batch`` and ``library`` are ``(n_cells,)``; the result is ``(n_samples, n_cells)`` positions in the pool, drawn
+    with replacement.
     """
     first = np.searchsorted(pool.batch, batch, "left")
     last = np.searchsorted(pool.batch, batch, "right")
@@ -296,8 +253,7 @@ def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: 
     module: Any = model.module
     with torch.inference_mode():
         generative = decode(model, tensors, inference)
-        # TOTALVI hands out parameters in the place of a distribution
-        likelihood = _gene_likelihood(module, generative["px_"]) if "px_" in generative else generative["px"]
+        likelihood = gene_likelihood(module, generative)
         if "Normal" in type(likelihood).__name__:
             raise InputError(
                 f"the likelihood of this model of the family {type(model).__name__} is "
@@ -311,26 +267,11 @@ def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: 
     return counts.cpu().numpy().astype(np.float32, copy=False)
 
 
-def _gene_likelihood(module: Any, px: dict[str, torch.Tensor]) -> Any:
-    from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
-
-    if module.gene_likelihood == "zinb":
-        return ZeroInflatedNegativeBinomial(mu=px["rate"], theta=px["r"], zi_logits=px["dropout"])
-    return NegativeBinomial(mu=px["rate"], theta=px["r"])
-
-
 @dataclass(frozen=True, eq=False)
 class Rates:
     """Expected counts, the cell's library size times the gene's share of its batch.
 
-    Attributes
-    ----------
-    shares
-        ``(n_batches, n_genes)``.
-    library
-        ``(n_cells,)`` counts of all cells.
-    batch
-        ``(n_cells,)`` codes of all cells.
+    ``shares`` are ``(n_batches, n_genes)``; ``library`` and ``batch`` ``(n_cells,)`` counts and codes of all cells.
     """
 
     shares: np.ndarray
@@ -347,14 +288,8 @@ def fit_rates(counts: sparse.csr_matrix, batch: np.ndarray, fitted: np.ndarray) 
 
     A gene without a count is given half a count in all training cells: what is impossible cannot be compared.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` of all cells.
-    batch
-        ``(n_cells,)`` codes.
-    fitted
-        Positions of the training cells.
+    ``counts`` are ``(n_cells, n_genes)`` of all cells, ``batch`` their codes, ``fitted`` positions of the training
+    cells.
     """
     library = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     own = counts[fitted]
@@ -375,18 +310,8 @@ def fit_rates(counts: sparse.csr_matrix, batch: np.ndarray, fitted: np.ndarray) 
 def fit_dispersions(counts: sparse.csr_matrix, rates: Rates, fitted: np.ndarray) -> np.ndarray:
     """Maximum-likelihood inverse dispersion θ of each gene, given its rates; the variance is μ + μ² / θ.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` of all cells.
-    rates
-        Expected counts, as :func:`fit_rates` gives them.
-    fitted
-        Positions of the cells to fit to.
-
-    Returns
-    -------
-    ``(n_genes,)`` within 0.001 and 10,000, where a gene is as good as Poisson.
+    ``counts`` are ``(n_cells, n_genes)`` of all cells, ``fitted`` positions of those to fit to; ``(n_genes,)`` within
+    0.001 and 10,000, where a gene is as good as Poisson.
     """
     n_genes = counts.shape[1]
     at_once = max(1, _ENTRIES_AT_ONCE // len(fitted))

@@ -19,9 +19,9 @@ from scvi_downstream.pipelines.predictive_checks.draws import (
     poisson_draws,
     pool_states,
     population_draws,
-    sampled_cells,
 )
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.scoring.resampling import sample_cells
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -47,16 +47,9 @@ _MOST_CELLS = 5000
 class GeneReference:
     """What training cells say of the genes, fixed before anything is drawn.
 
-    Attributes
-    ----------
-    mean, log_mean
-        ``(n_genes,)`` mean count, and mean of log(1 + count).
-    strata
-        ``(n_genes,)`` of :func:`.ranks.gene_strata`.
-    correlated
-        Positions of the genes whose correlations are compared.
-    n_cells
-        Number of training cells.
+    ``mean`` and ``log_mean`` are ``(n_genes,)``, the mean count and that of log(1 + count); ``strata`` those of
+    :func:`gene_strata`; ``correlated`` positions of the genes whose correlations are compared; ``n_cells`` the number
+    of training cells.
     """
 
     mean: np.ndarray
@@ -75,7 +68,7 @@ def gene_reference(training: sparse.csr_matrix, n_correlated: int) -> GeneRefere
         mean=mean,
         log_mean=np.asarray(logs.mean(axis=0)).ravel(),
         strata=gene_strata(mean),
-        correlated=most_variable_genes(training, n_correlated),
+        correlated=_most_variable_genes(training, n_correlated),
         n_cells=training.shape[0],
     )
 
@@ -85,16 +78,8 @@ def gene_strata(training_mean: np.ndarray) -> np.ndarray:
     return np.digitize(training_mean, _BOUNDS)
 
 
-def most_variable_genes(counts: sparse.csr_matrix, n_genes: int) -> np.ndarray:
-    """Positions of the genes whose log-normalised counts vary most.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_all_genes)`` of training cells.
-    n_genes
-        How many; all where there are fewer.
-    """
+def _most_variable_genes(counts: sparse.csr_matrix, n_genes: int) -> np.ndarray:
+    """Positions of the genes whose log-normalised counts vary most."""
     total = np.maximum(np.asarray(counts.sum(axis=1), dtype=np.float64).ravel(), 1)
     logs = sparse.csr_matrix(sparse.diags(_SCALE / total) @ counts)
     logs.data = np.log1p(logs.data)
@@ -128,13 +113,7 @@ class GeneMoments:
         self.observed, self.mean, self.variance, self.third = np.zeros((4, len(MEASURES), len(center)))
 
     def add(self, counts: np.ndarray, logs: np.ndarray) -> None:
-        """Add a block of cells.
-
-        Parameters
-        ----------
-        counts, logs
-            ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first.
-        """
+        """Add a block of ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first."""
         zero = counts == 0
         self.n_cells += counts.shape[1]
         self.sums += counts.sum(axis=1)
@@ -193,13 +172,7 @@ class Ranks:
         self.inside = np.zeros(len(strata))
 
     def add(self, counts: np.ndarray, logs: np.ndarray) -> None:
-        """Add a block of cells.
-
-        Parameters
-        ----------
-        counts, logs
-            ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first.
-        """
+        """Add a block of ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first."""
         pit = randomised_pit(counts[0], counts[1:], self.rng)
         self.inside += (np.abs(pit - 0.5) <= _INSIDE).sum(axis=0)
         bins = np.minimum((pit * N_BINS).astype(np.int64), N_BINS - 1)
@@ -215,14 +188,8 @@ class Ranks:
 def randomised_pit(observed: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rank of the observed among its draws, as a number in [0, 1), ties broken at random.
 
-    Parameters
-    ----------
-    observed
-        ``(n_cells, n_genes)``.
-    draws
-        ``(n_samples, n_cells, n_genes)``.
-    rng
-        Generator that breaks ties and chooses a place within a rank.
+    ``observed`` is ``(n_cells, n_genes)``, ``draws`` ``(n_samples, n_cells, n_genes)``; ``rng`` breaks ties and
+    chooses a place within a rank.
     """
     below = np.count_nonzero(draws < observed, axis=0)
     ties = np.count_nonzero(draws == observed, axis=0)
@@ -234,12 +201,7 @@ def ranked_probability_score(observed: np.ndarray, draws: np.ndarray) -> tuple[n
 
     ``E|X - x| - E|X - X'| / 2``; X' is the next draw, so that the estimate is unbiased without sorting.
 
-    Parameters
-    ----------
-    observed
-        ``(n_cells, n_genes)``.
-    draws
-        ``(n_samples, n_cells, n_genes)``.
+    ``observed`` is ``(n_cells, n_genes)``, ``draws`` ``(n_samples, n_cells, n_genes)``.
     """
     distance = np.abs(draws - observed).mean(axis=0)
     spread = np.abs(draws - np.roll(draws, 1, axis=0)).mean(axis=0) / 2
@@ -249,14 +211,8 @@ def ranked_probability_score(observed: np.ndarray, draws: np.ndarray) -> tuple[n
 class Correlations:
     """Cross-products of log-normalised counts of some genes, added up block by block.
 
-    Attributes
-    ----------
-    genes
-        ``(n_genes,)`` positions.
-    products, sums
-        ``(1 + n_samples, n_genes, n_genes)`` and ``(1 + n_samples, n_genes)``; the first is what was observed.
-    n_cells
-        Added so far.
+    ``products`` are ``(1 + n_samples, n_genes, n_genes)`` and ``sums`` ``(1 + n_samples, n_genes)`` over ``n_cells``
+    added so far; the first is what was observed.
     """
 
     def __init__(self, genes: np.ndarray, n_samples: int) -> None:
@@ -265,15 +221,7 @@ class Correlations:
         self.sums = np.zeros((1 + n_samples, len(genes)))
 
     def add(self, counts: np.ndarray, totals: np.ndarray) -> None:
-        """Add a block of cells.
-
-        Parameters
-        ----------
-        counts
-            ``(1 + n_samples, n_cells, n_all_genes)``, the observed ones first.
-        totals
-            ``(1 + n_samples, n_cells)`` counts of all genes of each cell and draw.
-        """
+        """Add a block of ``(1 + n_samples, n_cells, n_all_genes)`` counts, the observed first, and totals by cell."""
         scale = (_SCALE / np.maximum(totals, 1)).astype(np.float32)
         logs = np.log1p(counts[:, :, self.genes] * scale[:, :, None])
         self.n_cells += counts.shape[1]
@@ -299,16 +247,9 @@ class Correlations:
 class Evidence:
     """What one source generated for some cells, beside what was observed.
 
-    Attributes
-    ----------
-    source
-        ``model``, ``population``, ``nb`` or ``poisson``.
-    cells
-        ``held-out`` or ``training``.
-    genes, ranks, correlations
-        By gene; by cell and stratum; by pair of genes.
-    totals, cell_zeros
-        ``(1 + n_samples, n_cells)`` counts and zeros of each cell, observed first.
+    ``source`` is ``model``, ``population``, ``nb`` or ``poisson``, ``cells`` ``held-out`` or ``training``. ``genes``,
+    ``ranks`` and ``correlations`` are by gene, by cell and stratum, by pair of genes; ``totals`` and ``cell_zeros``
+    ``(1 + n_samples, n_cells)`` counts and zeros of each cell, observed first.
     """
 
     source: str
@@ -338,22 +279,9 @@ def gather(
 ) -> Evidence:
     """Draw counts of some cells and add up what the checks need; no more than a block of draws is ever held.
 
-    Parameters
-    ----------
-    draw
-        Generates counts.
-    counts
-        ``(n_cells, n_genes)`` observed counts of all cells.
-    positions
-        Positions of the cells to compare.
-    reference
-        What training cells say of the genes.
-    source, cells
-        Names of what generates, and of which cells these are.
-    n_samples
-        Draws of each cell.
-    seed
-        Seed of the ties between draws and observed counts.
+    ``counts`` are ``(n_cells, n_genes)`` observed counts of all cells, ``positions`` those of the cells to compare;
+    ``source`` and ``cells`` name what generates, and which cells these are. ``seed`` breaks ties between draws and
+    observed counts.
     """
     genes = GeneMoments(reference.log_mean, n_samples)
     ranks = Ranks(reference.strata, np.random.default_rng(seed))
@@ -403,7 +331,7 @@ def gather_all(
     """
     batch = np.asarray(model.adata_manager.get_from_registry("batch")).ravel().astype(np.int64)
     rates = fit_rates(observed, batch, cells.fitted)
-    some = sampled_cells(cells.fitted, _MOST_CELLS, seed)
+    some = sample_cells(cells.fitted, _MOST_CELLS, np.random.default_rng(seed))
     theta = fit_dispersions(observed, rates, some)
     seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(5)]
     with reproducible(seed):
@@ -415,9 +343,8 @@ def gather_all(
             ("poisson", "held-out", poisson_draws(rates, n_samples, seeds[2])),
             ("model", "training", own_draws(model, n_samples)),
         )
-        positions = {"held-out": cells.held_out, "training": cells.training}
         drawn = {"n_samples": n_samples, "seed": seeds[3]}
         return [
-            gather(draw, observed, positions[share], reference, source=source, cells=share, **drawn)
+            gather(draw, observed, cells.positions[share], reference, source=source, cells=share, **drawn)
             for source, share, draw in sources
         ]

@@ -1,8 +1,8 @@
 """Does the fitted model generate counts like those observed?"""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.predictive_checks.checks import check_predictions
 from scvi_downstream.pipelines.predictive_checks.plots import (
@@ -12,36 +12,23 @@ from scvi_downstream.pipelines.predictive_checks.plots import (
 )
 from scvi_downstream.pipelines.predictive_checks.report import summarize_predictions
 
-_CHECKED = [
-    "fitted",
-    "counts",
-    "params:keys",
-    "params:predictive_checks",
-    "params:seed",
-    "params:accelerator",
-]
+_OPTIONS = "params:predictive_checks"
+_CHECKED = ["fitted", "counts", "params:keys", _OPTIONS, "params:seed", "params:accelerator"]
 _CHECKS, _GENES, _CELLS, _CALIBRATION, _CORRELATIONS = _TABLES = [
-    "predictive_checks",
-    "predictive_genes",
-    "predictive_cells",
-    "predictive_calibration",
-    "predictive_correlations",
+    f"predictive_{name}" for name in ("checks", "genes", "cells", "calibration", "correlations")
 ]
 
 
 def template() -> Pipeline:
     """fitted, counts ─► checks, genes, cells, calibration, correlations ─► summary and three figures."""
-    summarized = [_CHECKS, _GENES, "params:primary", "params:predictive_checks"]
+    summarized = [_CHECKS, _GENES, "params:primary", _OPTIONS]
     nodes = [
-        Node(check_predictions, _CHECKED, _TABLES, name="check_predictions"),
-        Node(summarize_predictions, summarized, "predictive_summary", name="summarize_predictions"),
+        step(check_predictions, _CHECKED, _TABLES),
+        step(summarize_predictions, summarized, "predictive_summary"),
+        step(plot_predictive_moments, [_GENES, _CELLS, _CHECKS], "predictive_moments_figure"),
+        step(plot_predictive_calibration, [_CALIBRATION, _CHECKS], "predictive_calibration_figure"),
+        step(plot_predictive_correlation, [_CORRELATIONS, _CHECKS], "predictive_correlation_figure"),
     ]
-    for name, plot, tables in (
-        ("moments", plot_predictive_moments, [_GENES, _CELLS, _CHECKS]),
-        ("calibration", plot_predictive_calibration, [_CALIBRATION, _CHECKS]),
-        ("correlation", plot_predictive_correlation, [_CORRELATIONS, _CHECKS]),
-    ):
-        nodes.append(Node(plot, tables, f"predictive_{name}_figure", name=f"plot_predictive_{name}"))
     return Pipeline(nodes, tags="predictive_checks")
 
 

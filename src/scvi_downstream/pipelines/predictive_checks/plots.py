@@ -238,15 +238,11 @@ def _draw_strata(axes: Axes, checks: pd.DataFrame, strata: list[str]) -> None:
     groups = [group for group in groups if group in by_group]
     for offset, (source, cells) in zip(np.linspace(-0.3, 0.3, len(groups)), groups, strict=True):
         own = by_group[source, cells].reindex(["all", *strata])
-        look: dict[str, Any] = {
-            "fmt": SOURCE_MARKERS[source],
-            "ms": 4,
-            "lw": 1,
-            "color": SOURCE_COLORS[source],
-        }
-        look |= {"label": SOURCE_NAMES[source], "mfc": SOURCE_COLORS[source]}
+        color, label = SOURCE_COLORS[source], SOURCE_NAMES[source]
+        look: dict[str, Any] = {"fmt": SOURCE_MARKERS[source], "ms": 4, "lw": 1, "color": color}
+        look |= {"label": label, "mfc": color}
         if cells == "training":
-            look |= {"label": f"{SOURCE_NAMES[source]}, training cells", "mfc": "white"}
+            look |= {"label": f"{label}, training cells", "mfc": "white"}
         draw_intervals(axes, rows + offset, own["observed"], own["lower"], own["upper"], **look)
     axes.set_yticks(rows, ["all genes", *(f"mean {name}" for name in strata)])
     axes.invert_yaxis()

@@ -160,12 +160,7 @@ def summarize_predictions(
 def describe_missed(checks: pd.DataFrame, primary: str) -> str:
     """How many checks are passed, and how the others are missed, the largest ratio first.
 
-    Parameters
-    ----------
-    checks
-        Checks of the model on held-out cells.
-    primary
-        Name of the model.
+    ``checks`` are those of the model on held-out cells.
     """
     own = checks[checks["check"].isin(COUNT_CHECKS)]
     missed = own[~own["inside"].astype(bool)]

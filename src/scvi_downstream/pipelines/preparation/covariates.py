@@ -166,12 +166,7 @@ def with_typed_keys(obs: pd.DataFrame, typed: pd.DataFrame) -> pd.DataFrame:
 def key_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
     """What the keys do not allow: one batch, one label, no label, constant covariates.
 
-    Parameters
-    ----------
-    typed
-        Table of ``typed_keys``.
-    keys
-        What the user set.
+    ``typed`` is the table of :func:`typed_keys`.
     """
     notes = []
     for parameter, consequence in CONSEQUENCES.items():
@@ -198,12 +193,7 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
 
     A sample lies in one batch by design, and is not looked at.
 
-    Parameters
-    ----------
-    typed
-        Categories and numbers of the keys, one row a cell.
-    keys
-        Columns of ``typed`` by their part in the study.
+    ``typed`` is the table of :func:`typed_keys`.
     """
     if not keys.batch_key or typed[keys.batch_key].nunique() < 2:
         return []
@@ -224,6 +214,9 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
 
 
 def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
+    """The sentence on one key, if there is one, by Cramér's V (1946, Mathematical Methods of Statistics, p. 282)."""
+    from scipy.stats.contingency import association
+
     table = pd.crosstab(batch, key)
     table = table.loc[table.sum(axis=1) > 0, table.sum(axis=0) > 0]
     if min(table.shape) < 2:
@@ -233,29 +226,10 @@ def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
         return [
             f"each batch of '{batch.name}' has one value of '{key.name}' only, so the two are confounded: {consequence}"
         ]
-    association = cramers_v(table.to_numpy())
-    if association <= STRONG_ASSOCIATION:
+    v = association(table.to_numpy(), method="cramer")
+    if v <= STRONG_ASSOCIATION:
         return []
-    return [
-        f"batch '{batch.name}' and '{key.name}' are confounded (Cramér's V {association:.2f}): {consequence}"
-    ]
-
-
-def cramers_v(table: np.ndarray) -> float:
-    """Cramér's V of a contingency table, in [0, 1].
-
-    Parameters
-    ----------
-    table
-        ``(n_rows, n_columns)`` counts, no empty row or column, at least two of each.
-
-    References
-    ----------
-    Cramér (1946), Mathematical Methods of Statistics, p. 282.
-    """
-    from scipy.stats.contingency import association
-
-    return float(association(table, method="cramer"))
+    return [f"batch '{batch.name}' and '{key.name}' are confounded (Cramér's V {v:.2f}): {consequence}"]
 
 
 def gather_covariates(

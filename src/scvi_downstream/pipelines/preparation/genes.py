@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.words import quoted
@@ -38,26 +38,12 @@ def with_symbols(var: pd.DataFrame, column: str | None) -> pd.DataFrame:
     return var if symbols is None else var.assign(symbol=symbols)
 
 
-def gene_labels(var: pd.DataFrame) -> pd.Index:
-    """How people call the genes: their symbols where known, else their names."""
-    return pd.Index(var.get("symbol", var.index), dtype=str)
-
-
 def find_symbols(var: pd.DataFrame, column: str | None) -> pd.Series | None:
     """Symbols of the genes, where names and symbols differ.
 
-    Parameters
-    ----------
-    var
-        Genes of the input, indexed by gene name.
-    column
-        Column that the user named; ``None``: the gene names, or, where most of those are identifiers of a
-        gene database, a column whose name says that it holds symbols.
-
-    Returns
-    -------
-    Strings indexed by gene name, the name itself where a symbol is missing; ``None`` where only names are
-    known.
+    ``column`` is the one that the user named; ``None``: the gene names, or, where most of those are identifiers of a
+    gene database, a column whose name says that it holds symbols. Strings indexed by gene name, the name itself where
+    a symbol is missing; ``None`` where only names are known.
     """
     if column is None:
         column = _symbol_column(var)
@@ -88,16 +74,9 @@ SPANS = (0.3, 0.5, 0.8)
 class HighlyVariable:
     """Highly variable genes and how they were found.
 
-    Attributes
-    ----------
-    genes
-        One row a gene: ``highly_variable``, ``highly_variable_rank`` (median over batches; NaN beyond the
-        chosen number in all batches), ``means``, ``variances``, ``variances_norm`` (mean over batches; NaN
-        where no trend could be fitted).
-    method
-        One sentence.
-    warnings
-        What the user should know.
+    ``genes`` has one row a gene: ``highly_variable``, ``highly_variable_rank`` (median over batches; NaN beyond the
+    chosen number in all batches), ``means``, ``variances``, ``variances_norm`` (mean over batches; NaN where no trend
+    could be fitted). ``method`` is one sentence, ``warnings`` what the user should know.
     """
 
     genes: pd.DataFrame
@@ -180,14 +159,8 @@ def _fit_batches(
 def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: float) -> np.ndarray | None:
     """Variance of each gene over its loess trend, counts clipped as in Seurat; ``None`` without a fit.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)``.
-    batch
-        Name of the batch, ``None`` for all cells together: scanpy sums in another order then.
-    span
-        Share of the genes in each local fit.
+    ``counts`` are ``(n_cells, n_genes)``; ``batch=None`` for all cells together: scanpy sums in another order then.
+    ``span`` is the share of the genes in each local fit.
     """
     import scanpy as sc
     from anndata import AnnData
@@ -216,12 +189,7 @@ def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: flo
 def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np.ndarray]:
     """Median rank over the batches in which a gene is among the first; ties go to genes of more batches.
 
-    Parameters
-    ----------
-    variances_norm
-        ``(n_batches, n_genes)``.
-    n_top
-        Number of genes to choose.
+    ``variances_norm`` is ``(n_batches, n_genes)``; ``n_top`` genes are chosen.
     """
     ranks = np.argsort(np.argsort(-variances_norm, axis=1), axis=1).astype(np.float32)
     n_batches = (ranks < n_top).sum(axis=0)
@@ -323,7 +291,7 @@ def score_cell_cycle(counts: AnnData, seed: int) -> pd.DataFrame:
 
 def find_genes(var: pd.DataFrame, wanted: tuple[str, ...]) -> np.ndarray:
     """Positions of the genes with these symbols, old or current, in the order of ``wanted``; no case."""
-    symbols = pd.Series(np.arange(len(var)), index=gene_labels(var).str.upper())
+    symbols = pd.Series(np.arange(len(var)), index=symbols_of(var).str.upper())
     positions = symbols[~symbols.index.duplicated()]
     found = (
         next((name for name in (symbol, RENAMED.get(symbol)) if name in positions.index), None)

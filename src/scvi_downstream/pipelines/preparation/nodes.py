@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.expression import PROTEIN_KEY, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
 from scvi_downstream.pipelines.preparation.covariates import (
@@ -22,7 +22,7 @@ from scvi_downstream.pipelines.preparation.covariates import (
     typed_keys,
     with_typed_keys,
 )
-from scvi_downstream.pipelines.preparation.genes import find_highly_variable, gene_labels, with_symbols
+from scvi_downstream.pipelines.preparation.genes import find_highly_variable, with_symbols
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.pipelines.preparation.validation import (
     CHUNK_VALUES,
@@ -96,7 +96,7 @@ def prepare_counts(
 
     all_counts = as_counts(matrix)
     var = with_symbols(storable(raw_var), options.gene_symbols)
-    quality = measure_quality(all_counts, obs.index, gene_labels(var), options.mitochondrial_prefixes)
+    quality = measure_quality(all_counts, obs.index, symbols_of(var), options.mitochondrial_prefixes)
     kept = choose_cells_and_genes(all_counts, quality, options.filters)
     counts = _take(all_counts, kept.cells, kept.genes)
     require_size(counts.shape, options.min_cells, options.min_genes, when=" after filtering")
@@ -126,7 +126,7 @@ def prepare_counts(
         "hvg_method": variable.method,
         "metadata": join_facts,
         "warnings": [
-            *count_warnings(counts, quality),
+            *_count_warnings(counts, quality),
             *key_warnings(typed, keys),
             *confounding_warnings(typed, keys),
             *variable.warnings,
@@ -145,25 +145,13 @@ def prepare_counts(
 
 
 def measure_quality(
-    counts: sparse.csr_matrix, cells: pd.Index, symbols: pd.Index, prefixes: tuple[str, ...]
+    counts: sparse.csr_matrix, cells: pd.Index, symbols: pd.Index | pd.Series, prefixes: tuple[str, ...]
 ) -> pd.DataFrame:
     """Counts, genes and mitochondrial share of every cell.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)``, no stored zeros.
-    cells
-        Cell names.
-    symbols
-        Gene symbols, in the order of the columns.
-    prefixes
-        Beginnings of the symbols of mitochondrial genes.
-
-    Returns
-    -------
-    One row a cell: ``n_counts``, ``n_genes`` and ``mitochondrial_percent`` of the counts; the last is NaN
-    where no gene is mitochondrial or the cell is empty.
+    ``counts`` are ``(n_cells, n_genes)`` without stored zeros, ``prefixes`` beginnings of the symbols of
+    mitochondrial genes. One row a cell: ``n_counts``, ``n_genes`` and ``mitochondrial_percent`` of the counts; the
+    last is NaN where no gene is mitochondrial or the cell is empty.
     """
     n_counts = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     mitochondrial = symbols.astype(str).str.startswith(prefixes)
@@ -183,14 +171,8 @@ def measure_quality(
 class Kept:
     """Which cells and genes stay, and what the others fell to.
 
-    Attributes
-    ----------
-    cells, genes
-        Boolean masks over the cells and genes of the input.
-    dropped
-        Numbers of cells and genes that left: empty and filtered.
-    filters
-        Per filter that is on: its threshold and how many cells (or genes) it alone would remove.
+    ``cells`` and ``genes`` are masks over those of the input; ``dropped`` numbers of cells and genes that left, empty
+    and filtered; ``filters``: of each that is on, its threshold and how many cells (or genes) it alone would remove.
     """
 
     cells: np.ndarray
@@ -202,19 +184,9 @@ class Kept:
 def choose_cells_and_genes(counts: sparse.csr_matrix, quality: pd.DataFrame, filters: CellFilters) -> Kept:
     """Leave out empty cells and genes, and those that a filter removes.
 
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)``, no stored zeros.
-    quality
-        Table of ``measure_quality``.
-    filters
-        Thresholds; both ends are kept.
-
-    Raises
-    ------
-    InputError
-        No cell or gene is left, or a filter needs mitochondrial genes and there are none.
+    ``counts`` are ``(n_cells, n_genes)`` without stored zeros, ``quality`` of :func:`measure_quality`; both ends of a
+    filter are kept. An InputError says that no cell or gene is left, or that a filter needs mitochondrial genes and
+    there are none.
     """
     if filters.max_mitochondrial_percent is not None and quality["mitochondrial_percent"].isna().all():
         raise InputError(
@@ -273,7 +245,7 @@ def _take(counts: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> sp
     return rows if genes.all() else rows[:, genes]
 
 
-def count_warnings(counts: sparse.csr_matrix, quality: pd.DataFrame) -> list[str]:
+def _count_warnings(counts: sparse.csr_matrix, quality: pd.DataFrame) -> list[str]:
     """Integers that are hardly raw counts: presence and absence, or scaled to one total."""
     if counts.data.max() <= 1:
         return ["no count is above 1: the data look binarised, and models of counts expect raw counts"]

@@ -123,16 +123,9 @@ def _texts(values: pd.Series) -> pd.Series:
 class ValueCheck:
     """What a look at every stored value of a matrix found.
 
-    Attributes
-    ----------
-    n_values
-        Number of stored values.
-    n_bad
-        Number of values per problem, in the order of ``PROBLEMS``; a value counts once, at its first problem.
-    first
-        Position among the stored values of the first bad value per problem; -1 where there is none.
-    total
-        Sum of the finite values.
+    ``n_bad`` counts the values per problem, in the order of ``PROBLEMS``, a value once, at its first problem;
+    ``first`` are the positions among the ``n_values`` stored ones of the first bad value per problem, -1 where there
+    is none; ``total`` is the sum of the finite values.
     """
 
     n_values: int
@@ -149,10 +142,7 @@ class ValueCheck:
 def check_values(matrix: Any) -> ValueCheck:
     """Look at every stored value, a chunk at a time.
 
-    Parameters
-    ----------
-    matrix
-        CSR, CSC or dense, any numeric type.
+    ``matrix`` is CSR, CSC or dense, of any numeric type.
     """
     n_bad = np.zeros(len(PROBLEMS), dtype=np.int64)
     first = np.full(len(PROBLEMS), -1, dtype=np.int64)
@@ -279,8 +269,6 @@ def _in_memory(matrix: Any, slot: str) -> Any:
 def as_counts(matrix: Any) -> sparse.csr_matrix:
     """The same values as canonical CSR float32 (sorted, no duplicates, no stored zeros).
 
-    Returns
-    -------
     The input's own arrays where they have this form already, new ones otherwise; the input stays as it is.
     """
     if not sparse.issparse(matrix):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
@@ -79,7 +80,7 @@ def compare_sample_expression(
     """
     model = attach_mrvi(fitted, counts, accelerator)
     matrix, genes = model.adata.X.tocsr(), model.adata.var_names
-    symbols = counts.var["symbol"].reindex(genes) if "symbol" in counts.var else genes
+    symbols = symbols_of(counts.var).reindex(genes)
     design = sample_design(counts, clusters, keys, options)
     contrasts = make_contrasts(design, options, seed)
     progress = Progress("differential expression by MrVI", len(contrasts))

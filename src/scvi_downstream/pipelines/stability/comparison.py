@@ -75,7 +75,7 @@ def compare_seeds(
 
     Returns
     -------
-    Spread of scores (:func:`.fits.spread_of_scores`), agreement of pairs (:func:`agreement_of_fits`), genes by the
+    Spread of scores (:func:`.fits.spread_of_scores`), agreement of pairs (:func:`_compare_fits`), genes by the
     number of fits that agree on them (:func:`.genes.consensus_genes`), and the summary: ``model``, ``n_fits``,
     ``fits``, ``failed``; ``agreement``: measure → mean over pairs of fits with interval, ``within`` (mean within
     fits) and ``chance``; ``genes``: group → ``in_all``, ``size``, ``by_chance``; ``clusters``: cluster → mean Jaccard
@@ -91,7 +91,7 @@ def compare_seeds(
             pd.DataFrame(columns=columns) for columns in (SCORE_COLUMNS, AGREEMENT_COLUMNS, GENE_COLUMNS)
         )
     else:
-        scores, agreement = spread_of_scores(found), agreement_of_fits(found, options, seed)
+        scores, agreement = spread_of_scores(found), _compare_fits(found, options, seed)
         genes = consensus_genes(found)
         by_measure = agreement.groupby("measure", sort=False)
         measures = {str(name): _summarize_measure(str(name), table) for name, table in by_measure}
@@ -120,17 +120,15 @@ def summarize_stability(**summaries: dict[str, Any]) -> dict[str, Any]:
     return {"models": models, "sentences": sentences}
 
 
-def agreement_of_fits(fits: list[SeedFit], options: StabilityOptions, seed: int) -> pd.DataFrame:
+def _compare_fits(fits: list[SeedFit], options: StabilityOptions, seed: int) -> pd.DataFrame:
     """Every agreement between two fits, and within one (Leiden again, other posterior draws).
 
-    Returns
-    -------
     One row a measure, pair and group; ``kind`` is ``between`` or ``within`` fits.
     """
     rows = [
-        *clustering_rows(fits),
-        *recurrence_rows(fits),
-        *geometry_rows(fits, options.n_neighbors, seed),
+        *_clustering_rows(fits),
+        *_recurrence_rows(fits),
+        *_geometry_rows(fits, options.n_neighbors, seed),
         *(gene_rows(fits, options.top_genes) if has_lists(fits) else []),
     ]
     table = pd.DataFrame(rows)
@@ -138,14 +136,12 @@ def agreement_of_fits(fits: list[SeedFit], options: StabilityOptions, seed: int)
     return table.assign(kind=kind)[AGREEMENT_COLUMNS]
 
 
-def clustering_rows(fits: list[SeedFit]) -> Iterator[Row]:
+def _clustering_rows(fits: list[SeedFit]) -> Iterator[Row]:
     """ARI and NMI of every pair of fits, and of Leiden's own repetitions on one graph.
 
     Leiden's repetitions use the same seeds in every fit, so that two equal graphs agree at 1. Between fits the
     repetitions of one seed are compared, and averaged.
 
-    References
-    ----------
     Hubert & Arabie (1985), doi:10.1007/BF01908075; Vinh, Epps & Bailey (2010), JMLR 11:2837.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -162,11 +158,9 @@ def clustering_rows(fits: list[SeedFit]) -> Iterator[Row]:
             yield Row(measure, name, name, "", float(np.mean(agreements)))
 
 
-def recurrence_rows(fits: list[SeedFit]) -> Iterator[Row]:
+def _recurrence_rows(fits: list[SeedFit]) -> Iterator[Row]:
     """How far each cluster of the first fit comes back in each other fit, and in its own repetitions.
 
-    References
-    ----------
     Hennig (2007), doi:10.1016/j.csda.2006.11.025: below 0.6 a cluster is not to be trusted, from 0.75 on it is a
     valid pattern.
     """
@@ -184,14 +178,8 @@ def recurrence_rows(fits: list[SeedFit]) -> Iterator[Row]:
 def recurrence(reference: pd.Series, other: pd.Series) -> pd.Series:
     """Jaccard index of each cluster with the most similar cluster of another clustering of the same cells.
 
-    Parameters
-    ----------
-    reference, other
-        Cluster of each of ``n_cells`` cells, in the same order.
-
-    Returns
-    -------
-    Cluster of ``reference`` → value in (0, 1].
+    ``reference`` and ``other`` are of the same ``n_cells`` cells in the same order; cluster of ``reference`` → value
+    in (0, 1].
     """
     shared = pd.crosstab(reference.to_numpy(), other.to_numpy())
     table = shared.to_numpy(dtype=np.float64)
@@ -199,18 +187,11 @@ def recurrence(reference: pd.Series, other: pd.Series) -> pd.Series:
     return pd.Series((table / union).max(axis=1), index=shared.index.astype(str))
 
 
-def geometry_rows(fits: list[SeedFit], k: int, seed: int) -> Iterator[Row]:
+def _geometry_rows(fits: list[SeedFit], k: int, seed: int) -> Iterator[Row]:
     """Shared nearest neighbours and centred kernel alignment of every pair of latents.
 
-    Parameters
-    ----------
-    fits
-        Fits of the same cells.
-    k
-        Neighbours of a cell, itself left out.
-    seed
-        Seed of the cells whose neighbours are looked at (at most 2,000, among all cells) and of the permutation that
-        gives the alignment by chance.
+    The ``seed`` chooses the cells whose ``k`` neighbours are looked at (at most 2,000, among all cells) and the
+    permutation that gives the alignment by chance.
     """
     cells = fits[0].latent.index
     latents = {fit.name: fit.latent.loc[cells].to_numpy(dtype=np.float64) for fit in fits}
@@ -229,14 +210,7 @@ def geometry_rows(fits: list[SeedFit], k: int, seed: int) -> Iterator[Row]:
 def nearest_cells(latent: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """``(n_queries, k)`` positions of the nearest cells, the cell itself left out, in no order.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dimensions)``.
-    queries
-        Positions of cells.
-    k
-        Less than ``n_cells``.
+    ``latent`` is ``(n_cells, n_dimensions)``, ``queries`` are positions of cells, ``k`` is less than ``n_cells``.
     """
     from scipy.spatial.distance import cdist
 
@@ -257,14 +231,8 @@ def shared_neighbors(a: np.ndarray, b: np.ndarray) -> float:
 def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     """Linear centred kernel alignment: 1 for latents that differ by a rotation, a shift and one scale.
 
-    Parameters
-    ----------
-    a, b
-        ``(n_cells, n_dimensions)`` of the same cells; numbers of dimensions may differ.
-
-    References
-    ----------
-    Kornblith et al. (2019), arXiv:1905.00414.
+    ``a`` and ``b`` are ``(n_cells, n_dimensions)`` of the same cells; numbers of dimensions may differ. Kornblith et
+    al. (2019), arXiv:1905.00414.
     """
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     size = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
@@ -274,19 +242,9 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
 def mean_over_pairs(pairs: pd.DataFrame) -> dict[str, float]:
     """Mean of a quantity of pairs, with the jackknife over fits: pairs that share a fit are not independent.
 
-    Parameters
-    ----------
-    pairs
-        ``fit_a``, ``fit_b`` and ``value`` of every pair.
-
-    Returns
-    -------
-    ``mean`` over all pairs; ``low`` and ``high``, the 95 % interval for pairs of seeds that were not tried, NaN with
-    fewer than 3 fits; ``least`` and ``most`` of the pairs; ``n_fits``.
-
-    References
-    ----------
-    Arvesen (1969), doi:10.1214/aoms/1177697287, for the jackknife of U-statistics.
+    ``pairs`` holds ``fit_a``, ``fit_b`` and ``value`` of every pair. ``mean`` over all pairs; ``low`` and ``high``,
+    the 95 % interval for pairs of seeds that were not tried, NaN with fewer than 3 fits; ``least`` and ``most`` of
+    the pairs; ``n_fits``. Arvesen (1969), doi:10.1214/aoms/1177697287, for the jackknife of U-statistics.
     """
     from scipy import stats
 

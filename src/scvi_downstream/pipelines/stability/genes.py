@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.de.options import DeOptions
@@ -148,8 +149,8 @@ def rank_genes(
         for draw in range(N_DRAWS)
     ]
     table = pd.concat(lists, ignore_index=True)
-    symbols = counts.var["symbol"].astype(str) if "symbol" in counts.var else counts.var_names.to_series()
-    return table.assign(symbol=symbols.reindex(table["gene"]).to_numpy())[MARKER_COLUMNS]
+    symbols = symbols_of(counts.var).reindex(table["gene"])
+    return table.assign(symbol=symbols.to_numpy())[MARKER_COLUMNS]
 
 
 def _rank_top(table: pd.DataFrame, options: StabilityOptions) -> pd.DataFrame:
@@ -166,13 +167,6 @@ def _rank_top(table: pd.DataFrame, options: StabilityOptions) -> pd.DataFrame:
 def consensus_genes(fits: list[SeedFit]) -> pd.DataFrame:
     """In how many fits each gene is among a group's top.
 
-    Parameters
-    ----------
-    fits
-        With their lists.
-
-    Returns
-    -------
     By group, the genes of most fits and best mean rank first; ranks and ``lfc_*`` (median log2 fold change, its mean
     and standard deviation) are those of the fits that have the gene among the top.
     """
@@ -197,14 +191,7 @@ def consensus_genes(fits: list[SeedFit]) -> pd.DataFrame:
 def count_in_all(fits: list[SeedFit], genes: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
     """Of each group, how many genes are in the lists of all fits, and how many would be by chance.
 
-    Parameters
-    ----------
-    fits
-        Perhaps without lists: then there are no groups.
-    genes
-        In how many fits each gene is among the top, as :func:`consensus_genes` gives it.
-    size
-        Length of a full list.
+    Without lists there are no groups. ``genes`` is of :func:`consensus_genes`, ``size`` the length of a full list.
     """
     if not has_lists(fits):
         return {}
@@ -230,12 +217,7 @@ def expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
 def gene_rows(fits: list[SeedFit], size: int) -> Iterator[Row]:
     """Jaccard index and rank-biased overlap of the lists of every pair of fits, and of one fit's two sets of draws.
 
-    Parameters
-    ----------
-    fits
-        With their lists.
-    size
-        Length of a full list.
+    ``size`` is the length of a full list.
     """
     lists = {(fit.name, draw): _list_genes(fit, draw) for fit in fits for draw in range(N_DRAWS)}
     candidates = {fit.name: fit.markers.groupby("group")["n_candidates"].first() for fit in fits}
@@ -277,20 +259,9 @@ def jaccard_by_chance(size: int, n_candidates: int) -> float:
 def rank_biased_overlap(a: Sequence[str], b: Sequence[str], p: float = RBO_PERSISTENCE) -> float:
     """Agreement of two ranked lists that counts the top most, extrapolated beyond their ends.
 
-    Parameters
-    ----------
-    a, b
-        Items without repetition, the best first; lengths may differ.
-    p
-        Persistence in (0, 1): the chance that a reader of rank ``d`` goes on to ``d + 1``.
-
-    Returns
-    -------
-    0 for disjoint lists, 1 for equal ones; NaN where one list is empty.
-
-    References
-    ----------
-    Webber, Moffat & Zobel (2010), doi:10.1145/1852102.1852106, equation 32.
+    ``a`` and ``b`` are without repetition, the best first, of any lengths; ``p`` in (0, 1) is the persistence: the
+    chance that a reader of rank ``d`` goes on to ``d + 1``. 0 for disjoint lists, 1 for equal ones; NaN where one is
+    empty. Webber, Moffat & Zobel (2010), doi:10.1145/1852102.1852106, equation 32.
     """
     short, long = sorted((list(a), list(b)), key=len)
     s, n = len(short), len(long)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.plots.charts import draw_intervals, heat_map
-from scvi_downstream.plots.panels import empty_panel, name_rows, shortened
+from scvi_downstream.plots.panels import empty_panel, joint_legend, name_rows, shortened
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
@@ -57,12 +57,7 @@ def plot_stability(
     _draw_groups(panels[1, 0], genes, "Genes in common", "Jaccard index of the lists of top genes", ())
     most_similar = "Jaccard index with the most similar cluster"
     _draw_groups(panels[1, 1], clusters, "Clusters that come back", most_similar, (TRUSTED, VALID))
-    handles = {
-        label: handle
-        for axes in panels[1]
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    joint_legend(panels[1], loc="outside lower center", ncols=3)
     figure.suptitle(f"{seed_summary['model']} with {len(fits)} seeds", fontsize=11)
     return figure
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.report.contents import Item, Section, names
+from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(
     "Stability over seeds",
@@ -161,9 +162,8 @@ def _describe_recurrence(model: str, recurrence: pd.Series) -> str:
             f"All {len(recurrence)} clusters of {model} come back with other seeds (Jaccard index at least "
             f"{recurrence.min():.2f})."
         )
-    named = ", ".join(f"{cluster} ({value:.2f})" for cluster, value in lost.head(N_NAMED).items())
-    more = f" and {len(lost) - N_NAMED} more" if len(lost) > N_NAMED else ""
+    named = up_to([f"{cluster} ({value:.2f})" for cluster, value in lost.items()], N_NAMED)
     return (
         f"{len(lost)} of {len(recurrence)} clusters of {model} {'do' if len(lost) > 1 else 'does'} not come back with "
-        f"other seeds (mean Jaccard index below {UNTRUSTED:g}): {named}{more}; read nothing into such borders."
+        f"other seeds (mean Jaccard index below {UNTRUSTED:g}): {named}; read nothing into such borders."
     )
