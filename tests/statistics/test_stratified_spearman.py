@@ -11,11 +11,13 @@ from scvi_downstream.statistics.correlation import sparse_ranks, stratified_spea
 @given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=12))
 def test_sparse_ranks_are_ranks(rows):
     dense = np.array(rows, dtype=float)
-    shifts, squares = sparse_ranks(sparse.csr_matrix(dense))
+    shifts, squares, ties = sparse_ranks(sparse.csr_matrix(dense))
     ranks = stats.rankdata(dense, axis=0)
     zero_ranks = ((dense == 0).sum(axis=0) + 1) / 2
     np.testing.assert_allclose(shifts.toarray(), np.where(dense > 0, ranks - zero_ranks, 0))
     np.testing.assert_allclose(squares, ((ranks - ranks.mean(axis=0)) ** 2).sum(axis=0), atol=1e-9)
+    sizes = [np.unique(column, return_counts=True)[1] for column in dense.T]
+    np.testing.assert_array_equal(ties, [(size**3 - size).sum() for size in sizes])
 
 
 def _counts(rng, n_cells=150, n_genes=30):

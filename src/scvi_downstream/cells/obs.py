@@ -243,10 +243,30 @@ def reference_condition(conditions: Sequence[str]) -> str:
     return next((name for name in conditions if name.strip().lower() in REFERENCE_NAMES), conditions[0])
 
 
+def at_most(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of cells as they are, or a sorted random sample of ``most`` of them where there are more."""
+    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
+
+
 def constant_within(values: pd.Series, groups: pd.Series) -> bool:
     """Whether no group of cells holds two values; missing ones do not count."""
     n_values = values.groupby(groups.to_numpy(), observed=True).nunique()
     return bool(n_values.max() <= 1)
+
+
+def require_whole_samples(blocks: pd.Series, samples: pd.Series, block_key: str, sample_name: str) -> None:
+    """Refuse blocks of cells, the option ``block_key``, that do not hold whole samples.
+
+    Raises
+    ------
+    InputError
+        A sample has cells of several blocks.
+    """
+    if not constant_within(blocks, samples):
+        raise InputError(
+            f"{block_key} has several values within one sample of '{sample_name}'; a block is made of whole samples, "
+            "such as the donor of a treated and an untreated one"
+        )
 
 
 def split_by_condition(samples: pd.Series, conditions: pd.Series | None) -> pd.Series | None:

@@ -76,7 +76,7 @@ def transfer_labels(
         rows = slice(start, start + ROWS_AT_ONCE)
         found_distances, found = search.kneighbors(wanted[rows])
         if exclude_self:
-            found_distances, found = _without_self(found_distances, found, own[rows])
+            found, found_distances = without_self(found, found_distances, own[rows])
         cells = np.repeat(np.arange(start, start + len(found)), k)
         np.add.at(probabilities, (cells, codes[found].ravel()), gaussian_weights(found_distances).ravel())
         distances[rows] = found_distances
@@ -93,9 +93,12 @@ def gaussian_weights(distances: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _without_self(distances: np.ndarray, found: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row without the cell itself; the farthest goes where it is not there (unlabelled, or duplicates)."""
+def without_self(found: np.ndarray, distances: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest cells and distances without the cell itself, one column fewer; the farthest goes where it is not there.
+
+    ``found`` and ``distances`` are ``(n_cells, k)`` in ascending order of distance, ``own`` ``(n_cells,)`` positions.
+    """
     dropped = found == own[:, None]
     dropped[~dropped.any(axis=1), -1] = True
     shape = (len(found), found.shape[1] - 1)
-    return distances[~dropped].reshape(shape), found[~dropped].reshape(shape)
+    return found[~dropped].reshape(shape), distances[~dropped].reshape(shape)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scvi_downstream.plots.panels import name_rows
-from scvi_downstream.plots.style import SEQUENTIAL
+from scvi_downstream.plots.style import MISSING, OKABE_ITO, SEQUENTIAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Rec. 601: how bright an eye sees red, green and blue.
 BRIGHTNESS = (0.299, 0.587, 0.114)
+HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
+"""Colours of what is raised and lowered."""
 
 
 def heat_map(
@@ -116,6 +118,18 @@ def dot_plot(
     name_rows(axes, values.index)
     axes.set_xlim(-0.7, values.shape[1] - 0.3)
     return dots
+
+
+def draw_volcano(axes: Axes, points: pd.DataFrame, called: str, *, sizes: tuple[float, float]) -> None:
+    """Points of columns ``x`` and ``y``: grey, on top the called ones, red where ``x`` is above 0 and blue below.
+
+    ``called`` names a boolean column; ``sizes`` are the areas of points that are not called and called, points².
+    """
+    for is_called, size in zip((False, True), sizes, strict=True):
+        part = points[points[called] == is_called]
+        colors = np.where(part["x"] > 0, HIGHER, LOWER) if is_called else MISSING
+        axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
+    axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
 
 
 def legend_areas(axes: Axes, shares: Mapping[str, float], *, largest: float) -> list[PathCollection]:

@@ -90,14 +90,30 @@ def umap_panel(
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         scatter_categories(axes, xy, values, **settings)
     else:
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        known = np.isfinite(numbers)
-        if not known.all():
-            x, y = xy[~known].T
-            axes.scatter(x, y, s=point_size(len(xy)), c=MISSING, linewidths=0, rasterized=True)
-        if known.any():
-            scatter_values(axes, xy[known], numbers[known], label or title, **settings)
+        scatter_known(axes, xy, values.to_numpy(np.float64, na_value=np.nan), label or title, **settings)
     bare_umap_axes(axes, title)
+
+
+def scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, **settings: Any) -> None:
+    """Cells coloured by a number, those without one in grey beneath and counted for the legend.
+
+    Parameters
+    ----------
+    xy
+        ``(n_cells, 2)`` coordinates.
+    values
+        ``(n_cells,)`` numbers, NaN where there is none.
+    label
+        Of the colour bar.
+    settings
+        Of ``scatter_values``.
+    """
+    known = np.isfinite(values)
+    if not known.all():
+        (x, y), size, name = xy[~known].T, point_size(len(xy)), f"none ({(~known).sum():,} cells)"
+        axes.scatter(x, y, s=size, c=MISSING, linewidths=0, rasterized=True, label=name)
+    if known.any():
+        scatter_values(axes, xy[known], values[known], label, **settings)
 
 
 def empty_panel(axes: Axes, reason: str) -> None:

@@ -25,15 +25,15 @@ def first_names(names: Sequence[object], most: int = 5) -> str:
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
-def quoted(names: Iterable[object], most: int = 3) -> str:
-    """``'a', 'b', 'c'``: the first ``most`` names, for messages."""
+def quoted(names: Iterable[object], most: int | None = 3) -> str:
+    """``'a', 'b', 'c'``: the first ``most`` names, for messages; ``None``: all."""
     return ", ".join(f"'{name}'" for name in islice(names, most))
 
 
-def up_to(texts: Sequence[str], most: int) -> str:
+def up_to(texts: Sequence[str], most: int, between: str = ", ") -> str:
     """``a, b and 3 more``: the first ``most`` and the number of the others."""
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    return between.join(texts[:most]) + more
 
 
 def options_text(options: Mapping[str, Any]) -> str:

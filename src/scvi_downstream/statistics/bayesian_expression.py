@@ -142,15 +142,18 @@ def sampled_cells(comparison: Comparison, n_samples: int, seed: int) -> tuple[np
     number most are thrown away, so that a random subset gives the same test in bounded time and memory.
     """
     rng = np.random.default_rng(comparison_seed(comparison, seed))
-    masks = []
-    for cells in (comparison.cells1, comparison.cells2):
-        inside = np.flatnonzero(cells)
-        if len(inside) > 2 * n_samples:
-            inside = rng.choice(inside, 2 * n_samples, replace=False)
-        mask = np.zeros(len(cells), dtype=bool)
-        mask[inside] = True
-        masks.append(mask)
-    return masks[0], masks[1]
+    first = mask_of_enough(comparison.cells1, n_samples, rng)
+    return first, mask_of_enough(comparison.cells2, n_samples, rng)
+
+
+def mask_of_enough(cells: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The mask of cells, or a random ``2 * n_samples`` of them where there are more."""
+    inside = np.flatnonzero(cells)
+    if len(inside) > 2 * n_samples:
+        inside = rng.choice(inside, 2 * n_samples, replace=False)
+    mask = np.zeros(len(cells), dtype=bool)
+    mask[inside] = True
+    return mask
 
 
 def differential_expression(

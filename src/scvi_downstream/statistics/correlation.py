@@ -51,7 +51,7 @@ def stratified_spearman(
         inside = np.flatnonzero(strata == code)
         ranks = stats.rankdata(covariates.to_numpy(dtype=np.float64)[inside], axis=0)
         centred = (ranks - (size + 1) / 2) / size
-        shifts, squares = sparse_ranks(expression[inside])
+        shifts, squares, _ = sparse_ranks(expression[inside])
         squares = squares / size**2
         squares[squares < CONSTANT] = 0
         own = (centred**2).sum(axis=0)
@@ -63,14 +63,13 @@ def stratified_spearman(
     scale = np.sqrt(gene_squares * covariate_squares)
     rho = np.divide(products, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
     z = np.divide(products, np.sqrt(variance), out=np.full(scale.shape, np.nan), where=variance > 0)
-    reach = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / np.maximum(left - 2, 1))
-    middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    low, high = fisher_interval(rho, np.sqrt((1 + rho**2 / 2) / np.maximum(left - 2, 1)))
     return {
         str(name): pd.DataFrame(
             {
                 "rho": rho[:, i],
-                "ci_lower": np.tanh(middle - reach)[:, i],
-                "ci_upper": np.tanh(middle + reach)[:, i],
+                "ci_lower": low[:, i],
+                "ci_upper": high[:, i],
                 "statistic": z[:, i],
                 "p": 2 * stats.norm.sf(np.abs(z[:, i])),
             }
@@ -79,7 +78,20 @@ def stratified_spearman(
     }
 
 
-def sparse_ranks(matrix: sparse.csr_matrix) -> tuple[sparse.csc_matrix, np.ndarray]:
+def fisher_z(rho: np.ndarray | float) -> np.ndarray:
+    """Fisher's transform of correlations, those of ±1 kept finite."""
+    return np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+
+
+def fisher_interval(rho: np.ndarray | float, error: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval of correlations whose Fisher transforms have these standard errors."""
+    from scipy import stats
+
+    middle, reach = fisher_z(rho), stats.norm.ppf(0.975) * error
+    return np.tanh(middle - reach), np.tanh(middle + reach)
+
+
+def sparse_ranks(matrix: sparse.spmatrix) -> tuple[sparse.csc_matrix, np.ndarray, np.ndarray]:
     """Ranks of each column, ties averaged, without writing the zeros.
 
     Parameters
@@ -89,8 +101,8 @@ def sparse_ranks(matrix: sparse.csr_matrix) -> tuple[sparse.csc_matrix, np.ndarr
 
     Returns
     -------
-    How far each entry's rank lies above that of the column's zeros (``n_cells`` × ``n_genes``), and the sum of
-    squares of all ranks of each column about their mean.
+    How far each entry's rank lies above that of the column's zeros (``n_cells`` × ``n_genes``); the sum of
+    squares of all ranks of each column about their mean; the sum of ``t³ - t`` over its ties of ``t`` cells.
     """
     columns = sparse.csc_matrix(matrix, copy=True)
     columns.eliminate_zeros()
@@ -109,8 +121,11 @@ def sparse_ranks(matrix: sparse.csr_matrix) -> tuple[sparse.csc_matrix, np.ndarr
     ranks[order] = average[tie] + zeros[sorted_columns]
     zero_rank = (zeros + 1) / 2
     squares = np.bincount(of_entry, weights=ranks**2, minlength=n_genes) + zeros * zero_rank**2
+    of_tie = sorted_columns[starts]
+    tied = np.bincount(of_tie, tie_size.astype(float) ** 3 - tie_size, minlength=n_genes)
     columns.data = ranks - zero_rank[of_entry]
-    return columns, squares - n_cells * ((n_cells + 1) / 2) ** 2
+    ties = tied + zeros.astype(float) ** 3 - zeros
+    return columns, squares - n_cells * ((n_cells + 1) / 2) ** 2, ties
 
 
 def bootstrap_weights(n_cells: int, n_bootstrap: int, seed: int) -> np.ndarray:
@@ -181,9 +196,15 @@ def correlation_with_interval(
     """
     point = weighted_correlation(x, y, np.ones((1, len(x))))[0]
     samples = weighted_correlation(x, y, weights)
-    lower, upper = np.full(point.shape, np.nan), np.full(point.shape, np.nan)
-    known = np.isfinite(point) & np.isfinite(samples).any(axis=0)
+    samples[:, ~np.isfinite(point)] = np.nan
+    return point, *percentile_interval(samples, level)
+
+
+def percentile_interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the interval of each column of ``(n_samples, n_columns)``; NaN where all samples are NaN."""
+    ends = np.full((2, samples.shape[1]), np.nan)
+    known = np.isfinite(samples).any(axis=0)
     if known.any():
         tail = (1 - level) / 2
-        lower[known], upper[known] = np.nanquantile(samples[:, known], [tail, 1 - tail], axis=0)
-    return point, lower, upper
+        ends[:, known] = np.nanquantile(samples[:, known], [tail, 1 - tail], axis=0)
+    return ends[0], ends[1]

@@ -188,14 +188,24 @@ def _inverse_trigamma(value: float) -> float:
 def _natural_spline(covariate: np.ndarray) -> np.ndarray:
     """Basis of the natural cubic splines with knots at quantiles, up to 4 of them; constant included."""
     x = np.asarray(covariate, dtype=np.float64)
+    constant = np.ones((len(x), 1))
     n_knots = 1 + (len(x) >= 3) + (len(x) >= 6) + (len(x) >= 30)
     knots = np.unique(np.quantile(x, np.linspace(0, 1, n_knots)))
     if len(knots) < 2:
-        return np.ones((len(x), 1))
-    x, knots = (x - knots[0]) / np.ptp(knots), (knots - knots[0]) / np.ptp(knots)
+        return constant
+    return np.hstack([constant, natural_spline_columns(x, knots)])
+
+
+def natural_spline_columns(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Basis of the natural cubic splines without the constant: ``(n, n_knots - 1)``, linear beyond the outermost knots.
+
+    ``x`` are ``(n,)`` numbers, ``knots`` at least two different ones in ascending order.
+    """
+    width = np.ptp(knots)
+    x, knots = (np.asarray(x, dtype=np.float64) - knots[0]) / width, (knots - knots[0]) / width
 
     def beyond(knot: float) -> np.ndarray:
         return (np.maximum(x - knot, 0) ** 3 - np.maximum(x - knots[-1], 0) ** 3) / (knots[-1] - knot)
 
     curved = [beyond(knot) - beyond(knots[-2]) for knot in knots[:-2]]
-    return np.column_stack([np.ones(len(x)), x, *curved])
+    return np.column_stack([x, *curved])

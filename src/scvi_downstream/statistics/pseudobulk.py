@@ -115,19 +115,21 @@ def expressed_genes(sums: np.ndarray, smallest: int) -> np.ndarray:
     return (enough.sum(axis=0) >= smallest) & (sums.sum(axis=0) >= MIN_TOTAL)
 
 
-def log_cpm(sums: np.ndarray) -> np.ndarray:
-    """log2 counts per million of effective library sizes, with a prior count of 2 in proportion to them.
+def log_cpm(sums: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
+    """log2 counts per million of library sizes, with a prior count of 2 in proportion to them.
 
     Parameters
     ----------
     sums
         ``(n_units, n_genes)``, no sum empty.
+    totals
+        ``(n_units,)`` library sizes; ``None``: the effective ones, of :func:`tmm_factors`.
 
     References
     ----------
     Robinson, McCarthy & Smyth (2010), doi:10.1093/bioinformatics/btp616; Robinson & Oshlack (2010),
     doi:10.1186/gb-2010-11-3-r25.
     """
-    totals = (sums.sum(axis=1) * tmm_factors(sums))[:, None]
+    totals = (sums.sum(axis=1) * tmm_factors(sums) if totals is None else totals)[:, None]
     prior = PRIOR_COUNT * totals / totals.mean()
     return np.log2((sums + prior) / (totals + 2 * prior) * PER_MILLION)

@@ -83,6 +83,18 @@ def compare_with_null(statistics: np.ndarray) -> PermutationTest:
     )
 
 
+def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Share of calibration scores that are at least as large, the cell itself counted among them.
+
+    References
+    ----------
+    Bates et al. (2023), doi:10.1214/22-AOS2244.
+    """
+    ordered = np.sort(calibration)
+    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + as_large) / (1 + len(ordered))
+
+
 def explained_share(values: np.ndarray, groups: pd.Series) -> float:
     """Share of the variance of ``values`` between ``groups``, eta squared; 0 for constant values.
 

@@ -25,15 +25,15 @@ from .conftest import KEYS, MARKERS_OF_A, MARKERS_OF_B, OPTIONS, Study, simulate
 def test_only_cells_with_proteins_are_compared() -> None:
     counts = simulate(unmeasured=True)
     clusters = pd.DataFrame({"leiden": counts.obs["type"]})
-    groups = list(find_groups(counts, clusters, KEYS, 10))
+    groups = find_groups(counts, clusters, KEYS, 10)
     assert [(group.grouping, group.name) for group in groups] == [
         ("clusters", "A"), ("clusters", "B"), ("labels", "A"), ("labels", "B"),
     ]  # fmt: skip
     in_two = (counts.obs["batch"] == "two").to_numpy()
     for group in groups:
-        assert not (group.cells & in_two).any()
-        assert not (group.rest & in_two).any()
-        assert not (group.cells & group.rest).any()
+        assert not (group.cells1 & in_two).any()
+        assert not (group.cells2 & in_two).any()
+        assert not (group.cells1 & group.cells2).any()
 
 
 def test_small_groups_and_unknown_labels_are_left_out() -> None:

@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse, stats
+from scipy import sparse
 
+from scvi_downstream.cells.expression import log_normalize_counts
 from scvi_downstream.pipelines.reference_mapping.unlike import (
     MappedCells,
-    conformal_p,
     find_unlike,
-    log_normalize_counts,
     nearest,
     shared_deviation,
     thin,
@@ -38,16 +37,6 @@ def flagged(query_types: np.ndarray, seed: int, shift: float = 0.15) -> pd.DataF
         reference, query, labels=pd.Categorical(types), n_neighbors=15, fdr=0.05, seed=seed
     )
     return cells
-
-
-def test_conformal_p_is_uniform_for_exchangeable_scores() -> None:
-    rng = np.random.default_rng(0)
-    p = np.concatenate([conformal_p(scores[:99], scores[99:]) for scores in rng.normal(size=(500, 100))])
-    assert stats.kstest(p, "uniform").pvalue > 0.01
-    assert p.min() >= 0.01
-    np.testing.assert_allclose(
-        conformal_p(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0])), [1, 0.75, 0.25]
-    )
 
 
 def test_a_planted_type_is_flagged_and_the_known_ones_are_not() -> None:
@@ -102,17 +91,6 @@ def test_neighbours_are_the_nearest_and_never_the_cell_itself() -> None:
         expected = np.linalg.norm(latent[candidates] - latent[cell], axis=1)
         np.testing.assert_array_equal(found[row], candidates[np.argsort(expected)[:6]])
         np.testing.assert_allclose(distances[row], np.sort(expected)[:6])
-
-
-def test_log_normalisation_is_that_of_the_project() -> None:
-    import anndata
-
-    from scvi_downstream.cells.expression import log_normalize
-
-    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.7, (30, 12)).astype(np.float32))
-    np.testing.assert_allclose(
-        log_normalize_counts(counts).toarray(), log_normalize(anndata.AnnData(counts)).toarray(), rtol=1e-6
-    )
 
 
 def test_halves_add_up_and_are_independent_given_the_mean() -> None:

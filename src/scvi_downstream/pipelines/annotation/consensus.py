@@ -37,12 +37,8 @@ class Consensus:
     ----------
     probabilities
         Method, and ``consensus``, → `n_cells` × types, calibrated where ``calibrated``.
-    scores
-        Method → scores on held-out cells.
-    by_type, confusion, reliability
-        Tables of :func:`.score_methods`.
-    calibrated
-        Whether probabilities were calibrated.
+    scores, by_type, confusion, reliability
+        Results of :func:`.score_methods` on held-out cells.
     """
 
     probabilities: dict[str, pd.DataFrame]
@@ -100,18 +96,10 @@ def agree_on_cell_types(
 def find_consensus(
     label_split: pd.DataFrame, tables: dict[str, pd.DataFrame], options: AnnotationOptions, seed: int
 ) -> Consensus:
-    """Mean of the methods' probabilities, calibrated before and after.
+    """Mean of the methods' probabilities (method → `n_cells` × types), calibrated before and after.
 
-    Parameters
-    ----------
-    label_split
-        Label and role of `n_cells` cells.
-    tables
-        Method → `n_cells` × types.
-    options
-        ``calibrate``, ``calibration_bins``, ``min_probability``.
-    seed
-        Of halves and bootstrap.
+    ``label_split`` holds label and role of the cells; of the options, ``calibrate``, ``calibration_bins`` and
+    ``min_probability`` are used; the seed is that of halves and bootstrap.
     """
     types = next(iter(tables.values())).columns
     held_out = np.flatnonzero(label_split["role"] == HELD_OUT)
@@ -142,17 +130,8 @@ def cell_type_table(
 ) -> pd.DataFrame:
     """What is known of each cell's type, one column a fact, each beginning with ``cell_type_``.
 
-    Parameters
-    ----------
-    label_split
-        Label and role of `n_cells` cells.
-    found
-        Probabilities of the methods and the consensus.
-    unlike_p
-        Of :func:`unlike_p_values`.
-    options
-        Below ``min_probability``, and for cells that are unlike the labelled ones at ``unlike_fdr``, the
-        predicted type is ``unknown``.
+    Below ``min_probability``, and for cells that are unlike the labelled ones at ``unlike_fdr`` (by ``unlike_p``
+    of :func:`unlike_p_values`), the predicted type is ``unknown``.
 
     Returns
     -------
@@ -197,14 +176,7 @@ def unlike_labelled(p: pd.Series, roles: pd.Series, fdr: float) -> pd.Series:
 def unlike_p_values(tables: Iterable[pd.DataFrame], distance_p: pd.Series, roles: pd.Series) -> pd.Series:
     """Whether distance or certainty is out of the ordinary: the smaller p-value, times two (Bonferroni).
 
-    Parameters
-    ----------
-    tables
-        `n_cells` × types of each method, uncalibrated.
-    distance_p
-        Of :func:`.distance_p_values`.
-    roles
-        Of :func:`.split_labels`.
+    ``tables`` are `n_cells` × types of each method, uncalibrated; ``distance_p`` is of :func:`.distance_p_values`.
     """
     certainty = np.mean([table.to_numpy() for table in tables], axis=0).max(axis=1)
     smaller = np.fmin(certainty_p_values(certainty, roles), distance_p.to_numpy())
@@ -214,16 +186,9 @@ def unlike_p_values(tables: Iterable[pd.DataFrame], distance_p: pd.Series, roles
 def certainty_p_values(certainty: np.ndarray, roles: pd.Series) -> np.ndarray:
     """Conformal p-values of each cell's highest probability among those of held-out cells, missing for given cells.
 
-    Under the hypothesis that a cell is of the types that are transferred, it is as uncertain as a held-out
-    cell in a share p of cases. Held-out cells are compared with the other ones.
-
-    Parameters
-    ----------
-    certainty
-        ``(n_cells,)`` highest mean probability, uncalibrated: calibration makes cells of known types certain,
-        and others with them.
-    roles
-        Of :func:`.split_labels`.
+    Under the hypothesis that a cell is of the types that are transferred, it is as uncertain as a held-out cell in
+    a share p of cases. Held-out cells are compared with the other ones. ``certainty`` is the ``(n_cells,)``
+    highest mean probability, uncalibrated: calibration makes cells of known types certain, and others with them.
     """
     held_out = (roles == HELD_OUT).to_numpy()
     known = np.sort(certainty[held_out])
@@ -237,18 +202,8 @@ def calibrate(
 ) -> tuple[pd.DataFrame, float]:
     """Tempered probabilities: of held-out cells by a temperature that has not seen them, of others by one of all.
 
-    Parameters
-    ----------
-    probabilities
-        `n_cells` × types.
-    held_out
-        ``(n_held_out,)`` positions of the cells that were held out.
-    truth, halves
-        ``(n_held_out,)`` columns of their true types; their halves, each of which gets the other's temperature.
-
-    Returns
-    -------
-    The same shape, and the temperature of all held-out cells.
+    ``held_out`` are positions, ``truth`` the columns of their true types and ``halves`` their halves, each of
+    which gets the other's temperature. `n_cells` × types, and the temperature of all held-out cells.
     """
     values = probabilities.to_numpy(dtype=float)
     temperature = fit_temperature(values[held_out], truth)
@@ -264,16 +219,7 @@ def calibrate_mean(
 ) -> tuple[pd.DataFrame, float]:
     """Tempered mean of tempered tables; no temperature of a held-out cell, of either step, has seen its half.
 
-    Parameters
-    ----------
-    tables
-        Each `n_cells` × types.
-    held_out, truth, halves
-        As in :func:`calibrate`.
-
-    Returns
-    -------
-    `n_cells` × types, and the temperature of the mean of all held-out cells.
+    Arguments and results are as of :func:`calibrate`; the temperature is that of the mean.
     """
     values = [table.to_numpy(dtype=float) for table in tables]
 
@@ -294,13 +240,8 @@ def calibrate_mean(
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """``p^(1/T)``, normalised: above 1 the probabilities become more alike, below 1 more decided.
 
-    Parameters
-    ----------
-    probabilities
-        ``(n, n_types)``, rows sum to 1. A thousandth of a uniform distribution is mixed in, so that a
-        neighbour's 0 is not taken for impossible.
-    temperature
-        Positive.
+    Rows of ``(n, n_types)`` sum to 1. A thousandth of a uniform distribution is mixed in, so that a neighbour's 0
+    is not taken for impossible.
     """
     smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
     logits = np.log(smooth) / temperature
@@ -311,12 +252,7 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Temperature of the highest likelihood of the true types, with a standard normal prior on its logarithm.
 
-    Parameters
-    ----------
-    probabilities
-        ``(n, n_types)``.
-    truth
-        ``(n,)`` column of each cell's true type.
+    ``probabilities`` are ``(n, n_types)``, ``truth`` is the ``(n,)`` column of each cell's true type.
     """
     from scipy.optimize import minimize_scalar
 

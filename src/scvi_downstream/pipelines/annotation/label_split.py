@@ -134,12 +134,7 @@ def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd
 def labels_seen(label_split: pd.DataFrame, *, held_out_too: bool) -> pd.Series:
     """The labels that a method may see, missing elsewhere; categories are the types among them.
 
-    Parameters
-    ----------
-    label_split
-        Of :func:`split_labels`.
-    held_out_too
-        For the prediction of unknown cells alone.
+    With ``held_out_too``, those held out are seen as well: for the prediction of unknown cells alone.
     """
     roles = [GIVEN, HELD_OUT] if held_out_too else [GIVEN]
     seen = label_split["label"].where(label_split["role"].isin(roles))
@@ -166,16 +161,8 @@ def why_not_transferable(label_split: pd.DataFrame) -> str | None:
 def predict_in_rounds[T](label_split: pd.DataFrame, predict: Callable[[pd.Series, str], T]) -> tuple[T, T]:
     """What a method makes of the given labels, and of all labels for the cells that have none.
 
-    Parameters
-    ----------
-    label_split
-        Label and role of `n_cells` cells.
-    predict
-        Takes the labels that it may see, missing elsewhere, and the name of the round: ``given`` or ``all``.
-
-    Returns
-    -------
-    Results of both rounds; the first one twice where no cell is unknown, or no label is held out.
+    ``predict`` takes the labels that it may see, missing elsewhere, and the name of the round: ``given`` or
+    ``all``. Results of both rounds; the first one twice where no cell is unknown, or no label is held out.
     """
     first = predict(labels_seen(label_split, held_out_too=False), "given")
     if not {UNKNOWN, HELD_OUT} <= set(label_split["role"].astype(str)):
@@ -186,12 +173,7 @@ def predict_in_rounds[T](label_split: pd.DataFrame, predict: Callable[[pd.Series
 def join_rounds(label_split: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Predictions of unknown cells from the round that has seen all labels, of all others from the first one.
 
-    Parameters
-    ----------
-    label_split
-        Roles of `n_cells` cells.
-    first, second
-        `n_cells` × types of both rounds, in the same order of cells.
+    ``first`` and ``second`` are `n_cells` × types of both rounds, in the order of the cells of ``label_split``.
     """
     unknown = (label_split["role"] == UNKNOWN).to_numpy()[:, None]
     types = transferred_types(label_split)

@@ -42,10 +42,8 @@ class KnownMarkers:
     genes
         One row a type and gene: ``type``, ``gene`` (as the table names it), ``name`` (in the counts),
         ``position`` in var, and ``sign`` (1 or -1).
-    n_listed
-        Rows of the table.
-    missing
-        Genes of the table that are not in the counts.
+    n_listed, missing
+        Rows of the table, and its genes that are not in the counts.
     left_out
         Type → number of its genes in the counts, for types with too few.
     """

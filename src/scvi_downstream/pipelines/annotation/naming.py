@@ -40,18 +40,10 @@ NAME_COLUMNS = (
 
 @dataclass(frozen=True)
 class ClusterMeans:
-    """Mean z-scored expression of every gene in every cluster.
+    """Mean z-scored expression of every gene in every cluster: ``z``, ``(n_clusters, n_genes)``.
 
-    Attributes
-    ----------
-    clusters
-        Names, in the order of the categories.
-    sizes
-        Cells of each.
-    z
-        ``(n_clusters, n_genes)``.
-    bins
-        ``(n_genes,)`` bin of equal mean expression; -1 for genes that do not vary.
+    ``clusters`` are in the order of the categories, ``sizes`` their cells, and ``bins`` the ``(n_genes,)`` bin of
+    equal mean expression; -1 for genes that do not vary.
     """
 
     clusters: list[str]
@@ -160,12 +152,7 @@ def score_types(
 def cluster_means(expression: sparse.csr_matrix, clusters: pd.Series) -> ClusterMeans:
     """Means by cluster of genes scaled to mean 0 and variance 1 over all cells.
 
-    Parameters
-    ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised.
-    clusters
-        Of the same cells.
+    ``expression`` is ``(n_cells, n_genes)``, log-normalised.
     """
     categories = clusters.astype("category").cat.remove_unused_categories()
     codes, names = categories.cat.codes.to_numpy(), [str(name) for name in categories.cat.categories]
@@ -272,22 +259,13 @@ def choose_names(
 ) -> pd.DataFrame:
     """The best type of each cluster, where it is significant and clear of the next one.
 
-    Parameters
-    ----------
-    scores
-        Of :func:`score_types`.
-    means
-        Mean expression by cluster.
-    known
-        Markers of each type.
-    options
-        ``fdr``, and ``min_margin`` to the runner-up in standard deviations of random sets of genes.
+    Significant is what :func:`score_types` gives a rate below ``fdr``, clear what is ``min_margin`` standard
+    deviations of random sets of genes above the runner-up.
 
     Returns
     -------
     One row a cluster: ``name`` (``unknown`` where ``why_unknown`` says so), ``best_type``, its ``score``, ``z``
-    and ``fdr``, ``runner_up`` and ``margin``, and the positive markers of the best type that are highest
-    here.
+    and ``fdr``, ``runner_up`` and ``margin``, and the positive markers of the best type that are highest here.
     """
     ranked = scores.sort_values("z", ascending=False, kind="stable").groupby("cluster", sort=False)
     best, second = (ranked.nth(place).set_index("cluster").reindex(means.clusters) for place in (0, 1))

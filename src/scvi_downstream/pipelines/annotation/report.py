@@ -9,7 +9,7 @@ import pandas as pd
 from scvi_downstream.pipelines.annotation.label_split import HELD_OUT, LEFT_OUT, ROLES, why_not_transferable
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.pipelines.annotation.scores import CONSENSUS, FEWEST_TO_CALIBRATE, PREFIX, SUSPECT_FROM
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import first_names, sentence
 
@@ -23,11 +23,8 @@ TRANSFER = (
         caption="The labels that the cells came with, the consensus of the methods, its probability, and where "
         "held-out labels were found again.",
     ),
-    Item(
-        dataset="annotation_scores",
-        caption="Scores of each method and of the consensus on held-out cells.",
-        file=OUTPUT + "annotation_scores.json",
-        folded=True,
+    result(
+        "annotation_scores.json", "Scores of each method and of the consensus on held-out cells.", folded=True
     ),
     Item(
         dataset="confusion_figure",
@@ -38,77 +35,57 @@ TRANSFER = (
         caption="How often held-out cells are right, against their probability; on the dotted line probabilities "
         "mean what they say.",
     ),
-    Item(
-        dataset="annotation_by_type",
-        caption="Precision, recall and F1 of each type.",
-        file=OUTPUT + "annotation_by_type.csv",
+    result(
+        "annotation_by_type.csv",
+        "Precision, recall and F1 of each type.",
         columns=names("method type n_given n_held_out precision recall f1 share_called"),
         folded=True,
     ),
-    Item(
-        dataset="annotation_confusion",
-        caption="Held-out cells by true and predicted type.",
-        file=OUTPUT + "annotation_confusion.csv",
+    result(
+        "annotation_confusion.csv",
+        "Held-out cells by true and predicted type.",
         groups=("method",),
         order="n",
         folded=True,
     ),
-    Item(
-        dataset="annotation_calibration",
-        caption="Accuracy by probability, before and after calibration.",
-        file=OUTPUT + "annotation_calibration.csv",
-        folded=True,
+    result(
+        "annotation_calibration.csv", "Accuracy by probability, before and after calibration.", folded=True
     ),
     Item(
         dataset="label_contingency_figure",
         caption="Labels of each cluster, and how far clusters and labels agree.",
     ),
-    Item(
-        dataset="label_agreement",
-        caption="Agreement of each clustering with the labels, over the labelled cells.",
-        file=OUTPUT + "label_agreement.csv",
+    result(
+        "label_agreement.csv",
+        "Agreement of each clustering with the labels, over the labelled cells.",
         folded=True,
     ),
-    Item(
-        dataset="label_contingency",
-        caption="Labelled cells by cluster and label.",
-        file=OUTPUT + "label_contingency.csv",
-        order="n",
-        folded=True,
-    ),
+    result("label_contingency.csv", "Labelled cells by cluster and label.", order="n", folded=True),
 )
 NAMING = (
     Item(
         dataset="cluster_names_figure",
         caption="Markers of each type in each cluster, against random genes of the same expression; names are framed.",
     ),
-    Item(
-        dataset="cluster_names",
-        caption="Names of the clusters by the marker table, and how clear they are.",
-        file=OUTPUT + "cluster_names.csv",
+    result(
+        "cluster_names.csv",
+        "Names of the clusters by the marker table, and how clear they are.",
         columns=names("cluster n_cells name best_type z fdr runner_up margin why_unknown genes"),
     ),
-    Item(
-        dataset="marker_overlap",
-        caption="Genes that differential expression found in a cluster and the marker table lists.",
-        file=OUTPUT + "marker_overlap.csv",
+    result(
+        "marker_overlap.csv",
+        "Genes that differential expression found in a cluster and the marker table lists.",
         groups=("cluster",),
         folded=True,
     ),
-    Item(
-        dataset="marker_scores",
-        caption="Score of every cluster for every type.",
-        file=OUTPUT + "marker_scores.csv",
+    result(
+        "marker_scores.csv",
+        "Score of every cluster for every type.",
         groups=("cluster",),
         order="z",
         folded=True,
     ),
-    Item(
-        dataset="naming_summary",
-        caption="What of the marker table was used.",
-        file=OUTPUT + "naming_summary.json",
-        folded=True,
-    ),
+    result("naming_summary.json", "What of the marker table was used.", folded=True),
 )
 SECTION = Section(
     "Cell types",

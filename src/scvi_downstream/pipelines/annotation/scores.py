@@ -36,12 +36,6 @@ FEWEST_TO_CALIBRATE = 30
 """Held-out cells from which temperatures are fitted: each is fitted to half of them."""
 SUSPECT_FROM = 0.9
 """Probability of another type from which a held-out cell's own label is suspect."""
-PREFIX = "cell_type_"
-"""Before the names of all that is known of each cell's type."""
-FEWEST_TO_CALIBRATE = 30
-"""Held-out cells from which temperatures are fitted: each is fitted to half of them."""
-SUSPECT_FROM = 0.9
-"""Probability of another type from which a held-out cell's own label is suspect."""
 
 
 def compare_with_labels(
@@ -69,14 +63,7 @@ def compare_with_labels(
 
 
 def score_clusterings(clusters: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
-    """Agreement of every clustering with the labels, over the labelled cells.
-
-    Parameters
-    ----------
-    clusters
-        `n_cells` rows, one categorical column a clustering.
-    labels
-        Of the same cells; ``unknown`` where there is none.
+    """Agreement of every clustering, a column of ``clusters``, with the labels, over the labelled cells.
 
     Returns
     -------
@@ -93,7 +80,7 @@ def score_clusterings(clusters: pd.DataFrame, labels: pd.Series) -> pd.DataFrame
         normalized_mutual_info_score,
     )
 
-    known = labelled_cells(labels)
+    known = _labelled_cells(labels)
     if known.nunique() < 2:
         return pd.DataFrame(columns=list(AGREEMENT_COLUMNS))
     rows = []
@@ -108,16 +95,8 @@ def score_clusterings(clusters: pd.DataFrame, labels: pd.Series) -> pd.DataFrame
 
 
 def contingency(clusters: pd.Series, labels: pd.Series) -> pd.DataFrame:
-    """Labelled cells of every cluster and label, zeros left out, and their shares of either.
-
-    Parameters
-    ----------
-    clusters
-        Cluster of each cell; its name is that of the clustering.
-    labels
-        Of the same cells; ``unknown`` where there is none.
-    """
-    known = labelled_cells(labels)
+    """Labelled cells of every cluster and label, zeros left out, and their shares of either."""
+    known = _labelled_cells(labels)
     if known.empty:
         return pd.DataFrame(columns=list(CONTINGENCY_COLUMNS))
     found = clusters.loc[known.index].astype("category")
@@ -131,7 +110,7 @@ def contingency(clusters: pd.Series, labels: pd.Series) -> pd.DataFrame:
     return table[list(CONTINGENCY_COLUMNS)]
 
 
-def labelled_cells(labels: pd.Series) -> pd.Series:
+def _labelled_cells(labels: pd.Series) -> pd.Series:
     """Labels as text, of the cells that have one."""
     texts = labels[labels.notna()].astype(str)
     return texts[texts != UNKNOWN]
@@ -148,18 +127,9 @@ def score_methods(
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Scores by method, and three tables: by type, confusion, and calibration before and after.
 
-    Parameters
-    ----------
-    raw, calibrated
-        Method → `n_cells` × types; the same tables where nothing was calibrated.
-    held_out, truth
-        Positions and true columns of the held-out cells.
-    n_given
-        Number of given cells by type.
-    options
-        ``min_probability``, ``calibration_bins``.
-    seed
-        Of the bootstrap.
+    ``raw`` and ``calibrated`` are method → `n_cells` × types, the same tables where nothing was calibrated;
+    ``held_out`` and ``truth`` positions and true columns of the held-out cells; ``n_given`` the number of given
+    cells by type.
     """
     scores: dict[str, dict[str, Any]] = {}
     by_type, confusions, reliabilities = [], [], []
@@ -200,18 +170,7 @@ def score(
 ) -> dict[str, float]:
     """Accuracy, macro F1, coverage, Brier score, log loss and calibration error of one method.
 
-    Parameters
-    ----------
-    probabilities
-        ``(n, n_types)`` of held-out cells.
-    truth
-        ``(n,)`` column of each cell's true type.
-    min_probability
-        Below it a cell is not called.
-    n_bins
-        Of the calibration error.
-    seed
-        Of its bootstrap.
+    ``probabilities`` are ``(n, n_types)`` of held-out cells, ``truth`` the ``(n,)`` columns of their true types.
 
     Returns
     -------
@@ -279,14 +238,14 @@ def confusion(probabilities: np.ndarray, truth: np.ndarray, types: list[str]) ->
     return counted.assign(true=counted["true"].map(names), predicted=counted["predicted"].map(names))
 
 
-def bin_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+def _bin_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:
     """Bin, from 0, of each confidence; bins are equally wide between 0 and 1."""
     return np.clip((confidence * n_bins).astype(int), 0, n_bins - 1)
 
 
 def calibration_error(confidence: np.ndarray, is_right: np.ndarray, n_bins: int) -> float:
     """Expected calibration error: mean distance of confidence and accuracy in bins, weighted by cells."""
-    bins = bin_of(confidence, n_bins)
+    bins = _bin_of(confidence, n_bins)
     gaps = np.bincount(bins, weights=confidence - is_right, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
@@ -332,7 +291,7 @@ def wilson_interval(n_right: np.ndarray | float, n: np.ndarray | float) -> tuple
 
 def reliability(confidence: np.ndarray, is_right: np.ndarray, n_bins: int) -> pd.DataFrame:
     """Bins that hold cells: ``low, high, confidence, accuracy, accuracy_low, accuracy_high, n``."""
-    bins = bin_of(confidence, n_bins)
+    bins = _bin_of(confidence, n_bins)
     n = np.bincount(bins, minlength=n_bins)
     filled = np.flatnonzero(n)
     right = np.bincount(bins, weights=is_right, minlength=n_bins)[filled]

@@ -26,6 +26,7 @@ from scvi_downstream.pipelines.annotation.label_split import (
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.statistics.testing import conformal_p
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -154,22 +155,10 @@ def fit_scanvi(
     seed: int,
     **settings: Any,
 ) -> SCANVI:
-    """Fit scANVI to all cells and the labels given.
+    """Fit scANVI to all cells and the labels given, missing where the model is not to see one.
 
-    Parameters
-    ----------
-    counts
-        Raw counts of `n_cells` cells.
-    fitted
-        The primary model: genes, and weights to start from.
-    labels
-        Categories of the same cells, missing where the model is not to see one.
-    spec
-        Of :func:`tuned_spec`.
-    keys
-        The study's obs columns.
-    seed, settings
-        Seed, accelerator and checkpoints as for :func:`.fitting.fit`.
+    ``fitted`` is the primary model: its genes, and weights to start from where ``spec`` of :func:`tuned_spec` says
+    so; ``settings`` are accelerator and checkpoints of :func:`.fitting.fit`.
     """
     labelled = with_label_column(counts, labels)
     genes = labelled[:, fitted.genes].copy()
@@ -218,7 +207,7 @@ def transfer_with_neighbors(
     if why_not_transferable(label_split):
         return pd.DataFrame(index=label_split.index), pd.DataFrame(index=label_split.index)
     if trained_on_labels(fitted):
-        latent = latent_without_held_out(annotation_model, counts, label_split, accelerator)
+        latent = _latent_without_held_out(annotation_model, counts, label_split, accelerator)
     points = require_same_cells(latent, label_split, "the latent")
 
     def predict(labels: pd.Series, _: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -232,7 +221,7 @@ def transfer_with_neighbors(
     return join_rounds(label_split, first, second), distances
 
 
-def latent_without_held_out(
+def _latent_without_held_out(
     annotation_model: SavedModel, counts: AnnData, label_split: pd.DataFrame, accelerator: str
 ) -> pd.DataFrame:
     """Latent of the scANVI that has seen the given labels alone: `n_cells` × `n_latent`."""
@@ -245,23 +234,10 @@ def latent_without_held_out(
 def distance_p_values(distances: np.ndarray, is_labelled: np.ndarray) -> np.ndarray:
     """Conformal p-values of each cell's mean distance to its labelled neighbours, missing for labelled cells.
 
-    Under the hypothesis that a cell is of the types that the labelled cells are of, its distance is as large
-    as that of a labelled cell, which leaves itself out, in a share p of cases.
-
-    Parameters
-    ----------
-    distances
-        ``(n_cells,)`` mean distances.
-    is_labelled
-        ``(n_cells,)`` whether a cell's label is seen.
-
-    References
-    ----------
-    Bates et al. (2023), doi:10.1214/22-AOS2244.
+    Under the hypothesis that a cell is of the types that the labelled cells are of, its distance is as large as
+    that of a labelled cell, which leaves itself out, in a share p of cases.
     """
-    known = np.sort(distances[is_labelled])
-    as_far = len(known) - np.searchsorted(known, distances, side="left")
-    return np.where(is_labelled, np.nan, (1 + as_far) / (len(known) + 1))
+    return np.where(is_labelled, np.nan, conformal_p(distances[is_labelled], distances))
 
 
 def transfer_with_clusters(
@@ -289,21 +265,10 @@ def transfer_with_clusters(
 
 
 def label_frequencies(clusters: pd.Series, labels: pd.Series) -> pd.DataFrame:
-    """Frequency of each label in each cell's cluster, the cell itself left out.
+    """Frequency of each label in each cell's cluster, the cell itself left out: `n_cells` × types, rows sum to 1.
 
-    The frequencies over all clusters are added with the weight of one cell, so that a cluster without labels
-    has these.
-
-    Parameters
-    ----------
-    clusters
-        Cluster of each of `n_cells` cells.
-    labels
-        Categories of the same cells; missing where no label is seen.
-
-    Returns
-    -------
-    `n_cells` × types, rows sum to 1.
+    The frequencies over all clusters are added with the weight of one cell, so that a cluster without labels has
+    these. Labels are categories, missing where none is seen.
     """
     cluster_codes, _ = pd.factorize(clusters)
     label_codes = labels.cat.codes.to_numpy()

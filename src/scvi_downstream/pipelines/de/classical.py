@@ -16,6 +16,7 @@ from scipy import sparse
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.runtime.progress import Progress, duration
 from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.statistics.correlation import sparse_ranks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,7 +73,7 @@ def compare_wilcoxon(
         for cells, members in sharing:
             part = block if len(cells) == block.shape[0] else block[cells]
             first = np.array([comparisons[member].cells1[cells] for member in members], dtype=np.float64)
-            scores[members, start:stop] = rank_sum_scores(part, first)
+            scores[members, start:stop] = _rank_sum_scores(part, first)
             mean1[members, start:stop] = (first @ part) / first.sum(axis=1, keepdims=True)
             mean2[members, start:stop] = ((1 - first) @ part) / (1 - first).sum(axis=1, keepdims=True)
             progress.advance()
@@ -80,50 +81,18 @@ def compare_wilcoxon(
     return pd.concat([_tabulate_wilcoxon(genes, *row) for row in rows], ignore_index=True)
 
 
-def rank_sum_scores(values: sparse.csc_matrix, first: np.ndarray) -> np.ndarray:
-    """Z statistics of the rank-sum test for each group of cells against the other cells.
+def _rank_sum_scores(values: sparse.csc_matrix, first: np.ndarray) -> np.ndarray:
+    """Z statistics ``(n_groups, n_genes)`` of the rank-sum test for each group of cells against the other cells.
 
-    Zeros are one tie and come first, so that only stored values are sorted and nothing is made dense.
-
-    Parameters
-    ----------
-    values
-        ``(n_cells, n_genes)``, non-negative.
-    first
-        ``(n_groups, n_cells)`` 1 for the cells of a group and 0 for the cells that it is compared with.
-
-    Returns
-    -------
-    ``(n_groups, n_genes)``; 0 where all values of a gene are equal.
+    ``values`` are ``(n_cells, n_genes)`` and non-negative, ``first`` is ``(n_groups, n_cells)``, 1 for the cells
+    of a group and 0 for the others. 0 where all values of a gene are equal.
     """
-    values = values.copy()
-    values.eliminate_zeros()
-    n_cells, n_genes = values.shape
-    n_stored = np.diff(values.indptr)
-    n_zero = n_cells - n_stored
-    gene = np.repeat(np.arange(n_genes), n_stored)
-    order = np.lexsort((values.data, gene))
-    sorted_gene, sorted_values = gene[order], values.data[order]
-    new_run = np.ones(len(order), dtype=bool)
-    new_run[1:] = (sorted_gene[1:] != sorted_gene[:-1]) | (sorted_values[1:] != sorted_values[:-1])
-    starts = np.flatnonzero(new_run)
-    lengths = np.diff(np.append(starts, len(order)))
-    run_gene = sorted_gene[starts]
-    middle = starts - values.indptr[run_gene] + (lengths + 1) / 2 + n_zero[run_gene]
-    ranks = np.empty(len(order))
-    ranks[order] = np.repeat(middle, lengths)
-    zero_rank = (n_zero + 1) / 2
-    above_zero = sparse.csc_matrix(
-        (ranks - zero_rank[gene], values.indices, values.indptr), shape=values.shape
-    )
+    above_zero, _, ties = sparse_ranks(values)
+    n_cells = values.shape[0]
+    zero_rank = (n_cells - np.diff(above_zero.indptr) + 1) / 2
     n1 = first.sum(axis=1, keepdims=True)
     n2 = n_cells - n1
     rank_sums = first @ above_zero + n1 * zero_rank
-    ties = (
-        np.bincount(run_gene, lengths.astype(float) ** 3 - lengths, minlength=n_genes)
-        + n_zero.astype(float) ** 3
-        - n_zero
-    )
     spread = n1 * n2 / 12 * ((n_cells + 1) - ties / (n_cells * (n_cells - 1)))
     difference = rank_sums - n1 * (n_cells + 1) / 2
     return np.divide(
@@ -245,20 +214,10 @@ def pair_samples(comparison: Comparison, samples: pd.Series, options: DeOptions)
 
 
 def fit_deseq2(sums: np.ndarray, genes: pd.Index, design: pd.DataFrame) -> pd.DataFrame:
-    """DESeq2's Wald test of ``first`` against ``second``.
+    """DESeq2's Wald test of ``first`` against ``second``: genes × (lfc, lfc_se, statistic, p_value, p_adjusted).
 
-    Parameters
-    ----------
-    sums
-        ``(n_sums, n_genes)`` integer counts.
-    genes
-        Names of the ``n_genes`` genes.
-    design
-        ``n_sums`` rows with columns ``sample`` and ``group``; samples that come twice make the design paired.
-
-    Returns
-    -------
-    Genes × (lfc, lfc_se, statistic, p_value, p_adjusted).
+    ``sums`` are ``(n_sums, n_genes)`` integer counts; ``design`` has a row a sum with ``sample`` and ``group``;
+    samples that come twice make it paired.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

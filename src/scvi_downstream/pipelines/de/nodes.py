@@ -117,6 +117,13 @@ def _compare_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterato
                 yield Comparison(grouping, name, other, reference, cells1, cells2)
 
 
+def _large_comparisons(
+    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions
+) -> tuple[list[Comparison], list[Comparison]]:
+    """The comparisons with cells enough on both sides, and the others."""
+    return keep_large(find_comparisons(counts, clusters, keys, options), options.min_cells_per_group)
+
+
 def log_left_out(left_out: list[Comparison], min_cells: int) -> None:
     """One line that names what is not compared, with the sizes of its groups."""
     if left_out:
@@ -136,8 +143,7 @@ def rank_bayesian(
     accelerator: str,
 ) -> pd.DataFrame:
     """Bayesian differential expression of the modelled genes; see `bayesian_expression.compare_bayesian`."""
-    found = find_comparisons(counts, clusters, keys, options)
-    comparisons, left_out = keep_large(found, options.min_cells_per_group)
+    comparisons, left_out = _large_comparisons(counts, clusters, keys, options)
     log_left_out(left_out, options.min_cells_per_group)
     return compare_bayesian(fitted.attach(counts, accelerator), comparisons, options.bayesian, seed)
 
@@ -146,8 +152,7 @@ def rank_wilcoxon(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: 
     """Rank-sum tests of all genes; see `classical.compare_wilcoxon`. Empty where they are not asked for."""
     if not options.wilcoxon:
         return pd.DataFrame(columns=WILCOXON_COLUMNS)
-    found = find_comparisons(counts, clusters, keys, options)
-    comparisons, _ = keep_large(found, options.min_cells_per_group)
+    comparisons, _ = _large_comparisons(counts, clusters, keys, options)
     return compare_wilcoxon(log_normalize(counts), counts.var_names, comparisons)
 
 
@@ -157,8 +162,7 @@ def rank_pseudobulk(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options
         missing = "sample_key is not set" if options.pseudobulk else "de.pseudobulk is false"
         logger.info("no pseudobulk tests: %s", missing)
         return pd.DataFrame(columns=PSEUDOBULK_COLUMNS)
-    found = find_comparisons(counts, clusters, keys, options)
-    comparisons, _ = keep_large(found, options.min_cells_per_group)
+    comparisons, _ = _large_comparisons(counts, clusters, keys, options)
     return compare_pseudobulk(counts, keys.sample_key, comparisons, options)
 
 

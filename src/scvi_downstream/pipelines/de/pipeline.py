@@ -1,8 +1,8 @@
 """Differential expression on the primary model, with classical tests beside it."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.de.nodes import (
     combine_results,
     rank_bayesian,
@@ -26,16 +26,16 @@ def template() -> Pipeline:
     compared = ["de_results", "de_concordance"]
     return Pipeline(
         [
-            Node(rank_bayesian, bayesian, "de_bayesian", name="rank_bayesian"),
-            Node(rank_wilcoxon, _GROUPS, "de_wilcoxon", name="rank_wilcoxon"),
-            Node(rank_pseudobulk, _GROUPS, "de_pseudobulk", name="rank_pseudobulk"),
-            Node(combine_results, _TESTS, "de_results", name="combine_results"),
-            Node(tabulate_concordance, _RESULTS, "de_concordance", name="tabulate_concordance"),
-            Node(select_markers, _RESULTS, "markers", name="select_markers"),
-            Node(plot_volcano, _RESULTS, "volcano_figure", name="plot_volcano"),
-            Node(plot_dotplot, _MARKERS, "dotplot_figure", name="plot_dotplot"),
-            Node(plot_heatmap, _MARKERS, "heatmap_figure", name="plot_heatmap"),
-            Node(plot_concordance, compared, "concordance_figure", name="plot_concordance"),
+            step(rank_bayesian, bayesian, "de_bayesian"),
+            step(rank_wilcoxon, _GROUPS, "de_wilcoxon"),
+            step(rank_pseudobulk, _GROUPS, "de_pseudobulk"),
+            step(combine_results, _TESTS, "de_results"),
+            step(tabulate_concordance, _RESULTS, "de_concordance"),
+            step(select_markers, _RESULTS, "markers"),
+            step(plot_volcano, _RESULTS, "volcano_figure"),
+            step(plot_dotplot, _MARKERS, "dotplot_figure"),
+            step(plot_heatmap, _MARKERS, "heatmap_figure"),
+            step(plot_concordance, compared, "concordance_figure"),
         ],
         tags="de",
     )

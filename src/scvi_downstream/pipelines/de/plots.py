@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.pipelines.de.options import DeOptions
-from scvi_downstream.plots.charts import dot_plot, legend_areas
+from scvi_downstream.plots.charts import HIGHER, LOWER, dot_plot, draw_volcano, legend_areas
 from scvi_downstream.plots.panels import legend_dots, name_rows, panel_grid, shortened
 from scvi_downstream.plots.style import (
     DIVERGING,
@@ -41,7 +41,6 @@ MAX_CELLS = 1500
 
 MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
 PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}
-HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
 MEASURES = {
     "spearman_lfc": "Spearman of\nfold changes",
     "top_overlap": "overlap of\ntop genes",
@@ -102,11 +101,7 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.Dat
     points = table[["gene", "is_de"]].assign(
         x=table["lfc_median"], y=-np.log10(np.maximum(1 - table["proba_de"], resolution))
     )
-    for called, size in ((False, 4), (True, 9)):
-        part = points[points["is_de"] == called]
-        colors = np.where(part["x"] > 0, HIGHER, LOWER) if called else MISSING
-        axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
-    axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
+    draw_volcano(axes, points, "is_de", sizes=(4, 9))
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
     name = shortened(table["comparison"].iloc[0], 34)
@@ -222,17 +217,7 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
 
 
 def top_markers(markers: pd.DataFrame, max_genes: int, max_per_cluster: int) -> pd.DataFrame:
-    """The best markers of each cluster, each gene once, ``max_genes`` at most in all.
-
-    Parameters
-    ----------
-    markers
-        Markers by grouping, group and rank.
-
-    Returns
-    -------
-    Rows of ``markers`` in the order of clusters and ranks.
-    """
+    """The best markers of each cluster, each gene once, ``max_genes`` in all at most; by cluster and rank."""
     of_clusters = markers[markers["grouping"] == "clusters"]
     if of_clusters.empty:
         return of_clusters
@@ -256,16 +241,8 @@ def _bracket_genes(axes: Axes, groups: pd.Series) -> None:
 def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
     """Markers × cells, cells by cluster: log expression as z-scores over the cells of the study.
 
-    Clusters are drawn from in proportion to their size, but each shows 20 cells where it has them.
-
-    Parameters
-    ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Cells × clusterings, of which ``leiden`` is drawn.
-    markers
-        Markers by grouping, group and rank.
+    Clusters are drawn from in proportion to their size, but each shows 20 cells where it has them. Arguments are
+    those of :func:`plot_dotplot`.
     """
     genes = top_markers(markers, MAX_HEATMAP_GENES, MAX_HEATMAP_GENES_PER_CLUSTER)
     if genes.empty:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.report.tables import number
-from scvi_downstream.runtime.words import Finding, count
+from scvi_downstream.runtime.words import Finding, count, up_to
 
 SECTION = Section(
     "Differential expression and markers",
@@ -20,10 +20,9 @@ SECTION = Section(
             caption="Top markers of each cluster: share of expressing cells and mean expression.",
         ),
         Item(dataset="heatmap_figure", caption="Top markers of each cluster in single cells."),
-        Item(
-            dataset="markers",
-            caption="Markers of each group, the best first.",
-            file=OUTPUT + "markers.csv",
+        result(
+            "markers.csv",
+            "Markers of each group, the best first.",
             groups=("grouping", "group"),
             columns=names(
                 "grouping group rank gene lfc_median "
@@ -32,16 +31,10 @@ SECTION = Section(
         ),
         Item(dataset="volcano_figure", caption="Effect and evidence of each gene, by comparison."),
         Item(dataset="concordance_figure", caption="How far the Bayesian and the classical tests agree."),
-        Item(
-            dataset="de_concordance",
-            caption="Concordance of the tests by comparison.",
-            file=OUTPUT + "de_concordance.csv",
-            folded=True,
-        ),
-        Item(
-            dataset="de_results",
-            caption="Strongest genes of each comparison.",
-            file=OUTPUT + "de_results.parquet",
+        result("de_concordance.csv", "Concordance of the tests by comparison.", folded=True),
+        result(
+            "de_results.parquet",
+            "Strongest genes of each comparison.",
             groups=("grouping", "comparison"),
             columns=names(
                 "grouping comparison gene lfc_median lfc_lower lfc_upper "
@@ -71,9 +64,8 @@ def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
     if markers is not None:
         for grouping, table in markers.groupby("grouping", sort=False, observed=True):
             best = table.groupby("group", sort=False, observed=True)["gene"].first()
-            named = ", ".join(f"{gene} ({group})" for group, gene in best.head(_MOST_GROUPS).items())
-            more = f" and {len(best) - _MOST_GROUPS} more" if len(best) > _MOST_GROUPS else ""
-            yield Finding("Markers", f"First of each of the {grouping}: {named}{more}.")
+            named = up_to([f"{gene} ({group})" for group, gene in best.items()], _MOST_GROUPS)
+            yield Finding("Markers", f"First of each of the {grouping}: {named}.")
 
 
 def _summarize_calls(grouping: str, table: Any, fdr: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import log_normalize
+from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import as_categories, split_by_condition
 from scvi_downstream.models.saved import SavedModel
@@ -87,33 +87,19 @@ class LatentEffects:
 
 
 def latent_effects(model: BaseModelClass, latent: np.ndarray) -> LatentEffects:
-    """Effects of a model whose decoder is linear, or a sum over dimensions.
+    """Effects of a model (``LinearSCVI``, ``DRVI``) whose decoder is linear, or a sum over dimensions, with its cells.
 
-    Parameters
-    ----------
-    model
-        With its cells; ``LinearSCVI`` or ``DRVI``.
-    latent
-        ``(n_cells, n_dimensions)`` posterior means.
+    ``latent`` are ``(n_cells, n_dimensions)`` posterior means.
     """
     if hasattr(model, "get_loadings"):
         return linear_effects(model.get_loadings().to_numpy(dtype=np.float64), latent)
-    return split_effects(model, latent)
+    return _split_effects(model, latent)
 
 
 def linear_effects(weights: np.ndarray, latent: np.ndarray) -> LatentEffects:
-    """Effects of a linear decoder, exact.
+    """Effects of a linear decoder, exact (Svensson et al. 2020, doi:10.1093/bioinformatics/btaa169).
 
-    Parameters
-    ----------
-    weights
-        ``(n_genes, n_dimensions)`` per unit of the latent, batch normalisation included.
-    latent
-        ``(n_cells, n_dimensions)``.
-
-    References
-    ----------
-    Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169.
+    ``weights`` are ``(n_genes, n_dimensions)`` per unit of the latent, batch normalisation included.
     """
     slopes = np.empty(weights.shape)
     # column by column: their order changes no bit
@@ -127,21 +113,11 @@ def linear_effects(weights: np.ndarray, latent: np.ndarray) -> LatentEffects:
     return LatentEffects(slopes, variance, float(np.sum((slopes.T @ slopes) * correlation)))
 
 
-def split_effects(model: Any, latent: np.ndarray) -> LatentEffects:
+def _split_effects(model: Any, latent: np.ndarray) -> LatentEffects:
     """Effects of DRVI's decoder, in which each dimension adds to expression on its own.
 
-    They are measured on at most 5,000 cells, evenly spaced, with the cells' own batches and covariates.
-
-    Parameters
-    ----------
-    model
-        Fitted ``DRVI`` with one split a dimension.
-    latent
-        ``(n_cells, n_dimensions)``.
-
-    References
-    ----------
-    Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266.
+    They are measured on at most 5,000 cells, evenly spaced, with the cells' own batches and covariates (Moinfar &
+    Theis 2024, doi:10.1101/2024.11.06.622266).
     """
     import torch
 
@@ -190,12 +166,8 @@ def split_differences(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Effects of each dimension ``(n_cells, n_dimensions, n_genes)`` and of all together ``(n_cells, n_genes)``.
 
-    Parameters
-    ----------
-    here, moved
-        The decoder's parts at the cells' latents and at the mean latent, ``(n_cells, n_dimensions, n_genes)``.
-    aggregation
-        How the decoder joins its parts: ``mean`` or ``logsumexp``.
+    ``here`` and ``moved`` are the decoder's parts at the cells' latents and at the mean latent, which it joins by
+    ``aggregation``, ``mean`` or ``logsumexp``.
     """
     import torch
 
@@ -353,17 +325,12 @@ def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
         for model in models
     ]
     table = pd.concat(long, ignore_index=True)
-    table["symbol"] = gene_symbols(counts).reindex(table["gene"]).to_numpy()
+    table["symbol"] = symbols_of(counts.var).reindex(table["gene"]).to_numpy()
     table["direction"] = np.where(table["loading"] >= 0, "up", "down")
     sizes = table["loading"].abs().groupby([table["model"], table["factor"], table["direction"]])
     table["rank"] = sizes.rank(ascending=False, method="first").astype(np.int64)
     texts = [name for name in FACTOR_COLUMNS if name not in ("loading", "rank")]
     return table[FACTOR_COLUMNS].astype(dict.fromkeys(texts, "category"))
-
-
-def gene_symbols(counts: AnnData) -> pd.Series:
-    """Symbol of each gene; its name where the counts have no symbols."""
-    return counts.var.get("symbol", counts.var_names.to_series())
 
 
 def associate_factors(

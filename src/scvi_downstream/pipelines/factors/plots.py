@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.factors.effects import gene_symbols
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.factors.options import FactorOptions
-from scvi_downstream.plots.charts import heat_map
+from scvi_downstream.plots.charts import HIGHER, LOWER, heat_map
 from scvi_downstream.plots.panels import panel_grid, shortened
-from scvi_downstream.plots.style import DIVERGING, OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import DIVERGING, empty_figure, new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = Figure = Any
 
-UP, DOWN = OKABE_ITO[3], OKABE_ITO[0]
 SEQUENTIAL = "Purples"
 # What fits on a page: panels and columns of panels, covariates of a heat map, letters of names.
 MAX_FACTORS, COLUMNS, MAX_COVARIATES = 15, 5, 20
@@ -46,7 +45,7 @@ def plot_loadings(
     active = factor_variance[factor_variance["active"]]
     if active.empty:
         return empty_figure("No loadings: the decoder uses no latent dimension.")
-    labels = gene_symbols(counts).reindex(loadings.index).astype(str).to_numpy()
+    labels = symbols_of(counts.var).reindex(loadings.index).to_numpy()
     shown = active.head(MAX_FACTORS)
     each = min(options.top_genes, len(loadings) // 2)
     figure, panels = panel_grid(
@@ -70,7 +69,7 @@ def _draw_loadings(axes: Axes, loadings: np.ndarray, labels: np.ndarray, each: i
     chosen = np.concatenate([order[:each], order[len(order) - each :]])
     values = loadings[chosen]
     places = np.arange(len(chosen)) + np.repeat([0, 0.8], each)
-    axes.barh(places, values, color=np.where(values >= 0, UP, DOWN), height=0.75)
+    axes.barh(places, values, color=np.where(values >= 0, HIGHER, LOWER), height=0.75)
     axes.axvline(0, color="#333333", linewidth=0.6)
     axes.set_yticks(places, [shortened(name, LONGEST_NAME) for name in labels[chosen]], fontsize=6)
     axes.tick_params(axis="y", length=0, pad=1)

@@ -8,7 +8,8 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.factors.options import FactorOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(
     "Latent factors",
@@ -26,22 +27,20 @@ SECTION = Section(
             caption="Genes that the factors of {model} raise and lower most, with the share of the decoded variance, "
             "and what of it no other factor predicts.",
         ),
-        Item(
-            dataset="{model}.factor_variance",
-            caption="Factors of each model with loadings: their dimension, its sign, and the variance of decoded "
+        result(
+            "{model}/factor_variance.csv",
+            "Factors of each model with loadings: their dimension, its sign, and the variance of decoded "
             "and of observed expression that they explain.",
-            file=OUTPUT + "{model}/factor_variance.csv",
             folded=True,
         ),
         Item(
             dataset="{model}.associations_figure",
             caption="Association of every dimension of {model} with every covariate.",
         ),
-        Item(
-            dataset="factor_associations",
-            caption="Associations of all models, the strongest first: Spearman's ρ and R² of numbers, "
+        result(
+            "factor_associations.csv",
+            "Associations of all models, the strongest first: Spearman's ρ and R² of numbers, "
             "Kruskal–Wallis and η² of categories.",
-            file=OUTPUT + "factor_associations.csv",
             groups=("model",),
             columns=names(
                 "model dimension covariate kind unit n test rho r2 eta2 effect p p_adjusted follows"
@@ -49,12 +48,7 @@ SECTION = Section(
             order="effect",
             folded=True,
         ),
-        Item(
-            dataset="factor_summary",
-            caption="What the dimensions follow, in words and numbers.",
-            file=OUTPUT + "factor_summary.json",
-            folded=True,
-        ),
+        result("factor_summary.json", "What the dimensions follow, in words and numbers.", folded=True),
     ),
 )
 
@@ -104,9 +98,10 @@ def summarize_factors(
     ]
     depth = best[technical & (best["model"] == primary) & best["follows"]]
     if len(depth):
+        followed = ", ".join(_followed(depth))
         sentences.append(
-            f"Technical covariates are followed in {primary}, too: {_followed_text(depth)}; such dimensions may tell "
-            "depth, quality or batch."
+            f"Technical covariates are followed in {primary}, too: {followed}; such dimensions may tell depth, quality "
+            "or batch."
         )
     on_cells = best.loc[best["unit"] == "cell", "covariate"].astype(str).unique().tolist()
     if not keys.sample_key:
@@ -115,11 +110,9 @@ def summarize_factors(
             "and p-values are too small for whatever differs between samples."
         )
     elif on_cells:
-        more = f" and {len(on_cells) - N_NAMED} more" if len(on_cells) > N_NAMED else ""
         sentences.append(
             f"What differs within samples of '{keys.sample_key}', and which sample it is, was tested on cells "
-            f"({', '.join(on_cells[:N_NAMED])}{more}): cells of one sample are not independent, so these p-values "
-            "are too small."
+            f"({up_to(on_cells, N_NAMED)}): cells of one sample are not independent, so these p-values are too small."
         )
     return summary | {"sentences": sentences}
 
@@ -138,19 +131,18 @@ def _followed_sentence(best: pd.DataFrame, model: str, options: FactorOptions) -
     threshold = f"effect ≥ {options.min_effect:g} at FDR {options.fdr:g}"
     if follows.empty:
         return f"No dimension of {model} follows any of {len(best)} covariates ({threshold})."
-    more = f" and {len(follows) - N_NAMED} more" if len(follows) > N_NAMED else ""
     return (
-        f"In {model}, {_followed_text(follows.head(N_NAMED))}{more}; {len(follows)} of {len(best)} covariates are "
+        f"In {model}, {up_to(_followed(follows), N_NAMED)}; {len(follows)} of {len(best)} covariates are "
         f"followed ({threshold})."
     )
 
 
-def _followed_text(rows: pd.DataFrame) -> str:
-    return ", ".join(
+def _followed(rows: pd.DataFrame) -> list[str]:
+    return [
         f"{row.dimension.replace('latent_', 'dimension ').replace('factor_', 'factor ')} follows {row.covariate} "
         f"({_effect_text(row)})"
         for row in rows.itertuples()
-    )
+    ]
 
 
 def _effect_text(row: Any) -> str:

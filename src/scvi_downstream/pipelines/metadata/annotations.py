@@ -74,7 +74,7 @@ def join_annotations(
         logger.warning(unmatched)
     usable, samples, columns = analysed_columns(gathered, counts.obs, keys, options)
     notes = how_tested(counts.obs, usable, samples, columns, keys, options)
-    described = describe_columns(gathered, sources, samples, notes, options)
+    described = _describe_columns(gathered, sources, samples, notes, options)
     for row in described.itertuples():
         logger.info(
             "%s (%s values, %s: %s): %s", row.column, row.n_values, row.type, row.first_values, row.note
@@ -220,32 +220,16 @@ def analysed_columns(
     return usable, samples, sample_columns(usable, samples)
 
 
-def describe_columns(
+def _describe_columns(
     annotations: pd.DataFrame,
     sources: pd.Series,
     samples: Samples | None,
     notes: dict[str, str],
     options: MetadataAnalysisOptions,
 ) -> pd.DataFrame:
-    """One row a column: what it was taken for, and what follows from that.
+    """One row a column, ``DESCRIPTION``: where it comes from, what it was taken for, and how it is tested.
 
-    Parameters
-    ----------
-    annotations
-        Cells × columns.
-    sources
-        By column: where it comes from.
-    samples
-        The replicates, or ``None``.
-    notes
-        By column: how it is tested.
-    options
-        Most categories of a column.
-
-    Returns
-    -------
-    ``column``, ``source``, ``type`` (number or categories), ``unit`` (``sample`` where it is constant within
-    samples, else ``cell``), ``n_values``, ``n_missing``, ``first_values``, ``note``.
+    ``unit`` is ``sample`` where it is constant within samples, else ``cell``.
     """
     rows = []
     for name, values in annotations.items():
@@ -281,20 +265,7 @@ def how_tested(
 ) -> dict[str, str]:
     """By annotation: on how many samples it is tested, or why it is not, and what to be careful about.
 
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    annotations
-        Those that are analysed.
-    samples
-        The replicates, or ``None``.
-    columns
-        Annotations that are constant within samples.
-    keys
-        Name the condition.
-    options
-        Least samples of a category.
+    ``annotations`` are those that are analysed, ``columns`` those of them that are constant within samples.
     """
     if samples is None:
         return dict.fromkeys(annotations, "tested on cells, as sample_key is not set")

@@ -84,19 +84,10 @@ def find_groups(
 
 
 def tabulate(groups: pd.Series, units: pd.Series | None) -> pd.DataFrame:
-    """Cells of every group in every sample.
+    """Cells of every group in every sample or condition; cells without a group do not count.
 
-    Parameters
-    ----------
-    groups
-        Group of each cell; cells without one do not count.
-    units
-        Sample or condition of each cell, named after what it is; ``None``: all cells are one row a group.
-
-    Returns
-    -------
-    ``by`` (what the rows are of), ``sample``, ``group``, ``n``, ``total`` and ``proportion``; every pair of a
-    sample and a group has its row.
+    ``units`` are named after what they are; ``None``: all cells are one row a group. Every pair of a unit and a
+    group has its row of ``by`` (what the rows are of), ``sample``, ``group``, ``n``, ``total`` and ``proportion``.
     """
     of_cell = pd.Series(ALL_CELLS, index=groups.index, name=ALL_CELLS) if units is None else units
     of_cell = of_cell.astype("category")
@@ -154,21 +145,10 @@ def compare_shares(
 ) -> pd.DataFrame:
     """Tests of each annotation against the share of each group, with samples as replicates.
 
-    Shares are logit-transformed, with half a cell added to every count, and each group is fitted by a linear
-    model of the annotation and, where there are blocks, of the block; variances are moderated over the groups,
-    with two groups, which mirror each other, they are not. One group's share cannot rise without another's
-    falling, so a single change can show in several groups.
-
-    Parameters
-    ----------
-    composition
-        Of :func:`tabulate`, by sample.
-    columns
-        Annotations that are constant within samples.
-    samples
-        ``None``: nothing can be tested.
-    options
-        Least samples of a category and cells of a sample.
+    Shares are logit-transformed, with half a cell added to every count, and each group is fitted by a linear model
+    of the annotation and, where there are blocks, of the block; variances are moderated over the groups, with two
+    groups, which mirror each other, they are not. One group's share cannot rise without another's falling, so a
+    single change can show in several groups. Without samples nothing can be tested.
 
     Returns
     -------
@@ -198,13 +178,7 @@ def compare_shares(
 
 
 def log_odds(cells: np.ndarray) -> np.ndarray:
-    """Log-odds of each group's share of each sample, with half a cell added to every count.
-
-    Parameters
-    ----------
-    cells
-        ``(n_samples, n_groups)`` numbers of cells.
-    """
+    """Log-odds of each group's share of each sample, half a cell added to every count of ``(n_samples, n_groups)``."""
     added = cells + 0.5
     share = added / added.sum(axis=1, keepdims=True)
     return np.log(share / (1 - share))

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, split_by_condition
+from scvi_downstream.cells.obs import (
+    as_categories,
+    constant_within,
+    reference_condition,
+    require_whole_samples,
+    split_by_condition,
+)
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.words import count
@@ -100,11 +106,7 @@ def find_samples(obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
     if blocks is None or block_key == name:
         return Samples(name, of_cell, None, None)
     blocks = pd.Series(as_categories(blocks), index=obs.index)
-    if not constant_within(blocks, of_cell):
-        raise InputError(
-            f"metadata_analysis.block_key '{block_key}' has several values within one sample of '{name}'; a block "
-            "is made of whole samples, such as the donor of a treated and an untreated one"
-        )
+    require_whole_samples(blocks, of_cell, f"metadata_analysis.block_key '{block_key}'", name)
     return Samples(name, of_cell, block_key, by_group(blocks, of_cell).dropna().rename(block_key))
 
 
@@ -139,17 +141,7 @@ def by_group(values: pd.Series, groups: pd.Series) -> pd.Series:
 
 
 def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) -> str | None:
-    """An obs column whose values each hold samples of every condition: samples that may be pairs.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    samples
-        Without blocks.
-    condition
-        By sample.
-    """
+    """An obs column whose values each hold samples, without blocks, of every condition: they may be pairs."""
     n_samples, n_conditions = len(condition), condition.nunique()
     if n_conditions < 2:
         return None
@@ -167,14 +159,9 @@ def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) ->
 class Contrast:
     """A question to the model.
 
-    Attributes
-    ----------
-    name
-        ``slope`` of a number, ``b vs a`` of two categories, ``any difference`` of three or more.
-    coefficients
-        Those that are zero under the null.
-    level, reference
-        The two categories; empty for the others.
+    ``name`` is ``slope`` of a number, ``b vs a`` of two categories, ``any difference`` of three or more;
+    ``coefficients`` are zero under the null; ``level`` and ``reference`` are the two categories, empty for the
+    others.
     """
 
     name: str
@@ -209,18 +196,10 @@ class Design:
 
 
 def make_design(values: pd.Series, blocks: pd.Series | None, min_samples: int) -> Design | str:
-    """The design of one annotation, or why there is none.
+    """The design of one annotation (by sample, categorical or float, none missing), or why there is none.
 
-    Categories of fewer than ``min_samples`` samples, and samples that are alone in their block, are left out.
-
-    Parameters
-    ----------
-    values
-        By sample, categorical or float, none missing.
-    blocks
-        By sample, or ``None``.
-    min_samples
-        Least samples of a category; a number needs twice as many in all.
+    Categories of fewer than ``min_samples`` samples, and samples that are alone in their block, are left out; a
+    number needs twice as many samples in all.
     """
     kept = _with_enough(values, blocks, min_samples)
     block_columns = np.empty((len(kept), 0))
@@ -263,15 +242,6 @@ def contrast_tests(
     fit: LinearFit, variances: Variances, column: SampleColumn, design: Design
 ) -> Iterator[tuple[Contrast, pd.DataFrame]]:
     """Each contrast of a design, and its tests of all responses.
-
-    Parameters
-    ----------
-    fit, variances
-        Of ``n_responses`` on the design.
-    column
-        The annotation.
-    design
-        Its linear model.
 
     Yields
     ------

@@ -49,8 +49,8 @@ def compare_expression(
 ) -> pd.DataFrame:
     """Genes that go together with annotations.
 
-    On counts summed by sample where an annotation is constant within samples (:func:`compare_on_samples`),
-    otherwise on cells, within samples (:func:`correlate_on_cells`).
+    On counts summed by sample where an annotation is constant within samples (:func:`_compare_on_samples`),
+    otherwise on cells, within samples (:func:`_correlate_on_cells`).
 
     Parameters
     ----------
@@ -71,28 +71,17 @@ def compare_expression(
     naming = [] if samples is None else [samples.name, samples.block_name, keys.sample_key]
     of_cells = usable[[name for name in usable if name not in columns and name not in naming]]
     groups = find_groups(counts, clusters, keys, options)
-    tables = compare_on_samples(counts, groups, list(columns.values()), options)
-    tables += correlate_on_cells(counts, of_cells, None if samples is None else samples.of_cell)
+    tables = _compare_on_samples(counts, groups, list(columns.values()), options)
+    tables += _correlate_on_cells(counts, of_cells, None if samples is None else samples.of_cell)
     return collect(tables, counts, list(usable))
 
 
 def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> pd.DataFrame:
     """The tables below one another with the genes' symbols, in the order of annotations, contrasts and groups.
 
-    An annotation's contrasts stay in their order, any difference the first, whatever those of others are called.
-
-    Parameters
-    ----------
-    tables
-        Of :func:`compare_on_samples` and :func:`correlate_on_cells`, in this order.
-    counts
-        Symbols of the genes.
-    columns
-        The annotations, in the order to give them.
-
-    Returns
-    -------
-    :data:`COLUMNS`; one row an annotation, contrast, group and gene, the smallest p-value first.
+    An annotation's contrasts stay in their order, any difference the first, whatever those of others are called;
+    tables on samples come before those on cells. :data:`COLUMNS`; one row an annotation, contrast, group and gene,
+    the smallest p-value first.
     """
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
@@ -113,24 +102,11 @@ def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> 
     return table.reindex(columns=COLUMNS)
 
 
-def compare_on_samples(
+def _compare_on_samples(
     counts: AnnData, groups: pd.Series, columns: list[SampleColumn], options: MetadataAnalysisOptions
 ) -> list[pd.DataFrame]:
     """Moderated linear models of log-CPM of the counts summed by sample, of all cells and of each group.
 
-    Parameters
-    ----------
-    counts
-        Raw counts of all genes.
-    groups
-        Cluster or cell type of each cell, missing where it has none.
-    columns
-        Annotations that are constant within samples.
-    options
-        Least samples of a category and cells of a sum.
-
-    Returns
-    -------
     A table a group and annotation, of one row a contrast and gene: ``effect`` is a log2 fold change or, for a
     number, the change per unit of it; for any difference NaN, with ``effect_size`` the largest difference of two
     categories. BH over the genes of each annotation, contrast and group.
@@ -189,23 +165,13 @@ def _test_genes(
     return pd.concat(tables, ignore_index=True)
 
 
-def correlate_on_cells(
+def _correlate_on_cells(
     counts: AnnData, annotations: pd.DataFrame, strata: pd.Series | None
 ) -> list[pd.DataFrame]:
     """Spearman's correlation of log-normalised expression of the modelled genes with annotations of cells.
 
-    Parameters
-    ----------
-    counts
-        Raw counts; ``var["highly_variable"]`` marks the genes.
-    annotations
-        Cells × annotations; of categories each one is compared with the rest, as 1 and 0.
-    strata
-        Sample of each cell: correlations are within samples; ``None``: over all cells.
-
-    Returns
-    -------
-    A table an annotation and contrast, of one row a gene, as of :func:`compare_on_samples`; ``effect`` is ρ,
+    Correlations are within ``strata`` (samples), ``None``: over all cells; of categories each one is compared with
+    the rest, as 1 and 0. A table an annotation and contrast as of :func:`_compare_on_samples`; ``effect`` is ρ,
     ``unit`` is ``cell``, ``mean_expression`` that of the log-normalised counts.
     """
     genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())

@@ -12,11 +12,10 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_number
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.plots.charts import heat_map
+from scvi_downstream.plots.charts import draw_volcano, heat_map
 from scvi_downstream.plots.panels import name_rows, panel_grid, shortened, umap_panel
 from scvi_downstream.plots.style import (
     DIVERGING,
-    MISSING,
     OKABE_ITO,
     SEQUENTIAL,
     category_colors,
@@ -41,7 +40,6 @@ MAX_ASSOCIATED = 30
 MAX_ROWS = 4
 MAX_GROUPS = 20
 NAMES_PER_PANEL = 12
-HIGHER, LOWER = OKABE_ITO[3], OKABE_ITO[0]
 SMALLEST_P = 1e-300
 """P-values of zero are drawn at this height."""
 
@@ -298,14 +296,10 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOpti
             "called": mine["p_adjusted"] <= options.fdr,
         }
     )
-    for called, size in ((False, 5), (True, 11)):
-        part = points[points["called"] == called]
-        colors = np.where(part["x"] > 0, HIGHER, LOWER) if called else MISSING
-        axes.scatter(part["x"], part["y"], s=size, c=colors, linewidths=0, alpha=0.8, rasterized=True)
+    draw_volcano(axes, points, "called", sizes=(5, 11))
     reach = float(points["x"].abs().max()) * 1.15 or 1.0
     axes.set_xlim(-reach if _has_direction(table) else 0, reach)
     axes.set_ylim(0, 1.15 * float(points["y"].max()) or 1.0)
-    axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
     first = mine.iloc[0]
     cells = "all cells" if group == ALL else group
     axes.set_title(

@@ -11,26 +11,21 @@ from scvi_downstream.cells.obs import unmatched_sentence
 from scvi_downstream.pipelines.metadata.designs import ANY
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 
 SECTION = Section(
     "Metadata",
     "What the study's annotations of samples and cells go together with; samples, not cells, are the replicates.",
     (
-        Item(
-            dataset="metadata_columns",
-            caption="The annotations: what each was taken for, and how it is tested.",
-            file=OUTPUT + "metadata_columns.csv",
-        ),
+        result("metadata_columns.csv", "The annotations: what each was taken for, and how it is tested."),
         Item(dataset="metadata_figure", caption="Annotations on the UMAP of the primary model."),
         Item(
             dataset="metadata_associations_figure",
             caption="How far each latent dimension follows each annotation.",
         ),
-        Item(
-            dataset="metadata_associations",
-            caption="Tests of latent dimensions against annotations.",
-            file=OUTPUT + "metadata_associations.csv",
+        result(
+            "metadata_associations.csv",
+            "Tests of latent dimensions against annotations.",
             groups=("covariate",),
             folded=True,
         ),
@@ -38,43 +33,28 @@ SECTION = Section(
             dataset="composition_figure",
             caption="Share of each group in every sample. Shares sum to one: when one rises, others fall.",
         ),
-        Item(
-            dataset="composition_tests",
-            caption="Tests of the groups' shares with samples as replicates, the smallest p-value first.",
-            file=OUTPUT + "composition_tests.csv",
+        result(
+            "composition_tests.csv",
+            "Tests of the groups' shares with samples as replicates, the smallest p-value first.",
             groups=("column", "contrast"),
         ),
-        Item(
-            dataset="composition",
-            caption="Cells of every group in every sample.",
-            file=OUTPUT + "composition.csv",
-            folded=True,
-        ),
+        result("composition.csv", "Cells of every group in every sample.", folded=True),
         Item(
             dataset="metadata_genes_figure",
             caption="Genes that go together with annotations, over all cells and within groups.",
         ),
-        Item(
-            dataset="metadata_genes",
-            caption="Genes of each annotation and group, the smallest p-value first.",
-            file=OUTPUT + "metadata_genes.parquet",
+        result(
+            "metadata_genes.parquet",
+            "Genes of each annotation and group, the smallest p-value first.",
             groups=("column", "contrast", "group"),
             columns=names(
                 "column contrast group symbol unit n effect ci_lower ci_upper p p_adjusted mean_expression"
             ),
             folded=True,
         ),
-        Item(
-            dataset="metadata_summary",
-            caption="Numbers of significant dimensions, groups and genes.",
-            file=OUTPUT + "metadata_summary.json",
-            folded=True,
-        ),
-        Item(
-            dataset="metadata_join",
-            caption="How the metadata table was joined, and what found no partner.",
-            file=OUTPUT + "metadata_join.json",
-            folded=True,
+        result("metadata_summary.json", "Numbers of significant dimensions, groups and genes.", folded=True),
+        result(
+            "metadata_join.json", "How the metadata table was joined, and what found no partner.", folded=True
         ),
     ),
 )

@@ -119,16 +119,12 @@ def decode(
 
     Parameters
     ----------
-    model
-        Fitted, with its cells.
     cells
         Positions of the ``n_cells`` cells.
     batches
         To decode as, by name; ``None``: each cell's own.
-    n_samples
+    n_samples, seed
         Draws of the posterior; the same draws of the latent state in every batch.
-    seed
-        Of the draws.
     label
         What the progress line says.
 
@@ -187,18 +183,8 @@ def decode_all(
 ) -> tuple[DecodedProteins, pd.DataFrame]:
     """Every protein of every cell: as of its own batch where measured, else as of the batches that measured it.
 
-    Parameters
-    ----------
-    model
-        Fitted, with its cells.
-    batches
-        Batch of each cell; ``None``: the study knows none.
-    n_samples, seed
-        Of the draws.
-
-    Returns
-    -------
-    The decoded proteins, and whether each was measured: batches × proteins.
+    The decoded proteins, and whether each was measured: batches × proteins. ``batches`` of ``None``: the study
+    knows none.
     """
     measured = measured_by_batch(model.adata.obsm[PROTEIN_KEY], batches)
     if model.module.protein_batch_mask is None:

@@ -22,6 +22,7 @@ from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.correlation import (
     bootstrap_weights,
     correlation_with_interval,
+    percentile_interval,
     weighted_correlation,
 )
 
@@ -49,7 +50,6 @@ COLUMNS = (
     "held_out", "kind", "protein", "method", "n_cells",
     *_NUMBERS, "seconds", "peak_memory_mb",
 )  # fmt: skip
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +84,6 @@ class HeldOut:
 def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed: int) -> list[HeldOut]:
     """The batches with proteins and fewest cells; with one such batch, a random third of its cells.
 
-    Parameters
-    ----------
-    counts
-        With ``obsm["protein_expression"]``.
-    keys
-        Batch.
-    options
-        How many.
-    seed
-        Of the random third.
-
-    Returns
-    -------
     At most ``max_held_out_batches``; none where there are too few cells.
     """
     if options.max_held_out_batches == 0:
@@ -136,18 +123,9 @@ def _random_third(batches: pd.Series, batch: str, measured: pd.DataFrame, seed: 
 
 
 def masked_counts(counts: AnnData, held_out: HeldOut) -> AnnData:
-    """The modelled genes of all cells, without the proteins of those held out.
+    """Copy of the modelled genes of all cells, with the obs column ``protein_batch``.
 
-    Parameters
-    ----------
-    counts
-        All cells, all genes; stays as it is.
-    held_out
-        Whose proteins become zero, which totalVI takes as not measured.
-
-    Returns
-    -------
-    Copy with the obs column ``protein_batch``.
+    Proteins of the cells held out become zero, which totalVI takes as not measured.
     """
     genes = counts[:, counts.var["highly_variable"].to_numpy()].copy()
     genes.obs[BATCH_COLUMN] = held_out.batches.to_numpy()
@@ -272,24 +250,10 @@ def _impute(
 def neighbor_means(
     points: np.ndarray, logged: np.ndarray, sources: np.ndarray, held_out: HeldOut, n_neighbors: int
 ) -> np.ndarray:
-    """Mean of the proteins of the nearest cells with proteins, for each held-out cell.
+    """Mean of the proteins of the nearest cells with proteins, for each held-out cell: ``(n_held_out, n_proteins)``.
 
-    Parameters
-    ----------
-    points
-        ``(n_cells, n_dims)`` coordinates.
-    logged
-        ``(n_cells, n_proteins)`` log1p counts; those of the held-out cells are not looked at.
-    sources
-        ``(n_cells,)`` mask of the cells to average.
-    held_out
-        Which cells to impute.
-    n_neighbors
-        Cells to average.
-
-    Returns
-    -------
-    ``(n_held_out, n_proteins)``.
+    ``points`` are ``(n_cells, n_dims)`` coordinates, ``logged`` ``(n_cells, n_proteins)`` log1p counts, of which
+    those of the held-out cells are not looked at; ``n_neighbors`` cells of the mask ``sources`` are averaged.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -301,12 +265,8 @@ def neighbor_means(
 def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed: int) -> pd.DataFrame:
     """Correlation of every method's values with the measured ones, by protein, with 95 % intervals over cells.
 
-    Parameters
-    ----------
-    predicted
-        ``measured`` and the methods: cells × proteins of log1p counts.
-    n_bootstrap, seed
-        Bootstrap samples of cells, the same for every method.
+    ``predicted`` holds ``measured`` and the methods: cells × proteins of log1p counts. Bootstrap samples of cells
+    are the same for every method.
     """
     from scipy.stats import rankdata
 
@@ -319,25 +279,16 @@ def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed
     tables = []
     for method in METHODS:
         values = predicted[method].to_numpy(dtype=np.float64)
-        pearson = correlation_with_interval(values, measured, weights, _LEVEL)
-        spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights, _LEVEL)
+        pearson = correlation_with_interval(values, measured, weights)
+        spearman = correlation_with_interval(rankdata(values, axis=0), ranked, weights)
         gain = weighted_correlation(values, measured, weights) - baseline_samples
-        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *_quantiles(gain)]
+        numbers = [*pearson, *spearman, pearson[0] - baseline_point, *percentile_interval(gain)]
         table = pd.DataFrame(dict(zip(_NUMBERS, numbers, strict=True)))
         if method == "mean":  # a constant is correlated with nothing
             table = table.assign(pearson=0.0, spearman=0.0, minus_knn=-baseline_point)
         names = predicted[MEASURED].columns
         tables.append(table.assign(protein=names, method=method, n_cells=len(measured)))
     return pd.concat(tables, ignore_index=True)
-
-
-def _quantiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.full((2, samples.shape[1]), np.nan)
-    known = np.isfinite(samples).any(axis=0)
-    if known.any():
-        tail = (1 - _LEVEL) / 2
-        ends[:, known] = np.nanquantile(samples[:, known], [tail, 1 - tail], axis=0)
-    return ends[0], ends[1]
 
 
 def _tabulate_values(predicted: dict[str, pd.DataFrame], held_out: HeldOut) -> pd.DataFrame:

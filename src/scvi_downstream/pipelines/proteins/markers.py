@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, clr, log_normalize, measured_by_batch
+from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import quiet
-from scvi_downstream.statistics.bayesian_expression import expected_fdr
+from scvi_downstream.statistics.bayesian_expression import comparison_seed, expected_fdr, mask_of_enough
+from scvi_downstream.statistics.comparisons import Comparison, keep_large, one_vs_rest
 from scvi_downstream.statistics.correlation import bootstrap_weights, correlation_with_interval
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
@@ -42,16 +40,6 @@ _LEVEL = 0.95
 _SUFFIX = "_protein"  # of scvi-tools, to tell proteins from genes
 # Less than half a count of foreground is none; with scvi-tools' 0.1 the ratio of two such numbers is a fold change.
 PRIOR_COUNT = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class ProteinGroup:
-    """One group of cells and the rest of its grouping, both with proteins measured."""
-
-    grouping: str
-    name: str
-    cells: np.ndarray
-    rest: np.ndarray
 
 
 def find_protein_markers(
@@ -97,12 +85,10 @@ def find_protein_markers(
     Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x; Mann & Whitney (1947), doi:10.1214/aoms/1177730491.
     """
     model = attach_totalvi(fitted, counts, accelerator)
-    proteins = counts.obsm[PROTEIN_KEY]
-    groups = list(find_groups(counts, clusters, keys, options.min_cells_per_group))
+    groups = find_groups(counts, clusters, keys, options.min_cells_per_group)
     if not groups:
         return pd.DataFrame(columns=list(COLUMNS))
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
+    proteins, batches, measured = measured_proteins(counts, keys)
     measured = measured[measured.any(axis=1)]
     sources = [str(batch) for batch in measured.index] if batches is not None else []
     everywhere = measured.columns[measured.all()]
@@ -119,39 +105,43 @@ def find_protein_markers(
     return table[list(COLUMNS)]
 
 
-def find_groups(
-    counts: AnnData, clusters: pd.DataFrame, keys: Keys, min_cells: int
-) -> Iterator[ProteinGroup]:
+def find_groups(counts: AnnData, clusters: pd.DataFrame, keys: Keys, min_cells: int) -> list[Comparison]:
     """Clusters and labels with enough cells in and out, of the cells whose batch measured proteins."""
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    has_proteins = np.ones(counts.n_obs, dtype=bool)
-    if batches is not None:
-        measured = measured_by_batch(counts.obsm[PROTEIN_KEY], batches).any(axis=1)
-        has_proteins = batches.astype(str).isin(measured.index[measured].astype(str)).to_numpy()
+    _, batches, measured = measured_proteins(counts, keys)
+    has_proteins = _cells_of_batches(batches, measured.any(axis=1), counts.n_obs)
     groupings = {"clusters": clusters.loc[counts.obs_names, "leiden"]}
     if keys.label_key:
         groupings["labels"] = counts.obs[keys.label_key]
-    for grouping, values in groupings.items():
-        names = values.astype("category")
-        known = has_proteins & (names.astype(str) != UNKNOWN).to_numpy()
-        for name in names.cat.categories:
-            cells = known & (names == name).to_numpy()
-            rest = known & ~cells
-            if str(name) != UNKNOWN and min(cells.sum(), rest.sum()) >= min_cells:
-                yield ProteinGroup(grouping, str(name), cells, rest)
+    every = [group for grouping, values in groupings.items() for group in one_vs_rest(grouping, values)]
+    measured = [
+        replace(each, name=each.group1, cells1=each.cells1 & has_proteins, cells2=each.cells2 & has_proteins)
+        for each in every
+    ]
+    return keep_large(measured, min_cells)[0]
+
+
+def _cells_of_batches(batches: pd.Series | None, chosen: pd.Series, n_cells: int) -> np.ndarray:
+    """Mask of the cells of the chosen batches, ``True`` in their index; of all cells where there are no batches."""
+    if batches is None:
+        return np.ones(n_cells, dtype=bool)
+    return batches.astype(str).isin(chosen.index[chosen].astype(str)).to_numpy()
 
 
 def _test_posterior(
-    model: Any, group: ProteinGroup, sources: list[str], options: ProteinsOptions, seed: int
+    model: Any, group: Comparison, sources: list[str], options: ProteinsOptions, seed: int
 ) -> pd.DataFrame:
-    own_seed = zlib.crc32(f"{seed}/{group.grouping}/{group.name}".encode())
+    own_seed = comparison_seed(group, seed)
+    cells1, cells2 = (
+        mask_of_enough(cells, options.de_samples, np.random.default_rng(own_seed))
+        for cells in (group.cells1, group.cells2)
+    )
     corrected: dict[str, Any] = {}
     if len(sources) > 1:
         corrected = {"batch_correction": True, "batchid1": sources, "batchid2": sources}
     with reproducible(own_seed), quiet():
         posterior = model.differential_expression(
-            idx1=_mask_of_enough(group.cells, options.de_samples, own_seed),
-            idx2=_mask_of_enough(group.rest, options.de_samples, own_seed),
+            idx1=cells1,
+            idx2=cells2,
             mode="change",
             delta=options.delta,
             fdr_target=options.fdr,
@@ -173,25 +163,15 @@ def _test_posterior(
     return table.iloc[order]
 
 
-def _mask_of_enough(cells: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
-    """At most twice as many cells as samples: scvi-tools decodes all and throws the rest away."""
-    inside = np.flatnonzero(cells)
-    if len(inside) > 2 * n_samples:
-        inside = np.random.default_rng(seed).choice(inside, 2 * n_samples, replace=False)
-    mask = np.zeros(len(cells), dtype=bool)
-    mask[inside] = True
-    return mask
-
-
-def _test_ranks(proteins: pd.DataFrame, everywhere: pd.Index, group: ProteinGroup) -> pd.DataFrame:
+def _test_ranks(proteins: pd.DataFrame, everywhere: pd.Index, group: Comparison) -> pd.DataFrame:
     """Rank-sum test of centred log-ratios of the proteins that every compared batch measured; NaN for others."""
     from scipy.stats import mannwhitneyu
 
-    used = np.concatenate([np.flatnonzero(group.cells), np.flatnonzero(group.rest)])
+    used = np.concatenate([np.flatnonzero(group.cells1), np.flatnonzero(group.cells2)])
     counts = proteins[everywhere].to_numpy(dtype=np.float64)[used]
     # one protein alone has no ratio to others
     ratios = clr(counts) if len(everywhere) > 1 else np.log1p(counts)
-    n = int(group.cells.sum())
+    n = group.n1
     inside, outside = ratios[:n], ratios[n:]
     statistic, p_value = mannwhitneyu(inside, outside, axis=0, method="asymptotic")
     table = pd.DataFrame(
@@ -219,12 +199,8 @@ _VENDOR = re.compile(r"(^anti[-_ ])|([-_ .](totalseq[-_ ]?[abc]?|prot|protein|ad
 def gene_of_protein(proteins: pd.Index, symbols: pd.Index) -> dict[str, int]:
     """Position of the gene whose symbol is the protein's name, in any case and without what vendors add.
 
-    Proteins called otherwise than their gene (CD3, CD8, CD16, CD45RA …) have none here: nothing is guessed.
-
-    Parameters
-    ----------
-    proteins, symbols
-        Names. A symbol that occurs more than once is taken for none of its genes.
+    Proteins called otherwise than their gene (CD3, CD8, CD16, CD45RA …) have none here: nothing is guessed. A
+    symbol that occurs more than once is taken for none of its genes.
     """
     upper = pd.Index([str(symbol).upper() for symbol in symbols])
     unique = ~upper.duplicated(keep=False)
@@ -258,16 +234,11 @@ def correlate_with_genes(
     """
     from scipy.stats import rankdata
 
-    proteins = counts.obsm[PROTEIN_KEY]
-    symbols = pd.Index(counts.var.get("symbol", counts.var_names).astype(str))
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
+    proteins, batches, measured = measured_proteins(counts, keys)
+    symbols = pd.Index(symbols_of(counts.var))
     rows = []
     for protein, position in gene_of_protein(proteins.columns, symbols).items():
-        cells = np.ones(counts.n_obs, dtype=bool)
-        if batches is not None:
-            where = measured.index[measured[protein]].astype(str)
-            cells = batches.astype(str).isin(where).to_numpy()
+        cells = _cells_of_batches(batches, measured[protein], counts.n_obs)
         rna = log_normalize(counts, np.array([position])).toarray()[cells, 0]
         row = {
             "protein": protein,

@@ -37,15 +37,6 @@ _METHODS = {
 def choose_proteins(protein_markers: pd.DataFrame, counts: AnnData, options: ProteinsOptions) -> list[str]:
     """Names of the proteins to draw: those that the user named, else those that mark a group most.
 
-    Parameters
-    ----------
-    protein_markers
-        Of :func:`.markers.find_protein_markers`.
-    counts
-        With proteins.
-    options
-        Names and number.
-
     Raises
     ------
     InputError

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
+from scvi_downstream.cells.expression import PROTEIN_KEY, measured_proteins
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
-from scvi_downstream.runtime.words import count
+from scvi_downstream.runtime.words import count, quoted, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,11 +37,10 @@ SECTION = Section(
             dataset="protein_markers_figure",
             caption="Denoised proteins by group: colour is the mean, area the probability of the foreground.",
         ),
-        Item(
-            dataset="protein_markers",
-            caption="Proteins of each group against the other cells, by totalVI's posterior and by a rank-sum test of "
+        result(
+            "protein_markers.parquet",
+            "Proteins of each group against the other cells, by totalVI's posterior and by a rank-sum test of "
             "centred log-ratios; both: called by both in the same direction.",
-            file=OUTPUT + "protein_markers.parquet",
             groups=("grouping", "group"),
             columns=names(
                 "grouping group protein lfc_median lfc_lower lfc_upper proba_de bayes_factor expected_fdr "
@@ -53,11 +52,10 @@ SECTION = Section(
             caption="Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
             "is left stand at zero.",
         ),
-        Item(
-            dataset="protein_imputation",
-            caption="Correlation of imputed with measured proteins, with 95 % intervals over cells; minus_knn is the "
+        result(
+            "protein_imputation.csv",
+            "Correlation of imputed with measured proteins, with 95 % intervals over cells; minus_knn is the "
             "difference of Pearson's r to the nearest neighbours in PCA.",
-            file=OUTPUT + "protein_imputation.csv",
             groups=("held_out",),
             columns=names(
                 "held_out kind protein method n_cells pearson pearson_lower pearson_upper spearman minus_knn "
@@ -65,18 +63,12 @@ SECTION = Section(
             ),
             folded=True,
         ),
-        Item(
-            dataset="protein_genes",
-            caption="Proteins that have the name of a gene: Spearman's ρ with its RNA.",
-            file=OUTPUT + "protein_genes.csv",
+        result(
+            "protein_genes.csv",
+            "Proteins that have the name of a gene: Spearman's ρ with its RNA.",
             folded=True,
         ),
-        Item(
-            dataset="protein_summary",
-            caption="The verdicts in words and numbers.",
-            file=OUTPUT + "protein_summary.json",
-            folded=True,
-        ),
+        result("protein_summary.json", "The verdicts in words and numbers.", folded=True),
     ),
 )
 
@@ -115,9 +107,7 @@ def summarize_proteins(
     ``imputation`` (a row a held-out batch), ``imputation_reason``, ``markers`` (grouping → group → proteins),
     ``genes``, ``sentences``.
     """
-    proteins = counts.obsm[PROTEIN_KEY]
-    batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    measured = measured_by_batch(proteins, batches)
+    proteins, _, measured = measured_proteins(counts, keys)
     absent = {
         str(batch): [str(name) for name in measured.columns[~row.to_numpy()]]
         for batch, row in measured.iterrows()
@@ -190,14 +180,10 @@ def _about_measured(counts: AnnData, without: list[str], absent: dict[str, list[
     if n_proteins == 1:
         text += "; one protein says little beyond the RNA"
     if without:
-        text += f"; those of {_quoted(without)}, which measured none, are imputed"
+        text += f"; those of {quoted(without, None)}, which measured none, are imputed"
     if partly := [batch for batch in absent if batch not in without]:
-        text += f"; {_quoted(partly)} measured some of them only, and the others are imputed"
+        text += f"; {quoted(partly, None)} measured some of them only, and the others are imputed"
     return f"{text}."
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _about_imputation(score: dict[str, Any]) -> str:
@@ -226,11 +212,10 @@ def _about_markers(by_grouping: dict[str, dict[str, list[str]]], markers: pd.Dat
         if not found:
             sentences.append(f"No protein marks any of the {len(groups)} {grouping} by both tests.")
             continue
-        more = f" and {len(found) - N_GROUPS_NAMED} more" if len(found) > N_GROUPS_NAMED else ""
         called = int(markers.loc[markers["grouping"] == grouping, "both"].sum())
         sentences.append(
             f"Proteins that mark {grouping} by the posterior and by the counts ({called} calls, highest fold changes "
-            f"first): {'; '.join(found[:N_GROUPS_NAMED])}{more}."
+            f"first): {up_to(found, N_GROUPS_NAMED, '; ')}."
         )
     if "clusters" in by_grouping:
         sentences.append(

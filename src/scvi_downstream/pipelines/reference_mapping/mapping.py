@@ -110,7 +110,7 @@ def map_onto_reference(
     facts = describe_reference(
         reference, query, find_label_key(reference, options.label_key), preparation.unknown_labels, summary
     )
-    return result.model, encode_jointly(result.model, reference), result.history, facts
+    return result.model, _encode_jointly(result.model, reference), result.history, facts
 
 
 def _surgery_spec(
@@ -140,13 +140,10 @@ def _without_training(model: BaseModelClass) -> Fit:
     return Fit(model, history, {"epochs": 0})
 
 
-def encode_jointly(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
-    """Posterior means of the cells of the reference and of the query by the one model.
+def _encode_jointly(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
+    """Posterior means of the cells of the reference and of the query by the one model, ``latent_1``, …, and ``origin``.
 
-    Returns
-    -------
-    ``latent_1``, … and ``origin`` (``reference`` or ``query``); rows are named ``<origin>:<cell>``, since both
-    may hold cells of one name.
+    Rows are named ``<origin>:<cell>``, since both may hold cells of one name.
 
     Raises
     ------
@@ -173,7 +170,7 @@ def encode_jointly(model: BaseModelClass, reference: Reference) -> pd.DataFrame:
     return joint.assign(origin=pd.Categorical(origins, categories=list(latents)))
 
 
-def take_origin(joint: pd.DataFrame, origin: str) -> pd.DataFrame:
+def _take_origin(joint: pd.DataFrame, origin: str) -> pd.DataFrame:
     """Coordinates of the cells of one origin under their own names."""
     part = joint.loc[(joint["origin"] == origin).to_numpy()].drop(columns="origin")
     return part.set_axis(part.index.str.removeprefix(f"{origin}:").rename("cell"), axis=0)
@@ -296,7 +293,7 @@ def transfer_reference_labels(
     labels = reference_labels(
         reference, find_label_key(reference, options.label_key), preparation.unknown_labels
     )
-    known, wanted = take_origin(joint_latent, REFERENCE), take_origin(joint_latent, QUERY)
+    known, wanted = _take_origin(joint_latent, REFERENCE), _take_origin(joint_latent, QUERY)
     shared = np.flatnonzero(query.present)
     modelled = _matrix(reference.counts[:, reference.model.genes], reference.model.setup.get("layer"))
     known_counts, wanted_counts = (
@@ -364,6 +361,6 @@ def join_mapped(
     obs = pd.concat([own, mapped_cell_types.loc[cells].set_axis(cells)], axis=1)
     mapped = AnnData(counts.X, obs=obs, var=counts.var)
     for name, table in (("X_mapped", joint_latent), ("X_umap", joint_umap)):
-        mapped.obsm[name] = take_origin(table, QUERY).loc[cells].to_numpy(np.float32)
+        mapped.obsm[name] = _take_origin(table, QUERY).loc[cells].to_numpy(np.float32)
     mapped.uns["reference"] = str(mapping_summary["reference"])
     return mapped

@@ -17,7 +17,7 @@ from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.runtime.words import first_names
+from scvi_downstream.runtime.words import first_names, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,12 +34,8 @@ MOST_NAMED = 5
 class GeneMatch:
     """Genes of a model found in other counts.
 
-    Attributes
-    ----------
-    positions
-        ``(n_genes,)`` position in the query of each gene of the model; -1: not there.
-    query_naming, reference_naming
-        ``names``, or the var column whose values agree.
+    ``positions`` is the ``(n_genes,)`` position in the query of each gene of the model, -1 where it is not there;
+    the namings are ``names``, or the var column whose values agree.
     """
 
     positions: np.ndarray
@@ -62,24 +58,13 @@ class GeneMatch:
 def match_genes(query: pd.DataFrame, reference: pd.DataFrame, min_shared: float) -> GeneMatch:
     """Find the reference's genes in the query by the names, or by the var columns, that agree most.
 
-    Parameters
-    ----------
-    query
-        var of the query, indexed by gene name.
-    reference
-        var of the modelled genes in the order of the model, indexed by gene name.
-    min_shared
-        Least share of the reference's genes.
-
-    Returns
-    -------
-    Positions in the query. A name that stands for several genes matches none; versions of Ensembl
-    identifiers do not matter.
+    ``query`` and ``reference`` are var of the counts and of the modelled genes, indexed by gene name. A name that
+    stands for several genes matches none; versions of Ensembl identifiers do not matter.
 
     Raises
     ------
     InputError
-        Fewer genes agree, whatever names are compared.
+        Less than ``min_shared`` of the reference's genes agree, whatever names are compared.
     """
     matches = [
         GeneMatch(_find_positions(theirs, ours), query_naming, reference_naming)
@@ -261,14 +246,10 @@ def _as_in_reference(values: np.ndarray, known: np.ndarray, what: str, notes: li
         taken = "is named as in the reference and is taken for it"
         if len(old) > 1:
             taken = "are named as in the reference and are taken for those"
-        more = f"; new: {_quoted(new)}" if new else ", and nothing is new"
-        notes.append(f"{what} {_quoted(old)} {taken}{more}; rename what is another")
+        seen, unseen = (up_to([f"'{name}'" for name in these], MOST_NAMED) for these in (old, new))
+        more = f"; new: {unseen}" if new else ", and nothing is new"
+        notes.append(f"{what} {seen} {taken}{more}; rename what is another")
     return np.array([by_text.get(value, value) for value in values], dtype=object)
-
-
-def _quoted(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:MOST_NAMED]) + more
 
 
 def _finite_numbers(obs: pd.DataFrame, name: str) -> np.ndarray:
@@ -325,14 +306,7 @@ def reference_labels(
 ) -> pd.Categorical | None:
     """Types of the reference's cells, missing where there is no label; ``None`` without any.
 
-    Parameters
-    ----------
-    reference
-        The model and its counts.
-    label_key
-        Of :func:`find_label_key`.
-    unknown_labels
-        What stands for no label.
+    ``label_key`` is of :func:`find_label_key`, ``unknown_labels`` are what stands for no label.
     """
     if label_key is None:
         return None
@@ -346,20 +320,10 @@ def reference_labels(
 def nearest_labels(
     reference: pd.DataFrame, labels: pd.Categorical, query: pd.DataFrame, n_neighbors: int
 ) -> pd.DataFrame:
-    """The most probable label of each query cell among its nearest labelled reference cells.
+    """The most probable label of each query cell among its nearest labelled reference cells, and its probability.
 
-    Parameters
-    ----------
-    reference, query
-        Latent coordinates of the cells.
-    labels
-        Of the reference.
-    n_neighbors
-        Reference cells that vote, the nearer the more.
-
-    Returns
-    -------
-    Rows of ``query``: ``nearest_type`` and ``probability``.
+    Both tables are latent coordinates; ``n_neighbors`` reference cells vote, the nearer the more. Rows of
+    ``query``: ``nearest_type`` and ``probability``.
     """
     probabilities, _ = transfer_labels(reference, labels, query, n_neighbors)
     return most_probable(probabilities, "nearest_type", "probability")

@@ -12,7 +12,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
-from scvi_downstream.report.contents import OUTPUT, Item, Section
+from scvi_downstream.report.contents import Item, Section, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count
 
@@ -29,23 +29,16 @@ SECTION = Section(
             dataset="mapping_figure",
             caption="Reference and query in one UMAP: origin, labels, uncertainty, and cells unlike the reference.",
         ),
-        Item(
-            dataset="mapping_summary",
-            caption="What was mapped, how sure the labels are, and how far they are true.",
-            file=OUTPUT + "mapping_summary.json",
+        result(
+            "mapping_summary.json",
+            "What was mapped, how sure the labels are, and how far they are true.",
             folded=True,
         ),
-        Item(
-            dataset="mapping_confusion",
-            caption="The cells' own labels against those transferred.",
-            file=OUTPUT + "mapping_confusion.csv",
-            folded=True,
-        ),
-        Item(
-            dataset="mapping_batches",
-            caption="How far cells deviate from their nearest reference cells: batches of the reference, each left "
+        result("mapping_confusion.csv", "The cells' own labels against those transferred.", folded=True),
+        result(
+            "mapping_batches.csv",
+            "How far cells deviate from their nearest reference cells: batches of the reference, each left "
             "out in turn, and of the query.",
-            file=OUTPUT + "mapping_batches.csv",
             folded=True,
         ),
     ),
@@ -64,19 +57,7 @@ def describe_reference(
     unknown_labels: Sequence[str],
     training: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What was mapped onto what.
-
-    Parameters
-    ----------
-    reference, query
-        The model with its counts, and the cells mapped.
-    label_key
-        obs column of the reference's labels.
-    unknown_labels
-        What stands for no label.
-    training
-        Summary of the surgery's training.
-    """
+    """What was mapped onto what: names, sizes, labels of the reference, notes, and facts of the surgery's training."""
     labels = reference_labels(reference, label_key, unknown_labels)
     return {
         "reference": reference.name,
@@ -147,16 +128,7 @@ def summarize_mapping(
 
 
 def tabulate(cells: pd.DataFrame, labels: pd.Series | None, types: list[str]) -> pd.DataFrame:
-    """Own labels of the query against transferred ones.
-
-    Parameters
-    ----------
-    cells
-        ``mapped_…`` of each query cell.
-    labels
-        The query's own labels as text, in the same order, or ``None``.
-    types
-        Labels of the reference.
+    """Own labels of the query, as text in the order of its cells, against transferred ones.
 
     Returns
     -------

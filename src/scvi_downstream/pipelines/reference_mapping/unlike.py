@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import TARGET_SUM
+from scvi_downstream.cells.expression import log_normalize_counts
+from scvi_downstream.cells.obs import at_most
+from scvi_downstream.graphs.label_transfer import without_self
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.testing import benjamini_hochberg
+from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
 N_COMPONENTS, N_SIMILAR = 20, 10
@@ -30,14 +32,8 @@ BATCH_COLUMNS = ("origin", "batch", "n_cells", "shift", "median_deviation")
 class MappedCells:
     """Cells of the reference or of the query in the joint latent space.
 
-    Attributes
-    ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts of the genes that reference and query share.
-    latent
-        ``(n_cells, n_latent)``.
-    batch
-        ``(n_cells,)`` names of batches.
+    ``counts`` are ``(n_cells, n_genes)`` raw counts of the genes that reference and query share, ``latent`` is
+    ``(n_cells, n_latent)``, and ``batch`` the name of each cell's batch.
     """
 
     counts: sparse.csr_matrix
@@ -126,13 +122,6 @@ def find_unlike(
     return pd.DataFrame(scores | {"distance": distance}), pd.DataFrame(batches, columns=list(BATCH_COLUMNS))
 
 
-def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Share of calibration scores that are at least as large, the cell itself counted among them."""
-    ordered = np.sort(calibration)
-    as_large = len(ordered) - np.searchsorted(ordered, scores, side="left")
-    return (1 + as_large) / (1 + len(ordered))
-
-
 def nearest(
     latent: np.ndarray,
     wanted: np.ndarray,
@@ -140,20 +129,10 @@ def nearest(
     among: np.ndarray | None = None,
     own: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in ``latent`` of the ``k`` nearest cells, and their distances.
+    """Positions in ``latent`` of the ``k`` cells nearest to each of ``wanted``, and their distances, both ``(m, k)``.
 
-    Parameters
-    ----------
-    latent
-        ``(n, n_latent)`` cells of the reference.
-    wanted
-        ``(m, n_latent)`` cells whose neighbours are sought.
-    k
-        Number of neighbours.
-    among
-        Positions of the cells that may be neighbours; ``None``: all.
-    own
-        Positions of the wanted cells, when these are of the reference: none is its own neighbour.
+    ``among`` are positions of the cells that may be neighbours (``None``: all), ``own`` those of the wanted cells
+    when these are of the reference: none is its own neighbour.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -163,11 +142,7 @@ def nearest(
     search = NearestNeighbors(n_neighbors=k + spare, algorithm="brute").fit(latent[candidates])
     distances, found = search.kneighbors(wanted)
     positions = candidates[found]
-    if own is None:
-        return positions, distances
-    is_self = positions == own[:, None]
-    is_self[~is_self.any(axis=1), -1] = True
-    return positions[~is_self].reshape(-1, k), distances[~is_self].reshape(-1, k)
+    return (positions, distances) if own is None else without_self(positions, distances, own)
 
 
 def _batches(batch: np.ndarray) -> Iterator[np.ndarray]:
@@ -187,7 +162,7 @@ def _calibration_cells(
     everywhere = np.arange(len(reference.batch))
     groups = [cells for cells in _batches(reference.batch) if len(cells) >= LEAST_IN_BATCH]
     if len(np.unique(reference.batch)) < 2 or not groups:
-        yield _sampled(everywhere, MOST_CALIBRATION, rng), everywhere
+        yield at_most(everywhere, MOST_CALIBRATION, rng), everywhere
         return
     for cells in groups:
         others = np.setdiff1d(everywhere, cells, assume_unique=True)
@@ -197,11 +172,7 @@ def _calibration_cells(
             elsewhere = np.isin(codes[cells], np.unique(codes[others])) | (codes[cells] < 0)
             examples = cells[elsewhere] if elsewhere.sum() >= LEAST_IN_BATCH else cells
         if len(others):
-            yield _sampled(examples, max(LEAST_IN_BATCH, MOST_CALIBRATION // len(groups)), rng), others
-
-
-def _sampled(cells: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    return cells if len(cells) <= most else np.sort(rng.choice(cells, most, replace=False))
+            yield at_most(examples, max(LEAST_IN_BATCH, MOST_CALIBRATION // len(groups)), rng), others
 
 
 def shared_deviation(
@@ -225,7 +196,7 @@ def shared_deviation(
     neighbors
         ``(n_cells, k)`` positions of each cell's nearest cells in ``reference``.
     reference
-        ``(n_reference, n_genes)`` log-normalised expression, of :func:`log_normalize_counts`.
+        ``(n_reference, n_genes)`` log-normalised expression, of :func:`.expression.log_normalize_counts`.
     rng
         Draws the halves and the cells that shift and directions are fitted on.
 
@@ -267,17 +238,6 @@ def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.cs
     first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
     second.data = counts.data - first.data
     return first, second
-
-
-def log_normalize_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """``log(1 + 10,000 x / total)``, totals over the genes given; cells without counts stay empty."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    factors = np.divide(TARGET_SUM, totals, out=np.zeros(len(totals)), where=totals > 0)
-    normalized = sparse.csr_matrix(counts, dtype=np.float32, copy=True)
-    normalized.data = np.log1p(normalized.data * np.repeat(factors, np.diff(counts.indptr))).astype(
-        np.float32
-    )
-    return normalized
 
 
 def _deviations(

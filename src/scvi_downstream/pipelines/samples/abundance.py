@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.obs import at_most
 from scvi_downstream.models.mrvi import local_states
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
@@ -52,18 +53,8 @@ def compare_sample_abundance(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
-    keys, options
-        Sample, condition, label; groups, pairs, permutations.
-    seed
-        Of permutations and the choice of cells.
-    accelerator
-        Where the encoder runs.
+    fitted, counts, clusters, keys, options, seed, accelerator
+        As of :func:`.comparison.compare_samples`.
 
     Returns
     -------
@@ -83,12 +74,8 @@ def compare_sample_abundance(
 class SampleDensities:
     """The mixture of the posteriors of u of the cells of each sample.
 
-    Attributes
-    ----------
-    means, scales
-        Of the components, one array ``(n_components, n_latent_u)`` a sample.
-    u
-        ``(n_cells, n_latent_u)`` posterior means of all cells.
+    ``means`` and ``scales`` of the components are one array ``(n_components, n_latent_u)`` a sample, ``u`` the
+    posterior means of all cells, ``(n_cells, n_latent_u)``.
     """
 
     means: tuple[np.ndarray, ...]
@@ -112,19 +99,7 @@ class SampleDensities:
 def sample_densities(
     model: MRVI, design: SampleDesign, options: SamplesOptions, seed: int
 ) -> SampleDensities:
-    """Encode all cells; a sample's density is made of at most ``max_cells_per_sample`` of them.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    design
-        Sample of each cell.
-    options
-        Most cells of a sample.
-    seed
-        Of the choice of cells.
-    """
+    """Encode all cells of a fitted ``MRVI``; a sample's density is made of at most ``max_cells_per_sample`` of them."""
     cells, any_sample = np.arange(len(design.of_cell)), np.array([0])
     u, scale = [], []
     for states in local_states(
@@ -136,10 +111,7 @@ def sample_densities(
     chosen = []
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
-        if len(own) > options.max_cells_per_sample:
-            random = np.random.default_rng([seed, s])
-            own = np.sort(random.choice(own, options.max_cells_per_sample, replace=False))
-        chosen.append(own)
+        chosen.append(at_most(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
     return SampleDensities(
         tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
     )
@@ -241,18 +213,9 @@ def _compare_densities(
 def log_ratios(logs: np.ndarray, own: np.ndarray, treated: np.ndarray) -> np.ndarray:
     """Log of the mean density of the treated samples less that of the others, own sample left out.
 
-    Parameters
-    ----------
-    logs
-        ``(n_cells, n_samples)`` log-densities.
-    own
-        ``(n_cells, n_samples)`` whether the cell is of the sample.
-    treated
-        ``(n_samples, n_permutations)`` 1 for the samples of the condition, otherwise 0.
-
-    Returns
-    -------
-    ``(n_cells, n_permutations)``.
+    Of ``(n_cells, n_samples)`` log-densities; ``own`` says whether the cell is of the sample, ``treated`` is
+    ``(n_samples, n_permutations)``, 1 for the samples of the condition and otherwise 0. ``(n_cells,
+    n_permutations)``.
     """
     kept = np.where(own, -np.inf, logs)
     density = np.exp(kept - kept.max(axis=1, keepdims=True))

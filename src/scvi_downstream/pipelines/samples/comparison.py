@@ -114,25 +114,14 @@ def separate_conditions(
 ) -> pd.DataFrame:
     """Silhouette of each condition against the reference on the distances of each group, and its permutation p.
 
-    Conditions are permuted over samples, within pairs where samples pair up.
-
-    Parameters
-    ----------
-    distances
-        Of :func:`.distances.tabulate_distances`.
-    design
-        Groups and samples.
-    contrasts
-        Of every group and condition, or why there is none.
-    options
-        From which normalised distance two samples differ by more than noise.
+    Conditions are permuted over samples, within pairs where samples pair up. Two samples differ by more than noise
+    from a normalised distance of ``min_normalized_distance``.
 
     Returns
     -------
     One row a group and condition: :data:`SEPARATION` and ``reason``, which says why a test is missing. ``within`` and
     ``between`` are mean distances of samples of one condition and of two; ``above_noise`` is the share of the pairs of
-    two conditions whose normalised distance is above ``min_normalized_distance``, ``above_noise_within`` that of one
-    condition.
+    two conditions that differ by more than noise, ``above_noise_within`` that of one condition.
 
     References
     ----------
@@ -197,25 +186,13 @@ def cluster_samples(
 def cluster_in_groups(distances: pd.DataFrame, design: SampleDesign, options: SamplesOptions) -> pd.DataFrame:
     """Hierarchical clusters of the samples of each group, as many as have the largest silhouette.
 
-    Average linkage, with the leaves of the tree in their optimal order.
-
-    Parameters
-    ----------
-    distances
-        Of :func:`.distances.tabulate_distances`.
-    design
-        Samples, conditions, pairs.
-    options
-        Cells from which a sample is compared.
+    Average linkage, with the leaves of the tree in their optimal order (Bar-Joseph, Gifford & Jaakkola 2001,
+    doi:10.1093/bioinformatics/17.suppl_1.S22).
 
     Returns
     -------
     ``group``, ``sample``, ``condition``, ``block``, ``n_cells``, ``position`` in the tree, ``cluster``; groups of
     fewer than 4 samples are left out.
-
-    References
-    ----------
-    Bar-Joseph, Gifford & Jaakkola (2001), doi:10.1093/bioinformatics/17.suppl_1.S22 (order of the leaves).
     """
     from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -247,18 +224,9 @@ def cluster_in_groups(distances: pd.DataFrame, design: SampleDesign, options: Sa
 
 
 def silhouette(matrix: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean silhouette of several labellings of the same points; a point alone in its cluster counts 0.
+    """Mean silhouette in [-1, 1] of several labellings of the same points; a point alone in its cluster counts 0.
 
-    Parameters
-    ----------
-    matrix
-        ``(n, n)`` distances.
-    labels
-        ``(n_labellings, n)`` integers.
-
-    Returns
-    -------
-    ``(n_labellings,)`` in [-1, 1].
+    ``matrix`` holds ``(n, n)`` distances, ``labels`` ``(n_labellings, n)`` integers.
     """
     values = np.unique(labels)
     one_hot = (labels[:, :, None] == values).astype(np.float64)

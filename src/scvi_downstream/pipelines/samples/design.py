@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition, sample_column
+from scvi_downstream.cells.obs import (
+    as_categories,
+    at_most,
+    reference_condition,
+    require_whole_samples,
+    sample_column,
+)
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
@@ -83,10 +89,7 @@ class SampleDesign:
 
     def chosen_cells(self, group: int, most: int, seed: int) -> np.ndarray:
         """Positions of the cells of a group, a sorted sample of them where there are more than ``most``."""
-        inside = np.flatnonzero(self.members[group])
-        if len(inside) <= most:
-            return inside
-        return np.sort(np.random.default_rng([seed, group]).choice(inside, most, replace=False))
+        return at_most(np.flatnonzero(self.members[group]), most, np.random.default_rng([seed, group]))
 
     def contrast(
         self, condition: str, samples: np.ndarray, options: SamplesOptions, seed: int
@@ -168,11 +171,7 @@ def _find_blocks(
         raise InputError(f"samples.block_key '{name}' is not a column of obs{closest(name, obs.columns)}")
     if name is None:
         return ()
-    if not constant_within(obs[name], pd.Series(of_cell)):
-        raise InputError(
-            f"samples.block_key '{name}' has several values within one sample of '{column}'; a block is made of "
-            "whole samples, such as the donor of a treated and an untreated one"
-        )
+    require_whole_samples(obs[name], pd.Series(of_cell), f"samples.block_key '{name}'", column)
     return _by_sample(obs[name], of_cell)
 
 
@@ -252,22 +251,10 @@ def make_contrast(
     n_permutations: int,
     seed: int,
 ) -> Contrast | str:
-    """A contrast of the given samples, or why there is none.
+    """A contrast of the given samples (codes), or why there is none.
 
-    Pairs that miss one of the two conditions are left out.
-
-    Parameters
-    ----------
-    conditions, blocks
-        By sample; no blocks: samples do not pair up.
-    samples
-        Codes of those that may enter.
-    condition, reference
-        The two conditions.
-    n_permutations
-        Most permutations; all of them are taken where there are no more.
-    seed
-        Of random permutations.
+    Pairs that miss one of the two conditions are left out. ``conditions`` and ``blocks`` are by sample; without
+    blocks samples do not pair up. All permutations are taken where there are no more than ``n_permutations``.
     """
     names = np.array(conditions, dtype=object)
     used = samples[np.isin(names[samples], [condition, reference])]
@@ -289,22 +276,10 @@ def make_contrast(
 def permutations_within(
     treated: np.ndarray, blocks: np.ndarray, most: int, seed: int
 ) -> tuple[np.ndarray, bool]:
-    """Arrangements of a two-valued label over samples, within blocks, the given one first.
+    """Arrangements of a two-valued label over samples, within blocks, the given one first; and whether these are all.
 
-    Parameters
-    ----------
-    treated
-        ``(n_samples,)`` the label.
-    blocks
-        ``(n_samples,)`` codes.
-    most
-        Most arrangements; with no more of them, each comes once, otherwise they are drawn.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    ``(n_arrangements, n_samples)``, and whether these are all.
+    ``treated`` is the ``(n_samples,)`` label, ``blocks`` are codes. With no more than ``most`` arrangements, each
+    comes once, otherwise they are drawn.
     """
     members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
     total = prod(comb(len(inside), int(treated[inside].sum())) for inside in members)
@@ -343,20 +318,10 @@ def permutation_p(statistics: np.ndarray) -> np.ndarray:
 
 
 def adjusted_over_groups(table: pd.DataFrame, column: str, fdr: float) -> np.ndarray:
-    """p-values corrected over the groups and conditions that can be tested.
+    """p-values in ``column``, corrected over the groups and conditions that can be tested; one a row.
 
-    Parameters
-    ----------
-    table
-        One row a group and condition, with ``group``, ``smallest_p`` (the least possible one) and ``column``.
-    column
-        Of the p-values.
-    fdr
-        A test whose smallest possible p is above it can find nothing and does not count as one.
-
-    Returns
-    -------
-    One value a row; NaN where there is no such test. :data:`ALL_CELLS` is a question of its own and stays as it is.
+    A test whose ``smallest_p``, the least possible one, is above ``fdr`` can find nothing, does not count as one
+    and is NaN. :data:`ALL_CELLS` is a question of its own and stays as it is.
     """
     testable = (table["smallest_p"].astype(np.float64) <= fdr).to_numpy()
     p = np.where(testable, table[column].to_numpy(dtype=np.float64), np.nan)

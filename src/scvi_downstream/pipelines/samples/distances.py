@@ -107,21 +107,10 @@ def log_forecast(model: MRVI) -> float:
 
 
 def sum_distances(model: MRVI, members: np.ndarray) -> GroupSums:
-    """Mean distances and inner products of samples over the cells of each group.
+    """Mean distances and inner products of samples over the cells of each group, ``members`` ``(n_groups, n_cells)``.
 
     Equal to ``MRVI.get_local_sample_distances(groupby=…)``; memory is that of one mini-batch and one matrix a
-    group.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    members
-        ``(n_groups, n_cells)`` whether a cell is of a group.
-
-    References
-    ----------
-    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    group (Boyeau et al. 2024, doi:10.1101/2022.10.04.510898).
     """
     n_samples = len(model.sample_order)
     distances = np.zeros((len(members), n_samples * n_samples))
@@ -144,22 +133,9 @@ def normalized_distances(model: MRVI, cells: np.ndarray, *, draws: int, seed: in
     """Mean over cells of (distance - noise) / spread of noise; 0: samples differ no more than draws of one do.
 
     The noise of a cell is the distance between two draws of its own z from the posterior; the distance of two
-    samples is taken between draws of them, too. This is ``get_local_sample_distances(normalize_distances=True)``.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    cells
-        Positions.
-    draws
-        Number of pairs of draws.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    ``(n_samples, n_samples)``, NaN on the diagonal.
+    samples is taken between draws of them, too. This is ``get_local_sample_distances(normalize_distances=True)``
+    of the cells at these positions, with ``draws`` pairs of draws. ``(n_samples, n_samples)``, NaN on the
+    diagonal.
     """
     n_samples = len(model.sample_order)
     total = np.zeros((n_samples, n_samples))
@@ -209,18 +185,7 @@ def _pairwise_distances(z: torch.Tensor) -> torch.Tensor:
 def tabulate_distances(
     sums: GroupSums, normalized: np.ndarray, design: SampleDesign, options: SamplesOptions
 ) -> pd.DataFrame:
-    """One row a group and pair of samples.
-
-    Parameters
-    ----------
-    sums
-        Of all cells.
-    normalized
-        ``(n_groups, n_samples, n_samples)`` of :func:`normalized_distances`.
-    design
-        Names and numbers of cells.
-    options
-        Cells from which a sample is compared in a group.
+    """One row a group and pair of samples; ``normalized`` is ``(n_groups, n_samples, n_samples)``.
 
     Returns
     -------
@@ -251,16 +216,9 @@ def tabulate_distances(
 
 
 def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str = "distance") -> np.ndarray:
-    """Symmetric ``(n_samples, n_samples)`` distances, 0 on the diagonal.
+    """Symmetric ``(n_samples, n_samples)`` distances of the samples named, 0 on the diagonal.
 
-    Parameters
-    ----------
-    distances
-        Rows of one group of :func:`tabulate_distances`.
-    samples
-        Names; the pairs of others are left out.
-    column
-        ``distance`` or ``normalized_distance``.
+    ``distances`` are the rows of one group of :func:`tabulate_distances`.
     """
     names = pd.Index(samples)
     first, second = (
@@ -276,17 +234,8 @@ def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str
 def effect_of_contrast(products: np.ndarray, contrast: Contrast) -> tuple[float, float]:
     """How far a condition moves the cells of a group, and its permutation p.
 
-    Parameters
-    ----------
-    products
-        ``(n_samples, n_samples)`` of :class:`GroupSums`: mean over cells of the inner products of shifts.
-    contrast
-        Samples and permutations.
-
-    Returns
-    -------
-    Root mean square over cells of the length of the difference of mean shifts (units of z); share of the
-    permutations with as large a one.
+    Root mean square over cells of the length of the difference of mean shifts (units of z), from ``products`` of
+    :class:`GroupSums`; share of the permutations with as large a one.
     """
     gram = products[np.ix_(contrast.samples, contrast.samples)]
     weights = contrast.weights()
@@ -297,16 +246,7 @@ def effect_of_contrast(products: np.ndarray, contrast: Contrast) -> tuple[float,
 def share_of_cells_moved(model: MRVI, cells: np.ndarray, contrast: Contrast, alpha: float) -> float:
     """Share of cells in which no more than ``alpha`` of the permutations move the cell as far as the condition does.
 
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    cells
-        Positions.
-    contrast
-        Samples and permutations.
-    alpha
-        Level of the test of each cell; without an effect the expected share is at most this.
+    ``cells`` are positions. Without an effect the expected share is at most ``alpha``.
     """
     import torch
 

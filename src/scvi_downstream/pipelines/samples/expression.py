@@ -16,6 +16,7 @@ from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mr
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
+from scvi_downstream.statistics.pseudobulk import log_cpm
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -29,11 +30,8 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
-PRIOR_COUNT = 2.0
-"""Added to every sum in proportion to its total, as in edgeR, so that few counts give no large fold changes."""
 LEAST_COUNTS = 15
 """Genes of fewer counts in all samples together are not tested, as in edgeR."""
-PER_MILLION = 1e6
 CHANGES = (
     "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
     "share_of_cells", "rank", "pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted",
@@ -53,18 +51,8 @@ def compare_sample_expression(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
-    keys, options
-        Sample, condition, label; groups, pairs, most cells, least cells, least fold change.
-    seed
-        Of the sample of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters, keys, options, seed, accelerator
+        As of :func:`.comparison.compare_samples`.
 
     Returns
     -------
@@ -107,27 +95,14 @@ def compare_sample_expression(
 
 
 def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min_lfc: float) -> pd.DataFrame:
-    """Mean and spread over cells of what a condition changes, gene by gene, in blocks of cells.
+    """Mean and spread over cells (positions) of what a condition changes, gene by gene, in blocks of cells.
 
     The fit of a condition on shifts is that of least squares with a constant (and pairs); scvi-tools'
     ``differential_expression`` has no constant, so that its fold changes are those between the condition and all
     samples, half as large where conditions are balanced.
 
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI`` with its cells.
-    cells
-        Positions.
-    contrast
-        Samples of the condition and of the reference.
-    min_lfc
-        From which a cell counts as changed.
-
-    Returns
-    -------
     One row a gene: ``mean_condition``, ``mean_reference`` (counts per 10,000), ``lfc``, ``lfc_sd``,
-    ``share_of_cells``.
+    ``share_of_cells`` that change by ``min_lfc``.
     """
     sums = np.zeros((6, model.adata.n_vars))
     for states in local_states(model, cells, samples=contrast.samples, batch_size=LARGEST_BATCH):
@@ -161,19 +136,9 @@ def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
 def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: Contrast) -> pd.DataFrame:
     """Moderated t-tests of counts summed by sample, with the pairs in the design.
 
-    Parameters
-    ----------
-    matrix
-        ``(n_cells, n_genes)`` raw counts of the cells of a group.
-    of_cell
-        Code of each cell's sample.
-    contrast
-        Samples that enter, conditions, pairs.
-
-    Returns
-    -------
-    One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``, ``pseudobulk_p_adjusted``;
-    NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
+    ``matrix`` holds ``(n_cells, n_genes)`` raw counts of the cells of a group, ``of_cell`` the code of each cell's
+    sample. One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``,
+    ``pseudobulk_p_adjusted``; NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
 
     References
     ----------
@@ -184,15 +149,14 @@ def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: C
     n_samples = len(contrast.samples)
     indicator = (of_cell[None] == contrast.samples[:, None]).astype(np.float64)
     sums = np.asarray(sparse.csr_matrix(indicator) @ matrix.astype(np.float64).toarray())
-    totals = sums.sum(axis=1, keepdims=True)
+    totals = sums.sum(axis=1)
     blocks = np.unique(contrast.blocks)[1:]
     columns = [np.ones(n_samples), contrast.treated[0], *(contrast.blocks == block for block in blocks)]
     linear = np.column_stack(columns).astype(np.float64)
     kept = np.flatnonzero(sums.sum(axis=0) >= LEAST_COUNTS)
     if linear.shape[1] >= n_samples or not len(kept) or not totals.all():
         return empty
-    prior = PRIOR_COUNT * totals / totals.mean()
-    logs = np.log2((sums[:, kept] + prior) / (totals + 2 * prior) * PER_MILLION)
+    logs = log_cpm(sums[:, kept], totals)
     fitted = fit_linear(logs, linear)
     tests = t_tests(fitted, moderate(fitted, trend=logs.mean(axis=0)), 1)
     empty.loc[kept, names[:2]] = tests[["effect", "p"]].to_numpy()
@@ -217,20 +181,10 @@ def decode_as_samples(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
     sample_expression
         Of :func:`compare_sample_expression`.
-    keys, options
-        Sample, condition, label; groups, genes, most cells of a group.
-    seed
-        Of the sample of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters, keys, options, seed, accelerator
+        As of :func:`.comparison.compare_samples`.
 
     Returns
     -------

@@ -12,8 +12,8 @@ from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
-from scvi_downstream.runtime.words import count, sentence
+from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.runtime.words import count, sentence, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,11 +36,10 @@ SECTION = Section(
             caption="Samples of each group as points (multidimensional scaling of the distances); lines join the "
             "samples of a pair. p: permutations of conditions over samples.",
         ),
-        Item(
-            dataset="sample_effects",
-            caption="What each condition does in each group: distances within and between conditions, silhouette, how "
+        result(
+            "sample_effects.csv",
+            "What each condition does in each group: distances within and between conditions, silhouette, how "
             "far it moves a cell (units of z), in how many cells, and whether permuted conditions do as much.",
-            file=OUTPUT + "sample_effects.csv",
             columns=names(
                 "group condition reference n_cells n_samples n_pairs within between above_noise silhouette "
                 "silhouette_p silhouette_p_adjusted effect effect_p_adjusted share_of_cells smallest_p reason"
@@ -51,11 +50,10 @@ SECTION = Section(
             caption="Genes that conditions change most: log2 fold change of the decoded expression (colour), share of "
             "cells (size), and whether counts summed by sample say the same (ring).",
         ),
-        Item(
-            dataset="sample_expression",
-            caption="Genes that conditions change, by group. Fold changes are those of the model, p-values those of "
+        result(
+            "sample_expression.parquet",
+            "Genes that conditions change, by group. Fold changes are those of the model, p-values those of "
             "counts summed by sample.",
-            file=OUTPUT + "sample_expression.parquet",
             groups=("group", "condition"),
             columns=names(
                 "group condition reference symbol mean_condition mean_reference lfc lfc_sd share_of_cells "
@@ -67,41 +65,27 @@ SECTION = Section(
             dataset="sample_abundance_figure",
             caption="Where cells of a condition are denser in u, and the mean probability of the condition by group.",
         ),
-        Item(
-            dataset="sample_abundance",
-            caption="Abundance by group; own_condition is how well u tells the condition of a cell (0.5: not at all), "
+        result(
+            "sample_abundance.csv",
+            "Abundance by group; own_condition is how well u tells the condition of a cell (0.5: not at all), "
             "which leaves nothing to z where it is near 1.",
-            file=OUTPUT + "sample_abundance.csv",
             folded=True,
         ),
-        Item(
-            dataset="sample_counterfactuals",
-            caption="Mean expression of the cells of each group as if all were of one sample, beside what was measured "
+        result(
+            "sample_counterfactuals.csv",
+            "Mean expression of the cells of each group as if all were of one sample, beside what was measured "
             "in the sample's own cells (counts per 10,000 of the modelled genes).",
-            file=OUTPUT + "sample_counterfactuals.csv",
             groups=("group",),
             folded=True,
         ),
-        Item(
-            dataset="sample_clusters",
-            caption="Clusters of samples in each group.",
-            file=OUTPUT + "sample_clusters.csv",
+        result("sample_clusters.csv", "Clusters of samples in each group.", groups=("group",), folded=True),
+        result(
+            "sample_distances.csv",
+            "Distances of all pairs of samples; the normalised ones are in standard deviations of the noise.",
             groups=("group",),
             folded=True,
         ),
-        Item(
-            dataset="sample_distances",
-            caption="Distances of all pairs of samples; the normalised ones are in standard deviations of the noise.",
-            file=OUTPUT + "sample_distances.csv",
-            groups=("group",),
-            folded=True,
-        ),
-        Item(
-            dataset="sample_summary",
-            caption="The verdicts in words and numbers.",
-            file=OUTPUT + "sample_summary.json",
-            folded=True,
-        ),
+        result("sample_summary.json", "The verdicts in words and numbers.", folded=True),
     ),
 )
 
@@ -243,9 +227,8 @@ def _about_separation(
     missing = effects[(effects["group"] != ALL_CELLS) & ~compared]
     untested += [f"{row.group} ({row.reason})" for row in missing.itertuples()]
     if untested:
-        more = f" and {len(untested) - N_NAMED} more" if len(untested) > N_NAMED else ""
         sentences.append(
-            f"Too few samples to test {against} in {', '.join(untested[:N_NAMED])}{more}; distances are given, and say "
+            f"Too few samples to test {against} in {up_to(untested, N_NAMED)}; distances are given, and say "
             "nothing of replicates there."
         )
     return sentences

@@ -14,6 +14,7 @@ from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.statistics.correlation import fisher_interval
 from scvi_downstream.statistics.testing import explained_share
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ MIN_CELLS = 10
 CONFIDENCE = 0.95
 """Share of the samples whose interval holds the truth; of all intervals here."""
 PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
+TIME_COLUMNS = [
+    "n", "spearman", "low", "high", "within_batch_spearman", "within_batch_low", "within_batch_high", "n_batches",
+]  # fmt: skip
 LARGE_SHARE = 0.3
 """Share of the variance of time between batches from which the two count as confounded, as in preparation."""
 N_SHUFFLES = 99
@@ -70,17 +74,9 @@ def consensus_pseudotime(pseudotimes: pd.DataFrame) -> pd.Series:
     """Mean rank of each cell over the orderings that place it (Borda's count).
 
     Pseudotimes of different methods have no common unit; ranks have. Errors that methods do not share average out,
-    those that they share stay.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` rows, a column an ordering; NaN where it does not place a cell.
-
-    Returns
-    -------
-    ``(n_cells,)`` in [0, 1]: mean of the ranks, each scaled to [0, 1] among the cells that its ordering places; NaN for
-    cells that fewer than half of the orderings place.
+    those that they share stay. ``pseudotimes`` has ``n_cells`` rows and a column an ordering, NaN where it does
+    not place a cell. The mean is ``(n_cells,)`` in [0, 1], of ranks scaled to [0, 1] among the cells that an
+    ordering places; NaN for cells that fewer than half of the orderings place.
 
     References
     ----------
@@ -112,12 +108,7 @@ def _orders_in(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of every pair of orderings.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` rows, a column an ordering; NaN where a cell has no place in it.
+    """Spearman's correlation of every pair of orderings, columns of ``n_cells`` rows; NaN where a cell has no place.
 
     Returns
     -------
@@ -148,21 +139,13 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
     if n < MIN_CELLS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return dict.fromkeys(("spearman", "low", "high"), np.nan) | {"n": n, "orientation": "unknown"}
     rho = float(stats.spearmanr(first, second).statistic)
-    reach = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    low, high = np.tanh(middle - reach), np.tanh(middle + reach)
+    low, high = fisher_interval(rho, np.sqrt((1 + rho**2 / 2) / (n - 3)))
     orientation = "same" if low > 0 else "opposite" if high < 0 else "unrelated"
     return {"spearman": rho, "low": float(low), "high": float(high), "n": n, "orientation": orientation}
 
 
 def agreement_matrix(agreement: pd.DataFrame) -> pd.DataFrame:
-    """Symmetric matrix of ``spearman`` with ones on the diagonal.
-
-    Parameters
-    ----------
-    agreement
-        Table of :func:`rank_agreement`.
-    """
+    """Symmetric matrix of ``spearman`` of :func:`rank_agreement`, with ones on the diagonal."""
     names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
     upper = agreement.pivot_table(index="first", columns="second", values="spearman", dropna=False)
     upper = upper.reindex(index=names, columns=names).rename_axis(index=None, columns=None)
@@ -206,20 +189,11 @@ def time_agreement(
 ) -> pd.DataFrame:
     """Spearman's correlation of each pseudotime with known time, over all cells and within batches.
 
-    Within batches, ranks are taken in each batch: what is left is the order of cells that were handled together, which
-    a difference between batches cannot give. Both intervals are percentiles over bootstrap samples of cells (drawn
-    within batches, if there are any), the pseudotime held fixed: they do not contain the uncertainty of learning it.
-
-    Parameters
-    ----------
-    pseudotimes
-        ``n_cells`` × methods; NaN where a method gives a cell none.
-    time
-        Known time of the same cells; NaN where it is not known.
-    batches
-        Batch of the same cells, if known.
-    seed
-        Seed of the bootstrap samples.
+    Within batches, ranks are taken in each batch: what is left is the order of cells that were handled together,
+    which a difference between batches cannot give. Both intervals are percentiles over bootstrap samples of cells
+    (drawn within batches, if there are any), the pseudotime held fixed: they do not contain the uncertainty of
+    learning it. ``pseudotimes`` are ``n_cells`` × methods, ``time`` and ``batches`` of the same cells; NaN where
+    one is not known.
 
     Returns
     -------
@@ -244,12 +218,9 @@ def time_agreement(
 
 def _correlate_with_time(
     x: np.ndarray, y: np.ndarray, strata: np.ndarray, seed: int, *, within: bool
-) -> dict[str, object]:
+) -> dict[str, float]:
     """A row of :func:`time_agreement` without its method."""
-    row: dict[str, object] = {"n": len(x)}
-    row |= dict.fromkeys(["spearman", "low", "high"], np.nan)
-    row |= dict.fromkeys(["within_batch_spearman", "within_batch_low", "within_batch_high"], np.nan)
-    row["n_batches"] = 0
+    row: dict[str, float] = dict.fromkeys(TIME_COLUMNS, np.nan) | {"n": len(x), "n_batches": 0}
     if len(x) < MIN_CELLS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return row
     rng = np.random.default_rng(seed)
@@ -304,15 +275,7 @@ def _spearman_within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
 
 
 def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
-    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times.
-
-    Parameters
-    ----------
-    time
-        By cell; NaN where it is not known.
-    batches
-        Batches of the same cells.
-    """
+    """Share of the variance of known time that lies between batches, in [0, 1]; NaN without two batches or times."""
     known, groups = _known_cells(time, batches)
     if groups.nunique() < 2 or np.ptp(known) == 0:
         return float("nan")

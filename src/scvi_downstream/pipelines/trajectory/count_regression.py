@@ -11,7 +11,7 @@ from scipy import sparse
 
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.moderated import LinearFit, moderate
+from scvi_downstream.statistics.moderated import LinearFit, moderate, natural_spline_columns
 
 BLOCK_VALUES = 2**22
 """Counts that are dense at a time: 32 MB."""
@@ -62,12 +62,9 @@ class Observations:
         return rows, columns, np.ascontiguousarray(products)
 
     def information(self, weights: np.ndarray) -> np.ndarray:
-        """Sums over the cells of products of two columns of the design: ``(n_genes, n_coefficients, n_coefficients)``.
+        """Sums over cells of products of two columns of the design: ``(n_genes, n_coefficients, n_coefficients)``.
 
-        Parameters
-        ----------
-        weights
-            ``(n_cells, n_genes)`` of the cells, other ones for each gene.
+        ``weights`` are those of the cells, ``(n_cells, n_genes)``: other ones for each gene.
         """
         rows, columns, products = self._pairs
         n_coefficients = self.design.shape[1]
@@ -112,14 +109,9 @@ class CountFit:
 
 
 def fit_counts(observed: Observations, dispersion: np.ndarray) -> CountFit:
-    """Weighted maximum likelihood with a log link and given dispersions, by Fisher scoring.
+    """Weighted maximum likelihood with a log link, by Fisher scoring.
 
-    Parameters
-    ----------
-    observed
-        Counts and design.
-    dispersion
-        ``(n_genes,)``, at least 0.0001; as good as Poisson there.
+    ``dispersion`` is given, ``(n_genes,)`` and at least 0.0001, which is as good as Poisson.
     """
     progress = Progress("negative-binomial regressions", observed.counts.shape[1])
     parts = []
@@ -339,20 +331,14 @@ class NaturalSpline:
 
     def columns(self, pseudotime: np.ndarray) -> np.ndarray:
         """Values of the basis, ``(n_places, n_knots - 1)``."""
-        return (_truncated_powers(pseudotime, self.knots) - self.centre) @ self.transform
+        return (natural_spline_columns(pseudotime, self.knots) - self.centre) @ self.transform
 
 
 def natural_spline(pseudotime: np.ndarray, n_knots: int, weights: np.ndarray | None = None) -> NaturalSpline:
-    """A basis with knots at even weighted quantiles of pseudotime.
+    """A basis with knots at even weighted quantiles of pseudotime, ``(n_cells,)`` and finite.
 
-    Parameters
-    ----------
-    pseudotime
-        ``(n_cells,)`` finite.
-    n_knots
-        At least 2; two knots give a straight line. Knots that coincide count once.
-    weights
-        ``(n_cells,)`` positive; ``None``: all alike.
+    Two knots give a straight line, and knots that coincide count once; ``weights`` of ``None``: all cells count
+    alike.
 
     Raises
     ------
@@ -367,7 +353,7 @@ def natural_spline(pseudotime: np.ndarray, n_knots: int, weights: np.ndarray | N
             f"pseudotime is the same ({pseudotime[0]:g}) in nearly all {len(pseudotime)} cells, so nothing can "
             "change along it; look at the start of the trajectory"
         )
-    raw = _truncated_powers(pseudotime, knots)
+    raw = natural_spline_columns(pseudotime, knots)
     centre = np.average(raw, axis=0, weights=weights)
     r = np.linalg.qr((raw - centre) * np.sqrt(weights / weights.sum())[:, None], mode="r")
     return NaturalSpline(knots, centre, np.linalg.inv(r))
@@ -378,15 +364,3 @@ def weighted_quantile(values: np.ndarray, shares: np.ndarray, weights: np.ndarra
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weights[order]) - weights[order] / 2
     return np.interp(shares, below / weights.sum(), values[order])
-
-
-def _truncated_powers(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Straight line and curved columns, linear beyond the outermost knots."""
-    width = np.ptp(knots)
-    x, knots = (np.asarray(x, dtype=np.float64) - knots[0]) / width, (knots - knots[0]) / width
-
-    def beyond(knot: float) -> np.ndarray:
-        return (np.maximum(x - knot, 0) ** 3 - np.maximum(x - knots[-1], 0) ** 3) / (knots[-1] - knot)
-
-    curved = [beyond(knot) - beyond(knots[-2]) for knot in knots[:-2]]
-    return np.column_stack([x, *curved])

@@ -67,21 +67,11 @@ def diffusion_coordinates(
 ) -> pd.DataFrame:
     """Coordinates in which Euclidean distance is diffusion pseudotime.
 
-    Eigenvectors of scanpy's density-normalised random walk, each times ``λ / (1 - λ)``: the sum over walks of every
-    length. scanpy's own pseudotime leaves out whatever has an eigenvalue of 0.9994 or more, as what tells components
-    apart; within one component only the constant vector is without meaning, and on long trajectories of many cells
-    the first component that matters is above that.
-
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    reachable
-        ``(n_cells,)`` mask of one connected part of the graph.
-    n_components
-        Number of eigenvectors, the constant one included, as scanpy counts ``n_dcs``.
-    seed
-        Seed of the eigensolver's first vector.
+    Eigenvectors of scanpy's density-normalised random walk, each times ``λ / (1 - λ)``: the sum over walks of
+    every length. scanpy's own pseudotime leaves out whatever has an eigenvalue of 0.9994 or more, as what tells
+    components apart; within one component only the constant vector is without meaning, and on long trajectories of
+    many cells the first component that matters is above that. ``reachable`` is a mask of one connected part of the
+    graph, ``n_components`` counts the constant vector as scanpy's ``n_dcs`` does.
 
     Returns
     -------
@@ -119,27 +109,14 @@ def diffusion_coordinates(
 
 
 def diffusion_pseudotime(coordinates: pd.DataFrame, root: int) -> pd.DataFrame:
-    """Distance from the root in diffusion coordinates, the farthest cell at 1.
+    """``dpt_pseudotime`` by cell: distance from the root in diffusion coordinates, the farthest cell at 1.
 
-    Parameters
-    ----------
-    coordinates
-        Table of :func:`diffusion_coordinates`.
-    root
-        Position of the root cell.
-
-    Returns
-    -------
-    ``dpt_pseudotime`` in [0, 1] by cell; NaN for cells that cannot be reached.
+    NaN for cells that cannot be reached. ``root`` is a position (Haghverdi et al. 2016, doi:10.1038/nmeth.3971).
 
     Raises
     ------
     InputError
         The root has no coordinates.
-
-    References
-    ----------
-    Haghverdi et al. (2016), doi:10.1038/nmeth.3971.
     """
     points = coordinates.to_numpy()
     if not np.isfinite(points[root]).all():
@@ -153,19 +130,8 @@ def diffusion_pseudotime(coordinates: pd.DataFrame, root: int) -> pd.DataFrame:
 def root_dependence(coordinates: pd.DataFrame, root: int, start_cells: np.ndarray) -> dict[str, float]:
     """How much the order of the cells depends on which of the start cells is the root.
 
-    Parameters
-    ----------
-    coordinates
-        Table of :func:`diffusion_coordinates`.
-    root
-        Position of the root cell.
-    start_cells
-        Positions of the start cells; at most 10, evenly spread, take the root's place in turn.
-
-    Returns
-    -------
-    ``n_other_roots``, and the ``lowest`` and ``median`` Spearman correlation of their order with the root's; NaN
-    without another start cell.
+    At most 10 start cells, evenly spread, take the root's place in turn. ``n_other_roots``, and the ``lowest`` and
+    ``median`` Spearman correlation of their order with the root's; NaN without another start cell.
     """
     from scipy.stats import spearmanr
 
@@ -182,19 +148,10 @@ def root_dependence(coordinates: pd.DataFrame, root: int, start_cells: np.ndarra
 
 
 def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> AnnData:
-    """Cells without genes, and the graph among them in ``obsp``.
+    """Cells without genes, and the graph among them in ``obsp``: those of the mask ``cells``, or all.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    cells
-        ``(n_cells,)`` mask of the cells to keep; all of them when left out.
-
-    Returns
-    -------
-    ``n_kept`` × 0, with ``connectivities`` and ``distances`` (each cell's ``n_neighbors - 1`` nearest other cells) in
-    float64: scanpy computes in the type that it is given.
+    ``connectivities`` and ``distances`` (each cell's ``n_neighbors - 1`` nearest other cells) are in float64:
+    scanpy computes in the type that it is given.
     """
     from anndata import AnnData
 
@@ -262,22 +219,11 @@ def connect_clusters(neighbors: NeighborsGraph, landmarks: pd.DataFrame) -> pd.D
 
 
 def barely_connected(edges: pd.DataFrame, start_cluster: str) -> list[str]:
-    """Sentences on clusters to which only weak edges lead.
+    """Sentences on clusters to which only weak edges of :func:`connect_clusters` lead from the start.
 
-    What a kNN graph joins by a few edges, PAGA tells from what belongs together: a cluster is barely connected when
-    every path from the start to it crosses an edge below 0.05. Clusters that are not connected at all are
-    the business of :func:`.start.reach_from`.
-
-    Parameters
-    ----------
-    edges
-        Table of :func:`connect_clusters`.
-    start_cluster
-        The cluster that trajectories start in.
-
-    References
-    ----------
-    Wolf et al. (2019), doi:10.1186/s13059-019-1663-x.
+    What a kNN graph joins by a few edges, PAGA tells from what belongs together (Wolf et al. 2019,
+    doi:10.1186/s13059-019-1663-x): a cluster is barely connected when every path from the start to it crosses an
+    edge below 0.05. Clusters that are not connected at all are the business of :func:`.start.reach_from`.
     """
     linked = _clusters_linked_to(start_cluster, edges)
     believed = _clusters_linked_to(start_cluster, edges[edges["connectivity"] >= BARELY_CONNECTED])

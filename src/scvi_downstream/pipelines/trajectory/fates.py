@@ -20,9 +20,11 @@ from scvi_downstream.pipelines.trajectory.terminal_states import (
     TerminalStates,
     find_terminal_states,
     quiet_cellrank,
+    tabulate_states,
 )
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.statistics.correlation import fisher_interval, fisher_z
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -79,8 +81,7 @@ class Fates:
         1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for cells that
         cannot be reached from the start.
     states
-        One row a metastable state: ``cluster``, ``terminal``, ``stability``, ``share_moving_on``, ``pseudotime``,
-        ``n_cells``; see :class:`.terminal_states.TerminalStates`.
+        One row a metastable state, as the table of :class:`.terminal_states.TerminalStates`.
     sentences
         What was found, in words.
     """
@@ -178,14 +179,7 @@ def directed_walk(
 ) -> tuple[sparse.csr_matrix, AnnData]:
     """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), and the cells it is of.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    ordered
-        ``(n_cells,)`` mask of cells with pseudotime.
-    time
-        ``(n_ordered,)`` their pseudotime.
+    ``ordered`` is the ``(n_cells,)`` mask of cells with pseudotime, ``time`` their ``(n_ordered,)`` pseudotime.
     """
     from cellrank.kernels import ConnectivityKernel, PseudotimeKernel
 
@@ -209,34 +203,15 @@ def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) 
                 f"{closest(name, sorted(set(groups)))}"
             )
         members[name] = np.sort(cells[np.argsort(-time[cells], kind="stable")[:N_CORE_CELLS]])
-    table = pd.DataFrame(
-        {
-            "cluster": list(members),
-            "terminal": True,
-            "stability": np.nan,
-            "share_moving_on": np.nan,
-            "pseudotime": [np.median(time[cells]) for cells in members.values()],
-            "n_cells": list(map(len, members.values())),
-        }
-    )
+    table = tabulate_states(list(members), list(members.values()), time, terminal=True)
     return TerminalStates(members, table, n_groups=None)
 
 
 def absorb(transitions: sparse.csr_matrix, graph: AnnData, members: dict[str, np.ndarray]) -> pd.DataFrame:
     """Probability of a walk from each cell to enter each terminal state first, by CellRank's solver.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    graph
-        The cells, as CellRank wants them.
-    members
-        Positions of the cells of each terminal state.
-
-    Returns
-    -------
-    Cells × terminal states, rows sum to 1.
+    ``transitions`` are ``(n_cells, n_cells)`` with rows that sum to 1, ``graph`` is their cells, ``members`` holds
+    the positions of the cells of each terminal state. Cells × terminal states, rows sum to 1.
     """
     names = list(members)
     if len(names) == 1:
@@ -345,15 +320,16 @@ def _correlate(expression: sparse.csr_matrix, probabilities: np.ndarray) -> np.n
 def _rank_drivers(state: str, correlation: np.ndarray, n_cells: int, genes: pd.Index) -> pd.DataFrame:
     from scipy import stats
 
-    middle, spread = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12)), 1 / np.sqrt(n_cells - 3)
-    p, reach = 2 * stats.norm.sf(np.abs(middle) / spread), stats.norm.ppf(0.975) * spread
+    error = 1 / np.sqrt(n_cells - 3)
+    low, high = fisher_interval(correlation, error)
+    p = 2 * stats.norm.sf(np.abs(fisher_z(correlation)) / error)
     table = pd.DataFrame(
         {
             "terminal_state": state,
             "gene": genes.astype(str),
             "correlation": correlation,
-            "ci_lower": np.tanh(middle - reach),
-            "ci_upper": np.tanh(middle + reach),
+            "ci_lower": low,
+            "ci_upper": high,
             "p": p,
             "p_adjusted": benjamini_hochberg(p),
         }

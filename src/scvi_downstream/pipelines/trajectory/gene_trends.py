@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,6 @@ from scvi_downstream.pipelines.trajectory.count_regression import (
 from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 COUNTS_PER = 10_000
 """Levels of expression are counts per so many counts of the cell."""
@@ -124,12 +120,6 @@ class LineageTrends:
         """Positions of the coefficients of the curve: the constant and the spline."""
         n_coefficients = len(self.fit.full.coefficients)
         return np.r_[0, n_coefficients - len(self.spline.knots) + 1 : n_coefficients]
-
-
-def symbols_of(counts: AnnData) -> pd.Series:
-    """Symbol of each gene, or its name where there are none."""
-    names = counts.var.get("symbol", counts.var_names)
-    return pd.Series(pd.Index(names).astype(str), index=counts.var_names)
 
 
 def lineages_of(trajectory: pd.DataFrame, order: Order) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -245,21 +235,10 @@ def log_curves(trends: LineageTrends, places: np.ndarray) -> np.ndarray:
 def trend_curves(
     trends: dict[str, LineageTrends], genes: pd.Index | None = None, *, n_places: int = 60
 ) -> pd.DataFrame:
-    """Fitted means on a grid of pseudotime, with pointwise intervals.
+    """Fitted means on a grid of pseudotime, evenly over the middle 95 % of each lineage, with pointwise intervals.
 
-    Parameters
-    ----------
-    trends
-        Curves of :func:`fit_lineages`.
-    genes
-        Those wanted; ``None``: all that were fitted.
-    n_places
-        Places of the grid, evenly over the middle 95 % of the lineage.
-
-    Returns
-    -------
     One row a lineage, gene and place: ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000),
-    ``ci_lower``, ``ci_upper`` (95 %).
+    ``ci_lower``, ``ci_upper`` (95 %); of ``genes``, or of all that were fitted.
     """
     tables = [_lineage_curves(each, genes, n_places) for each in trends.values()]
     table = pd.concat(tables, ignore_index=True)

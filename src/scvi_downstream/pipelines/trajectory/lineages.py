@@ -42,19 +42,8 @@ def cluster_landmarks(neighbors: NeighborsGraph, primary_landmarks: pd.DataFrame
 
 
 def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> pd.Series:
-    """Leiden communities of a graph, as nearly as many as wanted: the coarser of two that are equally near.
+    """Leiden communities of a graph, as nearly ``n_clusters`` as can be: the coarser of two that are equally near.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    n_clusters
-        Number of communities that is wanted.
-    seed
-        Seed of the Leiden algorithm.
-
-    Returns
-    -------
     ``(n_cells,)`` categories ``"0"`` (the largest), ``"1"``, …
     """
     graph = weighted_graph(neighbors.connectivities)
@@ -96,14 +85,7 @@ class ClusterTree:
 
 
 def choose_start_cluster(clusters: pd.Series, start_cells: np.ndarray) -> str:
-    """The cluster that holds most start cells beyond its share by size.
-
-    Parameters
-    ----------
-    clusters
-        ``(n_cells,)`` categories.
-    start_cells
-        Positions of the start cells.
+    """The cluster that holds most start cells (positions) beyond its share by size.
 
     Raises
     ------
@@ -123,28 +105,16 @@ def choose_start_cluster(clusters: pd.Series, start_cells: np.ndarray) -> str:
 def cluster_distances(
     latent: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances between cluster centres in units of the clusters' own spread.
+    """Distances between cluster centres in units of the clusters' own spread, and the centres.
 
-    ``sqrt((m_i - m_j)' (S_i + S_j)^-1 (m_i - m_j))``, as Slingshot has it. Each covariance is averaged with the pooled
-    one, which counts as ``n_dims`` cells, and its eigenvalues are bounded below: clusters of a few cells, or cells that
-    lie on a line, still have distances.
+    ``sqrt((m_i - m_j)' (S_i + S_j)^-1 (m_i - m_j))``, as Slingshot has it (Street et al. 2018,
+    doi:10.1186/s12864-018-4772-0). Each covariance is averaged with the pooled one, which counts as ``n_dims``
+    cells, and its eigenvalues are bounded below: clusters of a few cells, or cells that lie on a line, still have
+    distances.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    codes
-        ``(n_cells,)`` cluster of each cell, ``0 .. n_clusters - 1``, none of them empty.
-    weights
-        ``(n_cells,)`` how often each cell counts; a cluster whose cells count for nothing keeps their plain mean.
-
-    Returns
-    -------
-    Distances ``(n_clusters, n_clusters)`` and centres ``(n_clusters, n_dims)``.
-
-    References
-    ----------
-    Street et al. (2018), doi:10.1186/s12864-018-4772-0.
+    ``latent`` is ``(n_cells, n_dims)``, ``codes`` the clusters ``0 .. n_clusters - 1`` of the cells, none of them
+    empty, and ``weights`` how often each cell counts; a cluster whose cells count for nothing keeps their plain
+    mean.
     """
     n_clusters, n_dims = int(codes.max()) + 1, latent.shape[1]
     counts = np.ones(len(codes)) if weights is None else weights.astype(np.float64)
@@ -173,18 +143,10 @@ def cluster_distances(
 def build_tree(
     latent: np.ndarray, clusters: pd.Series, start: str, *, ends: Sequence[str] = ()
 ) -> ClusterTree:
-    """Minimum spanning tree of the clusters, and its lineages.
+    """Minimum spanning tree of the clusters with cells, and its lineages.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    clusters
-        ``(n_cells,)`` categories; those without cells are left out.
-    start
-        Cluster at which all lineages begin.
-    ends
-        Clusters that must be leaves: each is joined to the nearest cluster that is not one of them.
+    ``latent`` is ``(n_cells, n_dims)``. Lineages begin at ``start``; clusters of ``ends`` must be leaves: each is
+    joined to the nearest cluster that is not one of them.
 
     Raises
     ------
@@ -216,21 +178,10 @@ def edge_confidence(
     n_bootstraps: int = 100,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How often each edge of the tree comes back when cells are drawn again.
+    """How often each edge of the tree of :func:`build_tree` comes back when cells are drawn again.
 
-    Cells are drawn with replacement; their clusters stay as they are, so that the uncertainty of the clustering itself
-    is not in this number.
-
-    Parameters
-    ----------
-    latent, clusters, ends
-        What the tree was built from.
-    tree
-        Result of :func:`build_tree`.
-    n_bootstraps
-        Number of resamples.
-    seed
-        Seed of the resampling.
+    Cells are drawn with replacement; their clusters stay as they are, so that the uncertainty of the clustering
+    itself is not in this number. ``latent``, ``clusters`` and ``ends`` are those that the tree was built from.
 
     Returns
     -------

@@ -225,26 +225,15 @@ def _way_across(
 
 
 def open_rings(lengths: np.ndarray, filling: np.ndarray) -> list[tuple[int, ...]]:
-    """A shortest basis of the rings of a graph, triangles taken as filled.
+    """A shortest basis of the rings of a graph, triangles taken as filled: nodes of each in order, shortest ring first.
 
-    Homology of degree 1 over two elements: rings that differ by triangles are the same, and a ring made of triangles is
-    none. Of the candidates (each edge closed by the shortest ways from each node) the shortest that are independent are
-    kept, which gives a shortest basis.
+    Homology of degree 1 over two elements: rings that differ by triangles are the same, and a ring made of
+    triangles is none. Of the candidates (each edge closed by the shortest ways from each node) the shortest that
+    are independent are kept, which gives a shortest basis (Erickson & Whittlesey 2005, "Greedy optimal homotopy
+    and homology generators", SODA).
 
-    Parameters
-    ----------
-    lengths
-        ``(n, n)`` symmetric; length of each edge, infinite where there is none.
-    filling
-        ``(n, n)`` symmetric booleans; edges that triangles are made of, those of ``lengths`` among them.
-
-    Returns
-    -------
-    Nodes of each ring in order, shortest ring first.
-
-    References
-    ----------
-    Erickson & Whittlesey (2005), "Greedy optimal homotopy and homology generators", SODA.
+    ``lengths`` is ``(n, n)``, symmetric and infinite where there is no edge; ``filling``, booleans of the same
+    shape, marks the edges that triangles are made of, those of ``lengths`` among them.
     """
     n = len(lengths)
     pairs = [pair for pair in combinations(range(n), 2) if filling[pair]]

@@ -90,11 +90,18 @@ def template(
     """
     orders = {name: f"{name}.orders" for name in representations} | ({"R": "monocle_r"} if monocle_r else {})
     tested, fates = ["gene_trends", "trend_tests"], ["fates", "fate_drivers"]
-    drawn = ["latent", *_LEARNT, "trajectory", "trajectory_start", _OPTIONS]
+    learnt = ["counts", "latent", *_LEARNT, "trajectory", "trajectory_start"]
+    drawn = {name: name for name in learnt} | {"options": _OPTIONS}
     joined_by_cell = ["orders", "fates", "rank_spread", *(["monocle_r"] if monocle_r else [])]
     results = ["trajectory_agreement", "trajectory_stability"]
     known = ["params:primary", spec, _KEYS, _OPTIONS, *(["trajectory_time"] if timed else [])]
     facts = [*_FACTS, "fate_facts", "trend_facts"]
+    cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
+    with_time = [
+        step(compare_with_time, cells | orders, "trajectory_time"),
+        step(plot_time_agreement, ["trajectory_time", _OPTIONS], "time_agreement_figure"),
+    ]
+    in_r = step(order_with_monocle_r, ["counts", "trajectory_start", _OPTIONS, _SEED], "monocle_r")
     return Pipeline(
         [
             step(
@@ -122,8 +129,8 @@ def template(
                 ["counts", "trajectory", "trajectory_start", *facts, *results, *known],
                 "trajectory_summary",
             ),
-            step(plot_trajectory, ["counts", "umap", *drawn], "trajectory_figure"),
-            step(plot_trajectory_3d, ["counts", "umap_3d", *drawn], "trajectory_3d_page"),
+            step(plot_trajectory, drawn | {"umap": "umap"}, "trajectory_figure"),
+            step(plot_trajectory_3d, drawn | {"umap_3d": "umap_3d"}, "trajectory_3d_page"),
             Node(
                 plot_agreement,
                 "trajectory_agreement",
@@ -133,25 +140,11 @@ def template(
             step(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure"),
             step(plot_trend_heatmap, [*tested, "counts", _OPTIONS], "trend_heatmap_figure"),
             step(plot_gene_trends, [*tested, "orders", "counts", _OPTIONS], "gene_trends_figure"),
-            *(_compare_with_time(orders) if timed else []),
-            *(_order_in_r() if monocle_r else []),
+            *(with_time if timed else []),
+            *([in_r] if monocle_r else []),
         ],
         tags="trajectory",
     )
-
-
-def _compare_with_time(orders: dict[str, str]) -> list[Node]:
-    cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
-    drawn = ["trajectory_time", _OPTIONS]
-    return [
-        step(compare_with_time, cells | orders, "trajectory_time"),
-        step(plot_time_agreement, drawn, "time_agreement_figure"),
-    ]
-
-
-def _order_in_r() -> list[Node]:
-    inputs = ["counts", "trajectory_start", _OPTIONS, _SEED]
-    return [step(order_with_monocle_r, inputs, "monocle_r")]
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import TARGET_SUM
+from scvi_downstream.cells.expression import TARGET_SUM, symbols_of
 from scvi_downstream.pipelines.trajectory.agreement import agreement_matrix
 from scvi_downstream.pipelines.trajectory.fates import PREFIX, fate_columns
-from scvi_downstream.pipelines.trajectory.gene_trends import lineages_of, symbols_of
+from scvi_downstream.pipelines.trajectory.gene_trends import lineages_of
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
-from scvi_downstream.pipelines.trajectory.plots_umap import TITLES, scatter_known
+from scvi_downstream.pipelines.trajectory.plots_umap import TITLES
 from scvi_downstream.plots.charts import heat_map
-from scvi_downstream.plots.panels import panel_grid
+from scvi_downstream.plots.panels import panel_grid, scatter_known
 from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,
@@ -174,7 +174,7 @@ def plot_fates(
         len(widths) * len(shown), columns=len(ratios), width=width, height=3.6, width_ratios=ratios
     )
     xy, aligned = umap.to_numpy(np.float64), fates.reindex(umap.index)
-    drivers = fate_drivers.assign(symbol=symbols_of(counts).reindex(fate_drivers["gene"]).to_numpy())
+    drivers = fate_drivers.assign(symbol=symbols_of(counts.var).reindex(fate_drivers["gene"]).to_numpy())
     for i, state in enumerate(shown):
         _draw_fate(grid[i * len(widths)], xy, aligned, state)
         if with_genes:
@@ -260,7 +260,7 @@ def plot_gene_trends(
 def _widest_genes(trend_tests: pd.DataFrame, counts: AnnData, n_genes: int) -> pd.Series:
     """Gene → symbol of the dynamic genes of the widest range over lineages."""
     dynamic = trend_tests[trend_tests["dynamic"]].sort_values("log2_range", ascending=False, kind="stable")
-    return symbols_of(counts).reindex(dynamic["gene"].astype(str).drop_duplicates().head(n_genes))
+    return symbols_of(counts.var).reindex(dynamic["gene"].astype(str).drop_duplicates().head(n_genes))
 
 
 def _cells_on_lineages(

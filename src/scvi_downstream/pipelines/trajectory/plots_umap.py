@@ -12,14 +12,8 @@ import pandas as pd
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
-from scvi_downstream.plots.panels import panel_grid
-from scvi_downstream.plots.style import (
-    MISSING,
-    bare_umap_axes,
-    empty_figure,
-    point_size,
-    scatter_values,
-)
+from scvi_downstream.plots.panels import panel_grid, scatter_known
+from scvi_downstream.plots.style import MISSING, bare_umap_axes, empty_figure
 from scvi_downstream.plots.umap import DECIMALS, by_value, colour_page, scatter_3d, thinned
 
 if TYPE_CHECKING:
@@ -61,15 +55,9 @@ MOST_NAMES = 25
 class TrajectoryLines:
     """Lines, and names at places, on a layout.
 
-    Attributes
-    ----------
-    lines
-        One row a point: ``line`` (points of one line follow each other), the layout's columns (``UMAP1``, …) and
-        ``width`` in points.
-    names
-        One row a name: ``name`` and the layout's columns.
-    meaning
-        What the lines are, for the legend.
+    ``lines`` has one row a point: ``line`` (points of one line follow each other), the layout's columns
+    (``UMAP1``, …) and ``width`` in points. ``names`` has one row a ``name`` and its place. ``meaning`` says what
+    the lines are, for the legend.
     """
 
     lines: pd.DataFrame
@@ -81,16 +69,8 @@ class TrajectoryLines:
 class Panel:
     """One order of the cells, or their time.
 
-    Attributes
-    ----------
-    title
-        Name of the method, or of the time.
-    values
-        By cell of the layout; NaN (grey) where a cell is not reached.
-    label
-        Label of the colour bar.
-    lines
-        What the method has learnt.
+    ``values`` are by cell of the layout, NaN (grey) where a cell is not reached; ``label`` is that of the colour
+    bar, and ``lines`` are what the method has learnt.
     """
 
     title: str
@@ -99,40 +79,19 @@ class Panel:
     lines: TrajectoryLines | None = None
 
 
-def plot_trajectory(
-    counts: AnnData,
-    umap: pd.DataFrame,
-    latent: pd.DataFrame,
-    landmarks: pd.DataFrame,
-    paga: pd.DataFrame,
-    slingshot_curves: pd.DataFrame,
-    graph_nodes: pd.DataFrame,
-    graph_edges: pd.DataFrame,
-    trajectory: pd.DataFrame,
-    trajectory_start: dict[str, Any],
-    options: TrajectoryOptions,
-) -> Figure:
+def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Figure:
     """One UMAP panel a method: pseudotime, and over it what the method has learnt; known time as the last panel.
 
     Parameters
     ----------
-    counts
-        ``obs`` holds the known time.
     umap
         ``n_cells`` × ``UMAP1``, ``UMAP2``.
-    latent, landmarks
-        What the methods learnt on, of the same cells.
-    paga, slingshot_curves, graph_nodes, graph_edges
-        What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
-    trajectory
-        Orders of the same cells.
     trajectory_start
         ``cells``: names of the start cells; the star is at the one in their middle.
-    options
-        Name of the known time.
+    learnt
+        As of :func:`order_panels`.
     """
-    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
-    panels = _panels(umap, counts, latent, *learnt, trajectory, options)
+    panels = order_panels(umap, **learnt)
     if not panels:
         return empty_figure("No trajectory: no method gave any cell a pseudotime.")
     figure, grid = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3, width=4.4, height=3.9)
@@ -141,7 +100,7 @@ def plot_trajectory(
         scatter_known(axes, xy, panel.values.to_numpy(np.float64, na_value=np.nan), panel.label)
         bare_umap_axes(axes, panel.title)
         if panel.lines is not None:
-            draw_lines(axes, panel.lines, xy)
+            _draw_lines(axes, panel.lines, xy)
         for x, y in star:
             axes.scatter(
                 x, y, marker="*", s=190, c=START, edgecolors="white", linewidths=1, zorder=6, label="start"
@@ -153,30 +112,17 @@ def plot_trajectory(
     return figure
 
 
-def plot_trajectory_3d(
-    counts: AnnData,
-    umap_3d: pd.DataFrame,
-    latent: pd.DataFrame,
-    landmarks: pd.DataFrame,
-    paga: pd.DataFrame,
-    slingshot_curves: pd.DataFrame,
-    graph_nodes: pd.DataFrame,
-    graph_edges: pd.DataFrame,
-    trajectory: pd.DataFrame,
-    trajectory_start: dict[str, Any],
-    options: TrajectoryOptions,
-) -> Page:
+def plot_trajectory_3d(umap_3d: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Page:
     """The same as a page that can be turned; the menu changes the method.
 
     Parameters
     ----------
     umap_3d
         ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
-    counts, latent, landmarks, paga, slingshot_curves, graph_nodes, graph_edges, trajectory, trajectory_start, options
-        As in :func:`plot_trajectory`.
+    trajectory_start, learnt
+        As of :func:`plot_trajectory`.
     """
-    learnt = (landmarks, paga, slingshot_curves, graph_nodes, graph_edges)
-    panels = _panels(umap_3d, counts, latent, *learnt, trajectory, options)
+    panels = order_panels(umap_3d, **learnt)
     drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
     hover = drawn.index.to_series().astype(str)
     traces = {}
@@ -196,24 +142,41 @@ def plot_trajectory_3d(
     return colour_page(traces, title, n_drawn=len(drawn), n_cells=len(umap_3d), x=0.01, y=0.8)
 
 
-def _panels(
+def order_panels(
     layout: pd.DataFrame,
+    *,
     counts: AnnData,
     latent: pd.DataFrame,
     landmarks: pd.DataFrame,
     paga: pd.DataFrame,
-    curves: pd.DataFrame,
-    nodes: pd.DataFrame,
-    edges: pd.DataFrame,
+    slingshot_curves: pd.DataFrame,
+    graph_nodes: pd.DataFrame,
+    graph_edges: pd.DataFrame,
     trajectory: pd.DataFrame,
     options: TrajectoryOptions,
 ) -> list[Panel]:
-    """The orders that give some cell a pseudotime, and known time as the last; empty without any order."""
+    """The orders that give some cell a pseudotime, and known time as the last; empty without any order.
+
+    Parameters
+    ----------
+    layout
+        ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
+    counts
+        ``obs`` holds the known time.
+    latent, landmarks
+        What the methods learnt on, of the same cells.
+    paga, slingshot_curves, graph_nodes, graph_edges
+        What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
+    trajectory
+        Orders of the same cells.
+    options
+        Name of the known time.
+    """
     orders, latent = trajectory.loc[layout.index], latent.loc[layout.index]
     lines = {
         "dpt_pseudotime": paga_lines(paga, landmarks["landmark"], layout),
-        "slingshot_pseudotime": curve_lines(curves, latent, layout),
-        "graph_pseudotime": graph_lines(nodes[list(latent.columns)], edges, latent, layout),
+        "slingshot_pseudotime": curve_lines(slingshot_curves, latent, layout),
+        "graph_pseudotime": graph_lines(graph_nodes, graph_edges, latent, layout),
     }
     panels = [
         Panel(title, orders[name], "pseudotime", lines.get(name))
@@ -234,38 +197,8 @@ def _middle_cell(layout: pd.DataFrame, start: Sequence[str]) -> np.ndarray:
     return places[[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]]
 
 
-def scatter_known(axes: Axes, xy: np.ndarray, values: np.ndarray, label: str) -> None:
-    """Cells coloured by a number, those without one in grey beneath and counted in the legend.
-
-    Parameters
-    ----------
-    xy
-        ``(n_cells, 2)`` coordinates.
-    values
-        ``(n_cells,)`` numbers, NaN where there is none.
-    label
-        Label of the colour bar.
-    """
-    known = np.isfinite(values)
-    if not known.all():
-        (x, y), size, name = xy[~known].T, point_size(len(xy)), f"none ({(~known).sum():,} cells)"
-        axes.scatter(x, y, s=size, c=MISSING, linewidths=0, rasterized=True, label=name)
-    if known.any():
-        scatter_values(axes, xy[known], values[known], label)
-
-
-def draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
-    """Lines with a light rim and names; dotted where they cross a gap of the layout.
-
-    Parameters
-    ----------
-    axes
-        Axes that show the cells on a layout.
-    overlay
-        Lines on the same layout.
-    xy
-        ``(n_cells, 2)`` the cells on it.
-    """
+def _draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
+    """Lines on the layout of the cells ``xy``, with a light rim and names; dotted where they cross a gap of it."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import Normal, Stroke, withStroke
@@ -336,25 +269,10 @@ def _trace(places: np.ndarray, **settings: Any) -> Any:
 def place_on_layout(
     points: np.ndarray, latent: np.ndarray, layout: pd.DataFrame, *, n_neighbors: int = N_NEIGHBORS
 ) -> pd.DataFrame:
-    """Where points of the latent lie on a layout: the weighted mean of their nearest cells.
+    """Where ``(n_points, n_dims)`` points of the latent lie on a layout: the weighted mean of their nearest cells.
 
     A cell weighs by a normal kernel whose width is the distance to the middle one of them. Where the layout tears
-    apart what is together, a point may lie between its cells.
-
-    Parameters
-    ----------
-    points
-        ``(n_points, n_dims)``, all finite.
-    latent
-        ``(n_cells, n_dims)``.
-    layout
-        ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
-    n_neighbors
-        Cells that a point is placed by.
-
-    Returns
-    -------
-    ``n_points`` × the layout's columns.
+    apart what is together, a point may lie between its cells. ``n_points`` × the layout's columns.
     """
     from scipy.spatial import KDTree
 
@@ -373,12 +291,7 @@ def place_on_layout(
 def curve_lines(curves: pd.DataFrame, latent: pd.DataFrame, layout: pd.DataFrame) -> TrajectoryLines:
     """Slingshot's curves: a line a lineage, its name at the end.
 
-    Parameters
-    ----------
-    curves
-        One row a point: ``lineage``, ``point`` (its order) and the latent's columns.
-    latent, layout
-        Latent and layout of the same ``n_cells`` cells.
+    ``curves`` has one row a point: ``lineage``, ``point`` (its order) and the latent's columns.
     """
     ordered = curves.sort_values(["lineage", "point"], kind="stable", ignore_index=True)
     placed = place_on_layout(ordered[list(latent.columns)].to_numpy(), latent.to_numpy(), layout)
@@ -393,14 +306,7 @@ def graph_lines(
 ) -> TrajectoryLines:
     """Edges of a principal graph, the names of its tips at them.
 
-    Parameters
-    ----------
-    nodes
-        Node (index) × the latent's columns.
-    edges
-        Two nodes a row, in the first two columns.
-    latent, layout
-        Latent and layout of the same ``n_cells`` cells.
+    ``nodes`` are named and hold the latent's columns, ``edges`` two nodes a row in the first two columns.
     """
     pairs = edges.iloc[:, :2].astype(str)
     placed = _place_nodes(nodes[list(latent.columns)], pairs, latent.to_numpy(np.float64), layout)
@@ -447,12 +353,7 @@ def _place_nodes(
 def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) -> TrajectoryLines:
     """PAGA's edges between clusters, as wide as they are strong; those of its tree, and others of a tenth or more.
 
-    Parameters
-    ----------
-    paga
-        ``cluster_1``, ``cluster_2``, ``connectivity`` in (0, 1] and ``in_tree``.
-    clusters, layout
-        Clusters and layout of the same cells; a cluster is drawn at the medians of its cells.
+    A cluster is drawn at the medians of its cells; ``paga`` is the table of :func:`.diffusion.connect_clusters`.
     """
     groups = pd.Series(as_categories(clusters), index=clusters.index).reindex(layout.index)
     placed = layout.groupby(groups, observed=True).median()

@@ -32,12 +32,8 @@ KERNEL_SHOWN = 3.0
 class Projection:
     """Cells at their nearest points of a curve.
 
-    Attributes
-    ----------
-    arc
-        ``(n_cells,)`` length of the curve from its first point to the cell's.
-    squared_distance
-        ``(n_cells,)`` of the cell to its point of the curve.
+    ``arc`` is the ``(n_cells,)`` length of the curve from its first point to the cell's, ``squared_distance`` that
+    of the cell to its point of the curve.
     """
 
     arc: np.ndarray
@@ -50,15 +46,7 @@ def arc_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def project(cells: np.ndarray, points: np.ndarray) -> Projection:
-    """Nearest points of a polyline.
-
-    Parameters
-    ----------
-    cells
-        ``(n_cells, n_dims)``.
-    points
-        ``(n_points, n_dims)`` in order, at least two.
-    """
+    """Nearest points of ``(n_cells, n_dims)`` cells on a polyline of at least two ``(n_points, n_dims)`` points."""
     arcs, origin = arc_lengths(points), points.mean(axis=0)
     starts, steps = points[:-1] - origin, np.diff(points, axis=0)
     squares = np.sum(steps**2, axis=1)
@@ -104,20 +92,10 @@ def stretched(points: np.ndarray, by: float = STRETCH) -> np.ndarray:
 def project_onto_edges(
     nodes: np.ndarray, edges: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest edge of each point, and where on it: 0 at its first node, 1 at its second.
+    """Nearest edge of each of ``n_points`` points, and where on it: 0 at its first node, 1 at its second.
 
-    Parameters
-    ----------
-    nodes
-        ``(n_nodes, n_dims)``.
-    edges
-        ``(n_edges, 2)`` positions of nodes, at least one edge.
-    points
-        ``(n_points, n_dims)``.
-
-    Returns
-    -------
-    Both ``(n_points,)``; of edges that are equally near, the first.
+    ``nodes`` is ``(n_nodes, n_dims)``, ``edges`` ``(n_edges, 2)`` positions of nodes; of edges that are equally
+    near, the first.
     """
     middle = nodes.mean(axis=0)  # squares are expanded below, which is exact only near the origin
     origins = nodes[edges[:, 0]] - middle
@@ -155,27 +133,19 @@ def with_ties(values: np.ndarray, gap: float) -> np.ndarray:
 def smoothing_spline(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, at: np.ndarray, df: float
 ) -> tuple[np.ndarray, float]:
-    """Weighted cubic smoothing spline of several responses, by its effective degrees of freedom.
+    """Weighted cubic smoothing spline of several responses by its effective degrees of freedom, and its ``lam``.
 
     Minimises ``sum_i w_i (y_i - f(x_i))² + lam * integral f''(x)² dx`` over cubic splines with at most 32 knots at
     quantiles of ``x``; at 5 degrees of freedom more knots change nothing that can be seen.
 
     Parameters
     ----------
-    x
-        ``(n,)``.
-    y
-        ``(n, n_dims)``.
-    weights
-        ``(n,)``, not negative; observations of weight 0 are left out.
+    x, y, weights
+        ``(n,)``, ``(n, n_dims)`` and ``(n,)``, not negative; observations of weight 0 are left out.
     at
-        ``(m,)`` where to evaluate; beyond the data, the end values.
+        ``(m,)`` where to evaluate: the fit is ``(m, n_dims)``; beyond the data, the end values.
     df
         Trace of the smoother matrix, above 2 (2 is the straight line). With fewer distinct ``x``, fewer.
-
-    Returns
-    -------
-    Fit ``(m, n_dims)`` and ``lam``.
 
     References
     ----------
@@ -244,12 +214,7 @@ def _straight_line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, at: np.nda
 class Group:
     """Branches that part at one place; each a lineage, or an earlier group of them.
 
-    Attributes
-    ----------
-    members
-        Numbers of lineages, or ``n_lineages + g`` for group ``g``.
-    lineages
-        All lineages within.
+    ``members`` are numbers of lineages, or ``n_lineages + g`` for group ``g``; ``lineages`` all lineages within.
     """
 
     members: tuple[int, ...]
@@ -259,10 +224,8 @@ class Group:
 def nested_groups(sharing: Sequence[frozenset[int]]) -> list[Group]:
     """Groups of lineages that share a cluster, the innermost first.
 
-    Parameters
-    ----------
-    sharing
-        Per cluster the lineages through it; as they come from a tree, any two sets are nested or disjoint.
+    ``sharing`` are the lineages through each cluster; as they come from a tree, any two sets are nested or
+    disjoint.
     """
     n_lineages = len(frozenset().union(*sharing))
     shared = sorted(
@@ -287,25 +250,12 @@ def shrink_together(
 ) -> list[np.ndarray]:
     """Curves moved to the average of their group, fully at the start and not at all beyond the shared cells.
 
-    Averages are made from the leaves to the root and curves are shrunk from the root to the leaves. Where the shared
-    cells have no extent along one branch, the branches leave the start in opposite directions, and none is moved.
+    Averages are made from the leaves to the root and curves are shrunk from the root to the leaves. Where the
+    shared cells have no extent along one branch, the branches leave the start in opposite directions, and none is
+    moved.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    curves
-        Per lineage ``(n_points, n_dims)``.
-    arcs
-        Per lineage ``(n_cells,)`` lengths of the curve up to each cell.
-    weights
-        ``(n_cells, n_lineages)``.
-    groups
-        Groups of :func:`nested_groups`.
-
-    Returns
-    -------
-    The moved curves of lineages.
+    ``curves`` are ``(n_points, n_dims)`` a lineage, ``arcs`` the ``(n_cells,)`` lengths of each up to each cell,
+    ``weights`` ``(n_cells, n_lineages)``, ``groups`` those of :func:`nested_groups`.
     """
     lines, along = list(curves), list(arcs)  # those of the groups follow
     on = [weights[:, k] > 0 for k in range(len(curves))]
@@ -329,15 +279,8 @@ def shrink_together(
 def share_of_average(arcs: np.ndarray, shared_arcs: np.ndarray) -> np.ndarray:
     """How much of the average a curve takes at each point: 1 at the start, falling to 0 where shared cells end.
 
-    The fall is the survival function of a cosine kernel, stretched over the shared cells (outliers beyond 1.5
-    interquartile ranges left out, as in a box plot).
-
-    Parameters
-    ----------
-    arcs
-        ``(n_points,)`` of the curve.
-    shared_arcs
-        Arc lengths of the cells that all branches share.
+    The fall is the survival function of a cosine kernel, stretched over the arc lengths of the cells that all
+    branches share (outliers beyond 1.5 interquartile ranges left out, as in a box plot).
     """
     if len(shared_arcs) == 0:
         return np.zeros(len(arcs))

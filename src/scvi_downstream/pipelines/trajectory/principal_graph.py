@@ -141,17 +141,9 @@ class PrincipalGraph:
 class GraphOrder:
     """Cells on a principal graph.
 
-    Attributes
-    ----------
-    pseudotime
-        ``(n_cells,)`` distance along the graph from the root, in units of the space.
-    branch
-        ``(n_cells,)`` path between tips and branch points that a cell is projected onto, of those that hold cells; 0
-        is nearest to the root.
-    root
-        Node at which pseudotime is 0.
-    node_pseudotime
-        ``(n_nodes,)``.
+    ``pseudotime`` is the ``(n_cells,)`` distance along the graph from the node ``root``, in units of the space,
+    and ``node_pseudotime`` that of the nodes. ``branch`` is the path between tips and branch points that a cell is
+    projected onto, of those that hold cells; 0 is nearest to the root.
     """
 
     pseudotime: np.ndarray
@@ -251,18 +243,10 @@ def nodes_for(n_cells: int) -> int:
 def prune(nodes: np.ndarray, edges: np.ndarray, min_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Take off branches of fewer than ``min_length`` nodes, the shortest first, until none is left.
 
-    A branch is a path from a tip to the next branch point. A tree without branch points stays as it is.
-
-    Parameters
-    ----------
-    nodes
-        ``(n_nodes, n_dims)``.
-    edges
-        ``(n_nodes - 1, 2)``.
-    min_length
-        Fewest nodes of a branch that stays.
+    A branch is a path from a tip to the next branch point. A tree without branch points stays as it is. ``nodes``
+    is ``(n_nodes, n_dims)``, ``edges`` ``(n_nodes - 1, 2)``.
     """
-    adjacent = adjacency(len(nodes), edges)
+    adjacent = _adjacency(len(nodes), edges)
     alive = set(range(len(nodes)))
     while True:
         paths = [_walk(tip, -1, adjacent) for tip in alive if len(adjacent[tip]) == 1]
@@ -282,7 +266,7 @@ def prune(nodes: np.ndarray, edges: np.ndarray, min_length: int) -> tuple[np.nda
     return nodes[kept], remaining[(remaining >= 0).all(axis=1)]
 
 
-def adjacency(n_nodes: int, edges: np.ndarray) -> list[set[int]]:
+def _adjacency(n_nodes: int, edges: np.ndarray) -> list[set[int]]:
     """Neighbours of each node."""
     adjacent: list[set[int]] = [set() for _ in range(n_nodes)]
     for first, second in edges.tolist():
@@ -303,27 +287,12 @@ def _walk(node: int, before: int, adjacent: list[set[int]]) -> list[int]:
 def place_nodes(
     nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray, *, scale: float, pull: float
 ) -> np.ndarray:
-    """Nodes of SimplePPT for given edges.
+    """Nodes of SimplePPT for given edges, by the equations of Mao et al. (2015), doi:10.1137/1.9781611974010.89.
 
-    Learning edges takes a coarse scale, at which tips shrink towards the middle: each node is a mean over cells far
-    around it. With the edges given, a finer one moves nodes outwards and cannot make new branches.
-
-    Parameters
-    ----------
-    nodes
-        ``(n_nodes, n_dims)`` to begin with.
-    edges
-        ``(n_edges, 2)``.
-    cells
-        ``(n_cells, n_dims)``.
-    scale
-        Distance at which a node's share of a cell falls by a factor of e.
-    pull
-        Weight of an edge, in cells.
-
-    References
-    ----------
-    Mao et al. (2015), doi:10.1137/1.9781611974010.89, equations for the nodes and the shares.
+    Learning edges takes a coarse scale, at which tips shrink towards the middle: each node is a mean over cells
+    far around it. With the edges given, a finer one moves nodes outwards and cannot make new branches. ``scale``
+    is the distance at which a node's share of a cell falls by a factor of e, ``pull`` the weight of an edge in
+    cells.
     """
     laplacian = np.zeros((len(nodes), len(nodes)))
     np.add.at(laplacian, (edges[:, 0], edges[:, 1]), -pull)
@@ -340,16 +309,8 @@ def place_nodes(
 def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give tips beyond which cells lie one more node, so that these cells are in order and not all at the tip.
 
-    The node is in the direction of their mean, as far as 95 % of them reach.
-
-    Parameters
-    ----------
-    nodes, edges, cells
-        ``(n_nodes, n_dims)``, ``(n_edges, 2)`` and ``(n_cells, n_dims)``.
-
-    Returns
-    -------
-    All nodes, the new ones last, and all edges.
+    The node is in the direction of their mean, as far as 95 % of them reach. All nodes, the new ones last, and all
+    edges.
     """
     edge, along = project_onto_edges(nodes, edges, cells)
     at_node = np.where(along <= 0, edges[edge, 0], np.where(along >= 1, edges[edge, 1], -1))
@@ -370,22 +331,9 @@ def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tupl
 
 
 def order_along_graph(graph: PrincipalGraph, latent: np.ndarray, starts: np.ndarray) -> GraphOrder:
-    """Project cells onto the nearest edge and measure the way from the root.
+    """Project cells onto the nearest edge and measure the way from the root (Cao et al. 2019).
 
-    The root is where start cells are most frequent, see :func:`root_node`.
-
-    Parameters
-    ----------
-    graph
-        Learnt on these cells.
-    latent
-        ``(n_cells, n_dims)``.
-    starts
-        Positions of the start cells, at least one.
-
-    References
-    ----------
-    Cao et al. (2019), doi:10.1038/s41586-019-0969-x.
+    The root is where start cells, ``starts`` by position, are most frequent, see :func:`root_node`.
     """
     edge, along = project_onto_edges(graph.nodes, graph.edges, latent)
     first, second = graph.edges[edge].T
@@ -410,18 +358,10 @@ def distances_from(graph: PrincipalGraph, node: int) -> np.ndarray:
 def root_node(graph: PrincipalGraph, nearest: np.ndarray, starts: np.ndarray) -> int:
     """The node with the largest share of start cells around it, or the tip behind it.
 
-    The tip of its branch takes the node's place when start cells reach up to the tip, which is when they are at least
-    half as frequent on the way to it as around the node, or when the way is no longer than a tenth of the graph: so
-    little is the spread of the start cells about their place and not a path of its own.
-
-    Parameters
-    ----------
-    graph
-        The tree.
-    nearest
-        ``(n_cells,)`` nearest node of each cell.
-    starts
-        Positions of the start cells.
+    The tip of its branch takes the node's place when start cells reach up to the tip, which is when they are at
+    least half as frequent on the way to it as around the node, or when the way is no longer than a tenth of the
+    graph: so little is the spread of the start cells about their place and not a path of its own. ``nearest`` is
+    the ``(n_cells,)`` nearest node of each cell, ``starts`` are positions of the start cells.
     """
     n_nodes = len(graph.nodes)
     held = np.bincount(nearest[starts], minlength=n_nodes).astype(np.float64)
@@ -443,7 +383,7 @@ def root_node(graph: PrincipalGraph, nearest: np.ndarray, starts: np.ndarray) ->
 
 def _tails(graph: PrincipalGraph, root: int) -> list[list[int]]:
     """Nodes from beside the root to a tip, for each tip that no branch point separates from it."""
-    adjacent = adjacency(len(graph.nodes), graph.edges)
+    adjacent = _adjacency(len(graph.nodes), graph.edges)
     if len(adjacent[root]) != 2:
         return []
     tails = [_walk(beside, root, adjacent) for beside in sorted(adjacent[root])]
@@ -451,15 +391,7 @@ def _tails(graph: PrincipalGraph, root: int) -> list[list[int]]:
 
 
 def branches_of(graph: PrincipalGraph, from_root: np.ndarray) -> np.ndarray:
-    """Branch of each edge: paths between tips and branch points, numbered from the root on.
-
-    Parameters
-    ----------
-    graph
-        The tree.
-    from_root
-        ``(n_nodes,)`` distance of each node from the root.
-    """
+    """Branch of each edge: paths between tips and branch points, numbered from the root on."""
     passed = np.flatnonzero(graph.degrees == 2)
     pairs = np.array([np.flatnonzero((graph.edges == node).any(axis=1)) for node in passed], dtype=np.intp)
     first, second = pairs.reshape(-1, 2).T
@@ -471,17 +403,7 @@ def branches_of(graph: PrincipalGraph, from_root: np.ndarray) -> np.ndarray:
 
 
 def graph_table(order: GraphOrder, reachable: np.ndarray, cells: pd.Index) -> pd.DataFrame:
-    """``graph_pseudotime`` and ``graph_branch`` by cell; missing where the start does not reach.
-
-    Parameters
-    ----------
-    order
-        Order of the reachable cells.
-    reachable
-        ``(n_cells,)`` mask of these among all cells.
-    cells
-        Names of all cells.
-    """
+    """``graph_pseudotime`` and ``graph_branch`` by cell; missing where the start does not reach."""
     names = [f"branch_{i + 1}" for i in range(int(order.branch.max()) + 1)]
     branch = pd.Categorical.from_codes(order.branch, categories=names)
     reached = {"graph_pseudotime": order.pseudotime, "graph_branch": branch}
@@ -493,20 +415,10 @@ def torn_share(
 ) -> float:
     """Share of neighbouring cells that the graph puts far from each other.
 
-    A tree must cut a cycle, and a path that visits one population after another leaves the way that cells take: then
-    neighbours lie on distant parts of the graph. Planted trees give up to 0.05, a planted cycle 0.06 to 0.08, cells
-    without any structure 0.35.
-
-    Parameters
-    ----------
-    graph
-        Learnt on the reachable cells.
-    latent
-        ``(n_cells, n_dims)``.
-    indices
-        ``(n_cells, k)`` nearest neighbours of each cell, itself first.
-    reachable
-        ``(n_cells,)`` mask; pairs of these are counted.
+    A tree must cut a cycle, and a path that visits one population after another leaves the way that cells take:
+    then neighbours lie on distant parts of the graph. Planted trees give up to 0.05, a planted cycle 0.06 to 0.08,
+    cells without any structure 0.35. ``indices`` are the ``(n_cells, k)`` nearest neighbours of each cell, itself
+    first; pairs of ``reachable`` cells are counted.
     """
     edge, along = project_onto_edges(graph.nodes, graph.edges, latent)
     nearest = np.where(along < 0.5, graph.edges[edge, 0], graph.edges[edge, 1])

@@ -11,7 +11,7 @@ from scvi_downstream.pipelines.trajectory.agreement import confounding_sentences
 from scvi_downstream.pipelines.trajectory.fates import fate_columns
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import OUTPUT, Item, Section, names, result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,29 +40,19 @@ SECTION = Section(
             caption="Rank correlation of every pseudotime with known time, with 95 % bootstrap intervals, over all "
             "cells and within batches.",
         ),
-        Item(
-            dataset="trajectory_time",
-            caption="The same in numbers.",
-            file=OUTPUT + "trajectory_time.csv",
-            folded=True,
-        ),
+        result("trajectory_time.csv", "The same in numbers.", folded=True),
         Item(
             dataset="trajectory_agreement_figure",
             caption="Rank correlation between the pseudotimes of methods and representations.",
         ),
-        Item(
-            dataset="trajectory_stability",
-            caption="Whether halves of the cells give the order of all cells.",
-            file=OUTPUT + "trajectory_stability.csv",
-        ),
+        result("trajectory_stability.csv", "Whether halves of the cells give the order of all cells."),
         Item(
             dataset="fates_figure",
             caption="Probability of every cell to reach each terminal state (CellRank), and genes that go with it.",
         ),
-        Item(
-            dataset="fate_drivers",
-            caption="Genes whose expression goes with the probability of a fate.",
-            file=OUTPUT + "fate_drivers.csv",
+        result(
+            "fate_drivers.csv",
+            "Genes whose expression goes with the probability of a fate.",
             groups=("terminal_state",),
             folded=True,
         ),
@@ -74,11 +64,10 @@ SECTION = Section(
             dataset="gene_trends_figure",
             caption="Genes with the largest range along pseudotime: fitted means with 95 % intervals.",
         ),
-        Item(
-            dataset="trend_tests",
-            caption="Every gene along every lineage: range of the fit, where it peaks, and the test against constant "
+        result(
+            "trend_tests.csv",
+            "Every gene along every lineage: range of the fit, where it peaks, and the test against constant "
             "expression. Pseudotime was learnt from the same counts, so p-values are too small; rank by range.",
-            file=OUTPUT + "trend_tests.csv",
             groups=("lineage",),
             folded=True,
         ),
@@ -88,10 +77,9 @@ SECTION = Section(
             file=OUTPUT + "{model}/lineages.json",
             folded=True,
         ),
-        Item(
-            dataset="trajectory_summary",
-            caption="Numbers of the trajectories, in words.",
-            file=OUTPUT + "trajectory_summary.json",
+        result(
+            "trajectory_summary.json",
+            "Numbers of the trajectories, in words.",
             columns=names(""),
             folded=True,
         ),

@@ -215,12 +215,9 @@ def slingshot(
 
 
 def slingshot_table(found: Slingshot, cells: pd.Index) -> pd.DataFrame:
-    """What is found, one row a cell.
+    """``slingshot_pseudotime`` (weighted mean) and ``slingshot_lineage`` by cell, and columns of each lineage.
 
-    Returns
-    -------
-    ``slingshot_pseudotime`` (weighted mean over lineages), ``slingshot_lineage`` (category ``lineage_1`` …), and per
-    lineage ``slingshot_pseudotime_1`` … (NaN off the lineage) and ``slingshot_weight_1`` …
+    These are ``slingshot_pseudotime_1`` … (NaN off the lineage) and ``slingshot_weight_1`` …
     """
     columns: dict[str, Any] = {
         "slingshot_pseudotime": found.mean_pseudotime,
@@ -314,19 +311,12 @@ class _Fit:
 
 
 def reweigh(weights: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
-    """Weights of cells on lineages from their distances to the curves.
+    """Weights of cells on lineages from their distances to the curves, all ``(n_cells, n_lineages)``.
 
-    Distances are ranked over all cells and lineages together: ``z`` in [0, 1] is the share of cells that are at most as
-    far, so that equal distances have equal ranks. On the lineages that a cell is on, its weight is ``1 - z²`` relative
-    to its best one. Cells near a curve (``z < 0.5``) join its lineage; a cell far from one (``z > 0.9``) leaves it
-    where its weight is below 0.1.
-
-    Parameters
-    ----------
-    weights
-        ``(n_cells, n_lineages)`` before; each cell is on one lineage at least.
-    squared_distances
-        ``(n_cells, n_lineages)``.
+    Distances are ranked over all cells and lineages together: ``z`` in [0, 1] is the share of cells that are at
+    most as far, so that equal distances have equal ranks. On the lineages that a cell is on, at least one, its
+    weight is ``1 - z²`` relative to its best one. Cells near a curve (``z < 0.5``) join its lineage; a cell far
+    from one (``z > 0.9``) leaves it where its weight is below 0.1.
     """
     order = np.argsort(squared_distances, axis=None, kind="stable")
     share = (weights / weights.sum(axis=1, keepdims=True)).ravel()
@@ -349,17 +339,10 @@ def reweigh(weights: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
 class SlingshotConsensus:
     """Orders over clusterings.
 
-    Attributes
-    ----------
-    pseudotime
-        ``(n_cells,)`` mean over clusterings of the rank, 0 at the first cell and at most 1; NaN for cells that the
-        start does not reach.
-    spread
-        ``(n_cells,)`` standard deviation of the rank, in [0, 1], over clusterings.
-    agreement
-        ``(n_clusterings,)`` mean Spearman correlation of each order with the others; NaN of a single one.
-    n_lineages
-        ``n_clusterings`` numbers of lineages.
+    ``pseudotime`` is the ``(n_cells,)`` mean over clusterings of the rank, 0 at the first cell and at most 1, and
+    ``spread`` its standard deviation; NaN for cells that the start does not reach. ``agreement`` is the mean
+    Spearman correlation of each order with the others (NaN of a single one), ``n_lineages`` the numbers of
+    lineages.
     """
 
     pseudotime: np.ndarray
@@ -378,23 +361,13 @@ def slingshot_consensus(
 ) -> SlingshotConsensus:
     """Order cells by Slingshot on k-means clusters of several numbers and seeds, and take the mean rank.
 
-    In a continuum of cells clusters are cut arbitrarily, and a cut elsewhere may join other clusters and turn a lineage
-    round. Errors of single trees average out; what all of them share stays. On worm_embryo single trees came to rank
-    correlations with the measured time from 0.17 to 0.94 over clusterings; mean ranks came to 0.89 to 0.93 with 5 to 14
-    clusters, and to 0.76 to 0.92 with 15 to 24.
+    In a continuum of cells clusters are cut arbitrarily, and a cut elsewhere may join other clusters and turn a
+    lineage round. Errors of single trees average out; what all of them share stays. On worm_embryo single trees
+    came to rank correlations with the measured time from 0.17 to 0.94 over clusterings; mean ranks came to 0.89 to
+    0.93 with 5 to 14 clusters, and to 0.76 to 0.92 with 15 to 24.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)``.
-    start_cells
-        Positions of start cells; in each clustering the cluster with the most of them, beyond its size, is the start.
-    reachable
-        ``(n_cells,)`` mask of the cells to order.
-    n_clusters
-        Number of clusters of each clustering.
-    seed
-        Seed of the clusterings.
+    Cells of the mask ``reachable`` are ordered, once for each number in ``n_clusters``; in each clustering the
+    cluster with the most of the ``start_cells`` (positions), beyond its size, is the start.
 
     Raises
     ------

@@ -54,7 +54,7 @@ def resample_orders(
     for name, order in HALF_ORDERS.items():
 
         def order_again(chosen: np.ndarray, order: HalfOrder = order) -> np.ndarray:
-            half = take_half(
+            half = _take_half(
                 values, chosen, starts, n_neighbors=neighbors.n_neighbors, n_landmarks=n_landmarks, seed=seed
             )
             with one_thread():
@@ -85,8 +85,7 @@ class Stability:
         ``ordered`` (share of cells with a place), ``failure`` (why there is none; empty where there is).
     cells
         One row a cell: ``rank`` in the full ordering, and mean and standard deviation of its rank over the halves
-        that hold it (``rank_mean``, ``rank_sd``, all in [0, 1]), ``n_orderings``. Standard deviations are NaN with
-        fewer than two.
+        that hold it (``rank_mean``, ``rank_sd``, all in [0, 1]), ``n_orderings``; NaN with fewer than two.
     summary
         ``spearman`` (mean over divisions), ``low``, ``high`` (95 % of the mean over divisions), ``with_full``,
         ``median_rank_sd``, ``n_replicates``, ``n_failed``, ``verdict`` (stable, uncertain, unstable or failed).
@@ -109,9 +108,9 @@ def ordering_stability(
     """Order disjoint halves of the cells, and compare them.
 
     Halves share no cell, so the ordering of one is carried to the cells of the other (mean over the 10 nearest
-    cells of the latent) and compared there by Spearman's correlation, both ways. Overlapping subsamples would share
-    their noise and call it stable. Only the ordering is made again, not the latent: what the model itself made
-    of noise is not seen here. Stable is not yet true: the distance to a given cell is stable in any cloud.
+    cells of the latent) and compared there by Spearman's correlation, both ways. Overlapping subsamples would
+    share their noise and call it stable. Only the ordering is made again, not the latent: what the model itself
+    made of noise is not seen here. Stable is not yet true: the distance to a given cell is stable in any cloud.
 
     Parameters
     ----------
@@ -120,14 +119,10 @@ def ordering_stability(
         reached. Everything learnt (clusters, graph, curves) should be learnt again from these cells; the start should
         be that cell of them which is nearest to the start. May raise ``ValueError``, of which ``InputError`` is
         one, ``RuntimeError`` or ``numpy.linalg.LinAlgError``: counted as a failure.
-    full
-        ``(n_cells,)`` pseudotimes of the ordering of all cells.
-    latent
-        ``(n_cells, n_dims)``.
-    replicates
-        Random divisions.
-    seed
-        Seed of the divisions.
+    full, latent
+        ``(n_cells,)`` pseudotimes of the ordering of all cells, and their ``(n_cells, n_dims)`` coordinates.
+    replicates, seed
+        Random divisions, and their seed.
     label
         Text of the progress line.
 
@@ -231,19 +226,7 @@ def _summarize(table: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """Some of the cells with a graph, landmarks and a start of their own.
-
-    Attributes
-    ----------
-    latent
-        ``(n_half, n_dims)``.
-    neighbors
-        kNN graph of these cells alone.
-    landmarks
-        Their communities.
-    reach
-        What is connected to their start.
-    """
+    """Some of the cells with their latent, a graph, landmarks (its communities) and what their start reaches."""
 
     latent: np.ndarray
     neighbors: NeighborsGraph
@@ -251,7 +234,7 @@ class Half:
     reach: Reach
 
 
-def take_half(
+def _take_half(
     latent: np.ndarray,
     chosen: np.ndarray,
     starts: np.ndarray,
@@ -260,21 +243,7 @@ def take_half(
     n_landmarks: int,
     seed: int,
 ) -> Half:
-    """Cells at the positions ``chosen``; where no start cell is among them, the one nearest to the start is.
-
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)`` of all cells.
-    chosen
-        Sorted positions of ``n_half`` cells.
-    starts
-        Positions of the start cells among all.
-    n_neighbors, n_landmarks
-        Numbers of neighbours of the graph and of communities to find.
-    seed
-        Seed of the search for neighbours and of the Leiden algorithm.
-    """
+    """Cells at the sorted positions ``chosen``; where no start cell is among them, the one nearest to the start is."""
     values = latent[chosen]
     neighbors = neighbors_graph(
         pd.Index(chosen.astype(str), name="cell"),
@@ -292,19 +261,19 @@ def take_half(
     return Half(values, neighbors, groups, reach_from(neighbors, own, groups))
 
 
-def order_half_by_diffusion(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
+def _order_half_by_diffusion(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
     """``(n_half,)`` diffusion pseudotime."""
     pseudotime, _, _ = order_from_outermost(half.neighbors, half.reach, options, seed)
     return pseudotime["dpt_pseudotime"].to_numpy()
 
 
-def order_half_by_slingshot(half: Half, _options: TrajectoryOptions, _seed: int) -> np.ndarray:
+def _order_half_by_slingshot(half: Half, _options: TrajectoryOptions, _seed: int) -> np.ndarray:
     """``(n_half,)`` mean pseudotime over lineages."""
     start = choose_start_cluster(half.landmarks, half.reach.starts)
     return slingshot(half.latent, half.landmarks, start, components=half.reach.parts).mean_pseudotime
 
 
-def order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
+def _order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
     """``(n_half,)`` pseudotime along a principal graph; NaN where the start does not reach."""
     pseudotime = np.full(len(half.latent), np.nan)
     _, order = order_reached(half.latent, half.reach, options.principal_graph, seed)
@@ -314,8 +283,8 @@ def order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) ->
 
 type HalfOrder = Callable[[Half, TrajectoryOptions, int], np.ndarray]
 HALF_ORDERS: dict[str, HalfOrder] = {
-    "dpt_pseudotime": order_half_by_diffusion,
-    "slingshot_pseudotime": order_half_by_slingshot,
-    "graph_pseudotime": order_half_along_graph,
+    "dpt_pseudotime": _order_half_by_diffusion,
+    "slingshot_pseudotime": _order_half_by_slingshot,
+    "graph_pseudotime": _order_half_along_graph,
 }
 """Order → how it is learnt again on half of the cells."""

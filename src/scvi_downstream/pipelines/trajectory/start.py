@@ -220,16 +220,9 @@ def _looks_like_noise(
 
 
 def known_time(observations: pd.DataFrame, time_key: str) -> pd.Series:
-    """Times of the cells; NaN where they are missing.
+    """Times of the cells, the obs column ``time_key``; NaN where they are missing.
 
     Numbers that are kept as text or as categories, such as the time points of samples, are numbers too.
-
-    Parameters
-    ----------
-    observations
-        ``obs`` of the counts.
-    time_key
-        Name of the column, as in ``trajectory.time_key``.
 
     Raises
     ------
@@ -274,16 +267,9 @@ MOST = 0.5
 class Reach:
     """What is connected to the start.
 
-    Attributes
-    ----------
-    parts
-        ``(n_cells,)`` connected part of each cell, 0 for the largest.
-    reachable
-        ``(n_cells,)`` whether a cell is in the start's part.
-    starts
-        Positions of the start cells in that part.
-    sentences
-        What is left out, in words; empty if nothing is.
+    ``parts`` is the ``(n_cells,)`` connected part of each cell, 0 for the largest; ``reachable`` whether a cell is
+    in the start's part; ``starts`` the positions of the start cells in it; ``sentences`` say what is left out, if
+    anything is.
     """
 
     parts: np.ndarray
@@ -299,16 +285,8 @@ def reach_from(
 ) -> Reach:
     """Cells that are connected to the start over the neighbours graph.
 
-    The start's part is the one that holds most start cells.
-
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    start_cells
-        Positions of the start cells.
-    clusters
-        ``(n_cells,)`` clusters, in the same order, to name what is left out.
+    The start's part is the one that holds most of the ``start_cells`` (positions); ``clusters`` name what is left
+    out.
 
     Raises
     ------
@@ -376,27 +354,15 @@ def start_positions(neighbors: NeighborsGraph, trajectory_start: dict[str, Any])
 
 
 def root_cell(start_cells: np.ndarray, coordinates: np.ndarray, neighbors: NeighborsGraph) -> int:
-    """One start cell to measure distances from: the outermost one.
+    """One start cell to measure distances from, by position: the outermost one.
 
     Pseudotime is a distance from the root. From a root inside the start cells, those on its outer side would come
-    after it, folded onto the ones that lead on; so not their medoid, but the cell at their far end is the root: the
-    one farthest from all cells that are not start cells. Distances are averaged over neighbourhoods, and start cells
-    with hardly any start cell around them (wrong labels, outliers) are passed over, for a stray cell at the other end
-    of the data would be farther still.
-
-    Parameters
-    ----------
-    start_cells
-        Positions of the start cells, at least one.
-    coordinates
-        ``(n_cells, n_dims)``, best in diffusion distance (:func:`.diffusion.diffusion_coordinates`); rows of cells that
-        cannot be reached from the start are NaN.
-    neighbors
-        kNN graph of the same cells.
-
-    Returns
-    -------
-    Position of the root among the ``n_cells`` cells.
+    after it, folded onto the ones that lead on; so not their medoid, but the cell at their far end is the root:
+    the one farthest from all cells that are not start cells. Distances are averaged over neighbourhoods, and start
+    cells with hardly any start cell around them (wrong labels, outliers) are passed over, for a stray cell at the
+    other end of the data would be farther still. ``coordinates`` are ``(n_cells, n_dims)``, best in diffusion
+    distance (:func:`.diffusion.diffusion_coordinates`); rows of cells that cannot be reached from the start are
+    NaN.
 
     Raises
     ------

@@ -94,8 +94,8 @@ def find_terminal_states(
         )
     groups = None
     if len(time) > max_cells:
-        groups = group_neighbors(transitions, max_cells, seed)
-        walk, when = lump(transitions, groups), np.bincount(groups, weights=time) / np.bincount(groups)
+        groups = _group_neighbors(transitions, max_cells, seed)
+        walk, when = _lump(transitions, groups), np.bincount(groups, weights=time) / np.bincount(groups)
     else:
         walk, when = transitions, time
     vectors, matrix, eigenvalues = leading_schur(walk, min(MAX_STATES + 2, walk.shape[0] - 2), seed)
@@ -119,18 +119,33 @@ def find_terminal_states(
                 f"trajectory.fates.n_terminal_states is {n_states}, but the cells form only {len(chosen)} metastable "
                 f"states in different clusters; ask for at most {len(chosen)}, or use finer clusters"
             )
-    table = pd.DataFrame(
+    terminal = np.isin(np.arange(len(cores)), chosen)
+    table = tabulate_states(names, cores, time, terminal=terminal, stability=stability, moving_on=moving_on)
+    table = table.sort_values("pseudotime", kind="stable", ignore_index=True)
+    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _by_number(names[i]))}
+    return TerminalStates(members, table, None if groups is None else max_cells)
+
+
+def tabulate_states(
+    names: list[str],
+    cores: list[np.ndarray],
+    time: np.ndarray,
+    *,
+    terminal: np.ndarray | bool,
+    stability: np.ndarray | float = np.nan,
+    moving_on: np.ndarray | float = np.nan,
+) -> pd.DataFrame:
+    """The table of :class:`TerminalStates`, in the order of the states given."""
+    return pd.DataFrame(
         {
             "cluster": names,
-            "terminal": np.isin(np.arange(len(cores)), chosen),
+            "terminal": terminal,
             "stability": stability,
             "share_moving_on": moving_on,
             "pseudotime": [np.median(time[core]) for core in cores],
             "n_cells": list(map(len, cores)),
         }
-    ).sort_values("pseudotime", kind="stable", ignore_index=True)
-    members = {names[i]: np.sort(cores[i]) for i in sorted(chosen, key=lambda i: _by_number(names[i]))}
-    return TerminalStates(members, table, None if groups is None else max_cells)
+    )
 
 
 def _by_number(name: str) -> tuple[int, str]:
@@ -140,14 +155,7 @@ def _by_number(name: str) -> tuple[int, str]:
 def share_moving_on(transitions: sparse.csr_matrix, cores: list[np.ndarray], time: np.ndarray) -> np.ndarray:
     """Share of walks of 100 steps from each state that end later than all its cells.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    cores
-        Positions of the cells of each state.
-    time
-        ``(n_cells,)`` pseudotime.
+    ``cores`` are positions of the cells of each state, ``time`` is the ``(n_cells,)`` pseudotime.
     """
     at = np.zeros((transitions.shape[0], len(cores)))
     for i, core in enumerate(cores):
@@ -161,24 +169,15 @@ def share_moving_on(transitions: sparse.csr_matrix, cores: list[np.ndarray], tim
 def leading_schur(
     transitions: sparse.csr_matrix, n_components: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leading part of the real Schur decomposition, by the sparse eigensolver.
+    """Leading part of the real Schur decomposition of ``(n_cells, n_cells)`` transitions, by the sparse eigensolver.
 
-    CellRank without PETSc decomposes the dense matrix: O(n³) time and O(n²) memory. The leading eigenvectors, real and
-    imaginary parts of complex pairs side by side, orthonormalised in order, are leading Schur vectors as well.
-
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    n_components
-        Number of vectors; one more where it would part a complex pair.
-    seed
-        Seed of the solver's first vector.
+    CellRank without PETSc decomposes the dense matrix: O(n³) time and O(n²) memory. The leading eigenvectors, real
+    and imaginary parts of complex pairs side by side, orthonormalised in order, are leading Schur vectors as well.
 
     Returns
     -------
     Vectors ``(n_cells, m)``, orthogonal with mean square 1, the first constant; matrix ``(m, m)``; eigenvalues
-    ``(m,)``, largest real part first.
+    ``(m,)``, largest real part first. ``m`` is ``n_components``, or one more where that would part a complex pair.
     """
     from scipy.sparse.linalg import eigs
 
@@ -214,20 +213,10 @@ def macrostates(
     eigenvalues: np.ndarray,
     n_states: int,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """CellRank's macrostates on a given Schur decomposition.
+    """CellRank's macrostates on a given Schur decomposition, ``n_states`` or fewer where GPCCA finds no such partition.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    vectors, matrix, eigenvalues
-        Results of :func:`leading_schur`.
-    n_states
-        Number of macrostates; fewer where GPCCA finds no such partition.
-
-    Returns
-    -------
-    Positions of the 30 cells that stand for each state, and the states' probabilities to stay.
+    Positions of the 30 cells that stand for each state, and the states' probabilities to stay. ``vectors``,
+    ``matrix`` and ``eigenvalues`` are those of :func:`leading_schur`.
     """
     from anndata import AnnData
     from cellrank.estimators import GPCCA
@@ -258,19 +247,10 @@ def give_decomposition(
     matrix: np.ndarray,
     eigenvalues: np.ndarray,
 ) -> None:
-    """Let CellRank's estimator go on from a Schur decomposition that is already there.
+    """Let CellRank's ``GPCCA`` go on from a Schur decomposition of :func:`leading_schur`.
 
-    Neither CellRank nor pyGPCCA takes one from outside, so it is put where pyGPCCA keeps its own. This is the one place
-    that knows these private names.
-
-    Parameters
-    ----------
-    estimator
-        ``cellrank.estimators.GPCCA`` of the same walk.
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    vectors, matrix, eigenvalues
-        Results of :func:`leading_schur`.
+    Neither CellRank nor pyGPCCA takes one from outside, so it is put where pyGPCCA keeps its own. This is the one
+    place that knows these private names.
 
     Raises
     ------
@@ -303,22 +283,8 @@ def _single_state(transitions: sparse.csr_matrix) -> tuple[list[np.ndarray], np.
     return [core], np.ones(1)
 
 
-def group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) -> np.ndarray:
-    """Groups of neighbouring cells: each cell goes with the seed cell that is nearest over the graph.
-
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)`` weights of a connected graph.
-    n_groups
-        Number of seed cells, drawn at random.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    ``(n_cells,)`` group of each cell.
-    """
+def _group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) -> np.ndarray:
+    """Group of each cell, ``(n_cells,)``: that of the nearest seed cell over the graph; seeds are drawn at random."""
     n_cells = transitions.shape[0]
     seeds = np.sort(np.random.default_rng(seed).choice(n_cells, n_groups, replace=False))
     lengths = transitions.maximum(transitions.T).tocsr()
@@ -329,7 +295,7 @@ def group_neighbors(transitions: sparse.csr_matrix, n_groups: int, seed: int) ->
     return np.searchsorted(seeds, nearest)
 
 
-def lump(transitions: sparse.csr_matrix, groups: np.ndarray) -> sparse.csr_matrix:
+def _lump(transitions: sparse.csr_matrix, groups: np.ndarray) -> sparse.csr_matrix:
     """The walk between groups, from a random cell of each."""
     n_cells, n_groups = len(groups), int(groups.max()) + 1
     membership = sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), groups)), (n_cells, n_groups))

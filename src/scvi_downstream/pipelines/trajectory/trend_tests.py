@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.trajectory.count_regression import Observations, fit_nested, natural_spline
 from scvi_downstream.pipelines.trajectory.gene_trends import (
@@ -27,7 +28,6 @@ from scvi_downstream.pipelines.trajectory.gene_trends import (
     lineages_of,
     log_curves,
     prior_level,
-    symbols_of,
     trend_curves,
 )
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, TrendOptions
@@ -101,7 +101,10 @@ def fit_trends(
         "n_dynamic": tests.groupby("lineage", observed=True)["dynamic"].sum().to_dict(),
         "n_genes": len(chosen),
         "calibration": calibration,
-        "sentences": [_describe_genes(tests, symbols_of(counts), trends, calibration, len(chosen)), *refused],
+        "sentences": [
+            _describe_genes(tests, symbols_of(counts.var), trends, calibration, len(chosen)),
+            *refused,
+        ],
     }
     contrasts = compare_lineages(cells, times, weights, n_knots=trends.n_knots)
     return trend_curves(fitted, drawn), tests, contrasts, facts
@@ -210,14 +213,8 @@ def check_calibration(
 ) -> dict[str, float]:
     """Errors of the test where nothing changes: pseudotime permuted over the cells of a lineage, within batches.
 
-    Shows whether sparse or uneven counts mislead the test. It cannot show the use of the same counts twice.
-
-    Parameters
-    ----------
-    cells, pseudotime, weights, n_knots
-        As in :func:`.gene_trends.fit_lineage`.
-    n_permutations, max_genes, seed
-        Number of permutations, genes drawn at random, and the seed of both.
+    Shows whether sparse or uneven counts mislead the test, on ``max_genes`` genes drawn at random. It cannot show
+    the use of the same counts twice. The first arguments are those of :func:`.gene_trends.fit_lineage`.
 
     Returns
     -------
@@ -254,16 +251,10 @@ def compare_lineages(
 ) -> pd.DataFrame:
     """Test which genes differ between lineages after they part.
 
-    Compared are the cells of one lineage with those of the other, over the stretch of pseudotime in which both have
-    such cells: one curve for both against a curve each. Cells that belong to both are left out. As lineages
-    are told apart by the same counts, p-values are optimistic.
-
-    Parameters
-    ----------
-    cells, pseudotimes, weights
-        As in :func:`.gene_trends.fit_lineages`.
-    n_knots
-        Knots of each curve.
+    Compared are the cells of one lineage with those of the other, over the stretch of pseudotime in which both
+    have such cells: one curve for both against a curve each. Cells that belong to both are left out. As lineages
+    are told apart by the same counts, p-values are optimistic. Arguments are those of
+    :func:`.gene_trends.fit_lineages`.
 
     Returns
     -------
