@@ -12,8 +12,8 @@ from kedro.framework.hooks import hook_impl
 
 from scvi_downstream.hooks.progress import path_of
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
 from scvi_downstream.runtime import events
+from scvi_downstream.scoring.criteria import rows_by_model
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext

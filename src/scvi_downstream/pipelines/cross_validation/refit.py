@@ -7,9 +7,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,11 +144,6 @@ def fit_fold(
     seconds = time.perf_counter() - start
     record = _training_record(fitted, len(held_out)) | {"fold": fold, "seconds_scoring": seconds}
     return table[[*described, *scores.columns]], record
-
-
-def fold_fitter(fold: int) -> Callable[..., tuple[pd.DataFrame, dict[str, Any]]]:
-    """:func:`fit_fold` of one fold, as the function of a node."""
-    return update_wrapper(partial(fit_fold, fold=fold), fit_fold)
 
 
 def fit_without_batches(

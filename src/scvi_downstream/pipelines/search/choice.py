@@ -12,11 +12,11 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.search_space import TRAINING, changed, read_space
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.comparison.leaderboard import pareto_front
 from scvi_downstream.pipelines.comparison.noise import TAILS, mean_difference
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.report import describe_search
 from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, trial_name
+from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.statistics.association import associate
 
 # Fewer finished trials than these say nothing of an option.
