@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_summary(
+def _run_summary(
     parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
 ) -> str:
     """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
@@ -146,4 +146,4 @@ class ProgressHooks:
         """Print where the results are and what to do next."""
         self._listening.close()
         seconds = time.perf_counter() - self._begin
-        print(run_summary(catalog.load("parameters"), pipeline, catalog, seconds))
+        print(_run_summary(catalog.load("parameters"), pipeline, catalog, seconds))

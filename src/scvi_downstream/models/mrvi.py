@@ -221,7 +221,7 @@ def decode_as_sample(
     ----------
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
-    target = sample_codes(model, [sample])
+    target = _sample_codes(model, [sample])
     columns = gene_positions(model, genes)
     expression = np.empty((len(cells), len(columns)), dtype=np.float32)
     done = 0
@@ -241,7 +241,7 @@ def sample_names(model: MRVI) -> list[str]:
     return [str(name) for name in model.sample_order]
 
 
-def sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
+def _sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
     """Codes of samples by their names; ``None``: of all. A name that the model does not know raises an InputError."""
     known = sample_names(model)
     if samples is None:
@@ -281,7 +281,7 @@ def local_states(
     from scvi import REGISTRY_KEYS
     from scvi.dataloaders import AnnDataLoader
 
-    codes = sample_codes(model) if samples is None else samples
+    codes = _sample_codes(model) if samples is None else samples
     module = model.module.eval()
     loader = AnnDataLoader(model.adata_manager, indices=cells, batch_size=batch_size)
     progress = Progress(label, len(cells)) if label else None
@@ -291,7 +291,7 @@ def local_states(
         with torch.inference_mode(), quiet():
             posterior = module.qu(tensors[REGISTRY_KEYS.X_KEY], own, training=False)
             u = posterior.mean
-            base, shifts = shifts_of(model, u, codes)
+            base, shifts = _shifts_of(model, u, codes)
         n_cells = len(u)
         yield LocalStates(
             cells=cells[done : done + n_cells],
@@ -308,7 +308,7 @@ def local_states(
             progress.advance(n_cells)
 
 
-def shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def _shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """What of z comes from ``u``, ``(n_cells, n_latent)``, and what samples add, ``(n_cells, n_samples, n_latent)``."""
     import torch
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _LARGEST_EXACT = 2**24  # float32 does not hold every integer beyond
 
 
-def refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns: pd.Index) -> None:
+def _refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns: pd.Index) -> None:
     """Look at every stored value of cells × genes or proteins, which become float32 when they are counts.
 
     Raises
@@ -177,7 +177,7 @@ def cells_of_model(cells: AnnData | pd.DataFrame, needs: ModelInput, max_missing
     else:
         columns = sparse.csc_matrix(_counts(cells, needs.layer))[:, positions[found]]
     matrix = _spread(columns, found)
-    refuse_other_than_counts(matrix, obs.index, needs.genes)
+    _refuse_other_than_counts(matrix, obs.index, needs.genes)
     _warn_of_empty(matrix, obs.index)
     rows = pd.RangeIndex(len(obs)).astype(str)
     adapted = AnnData(
@@ -307,5 +307,5 @@ def _proteins(cells: AnnData | pd.DataFrame, needs: ModelInput, rows: pd.Index) 
         )
     values = np.column_stack([_number(pd.Series(measured[name], name=name)) for name in needs.proteins])
     names = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
-    refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
+    _refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
     return pd.DataFrame(values, index=rows, columns=needs.proteins)

@@ -128,7 +128,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
         study = study_parameters().model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:
         raise InputError(f"parameter {explain(error, study_parameters(), '')}") from None
-    models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
+    models = {name: spec.model_dump(mode="json") for name, spec in _model_specs(study).items()}
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
@@ -146,7 +146,7 @@ def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
     }
 
 
-def model_specs(study: TopLevel) -> dict[str, ModelSpec]:
+def _model_specs(study: TopLevel) -> dict[str, ModelSpec]:
     """Every model of the study by name, those of the sweep after the one they vary.
 
     Raises

@@ -74,7 +74,7 @@ def hold_out_cells(
     """
     try:
         split, design = hold_out(counts, keys, options, seed)
-        require_groups(split, design, options)
+        _require_groups(split, design, options)
     except NothingToPredictError as error:
         if options.source or options.target:
             raise
@@ -315,7 +315,7 @@ def block_names(split: pd.DataFrame) -> list[str]:
     return sorted(set(split.loc[split["role"] == HELD_OUT, "block"].astype(str)))
 
 
-def require_groups(split: pd.DataFrame, design: Mapping[str, Any], options: PredictionOptions) -> None:
+def _require_groups(split: pd.DataFrame, design: Mapping[str, Any], options: PredictionOptions) -> None:
     """Refuse before anything is trained what would leave no cell type with ``min_cells`` comparable cells."""
     blocks, n_blocks = _block_codes(split)
     largest = (0, 0)

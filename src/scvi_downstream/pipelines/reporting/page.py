@@ -62,7 +62,7 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
         findings=findings(contents, study),
         left_out=left_out(study, contents),
         sections=[view for section in sections() if (view := section_view(section, material)).blocks],
-        methods=methods_html(methods, [reference.key for reference in cited]),
+        methods=_methods_html(methods, [reference.key for reference in cited]),
         references=cited,
         parameters_yaml=yaml.safe_dump(
             {name: value for name, value in study.parameters.items() if name not in _DERIVED},
@@ -144,7 +144,7 @@ def _modelled(preparation: Mapping[str, Any]) -> str:
     return "all modelled" if modelled == preparation.get("n_genes") else f"{modelled:,} modelled"
 
 
-def methods_html(methods: str, order: Sequence[str]) -> list[str]:
+def _methods_html(methods: str, order: Sequence[str]) -> list[str]:
     """Paragraphs of the methods text; bold, code and citations become HTML, all else is escaped."""
     numbers = {key: position for position, key in enumerate(order, 1)}
     paragraphs = []

@@ -42,7 +42,7 @@ def template(
                     "methods": "methods",
                     "references": "references",
                     "fingerprint": "preparation_summary",
-                    **{argument_name(dataset): dataset for dataset in contents},
+                    **{_argument_name(dataset): dataset for dataset in contents},
                 },
                 "report",
             ),
@@ -53,16 +53,16 @@ def template(
 
 def _join(joins: Mapping[str, Join]) -> Node:
     always = ("counts", "qc_metrics", *_OF_PRIMARY)
-    tables = {argument_name(dataset): dataset for dataset in joins}
+    tables = {_argument_name(dataset): dataset for dataset in joins}
     return Node(
-        bound(join_analysed, joins={argument_name(dataset): join for dataset, join in joins.items()}),
+        bound(join_analysed, joins={_argument_name(dataset): join for dataset, join in joins.items()}),
         {name: name for name in always} | {"keys": "params:keys", "primary": "params:primary"} | tables,
         "analysed",
         name="join_analysed",
     )
 
 
-def argument_name(dataset: str) -> str:
+def _argument_name(dataset: str) -> str:
     """Keyword under which a dataset reaches a node that takes many: ``scvi.umap`` → ``scvi__umap``."""
     return dataset.replace(".", "__")
 

@@ -73,7 +73,7 @@ def choose_trial(
         },
         "best": trial_name(model, choice.best),
         "recommended": trial_name(model, choice.recommended),
-        "recommended_name": best_name(model),
+        "recommended_name": _best_name(model),
         "changes": dict(taken.changes),
         "within_noise": [trial_name(model, number) for number in choice.within_noise],
         "test_elbo_gain": on_test and on_test.mean,
@@ -245,9 +245,9 @@ def model_entry(
         name: given[name] for name in given if f"{TRAINING}{name}" in changes or given[name] != usual[name]
     }
     entry = {"family": spec["family"], **own} | ({"training": training} if training else {})
-    return {best_name(str(base["name"])): entry}
+    return {_best_name(str(base["name"])): entry}
 
 
-def best_name(model: str) -> str:
+def _best_name(model: str) -> str:
     """Name of the model that a search of ``model`` found."""
     return f"{model}_best"

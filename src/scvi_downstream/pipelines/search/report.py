@@ -74,7 +74,7 @@ def describe_search(trials: pd.DataFrame, summary: Mapping[str, Any], space: Sea
     ]
 
 
-def format_score(score: str, value: float) -> str:
+def _format_score(score: str, value: float) -> str:
     """A score with its unit."""
     return f"{value:.3f}" if score.startswith("scib_") else f"{value:,.1f} nats per cell"
 
@@ -82,7 +82,7 @@ def format_score(score: str, value: float) -> str:
 def _recommend(trials: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     taken, model = summary["recommended"], summary["model"]
     objectives = trials.loc[taken, summary["objectives"]]
-    scores = ", ".join(f"{LABELS[name]} {format_score(name, value)}" for name, value in objectives.items())
+    scores = ", ".join(f"{LABELS[name]} {_format_score(name, value)}" for name, value in objectives.items())
     n_stopped, n_failed = summary["n_stopped"], summary["n_failed"]
     ends = f"{summary['n_finished']} of {len(trials)} trials came to an end"
     if n_stopped:
@@ -114,7 +114,7 @@ def _describe_gain(summary: Mapping[str, Any]) -> Iterator[str]:
 def _describe_noise(trials: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     first, *further = summary["objectives"]
     best = summary["best"]
-    lead = f"{best} ({format_score(first, trials.loc[best, first])}) has the best {LABELS[first]}"
+    lead = f"{best} ({_format_score(first, trials.loc[best, first])}) has the best {LABELS[first]}"
     others = [name for name in summary["within_noise"] if name != best]
     if not others:
         return f"{lead}, and no trial is within one standard error of it."
