@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from scvi_downstream.bridges.ray_tune import Halving, Placement, ray_on, run_trials
+from scvi_downstream.bridges.ray_tune import Halving, ray_on, run_trials
 from scvi_downstream.models.search_space import read_space
 from scvi_downstream.pipelines.search.search import draw_trials
 from scvi_downstream.runtime.errors import InputError
@@ -138,7 +138,8 @@ def test_trials_that_fall_behind_are_stopped_and_processes_used_again(tmp_path: 
         n_trials=9,
         halving=HALVING,
         earlier=[[0.5] * 9],  # of an earlier run, better than all
-        placement=Placement(1, gpu=False),
+        concurrent=1,
+        gpu=False,
         folder=tmp_path,
     )
     assert watching.begun == list(range(1, 10))
@@ -158,7 +159,8 @@ def test_a_process_that_dies_costs_its_trial_only(tmp_path: Path) -> None:
         n_trials=4,
         halving=None,
         earlier=[],
-        placement=Placement(1, gpu=False),
+        concurrent=1,
+        gpu=False,
         folder=tmp_path,
     )
     assert watching.results[2].startswith("lost: its process died more than 3 times")
@@ -176,7 +178,7 @@ CLUSTER = """
     os.environ["RAY_health_check_period_ms"] = "300"
     os.environ["RAY_health_check_failure_threshold"] = "3"
     from ray.cluster_utils import Cluster
-    from scvi_downstream.bridges.ray_tune import Placement, ray_on, run_trials
+    from scvi_downstream.bridges.ray_tune import ray_on, run_trials
 
     folder = Path(sys.argv[1])
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -215,7 +217,7 @@ CLUSTER = """
     watching = Watching()
     with ray_on(cluster.address, folder):
         run_trials(train, "cells", watching, n_trials=6, halving=None, earlier=[],
-                   placement=Placement(2, gpu=False), folder=folder)
+                   concurrent=2, gpu=False, folder=folder)
     told = {name: getattr(watching, name) for name in ("killed", "begun", "results")}
     print(json.dumps(told | {"second": second.node_id}))
     cluster.shutdown()

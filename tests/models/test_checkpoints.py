@@ -1,4 +1,4 @@
-"""A checkpoint is found only by what it is a checkpoint of."""
+"""A checkpoint and records are found only by what they are of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from kedro.io import DatasetError
 
 from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
-from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.checkpoints import CheckpointStore, RecordFolder
+from scvi_downstream.pipelines.search.trial import TrialRecord
 
 
 def test_found_by_identity_alone(tmp_path: Path) -> None:
@@ -68,3 +69,32 @@ def test_dataset_is_an_input_that_always_loads(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint").exists()
     with pytest.raises(DatasetError, match="cannot be a node's output"):
         dataset.save(1)
+
+
+def test_records_come_back_as_they_were_but_for_failed_ones(tmp_path: Path) -> None:
+    folder = RecordFolder.of(CheckpointStore(tmp_path / "search"), [b"counts", {"seed": 0}])
+    assert folder.read() == {}
+    finished = TrialRecord(
+        2,
+        {"n_latent": 5, "training.lr": 0.00123, "gene_likelihood": "nb"},
+        "finished",
+        {"elbo_validation": -612.123456789, "epochs": 30},
+        (-700.5, -612.25),
+        {"elbo_validation": {"validation": [-1.5], "test": []}},
+        {"scib_total": [0.5, 0.25]},
+    )
+    folder.write(finished.plain())
+    folder.write(TrialRecord(3, {}, "failed", reason="the loss becomes NaN").plain())
+    folder.write(
+        TrialRecord(11, {}, "stopped", {"elbo_validation": -9.0}, (-9.0,), reason="fell behind").plain()
+    )
+    found = folder.read()
+    assert list(found) == [2, 11]
+    assert TrialRecord.of(found[2]) == finished
+
+
+def test_another_search_has_another_folder(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    folders = {RecordFolder.of(store, [b"counts", {"seed": seed}]).path for seed in range(3)}
+    assert len(folders) == 3
+    assert RecordFolder.of(store, [b"counts", {"seed": 1}]).path in folders

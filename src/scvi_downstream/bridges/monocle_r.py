@@ -32,6 +32,7 @@ _HOW_TO_INSTALL = (
     "install R and the Bioconductor package monocle (Debian: r-bioc-monocle), or set trajectory.monocle_r to "
     "false"
 )
+_CHECK = 'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)'
 _CHECK_SECONDS = 120
 
 
@@ -45,18 +46,9 @@ def why_monocle_is_missing() -> str | None:
 
 @cache
 def _has_monocle(rscript: str) -> bool:
+    command = [rscript, "--vanilla", "-e", _CHECK]
     try:
-        found = subprocess.run(
-            [
-                rscript,
-                "--vanilla",
-                "-e",
-                'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)',
-            ],
-            capture_output=True,
-            timeout=_CHECK_SECONDS,
-            check=False,
-        )
+        found = subprocess.run(command, capture_output=True, timeout=_CHECK_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise InputError(
             f"{rscript} did not answer in {_CHECK_SECONDS} seconds; check that R starts"
@@ -195,11 +187,10 @@ def _run(folder: Path, timeout: float) -> None:
         messages.seek(0)
         lines = [line.strip() for line in messages.read().splitlines() if line.strip()]
     if process.returncode:
-        said = next(
-            (line for line in lines if line.startswith("Error")), lines[-1] if lines else "it said nothing"
-        )
-        where = lines.index(said) if said in lines else 0
-        raise InputError(f"R's monocle failed: {' '.join(lines[where : where + 2]) or said}")
+        errors = [i for i, line in enumerate(lines) if line.startswith("Error")]
+        first = errors[0] if errors else len(lines) - 1
+        reason = " ".join(lines[first : first + 2]) or "it said nothing"
+        raise InputError(f"R's monocle failed: {reason}")
 
 
 def _wait(process: subprocess.Popen, timeout: float) -> None:

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.runtime.threads import environment, quiet, usable_cores
 
 if TYPE_CHECKING:
     from ray import tune
@@ -56,18 +56,9 @@ class Watcher(Protocol):
 class Halving:
     """Asynchronous successive halving: Li et al. (2020), arXiv:1810.05934.
 
-    Attributes
-    ----------
-    value
-        Curve that trials are compared by; lower is better.
-    grace_epochs
-        Epochs before a trial can be stopped.
-    max_epochs
-        Longest training.
-    reduction_factor
-        One in so many goes on from each rung.
-    spared
-        Numbers of trials that others are compared with, and that are never stopped.
+    Trials are compared by the curve ``value``, of which lower is better; none is stopped before ``grace_epochs``, and
+    one in ``reduction_factor`` goes on from each rung. Trials of the numbers ``spared`` are compared with others and
+    never stopped.
     """
 
     value: str
@@ -75,14 +66,6 @@ class Halving:
     max_epochs: int
     reduction_factor: float
     spared: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How many trials at a time, and what each is given."""
-
-    concurrent: int | None
-    gpu: bool
 
 
 def run_trials(
@@ -93,7 +76,8 @@ def run_trials(
     n_trials: int,
     halving: Halving | None,
     earlier: Sequence[Sequence[float]],
-    placement: Placement,
+    concurrent: int | None,
+    gpu: bool,
     folder: Path,
 ) -> None:
     """Run trials in processes of Ray, which must be running; a trial whose process or machine dies is run again.
@@ -113,19 +97,23 @@ def run_trials(
         When trials are stopped; ``None``: never.
     earlier
         Curves of trials of an earlier run, which the next ones are compared with, too; lower is better.
-    placement
-        How many run at a time; each has one core.
+    concurrent, gpu
+        How many run at a time (``None``: as many as there are cores, of which each has one), and whether they share
+        the GPUs.
     folder
         For Ray Tune's own files.
     """
     import ray
     from ray import tune
 
-    at_a_time = placement.concurrent or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    found = ray.cluster_resources()
+    at_a_time = concurrent or max(int(found.get("CPU", 1)), 1)
+    gpus = found.get("GPU", 0) if gpu else 0
+    each: dict[str, float] = {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
     with quiet(_TALKATIVE, logging.CRITICAL):
         shared = tune.with_parameters(_train_one, train=train, task=task, value=halving and halving.value)
         tuner = tune.Tuner(
-            tune.with_resources(shared, _resources(at_a_time, gpu=placement.gpu)),
+            tune.with_resources(shared, each),
             tune_config=tune.TuneConfig(
                 search_alg=_searcher(watcher),
                 scheduler=_scheduler(halving, earlier),
@@ -194,13 +182,6 @@ def _scheduler(halving: Halving | None, earlier: Sequence[Sequence[float]]) -> A
         for epoch in range(1, len(curve) + 1):
             scheduler.on_trial_result(controller, trial, {EPOCH: epoch, VALUE: min(curve[:epoch])})
     return scheduler
-
-
-def _resources(at_a_time: int, *, gpu: bool) -> dict[str, float]:
-    import ray
-
-    gpus = ray.cluster_resources().get("GPU", 0) if gpu else 0
-    return {"cpu": 1, "gpu": min(1.0, gpus / at_a_time)} if gpus else {"cpu": 1}
 
 
 def _searcher(watcher: Watcher) -> Any:
@@ -275,9 +256,8 @@ def _callback(watcher: Watcher) -> tune.Callback:
 
 
 def _reason(error: Exception | None) -> str:
-    cause = getattr(
-        error, "cause", None
-    )  # of an error inside the trial; Ray's own text begins with its process
+    # of an error inside the trial; Ray's own text begins with its process
+    cause = getattr(error, "cause", None)
     if cause is not None:
         return f"{type(cause).__name__}: {cause}".splitlines()[0]
     return f"its process died more than {_RESTARTS} times ({str(error).splitlines()[0] if error else 'no word of it'})"
@@ -326,7 +306,7 @@ def ray_on(
     InputError
         When nothing answers at ``address``.
     """
-    with _environment(_TUNE if address else _TUNE | _LOCAL):
+    with environment(_TUNE if address else _TUNE | _LOCAL):
         import ray
 
         if ray.is_initialized():
@@ -339,7 +319,7 @@ def ray_on(
             else:
                 with _on_the_loopback_address():
                     ray.init(
-                        num_cpus=_cores(),
+                        num_cpus=usable_cores(),
                         include_dashboard=False,
                         _node_ip_address="127.0.0.1",
                         _temp_dir=str(temporary),
@@ -370,38 +350,16 @@ def _on_the_loopback_address() -> Iterator[None]:
 def _connect(address: str) -> None:
     import ray
 
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        _reach(address)  # Ray itself waits for minutes, or for ever
+        if address != "auto":  # Ray itself waits for minutes, or for ever
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"search.ray_address '{address}': no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
             "by `ray start --head`, or leave ray_address empty for this machine"
         ) from error
-
-
-def _reach(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address != "auto":
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _temporary_folder(folder: Path) -> Path:

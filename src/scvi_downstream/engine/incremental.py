@@ -25,18 +25,9 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CODE = ("*.py", "*.R", "*.html", "*.bib", "*.jinja")
 _LIBRARIES = (
-    "anndata",
-    "jax",
-    "lightning",
-    "numpy",
-    "pandas",
-    "scanpy",
-    "scib-metrics",
-    "scikit-learn",
-    "scipy",
-    "scvi-tools",
+    "anndata", "jax", "lightning", "numpy", "pandas", "scanpy", "scib-metrics", "scikit-learn", "scipy", "scvi-tools",
     "torch",
-)
+)  # fmt: skip
 
 
 def digest(*parts: object) -> str:
@@ -46,7 +37,7 @@ def digest(*parts: object) -> str:
 
 
 @cache
-def code_fingerprint() -> str:
+def _code_fingerprint() -> str:
     """Of this package's source and of the libraries that decide its numbers."""
     hashed = hashlib.sha256()
     for pattern in _CODE:
@@ -56,7 +47,7 @@ def code_fingerprint() -> str:
     return digest(hashed.hexdigest(), {name: version(name) for name in _LIBRARIES})
 
 
-def path_state(path: Path) -> str | None:
+def _path_state(path: Path) -> str | None:
     """Sizes and times of a file, or of all files below a folder; ``None``: there is nothing."""
     if path.is_file():
         return digest(_state(path))
@@ -65,7 +56,7 @@ def path_state(path: Path) -> str | None:
     return digest({str(file.relative_to(path)): _state(file) for file in path.rglob("*") if file.is_file()})
 
 
-def source_fingerprint(dataset: AbstractDataset) -> str | None:
+def _source_fingerprint(dataset: AbstractDataset) -> str | None:
     """Of what no node of ours has made: the user's files; ``None`` when it cannot be told whether it has changed.
 
     A dataset can say so itself by a method ``fingerprint``; otherwise the paths that it describes are looked at.
@@ -77,7 +68,7 @@ def source_fingerprint(dataset: AbstractDataset) -> str | None:
     named = [value for value in facts.values() if isinstance(value, str | PurePath)]
     if not named and any(value is not None for value in facts.values()):
         return None
-    states = [path_state(user_path(str(value))) or str(value) for value in named]
+    states = [_path_state(user_path(str(value))) or str(value) for value in named]
     return digest(type(dataset).__name__, sorted(facts), states)
 
 
@@ -106,13 +97,7 @@ class Record:
 
 
 class Provenance:
-    """Records of a study's datasets.
-
-    Parameters
-    ----------
-    folder
-        Where they are kept.
-    """
+    """Records of a study's datasets, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -122,9 +107,8 @@ class Provenance:
         path = stored_path(dataset)
         if path is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         with replacing(self._file(name)) as temporary:
-            temporary.write_text(json.dumps(asdict(Record(node, fingerprint, path_state(path)))))
+            temporary.write_text(json.dumps(asdict(Record(node, fingerprint, _path_state(path)))))
 
     def forget(self, name: str) -> None:
         """Drop the record of a dataset that is about to be made anew."""
@@ -139,7 +123,7 @@ class Provenance:
             record = Record(**json.loads(self._file(name).read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        state = path_state(path)
+        state = _path_state(path)
         return record if state is not None and record.state == state else None
 
     def _file(self, name: str) -> Path:
@@ -165,19 +149,7 @@ class Plan:
 
 
 def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *, reuse: bool) -> Plan:
-    """Decide what has to run.
-
-    Parameters
-    ----------
-    pipeline
-        All that was asked for.
-    catalog
-        Where its datasets are.
-    provenance
-        What made them.
-    reuse
-        Whether anything may be left as it is.
-    """
+    """Decide which of the nodes asked for have to run; without ``reuse`` all of them."""
     made: dict[str, str | None] = {}
     fingerprints: dict[str, str | None] = {}
     stale: set[str] = set()
@@ -200,7 +172,7 @@ def _of_node(node: Node, inputs: Mapping[str, str | None]) -> str | None:
     if any(value is None for value in inputs.values()):
         return None
     bound = dict(node.func.keywords) if isinstance(node.func, partial) else {}
-    return digest(node.name, code_fingerprint(), bound, [*node.inputs], dict(inputs))
+    return digest(node.name, _code_fingerprint(), bound, [*node.inputs], dict(inputs))
 
 
 def _of_output(fingerprint: str | None, name: str) -> str | None:
@@ -216,7 +188,7 @@ def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | 
     if name.startswith("params:"):
         return digest(catalog.load(name))
     record = provenance.find(name, dataset)
-    return record.fingerprint if record else source_fingerprint(dataset)
+    return record.fingerprint if record else _source_fingerprint(dataset)
 
 
 def _without_how(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import SequentialRunner
 
 from scvi_downstream.engine.incremental import PROVENANCE, Plan, Provenance, plan_run
 from scvi_downstream.engine.kedro_internals import run_node
-from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups, usable_cores
+from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups
 from scvi_downstream.pipelines.declaration import TRIAL, UNIT
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -59,34 +61,28 @@ class StudyRunner(SequentialRunner):
         others = [node for node in pipeline.nodes if node not in units]
         run.in_order(node for node in others if node not in afterwards)
         if any(node.name in plan.stale for node in units):
-            run.side_by_side(units, _used_by(afterwards), _workers(units, parameters), parameters["models"])
+            used = {name for node in afterwards for name in node.inputs}
+            run.side_by_side(units, used, _workers(units, parameters), parameters["models"])
         run.in_order(node for node in others if node in afterwards)
 
 
+@dataclass(frozen=True)
 class _Run:
     """What all nodes of one run share."""
 
-    def __init__(
-        self,
-        catalog: DataCatalog,
-        hook_manager: PluginManager | None,
-        run_id: str | None,
-        provenance: Provenance,
-        plan: Plan,
-    ) -> None:
-        self._catalog = catalog
-        self._hook_manager = hook_manager
-        self._run_id = run_id
-        self._provenance = provenance
-        self._plan = plan
+    catalog: DataCatalog
+    hook_manager: PluginManager | None
+    run_id: str | None
+    provenance: Provenance
+    plan: Plan
 
     def in_order(self, nodes: Iterable[Node]) -> None:
         """Run the stale ones of ``nodes``, one after the other."""
         for node in nodes:
-            if node.name not in self._plan.stale:
+            if node.name not in self.plan.stale:
                 continue
             self._forget(node)
-            run_node(node, self._catalog, self._hook_manager, self._run_id)
+            run_node(node, self.catalog, self.hook_manager, self.run_id)
             self._record(node)
 
     def side_by_side(
@@ -95,14 +91,14 @@ class _Run:
         """Run the stale ones of ``nodes`` unit by unit; a trial that fails is recorded as such."""
         by_unit: dict[str, list[Node]] = {}
         for node in nodes:
-            if node.name in self._plan.stale:
+            if node.name in self.plan.stale:
                 by_unit.setdefault(_unit(node), []).append(node)
         groups = [self._group(name, by_unit) for name in by_unit]
         logger.info("%d trainings in processes of their own, %d at a time", len(groups), workers)
-        for node in (node for found in by_unit.values() for node in found):
-            self._forget(node)
+        for found in by_unit.values():
+            self._forget(*found)
         progress = Progress("trainings", len(groups))
-        for outcome in run_groups(groups, workers, self._run_id):
+        for outcome in run_groups(groups, workers, self.run_id):
             self._conclude(outcome, by_unit[outcome.name], used, specs)
             progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
 
@@ -113,20 +109,22 @@ class _Run:
         used: set[str],
         specs: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        made = [name for node in nodes for name in node.outputs]
+        made = _outputs(nodes)
         is_trial = TRIAL in nodes[0].tags
         if outcome.reason is None:
             for node in nodes:
                 self._record(node)
-            events.publish(events.DatasetsReady(tuple(made), len(nodes)))
+            events.publish(events.DatasetsReady(made, len(nodes)))
             if is_trial:
                 events.publish(events.TrialEnded(outcome.name, "FINISHED"))
             return
         if not is_trial:
             raise InputError(outcome.reason)
         logger.warning("%s failed: %s", outcome.name, outcome.reason)
-        for name in (name for name in made if name in used):
-            self._catalog.save(name, failed_output(name, specs.get(outcome.name, {}), outcome.reason))
+        for name in made:
+            if name in used:
+                record = failed_output(name, specs.get(outcome.name, {}), outcome.reason)
+                self.catalog.save(name, record)
         events.publish(events.DatasetsReady((), len(nodes)))
         events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
 
@@ -135,17 +133,17 @@ class _Run:
         touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
         makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
         before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
-        return TrialGroup(name, nodes, {key: self._catalog[key] for key in touched}, frozenset(before))
+        return TrialGroup(name, nodes, {key: self.catalog[key] for key in touched}, frozenset(before))
 
-    def _forget(self, node: Node) -> None:
-        for name in node.outputs:
-            self._provenance.forget(name)
+    def _forget(self, *nodes: Node) -> None:
+        for name in _outputs(nodes):
+            self.provenance.forget(name)
 
     def _record(self, node: Node) -> None:
         for name in node.outputs:
-            fingerprint = self._plan.output(node, name)
+            fingerprint = self.plan.output(node, name)
             if fingerprint is not None:
-                self._provenance.write(name, self._catalog[name], node.name, fingerprint)
+                self.provenance.write(name, self.catalog[name], node.name, fingerprint)
 
 
 def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
@@ -157,9 +155,11 @@ def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
         len(current),
         len(pipeline.nodes),
     )
-    events.publish(
-        events.DatasetsReady(tuple(name for node in current for name in node.outputs), len(current))
-    )
+    events.publish(events.DatasetsReady(_outputs(current), len(current)))
+
+
+def _outputs(nodes: Iterable[Node]) -> tuple[str, ...]:
+    return tuple(name for node in nodes for name in node.outputs)
 
 
 def _unit(node: Node) -> str:
@@ -171,17 +171,13 @@ def _unit(node: Node) -> str:
 
 def _depending_on(pipeline: Pipeline, units: list[Node]) -> set[Node]:
     """Nodes, not units themselves, that need the output of a unit, also through others."""
-    made = {name for node in units for name in node.outputs}
+    made = set(_outputs(units))
     found: set[Node] = set()
     for node in pipeline.nodes:
         if node not in units and made & set(node.inputs):
             found.add(node)
             made |= set(node.outputs)
     return found
-
-
-def _used_by(nodes: Iterable[Node]) -> set[str]:
-    return {name for node in nodes for name in node.inputs}
 
 
 def _workers(units: list[Node], parameters: Mapping[str, Any]) -> int:

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import pandas as pd
 from scvi_downstream.engine.kedro_internals import no_hooks, run_node
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import plain_error
+from scvi_downstream.runtime.threads import environment, usable_cores
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset
@@ -50,11 +50,6 @@ class Outcome:
     reason: str | None
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
     """Run the nodes of a group in this process; returns why it failed, if it did."""
     from kedro.io import DataCatalog
@@ -72,18 +67,10 @@ def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
 
 
 def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -> Iterator[Outcome]:
-    """Run every group, as many at a time as there are workers, and yield each as it ends.
+    """Run every group, beginning in their order, as many at a time as there are workers, and yield each as it ends.
 
-    A group whose process dies is tried once more by itself, before it counts as failed.
-
-    Parameters
-    ----------
-    groups
-        Trials, in the order to begin them.
-    workers
-        Processes; each uses its share of the cores. With one, trials run in this process.
-    run_id
-        Of the Kedro run.
+    A group whose process dies is tried once more by itself, before it counts as failed. Each worker uses its share of
+    the cores; with one, trials run in this process.
     """
     if workers == 1:
         yield from _one_by_one(groups, run_id)
@@ -124,7 +111,7 @@ def _in_processes(
     failed: set[str] = set()
     over: set[str] = set()
     names = {group.name for group in groups}
-    with _threads_each(max(1, usable_cores() // workers)):
+    with environment(dict.fromkeys(_THREADS, str(max(1, usable_cores() // workers)))):
         pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(_settings(), told))
         try:
             while waiting or running:
@@ -203,35 +190,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-@contextmanager
-def _threads_each(number: int) -> Iterator[None]:
-    """Processes that start inside use ``number`` threads each."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(number)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 _DESCRIBING = ("family", "trial_of", "seed", "n_latent", "n_layers", "n_hidden")
 
 
 def failed_output(dataset: str, spec: Mapping[str, Any], reason: str) -> dict[str, Any] | pd.DataFrame:
-    """A record with the reason for ``<trial>.scores``; an empty table for every other dataset.
+    """A record with the reason for the dataset ``<trial>.scores``; an empty table for every other one.
 
-    Parameters
-    ----------
-    dataset
-        Name in the catalogue, with the trial's.
-    spec
-        Options of the trial.
-    reason
-        Why there are no results.
+    ``spec`` are the options of the trial, ``reason`` says why there are no results.
     """
     trial, _, kind = dataset.rpartition(".")
     if kind != "scores":

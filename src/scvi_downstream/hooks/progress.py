@@ -24,30 +24,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_summary(
+def _run_summary(
     parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
 ) -> str:
-    """Plain lines for the terminal.
-
-    Parameters
-    ----------
-    parameters
-        Complete parameters of the study.
-    pipeline
-        What was run.
-    catalog
-        Where its outputs are.
-    seconds
-        Wall time of the run.
-    """
+    """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
     written = pipeline.all_outputs()
     lines = [
         "",
         f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
     ]
-    for name, what, may_be_empty in _files():
-        if name in written and not (may_be_empty and not len(catalog[name].load())):
-            lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
+    # what is left for people to open, the report first
+    for analysis in sorted(analyses(), key=lambda analysis: analysis.name != "reporting"):
+        for name, what in analysis.files.items():
+            may_be_empty = name in analysis.may_be_empty
+            if name in written and not (may_be_empty and not len(catalog[name].load())):
+                lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
     lines += _findings(written, catalog)
     first = (
         "open the report"
@@ -70,16 +61,6 @@ def path_of(catalog: DataCatalog, name: str) -> Path:
     if path is None:
         raise ValueError(f"{name} is not kept in a file")
     return path
-
-
-def _files() -> list[tuple[str, str, bool]]:
-    """What a run leaves for people to open, the report first: dataset, what it holds, whether it may be empty."""
-    ordered = sorted(analyses(), key=lambda analysis: analysis.name != "reporting")
-    return [
-        (name, what, name in analysis.may_be_empty)
-        for analysis in ordered
-        for name, what in analysis.files.items()
-    ]
 
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
@@ -165,4 +146,4 @@ class ProgressHooks:
         """Print where the results are and what to do next."""
         self._listening.close()
         seconds = time.perf_counter() - self._begin
-        print(run_summary(catalog.load("parameters"), pipeline, catalog, seconds))
+        print(_run_summary(catalog.load("parameters"), pipeline, catalog, seconds))

@@ -30,12 +30,7 @@ logger = logging.getLogger(__name__)
 def stored_datasets(catalog: Mapping[str, Any], project: Path) -> Callable[[str], bool]:
     """A function that says whether a dataset's file or folder exists.
 
-    Parameters
-    ----------
-    catalog
-        Entries and patterns of ``conf/*/catalog*.yml``.
-    project
-        Folder that relative paths start from.
+    ``catalog`` holds the entries and patterns of ``conf/*/catalog*.yml``; relative paths start from ``project``.
     """
     from kedro.io import CatalogConfigResolver
 
@@ -81,7 +76,11 @@ class StudyHooks:
         """
         study = self._planned
         given = {f"params:{name}": options for name, options in study.options.items()}
-        given |= {"parameters": dict(study.parameters), "study": study, PROVENANCE: self._provenance}
+        given |= {
+            "parameters": dict(study.parameters),
+            "study": study,
+            PROVENANCE: self._folder("06_models") / PROVENANCE,
+        }
         for name, value in given.items():
             catalog[name] = MemoryDataset(value, copy_mode="assign")
 
@@ -108,10 +107,6 @@ class StudyHooks:
         if self._study is None:
             raise RuntimeError("Kedro makes the context before the catalogue and the run")
         return self._study
-
-    @property
-    def _provenance(self) -> Path:
-        return self._folder("06_models") / "provenance"
 
     def _folder(self, layer: str) -> Path:
         parameters = self._planned.parameters

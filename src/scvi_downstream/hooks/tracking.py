@@ -13,6 +13,7 @@ from kedro.framework.hooks import hook_impl
 from scvi_downstream.hooks.progress import path_of
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.runtime import events
+from scvi_downstream.scoring.criteria import rows_by_model
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -100,8 +101,7 @@ class TrackingHooks:
             self._crowned or self._tracker.lacks_champion(self._parameters["study"])
         ):
             return  # nothing has changed: another version would be the same
-        board = self._load("leaderboard")
-        scores = board.set_index("model") if "model" in board else board
+        scores = rows_by_model(self._load("leaderboard"))
         self._tracker.register_champion(
             self._parameters["study"],
             self._path(f"{model}.fitted"),
@@ -154,14 +154,16 @@ class TrackingHooks:
             self._tracker.log_file(owner, self._path(dataset_name), "reports")
 
     def _load(self, dataset_name: str) -> Any:
-        if self._catalog is None:
-            raise RuntimeError("the catalogue is made before anything runs")
-        return self._catalog.load(dataset_name)
+        return self._made.load(dataset_name)
 
     def _path(self, dataset_name: str) -> Path:
+        return path_of(self._made, dataset_name)
+
+    @property
+    def _made(self) -> DataCatalog:
         if self._catalog is None:
-            raise RuntimeError("the catalogue is made before anything is saved")
-        return path_of(self._catalog, dataset_name)
+            raise RuntimeError("the catalogue is made before anything runs")
+        return self._catalog
 
 
 def _numbers_and_words(summary: Mapping[str, Any]) -> dict[str, Any]:

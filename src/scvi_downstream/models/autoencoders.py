@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, covariate_arguments
+from scvi_downstream.models.specification import Dropout, ModelSpec, covariate_arguments
 from scvi_downstream.runtime.options import UNKNOWN
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ class AutoencoderSpec(ModelSpec):
     dropout_rate: Dropout = 0.1
     dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
 
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {"normalized_expression", "differential_expression", "marginal_likelihood"}
-    )
+    can = frozenset({"normalized_expression", "differential_expression", "marginal_likelihood"})
 
     @property
     def hidden_layers(self) -> tuple[int, int] | None:
@@ -56,11 +54,11 @@ class ScviSpec(AutoencoderSpec):
     use_batch_norm: Normalised = "both"
     use_layer_norm: Normalised = "none"
 
-    title: ClassVar[str] = "scVI"
-    description: ClassVar[str] = "scVI [@lopez2018]"
-    paper: ClassVar[str] = "Lopez et al. (2018), doi:10.1038/s41592-018-0229-2"
-    takes_queries: ClassVar[bool] = True
-    obsm_key: ClassVar[str] = "X_scVI"
+    title = "scVI"
+    description = "scVI [@lopez2018]"
+    paper = "Lopez et al. (2018), doi:10.1038/s41592-018-0229-2"
+    takes_queries = True
+    obsm_key = "X_scVI"
 
 
 class DrviSpec(AutoencoderSpec):
@@ -77,13 +75,13 @@ class DrviSpec(AutoencoderSpec):
     encode_covariates: bool = False
     deeply_inject_covariates: bool = False
 
-    title: ClassVar[str] = "DRVI"
-    description: ClassVar[str] = "DRVI, whose latent dimensions are decoded one by one [@moinfar2024]"
-    paper: ClassVar[str] = "Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266"
-    module: ClassVar[str] = "scvi.external"
-    takes_queries: ClassVar[bool] = True
-    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"loadings"}
-    obsm_key: ClassVar[str] = "X_DRVI"
+    title = "DRVI"
+    description = "DRVI, whose latent dimensions are decoded one by one [@moinfar2024]"
+    paper = "Moinfar & Theis (2024), doi:10.1101/2024.11.06.622266"
+    module = "scvi.external"
+    takes_queries = True
+    can = AutoencoderSpec.can | {"loadings"}
+    obsm_key = "X_DRVI"
 
 
 class LinearScviSpec(AutoencoderSpec):
@@ -94,14 +92,14 @@ class LinearScviSpec(AutoencoderSpec):
     latent_distribution: Literal["normal", "ln"] = "normal"
     use_observed_lib_size: bool = False
 
-    title: ClassVar[str] = "LDVAE"
-    description: ClassVar[str] = "LDVAE, scVI with a linear decoder [@svensson2020]"
-    paper: ClassVar[str] = "Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169"
-    why_not_minified: ClassVar[str] = (
+    title = "LDVAE"
+    description = "LDVAE, scVI with a linear decoder [@svensson2020]"
+    paper = "Svensson et al. (2020), doi:10.1093/bioinformatics/btaa169"
+    why_not_minified = (
         "scvi-tools 1.5 encodes the zeros of minified cells of LDVAE instead of reading their latent"
     )
-    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"loadings"}
-    obsm_key: ClassVar[str] = "X_LDVAE"
+    can = AutoencoderSpec.can | {"loadings"}
+    obsm_key = "X_LDVAE"
 
     @property
     def hidden_layers(self) -> None:
@@ -132,14 +130,14 @@ class ScanviSpec(AutoencoderSpec):
     use_batch_norm: Normalised = "both"
     use_layer_norm: Normalised = "none"
 
-    title: ClassVar[str] = "scANVI"
-    description: ClassVar[str] = "scANVI [@xu2021]"
-    paper: ClassVar[str] = "Xu et al. (2021), doi:10.15252/msb.20209620"
-    takes_queries: ClassVar[bool] = True
-    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
-    can: ClassVar[frozenset[Capability]] = AutoencoderSpec.can | {"prediction"}
-    obsm_key: ClassVar[str] = "X_scANVI"
-    initialisable_from: ClassVar[frozenset[str]] = frozenset({"SCVI"})
+    title = "scANVI"
+    description = "scANVI [@xu2021]"
+    paper = "Xu et al. (2021), doi:10.15252/msb.20209620"
+    takes_queries = True
+    needs = frozenset({"labels"})
+    can = AutoencoderSpec.can | {"prediction"}
+    obsm_key = "X_scANVI"
+    initialisable_from = frozenset({"SCVI"})
 
     def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
         """The study's keys with the labels and the name of those that are none."""

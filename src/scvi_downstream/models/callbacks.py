@@ -77,14 +77,7 @@ def stop_early(patience: int, min_delta: float) -> EarlyStopping:
 class ResumePoint(Callback):
     """Writes a checkpoint every so often; a resumed run goes on bit for bit.
 
-    Parameters
-    ----------
-    store
-        Where checkpoints are kept.
-    identity
-        Of data, options and seed: a checkpoint of anything else is never resumed from.
-    every_seconds
-        Time between checkpoints.
+    ``identity`` is of data, options and seed: a checkpoint of anything else is never resumed from.
     """
 
     def __init__(self, store: CheckpointStore, identity: str, every_seconds: float) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from scvi_downstream.models.autoencoders import DrviSpec, LinearScviSpec, ScanviSpec, ScviSpec
 from scvi_downstream.models.mrvi import MrviSpec
-from scvi_downstream.models.specification import Capability, ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import Capability, ModelSpec
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.runtime.errors import InputError, closest
 
@@ -17,11 +17,6 @@ FAMILIES: dict[str, type[ModelSpec]] = {
     spec.model_fields["family"].default: spec
     for spec in (ScviSpec, LinearScviSpec, ScanviSpec, DrviSpec, MrviSpec, TotalviSpec)
 }
-
-
-def capable_families(capability: Capability) -> list[str]:
-    """Names of the families that can do something."""
-    return [name for name, spec in FAMILIES.items() if capability in spec.can]
 
 
 def require_capability(family: str, capability: Capability, analysis: str) -> None:
@@ -33,7 +28,7 @@ def require_capability(family: str, capability: Capability, analysis: str) -> No
         Naming the families that can.
     """
     if family not in FAMILIES or capability not in FAMILIES[family].can:
-        able = " or ".join(capable_families(capability))
+        able = " or ".join(name for name, spec in FAMILIES.items() if capability in spec.can)
         raise InputError(
             f"{analysis} needs a model of the family {able}, and {family} has no {capability.replace('_', ' ')}; add "
             "one to models:, with the keys that it needs, and run training"
@@ -41,12 +36,7 @@ def require_capability(family: str, capability: Capability, analysis: str) -> No
 
 
 def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
-    """Check one model's options and type them.
-
-    Parameters
-    ----------
-    raw
-        An entry of ``models:`` with its ``name``.
+    """Check and type the options of one model: an entry of ``models:`` with its ``name``.
 
     Raises
     ------
@@ -65,27 +55,6 @@ def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
         return family.model_validate(dict(raw))
     except ValidationError as error:
         raise InputError(explain(error, family, where)) from None
-
-
-def prediction_spec(family: str, given: Mapping[str, Any], training: TrainingOptions) -> ModelSpec:
-    """Options of a model of the kept cells: the family's defaults, the study's training, the user's changes.
-
-    Parameters
-    ----------
-    family
-        ``SCVI`` or ``MRVI``.
-    given
-        ``prediction.scvi`` or ``prediction.mrvi``: hyperparameters, and ``training``.
-    training
-        Of the study.
-
-    Raises
-    ------
-    InputError
-        An option that the family does not have.
-    """
-    own = {**training.model_dump(), **(given.get("training") or {})}
-    return parse_spec({**given, "name": f"prediction_{family.lower()}", "family": family, "training": own})
 
 
 def explain(error: ValidationError, model: type, where: str) -> str:

@@ -91,11 +91,12 @@ class _CountTerms:
         gammas = torch.lgamma(self._sum) - take(torch.lgamma(self._theta)) - torch.lgamma(counts + 1)
         return counts * (self._mu.log() - take(self.log_total)) + gammas
 
-    def gradients(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Their derivatives by µ and θ."""
+    def add_gradients(self, by_mu: torch.Tensor, by_theta: torch.Tensor) -> None:
+        """Add their derivatives by µ and θ."""
         counts, take = self.entries.counts, self.entries.take
         share = counts / take(self.total)
-        return counts / self._mu - share, torch.digamma(self._sum) - take(torch.digamma(self._theta)) - share
+        self.entries.add(by_mu, counts / self._mu - share)
+        self.entries.add(by_theta, torch.digamma(self._sum) - take(torch.digamma(self._theta)) - share)
 
 
 class _LogNegativeBinomial(torch.autograd.Function):
@@ -116,9 +117,7 @@ class _LogNegativeBinomial(torch.autograd.Function):
         share = theta / terms.total
         by_mu = -share
         by_theta = ratio + theta / (theta + ctx.eps) - share
-        more_mu, more_theta = terms.gradients()
-        terms.entries.add(by_mu, more_mu)
-        terms.entries.add(by_theta, more_theta)
+        terms.add_gradients(by_mu, by_theta)
         return None, by_mu.mul_(gradient), _sum_to(theta, by_theta.mul_(gradient)), None
 
 
@@ -147,9 +146,7 @@ class _LogZeroInflatedNegativeBinomial(torch.autograd.Function):
         by_logits = torch.sigmoid(-logits).sub_(by_exponent)
         by_mu = -(by_exponent * share)
         by_theta = by_exponent.mul_(ratio + theta / (theta + ctx.eps) - share)
-        more_mu, more_theta = terms.gradients()
-        terms.entries.add(by_mu, more_mu)
-        terms.entries.add(by_theta, more_theta)
+        terms.add_gradients(by_mu, by_theta)
         by_theta = _sum_to(theta, by_theta.mul_(gradient))
         return None, by_mu.mul_(gradient), by_theta, by_logits.mul_(gradient), None
 
@@ -178,22 +175,9 @@ def log_nb(
 def log_zinb(
     x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, pi: torch.Tensor, eps: float = _EPS, **_: Any
 ) -> torch.Tensor:
-    """Log-likelihood of counts under a zero-inflated negative binomial.
+    """Log-likelihood of counts under a zero-inflated negative binomial; ``pi`` are the ``(n_cells, n_genes)`` logits.
 
-    Parameters
-    ----------
-    x, mu
-        Counts and means, ``(n_cells, n_genes)``.
-    theta
-        Inverse dispersions, ``(n_cells, n_genes)``, ``(1, n_genes)`` or ``(n_genes,)``.
-    pi
-        Logits of the zero inflation, ``(n_cells, n_genes)``.
-    eps
-        Added to logarithms' arguments, as in scvi-tools.
-
-    Returns
-    -------
-    ``(n_cells, n_genes)``, equal to :func:`scvi.distributions.log_zinb_positive` but for rounding.
+    All else is as for :func:`log_nb`; equal to :func:`scvi.distributions.log_zinb_positive` but for rounding.
     """
     return _LogZeroInflatedNegativeBinomial.apply(x, mu, _one_row(theta), pi, eps)
 

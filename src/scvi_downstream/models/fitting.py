@@ -20,6 +20,7 @@ import pandas as pd
 import psutil
 
 from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.scvi_internals import kept_seed, torch_device
 from scvi_downstream.models.specification import ModelSpec
@@ -29,6 +30,7 @@ from scvi_downstream.runtime.progress import duration
 from scvi_downstream.runtime.threads import choose_torch_threads, quiet
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
 logger = logging.getLogger(__name__)
@@ -94,12 +96,7 @@ def split_cells(n_cells: int, train_size: float, validation_size: float, seed: i
 def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> int:
     """The next smaller batch size that leaves no last mini-batch of one cell, which batch normalisation cannot take.
 
-    Parameters
-    ----------
-    batch_size
-        The wanted one.
-    sizes
-        Number of cells of every loader.
+    ``sizes`` are the numbers of cells of every loader.
     """
     candidates = range(min(batch_size, max(sizes)), 1, -1)
     return next((size for size in candidates if all(n % size != 1 for n in sizes)), batch_size)
@@ -164,9 +161,7 @@ def fit(
     device = torch_device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)
-    forecast_seconds, more_memory = forecast_training(
-        model, split.train, batch_size=batch_size, max_epochs=max_epochs, device=device
-    )
+    forecast_seconds, more_memory = _forecast(model, split.train, batch_size, max_epochs, device)
     size = f"{max_epochs} epochs of {len(split.train)} cells × {model.adata.n_vars} genes on {device}"
     cost = f"{duration(forecast_seconds)} and {more_memory:.0f} MB more memory"
     logger.info("%s: at most %s, at most %s", spec.name, size, cost)
@@ -188,7 +183,7 @@ def fit(
             "lower training.lr, set training.gradient_clip_val, or look for cells of extreme counts"
         )
     checkpoints.clear()
-    history = tabulate_history(model)
+    history = _tabulate_history(model)
     summary = {
         "model": spec.name,
         "family": spec.family,
@@ -214,6 +209,51 @@ def fit(
     took = duration(meter.seconds)
     logger.info("%s: %d epochs in %s, the best was %d", spec.name, len(history), took, best_epoch)
     return Fit(model=model, history=history, summary=summary)
+
+
+def build_and_fit(
+    genes: AnnData,
+    spec: ModelSpec,
+    keys: Keys,
+    *,
+    seed: int,
+    accelerator: str,
+    checkpoints: CheckpointStore,
+    initial: BaseModelClass | None = None,
+    split: Split | None = None,
+) -> Fit:
+    """Make a model of cells and train it.
+
+    Parameters
+    ----------
+    genes
+        Counts, ``n_cells`` × modelled genes; scvi-tools adds columns of its own.
+    spec
+        Options of the model and its training.
+    keys
+        obs columns that the model is given.
+    seed, accelerator, checkpoints, split
+        As for :func:`fit`; the seed is that of the first weights, too.
+    initial
+        Fitted model whose weights are the start.
+
+    Raises
+    ------
+    InputError
+        The cells do not have what the family needs, or the loss becomes NaN or infinite.
+    """
+    with reproducible(seed), quiet():
+        model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial)
+    label_key = keys.label_key if "labels" in spec.needs else None
+    return fit(
+        model,
+        spec,
+        seed=seed,
+        accelerator=accelerator,
+        checkpoints=checkpoints,
+        label_key=label_key,
+        split=split,
+    )
 
 
 @dataclass(frozen=True)
@@ -274,7 +314,7 @@ def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoi
     return best.best_epoch + 1 if options.early_stopping else schedule.max_epochs
 
 
-def tabulate_history(model: BaseModelClass) -> pd.DataFrame:
+def _tabulate_history(model: BaseModelClass) -> pd.DataFrame:
     """Curves of a trained model: one row an epoch (from 1), one column a curve."""
     curves = {name: table[name] for name, table in model.history.items() if table.index.name == "epoch"}
     history = pd.DataFrame(curves).astype(float)
@@ -320,25 +360,12 @@ def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> st
     return digest.hexdigest()
 
 
-def forecast_training(
-    model: BaseModelClass, train: np.ndarray, *, batch_size: int, max_epochs: int, device: str
+def _forecast(
+    model: BaseModelClass, train: np.ndarray, batch_size: int, max_epochs: int, device: str
 ) -> tuple[float, float]:
-    """Time a few optimisation steps on a copy of the module and scale them up.
+    """Upper bounds of the seconds of all epochs and of the extra memory, MiB.
 
-    Parameters
-    ----------
-    model
-        Untrained model with its data.
-    train
-        Positions of the training cells.
-    batch_size, max_epochs
-        Of the training.
-    device
-        torch device of the training.
-
-    Returns
-    -------
-    Upper bounds of the time of all epochs, seconds, and of the extra memory, MiB.
+    A few optimisation steps on a copy of the module are timed and scaled up; ``train`` are positions of cells.
     """
     import torch
     from scvi.dataloaders import AnnDataLoader

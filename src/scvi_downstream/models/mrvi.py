@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import PositiveInt, model_validator
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import constant_within, sample_column
-from scvi_downstream.models.specification import Capability, ModelSpec, Need
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress, duration
 from scvi_downstream.runtime.threads import quiet
@@ -52,16 +52,16 @@ class MrviSpec(ModelSpec):
     u_prior_mixture_k: PositiveInt = 20
     scale_observations: bool = False
 
-    title: ClassVar[str] = "MrVI"
-    description: ClassVar[str] = "MrVI, which compares samples [@boyeau2022]"
-    paper: ClassVar[str] = "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"
-    module: ClassVar[str] = "scvi.external"
-    size_of_latent: ClassVar[str] = "n_latent_u"
-    bound: ClassVar[str] = "mrvi_log_weights"
-    why_not_minified: ClassVar[str] = "scvi-tools has no minified form of MrVI"
-    needs: ClassVar[frozenset[Need]] = frozenset({"samples"})
-    can: ClassVar[frozenset[Capability]] = frozenset({"sample_distances", "marginal_likelihood"})
-    obsm_key: ClassVar[str] = "X_mrVI_u"
+    title = "MrVI"
+    description = "MrVI, which compares samples [@boyeau2022]"
+    paper = "Boyeau et al. (2024), doi:10.1101/2022.10.04.510898"
+    module = "scvi.external"
+    size_of_latent = "n_latent_u"
+    bound = "mrvi_log_weights"
+    why_not_minified = "scvi-tools has no minified form of MrVI"
+    needs = frozenset({"samples"})
+    can = frozenset({"sample_distances", "marginal_likelihood"})
+    obsm_key = "X_mrVI_u"
 
     @model_validator(mode="after")
     def _what_scvi_tools_can_build(self) -> MrviSpec:
@@ -104,14 +104,7 @@ def read_out_forecast(n_cells: int, n_samples: int) -> str:
 
 
 def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
-    """What makes samples hard to compare.
-
-    Parameters
-    ----------
-    obs
-        One row a cell.
-    column
-        Of the samples.
+    """What makes the samples in a column hard to compare.
 
     Raises
     ------
@@ -135,21 +128,10 @@ def sample_warnings(obs: pd.DataFrame, column: str) -> list[str]:
 
 
 def nuisance_batch(obs: pd.DataFrame, keys: Keys) -> tuple[str | None, str | None]:
-    """The batch that MrVI corrects for, and why it corrects for none although there is one.
+    """The obs column of the batch that MrVI corrects for, and why it corrects for none although there is one.
 
     Where a batch holds one sample or one condition only, correcting for the batch takes away what samples and
     conditions change.
-
-    Parameters
-    ----------
-    obs
-        One row a cell, with the study's keys.
-    keys
-        Those that the model is given.
-
-    Returns
-    -------
-    The obs column or ``None``; a sentence or ``None``.
     """
     batch = keys.batch_key
     if batch is None or obs[batch].nunique() < 2:
@@ -239,7 +221,7 @@ def decode_as_sample(
     ----------
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
-    target = sample_codes(model, [sample])
+    target = _sample_codes(model, [sample])
     columns = gene_positions(model, genes)
     expression = np.empty((len(cells), len(columns)), dtype=np.float32)
     done = 0
@@ -259,14 +241,8 @@ def sample_names(model: MRVI) -> list[str]:
     return [str(name) for name in model.sample_order]
 
 
-def sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
-    """Codes of samples by their names; ``None``: of all.
-
-    Raises
-    ------
-    InputError
-        Names the closest sample.
-    """
+def _sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
+    """Codes of samples by their names; ``None``: of all. A name that the model does not know raises an InputError."""
     known = sample_names(model)
     if samples is None:
         return np.arange(len(known))
@@ -305,7 +281,7 @@ def local_states(
     from scvi import REGISTRY_KEYS
     from scvi.dataloaders import AnnDataLoader
 
-    codes = sample_codes(model) if samples is None else samples
+    codes = _sample_codes(model) if samples is None else samples
     module = model.module.eval()
     loader = AnnDataLoader(model.adata_manager, indices=cells, batch_size=batch_size)
     progress = Progress(label, len(cells)) if label else None
@@ -315,7 +291,7 @@ def local_states(
         with torch.inference_mode(), quiet():
             posterior = module.qu(tensors[REGISTRY_KEYS.X_KEY], own, training=False)
             u = posterior.mean
-            base, shifts = shifts_of(model, u, codes)
+            base, shifts = _shifts_of(model, u, codes)
         n_cells = len(u)
         yield LocalStates(
             cells=cells[done : done + n_cells],
@@ -332,22 +308,8 @@ def local_states(
             progress.advance(n_cells)
 
 
-def shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """What samples make of states u.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI``.
-    u
-        ``(n_cells, n_latent_u)``.
-    samples
-        ``(n_samples,)`` codes.
-
-    Returns
-    -------
-    What of z comes from u, ``(n_cells, n_latent)``, and what each sample adds, ``(n_cells, n_samples, n_latent)``.
-    """
+def _shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """What of z comes from ``u``, ``(n_cells, n_latent)``, and what samples add, ``(n_cells, n_samples, n_latent)``."""
     import torch
 
     module = model.module
@@ -361,17 +323,7 @@ def shifts_of(model: MRVI, u: torch.Tensor, samples: np.ndarray) -> tuple[torch.
 
 
 def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
-    """Expected share of each modelled gene, ``(n_cells, n_genes)``, in the cells' own batches.
-
-    Parameters
-    ----------
-    model
-        Fitted ``MRVI``.
-    states
-        The cells.
-    z
-        ``(n_cells, n_latent)`` state to decode.
-    """
+    """Expected share of each modelled gene, ``(n_cells, n_genes)``, of states ``z`` in the cells' own batches."""
     import torch
 
     library = torch.zeros((len(z), 1), device=z.device)
@@ -381,13 +333,7 @@ def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
 
 
 def gene_positions(model: MRVI, genes: Sequence[str] | None) -> np.ndarray:
-    """Positions of modelled genes; ``None``: of all.
-
-    Raises
-    ------
-    InputError
-        Names the closest gene.
-    """
+    """Positions of modelled genes; ``None``: of all. A gene that is not modelled raises an InputError."""
     modelled = model.adata.var_names
     if genes is None:
         return np.arange(len(modelled))

@@ -90,15 +90,9 @@ _STAND_INS: dict[str, Callable[..., Any]] = {
 class SavedContents:
     """What scvi-tools keeps of a model.
 
-    Attributes
-    ----------
-    weights
-        State of the module: name → tensor (and ``pyro_param_store``).
-    genes
-        ``(n_genes,)`` names in the order of the model.
-    attributes
-        ``registry_``, ``init_params_``, ``history_``, ``train_indices_`` and the model's other public
-        attributes.
+    ``weights`` is the state of the module, name → tensor (and ``pyro_param_store``); ``genes`` are ``(n_genes,)`` names
+    in the order of the model; ``attributes`` are ``registry_``, ``init_params_``, ``history_``, ``train_indices_`` and
+    the model's other public attributes.
     """
 
     weights: Mapping[str, torch.Tensor | dict[str, Any]]
@@ -107,20 +101,13 @@ class SavedContents:
 
 
 def read_contents(folder: Path, prefix: str = "") -> SavedContents:
-    """Read a saved model without running anything that the file holds.
-
-    Parameters
-    ----------
-    folder
-        Folder with scvi-tools' ``model.pt``.
-    prefix
-        What the file's name begins with, as in scvi-tools' ``save(prefix=…)``.
+    """Read scvi-tools' ``<prefix>model.pt`` in a folder without running anything that the file holds.
 
     Raises
     ------
     InputError
-        When the file is missing, damaged or no model of scvi-tools, or holds anything but weights and plain
-        data; the message names it.
+        When the file is missing, damaged or no model of scvi-tools, or holds anything but weights and plain data; the
+        message names it.
     """
     file = folder / f"{prefix}{MODEL_FILE}"
     if not file.is_file():

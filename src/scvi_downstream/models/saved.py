@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,26 +95,18 @@ class SavedModel:
             complete model.
         """
         contents = self.contents
-        family = _family(contents, self.save_dir)
+        model_class = model_class_of(_family(contents, self.save_dir))
         genes = _subset(counts, contents, self.save_dir)
-        load = _load_of(model_class_of(family))
+        # MRVI's own load reads its file with pickle before it calls its parent's
+        owner: Any = super(model_class, model_class) if model_class.__name__ == "MRVI" else model_class
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
-        with plain_data_only(self.prefix), quiet():
-            try:
-                return load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
-            except (KeyError, ValueError) as error:
-                reason = error.args[0] if error.args else error
-                raise InputError(f"the counts do not fit the model in {self.save_dir}: {reason}") from error
+        with read_safely(self, "the counts do not fit the model"):
+            return owner.load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
 
 
 def model_class_of(family: str) -> type[BaseModelClass]:
     """The scvi-tools class of a family."""
     return FAMILIES[family].scvi_class()
-
-
-def _load_of(model_class: type[BaseModelClass]) -> Callable[..., BaseModelClass]:
-    """The ``load`` of a class; MRVI's own reads its file with pickle before it calls its parent's."""
-    return super(model_class, model_class).load if model_class.__name__ == "MRVI" else model_class.load
 
 
 def _family(contents: SavedContents, folder: Path) -> str:
@@ -136,35 +128,30 @@ def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
 
 
 @contextmanager
-def plain_data_only(prefix: str = "") -> Iterator[None]:
+def read_safely(model: SavedModel, misfit: str) -> Iterator[None]:
     """Give scvi-tools' own ``load`` and ``load_query_data`` the safe reader in the place of their pickle one.
 
-    Parameters
-    ----------
-    prefix
-        Of the saved files, which ``load_query_data`` cannot be told.
+    ``load_query_data`` cannot be told the prefix of ``model``. Where scvi-tools refuses the cells, an InputError begins
+    with ``misfit``.
     """
 
     def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
-        contents = read_contents(Path(dir_path), prefix)
+        contents = read_contents(Path(dir_path), model.prefix)
         return contents.attributes, contents.genes, contents.weights, None
 
-    with READING, models_read_by(read):
-        yield
+    with READING, models_read_by(read), quiet():
+        try:
+            yield
+        except (KeyError, ValueError) as error:
+            reason = error.args[0] if error.args else error
+            raise InputError(f"{misfit} in {model.save_dir}: {reason}") from error
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A saved model and its cells.
+    """A saved model, and the raw counts that it was fitted on, with the obs columns that it was set up with.
 
-    Attributes
-    ----------
-    model
-        Of this project, or of scvi-tools alone.
-    counts
-        Raw counts that it was fitted on, with the obs columns that it was set up with.
-    name
-        For people: ``<study>/<model>`` of this project, else the folder's name.
+    ``name`` is for people: ``<study>/<model>`` of this project, else the folder's name.
     """
 
     model: SavedModel
@@ -173,15 +160,7 @@ class Reference:
 
 
 def why_no_unseen_batch(spec: ModelSpec, keys: Keys) -> str | None:
-    """Reason why a model has no likelihood of cells of an unseen batch, if there is one.
-
-    Parameters
-    ----------
-    spec
-        The model.
-    keys
-        obs columns of the study.
-    """
+    """Reason why a model of the study has no likelihood of cells of an unseen batch, if there is one."""
     if keys.batch_key is None:
         return "there is no batch_key"
     if "samples" in spec.needs:
@@ -204,16 +183,8 @@ _POSTERIOR_MEAN = "latent_qzm"
 class HubExport:
     """What a folder for scvi-hub is written from.
 
-    Attributes
-    ----------
-    model
-        The scvi-tools model; set up with the minified cells where there are some.
-    minified
-        The posterior of the latent of every cell, without counts; ``None``: the folder holds no cells.
-    metadata
-        Fields of :class:`scvi.hub.HubMetadata`.
-    card
-        Markdown with a YAML header.
+    ``model`` is set up with the minified cells, which have the posterior of the latent and no counts, where there are
+    some. ``metadata`` are the fields of :class:`scvi.hub.HubMetadata`, ``card`` is Markdown with a YAML header.
     """
 
     model: BaseModelClass
@@ -226,16 +197,8 @@ class HubExport:
 class HubFolder:
     """A folder of scvi-hub, made here or by others, read without running code from it.
 
-    Attributes
-    ----------
-    model
-        Its model.
-    minified
-        Its cells: obs, var and the posterior of the latent, without counts; ``None``: it holds none.
-    metadata
-        Family and versions.
-    card
-        The model card; empty where there is none.
+    ``minified`` are its cells: obs, var and the posterior of the latent, without counts; ``None``: it holds none.
+    ``metadata`` are family and versions; ``card`` is empty where there is none.
     """
 
     model: SavedModel
@@ -248,12 +211,7 @@ class HubFolder:
         """Latent of every cell: columns ``latent_1``, …; no counts and no encoder are needed.
 
         It is what ``get_latent_representation`` gave when the folder was made here, and the posterior mean in folders
-        of others.
-
-        Raises
-        ------
-        InputError
-            The folder holds no latent.
+        of others. Where there is none, an InputError says how to embed the cells.
         """
         cells = self.minified
         own = FAMILIES[self.model.family].obsm_key

@@ -9,28 +9,33 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from lightning.pytorch import Trainer
+    from scvi.model.base import BaseModelClass
 
 _SEED = "scvi.settings._seed"
 _DEVICE = "scvi.model._utils.parse_device_args"
 _READERS = ("scvi.model.base._base_model._load_saved_files", "scvi.model.base._archesmixin._load_saved_files")
 _LOG_NB = "scvi.distributions._negative_binomial.log_nb_positive"
 _LOG_ZINB = "scvi.distributions._negative_binomial.log_zinb_positive"
+_CELLS = "scvi.model.base.BaseModelClass._per_instance_manager_store"
+_ENCODER_INPUT = "scvi.module.base.BaseModuleClass._get_inference_input"
+_DECODER_INPUT = "scvi.module.base.BaseModuleClass._get_generative_input"
+_MINIFIED = (
+    "scvi.model.SCVI._OBSERVED_LIB_SIZE_KEY",
+    "scvi.model.SCVI._LATENT_QZM_KEY",
+    "scvi.model.SCVI._LATENT_QZV_KEY",
+)
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
-PRIVATE = (_SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE)
+PRIVATE = (
+    _SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE, _CELLS, _ENCODER_INPUT, _DECODER_INPUT, *_MINIFIED,
+)  # fmt: skip
 """Names that can be looked up without an object at hand."""
 
 
 def private(name: str, owner: Any = None) -> Any:
-    """What a private name stands for.
-
-    Parameters
-    ----------
-    name
-        Dotted, from the package on.
-    owner
-        Object that has it, where that is no module or class.
+    """What a dotted private name stands for: in ``owner``, or in the module or class that the name leads to.
 
     Raises
     ------
@@ -92,6 +97,51 @@ def likelihoods_by(
     made = {_LOG_NB: nb(private(_LOG_NB)), _LOG_ZINB: zinb(private(_LOG_ZINB)), _VALIDATE: False}
     with _replaced(made):
         yield
+
+
+def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
+    """Draws of the latent states of a mini-batch, as the module's ``inference`` gives them.
+
+    ``module.forward`` decodes them, too, which takes longer and draws more; what ``inference`` needs is then only known
+    to scvi-tools' own ``_get_inference_input``.
+    """
+    import torch
+
+    module: Any = model.module.eval()
+    draws = "mc_samples" if type(model).__name__ == "MRVI" else "n_samples"
+    with torch.inference_mode():
+        given = private(_ENCODER_INPUT, module)(tensors)
+        return module.inference(**given, **{draws: n_samples})
+
+
+def decode(
+    model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]
+) -> dict[str, Any]:
+    """What the module's ``generative`` makes of states, which need not be those that its encoder gave.
+
+    ``module.forward`` decodes the encoder's states alone; what ``generative`` needs is then only known to scvi-tools'
+    own ``_get_generative_input``.
+    """
+    import torch
+
+    module: Any = model.module
+    with torch.inference_mode():
+        given = private(_DECODER_INPUT, module)(tensors, inference)
+        return module.generative(**given)
+
+
+def forget_cells(model: BaseModelClass, uuid: str) -> None:
+    """Let go of cells that a model was shown, which scvi-tools would keep as long as the model.
+
+    ``uuid`` is the identity of the cells' ``AnnDataManager``. The store is scvi-tools' own, as ``deregister_manager``
+    only knows cells that a model was set up with.
+    """
+    private(_CELLS, model)[model.id].pop(uuid, None)
+
+
+def minified_keys(model: BaseModelClass) -> list[str]:
+    """Where minified cells keep the library size, in obs, and the mean and variance of the latent, in obsm."""
+    return [private(name, model) for name in _MINIFIED]
 
 
 def redraw_mini_batches(trainer: Trainer) -> None:

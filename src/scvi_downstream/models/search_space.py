@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 import yaml
 
-from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
-from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError, closest
 
 TRAINING = "training."
@@ -266,90 +261,3 @@ def _value_of(spec: ModelSpec, name: str) -> Any:
     if name.startswith(TRAINING):
         return getattr(spec.training, name.removeprefix(TRAINING))
     return getattr(spec, name)
-
-
-TrialState = Literal["finished", "stopped", "failed"]
-_PATTERN = "trial_*.json"
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """What is known of a trial when it is over.
-
-    Attributes
-    ----------
-    number
-        Position in the sequence of suggestions, from 1: the model as it is configured.
-    changes
-        Option → value drawn.
-    status
-        ``finished``; ``stopped``, when it fell behind; ``failed``.
-    scores
-        Numbers by name; of a stopped trial the best validation ELBO and the epochs.
-    curve
-        ELBO of the validation cells after each epoch, in nats per cell, higher is better.
-    by_cell
-        Objective of likelihood → ``{share: values}``, nats of each cell in the order of their positions.
-    draws
-        Integration metric → its values on resampled cells, the same cells in every trial.
-    reason
-        Why it failed or was stopped.
-    """
-
-    number: int
-    changes: Mapping[str, Any]
-    status: TrialState
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    curve: tuple[float, ...] = ()
-    by_cell: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
-    draws: Mapping[str, list[float]] = field(default_factory=dict)
-    reason: str = ""
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self) | {"curve": list(self.curve)}
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> TrialRecord:
-        """The record of what :meth:`plain` gave."""
-        return cls(**{**plain, "curve": tuple(plain["curve"])})
-
-
-@dataclass(frozen=True)
-class RecordFolder:
-    """Records of the trials of one search.
-
-    Attributes
-    ----------
-    path
-        Made when the first record is written.
-    """
-
-    path: Path
-
-    @classmethod
-    def of(cls, store: CheckpointStore, identity: Iterable[Any]) -> RecordFolder:
-        """The folder of a search: another one for other counts, options or seed.
-
-        Parameters
-        ----------
-        store
-            Where searches of the study are kept.
-        identity
-            All that a trial's scores depend on, as bytes or as what JSON takes.
-        """
-        digest = hashlib.sha256()
-        for part in identity:
-            digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
-        return cls(store.path / digest.hexdigest()[:16])
-
-    def write(self, record: TrialRecord) -> None:
-        """Keep a record."""
-        with replacing(self.path / f"trial_{record.number:03d}.json") as temporary:
-            temporary.write_text(json.dumps(record.plain()), encoding="utf-8")
-
-    def read(self) -> dict[int, TrialRecord]:
-        """Records by number. Failed trials are not among them: what failed may work another time."""
-        paths = sorted(self.path.glob(_PATTERN))
-        records = [TrialRecord.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-        return {record.number: record for record in records if record.status != "failed"}

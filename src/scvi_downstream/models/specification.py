@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -135,6 +136,12 @@ class ModelSpec(Options):
     def hidden_layers(self) -> tuple[int, int] | None:
         """Number of hidden layers and units of each, where the encoder and the decoder have the same."""
         return None
+
+    @classmethod
+    def encodes_covariates(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether batches and covariates enter the encoder of a model that was made with these arguments."""
+        option = cls.model_fields.get("encode_covariates")
+        return bool(settings.get("encode_covariates", option.default if option else False))
 
     def keys_seen(self, keys: Keys) -> Keys:
         """The study's keys that the model is given: without the batch where it shall not be corrected."""

@@ -12,9 +12,8 @@ from torch import nn
 
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.plain_data import SavedContents
-from scvi_downstream.models.saved import SavedModel, model_class_of, plain_data_only
+from scvi_downstream.models.saved import SavedModel, model_class_of, read_safely
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.runtime.words import listed
 
 if TYPE_CHECKING:
@@ -61,17 +60,11 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
             f"name a reference of the family {listed(able, last='or')}"
         )
-    with plain_data_only(reference.prefix), quiet():
-        try:
-            model = model_class.load_query_data(
-                query, str(reference.save_dir), accelerator=accelerator, unfrozen=True
-            )
-        except (KeyError, ValueError) as error:
-            reason = error.args[0] if error.args else error
-            raise InputError(
-                f"the query does not fit the reference in {reference.save_dir}: {reason}"
-            ) from error
-    freeze_all_but_new(model, reference.contents)
+    with read_safely(reference, "the query does not fit the reference"):
+        model = model_class.load_query_data(
+            query, str(reference.save_dir), accelerator=accelerator, unfrozen=True
+        )
+    _freeze_all_but_new(model, reference.contents)
     return model
 
 
@@ -81,24 +74,16 @@ def n_new_weights(model: BaseModelClass) -> int:
     return sum(int(weight.new_entries.sum()) for weight in weights if hasattr(weight, "new_entries"))
 
 
-class FrozenBatchNorm1d(nn.BatchNorm1d):
+class _FrozenBatchNorm1d(nn.BatchNorm1d):
     """Batch normalisation by the running means it has, also while the rest trains."""
 
-    def train(self, mode: bool = True) -> FrozenBatchNorm1d:  # noqa: FBT001, FBT002 - torch's signature
+    def train(self, mode: bool = True) -> _FrozenBatchNorm1d:  # noqa: FBT001, FBT002 - torch's signature
         """Stay in evaluation mode."""
         return super().train(mode=False)
 
 
-def freeze_all_but_new(model: BaseModelClass, reference: SavedContents) -> None:
-    """Put the weights of the reference where they belong, and let only those of new categories train.
-
-    Parameters
-    ----------
-    model
-        Model of the query, with more categories than the reference.
-    reference
-        What is saved of the reference.
-    """
+def _freeze_all_but_new(model: BaseModelClass, reference: SavedContents) -> None:
+    """Put the weights of the reference where they belong, and let only those of new categories train."""
     known = _categories(reference.attributes["registry_"])
     now = _categories(model.registry)
     weights = dict(model.module.named_parameters())
@@ -126,7 +111,7 @@ def freeze_all_but_new(model: BaseModelClass, reference: SavedContents) -> None:
         weight.register_hook(partial(_of_new_entries, new))
     for module in model.module.modules():
         if isinstance(module, nn.BatchNorm1d):
-            module.__class__ = FrozenBatchNorm1d
+            module.__class__ = _FrozenBatchNorm1d
     model.module.eval()
 
 

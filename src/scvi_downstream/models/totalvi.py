@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt, model_validator
 
 from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.specification import Capability, Dropout, ModelSpec, Need, covariate_arguments
+from scvi_downstream.models.specification import Dropout, ModelSpec, covariate_arguments
 from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class TotalviSpec(ModelSpec):
     encode_covariates: bool = True
     use_observed_lib_size: bool = True
 
-    title: ClassVar[str] = "totalVI"
-    description: ClassVar[str] = "totalVI, of RNA and proteins [@gayoso2021]"
-    paper: ClassVar[str] = "Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x"
-    bound: ClassVar[str] = "totalvi_log_weights"
-    why_not_minified: ClassVar[str] = "the minified form of totalVI would keep the counts of proteins"
-    needs: ClassVar[frozenset[Need]] = frozenset({"proteins"})
-    can: ClassVar[frozenset[Capability]] = frozenset({"proteins", "marginal_likelihood"})
-    obsm_key: ClassVar[str] = "X_totalVI"
+    title = "totalVI"
+    description = "totalVI, of RNA and proteins [@gayoso2021]"
+    paper = "Gayoso et al. (2021), doi:10.1038/s41592-020-01050-x"
+    bound = "totalvi_log_weights"
+    why_not_minified = "the minified form of totalVI would keep the counts of proteins"
+    needs = frozenset({"proteins"})
+    can = frozenset({"proteins", "marginal_likelihood"})
+    obsm_key = "X_totalVI"
 
     @model_validator(mode="after")
     def _what_scvi_tools_can_train(self) -> TotalviSpec:

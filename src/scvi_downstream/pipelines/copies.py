@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import partial, reduce, update_wrapper
 from operator import add
 from typing import Any
 
@@ -28,6 +28,11 @@ def step(function: Callable[..., Any], inputs: Any, outputs: Any, **settings: An
         As for Kedro's own ``Node``.
     """
     return Node(function, inputs, outputs, name=function.__name__, **settings)
+
+
+def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
+    """``function`` with some of its arguments given, under its own name."""
+    return update_wrapper(partial(function, **arguments), function)
 
 
 def joined(pipelines: Iterable[Pipeline]) -> Pipeline:

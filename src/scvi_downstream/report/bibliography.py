@@ -29,7 +29,7 @@ class Reference:
     @property
     def authors(self) -> str:
         """``Lopez R, Regier J, …``; from the seventh on, ``et al.``."""
-        names = plain_text(self.fields.get("author", "")).split(" and ")
+        names = _plain_text(self.fields.get("author", "")).split(" and ")
         short = [_initials(name) for name in names if name != "others"]
         if len(short) > 6 or "others" in names:
             return ", ".join([*short[:3], "et al."])
@@ -45,12 +45,12 @@ class Reference:
             where = f"{fields.get('archiveprefix', 'arXiv')}:{fields['eprint']}"
         volume = f" {fields['volume']}" if "volume" in fields else ""
         pages = f": {fields['pages']}".replace("--", "\N{EN DASH}") if "pages" in fields else ""
-        return plain_text(f"{where}{volume}{pages} ({fields['year']})")
+        return _plain_text(f"{where}{volume}{pages} ({fields['year']})")
 
     @property
     def title(self) -> str:
         """Title without BibTeX's braces."""
-        return plain_text(self.fields["title"])
+        return _plain_text(self.fields["title"])
 
 
 def _initials(name: str) -> str:
@@ -59,7 +59,7 @@ def _initials(name: str) -> str:
     return f"{family} {letters}".strip()
 
 
-def plain_text(latex: str) -> str:
+def _plain_text(latex: str) -> str:
     """BibTeX's accents and braces as Unicode text."""
     import unicodedata
 
@@ -87,7 +87,7 @@ def cited_keys(text: str) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def select(text: str) -> str:
+def write_references(text: str) -> str:
     """BibTeX of exactly the entries cited in ``text``, in the order of their first mention.
 
     Raises

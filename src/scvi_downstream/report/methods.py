@@ -12,43 +12,42 @@ from scvi_downstream.runtime import words
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATE = "methods.jinja"
+_TEMPLATE = "methods.jinja"
 
 
 def has_methods(package: str) -> bool:
     """Whether a folder of ``pipelines/`` has a methods text."""
-    return files(package).joinpath(TEMPLATE).is_file()
+    return files(package).joinpath(_TEMPLATE).is_file()
 
 
 def render_methods(package: str, **context: Any) -> str:
-    """Paragraphs of one analysis as Markdown with citation keys (``[@lopez2018]``).
+    """Paragraphs of one analysis as Markdown with citation keys (``[@lopez2018]``); may be empty.
 
     Parameters
     ----------
     package
-        Dotted name of the folder that holds ``methods.jinja``.
+        Dotted name of the folder that holds ``methods.jinja``, whose paragraphs begin with their title in bold and are
+        parted by empty lines; lines may be broken anywhere.
     context
         What the template names: ``study`` (its models, keys, options and parameters), ``options`` of the analysis,
         ``preparation`` and ``training`` (the summaries of the counts and of the primary model).
-
-    Returns
-    -------
-    Paragraphs that begin with their title in bold, parted by empty lines; lines of the template may be broken
-    anywhere. Empty when the template writes nothing.
     """
-    text = files(package).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    text = files(package).joinpath(_TEMPLATE).read_text(encoding="utf-8")
     written = _environment().from_string(text).render(**context)
     paragraphs = (" ".join(paragraph.split()) for paragraph in written.split("\n\n"))
     return "\n\n".join(filter(None, paragraphs))
 
 
-@cache
-def _environment() -> Environment:
+def jinja_environment(**settings: Any) -> Environment:
+    """Jinja that refuses unknown names and leaves no lines where blocks stood, with Jinja's own ``settings``."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
+    return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings)
+
+
+@cache
+def _environment() -> Environment:
+    environment = jinja_environment(autoescape=False)
     environment.globals["named"] = named
     environment.filters |= {
         "listed": words.listed,

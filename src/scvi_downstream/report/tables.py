@@ -11,30 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.report.contents import names
+
 ABSENT, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 # Words that are written otherwise than in lower case.
 _WORDS = {
     word.lower(): word
-    for word in (
-        *(
-            "ARI",
-            "NMI",
-            "ELBO",
-            "LFC",
-            "FDR",
-            "LL",
-            "UMAP",
-            "PCA",
-            "PCR",
-            "AUC",
-            "MSE",
-            "NLL",
-            "ASW",
-            "BRAS",
-            "DE",
-            "MB",
-        ),
-        *("GPU", "CPU", "HVG", "kBET", "iLISI", "cLISI", "scIB", "kNN", "k-means", "p", "k"),
+    for word in names(
+        "ARI NMI ELBO LFC FDR LL UMAP PCA PCR AUC MSE NLL ASW BRAS DE MB "
+        "GPU CPU HVG kBET iLISI cLISI scIB kNN k-means p k"
     )
 } | {"kmeans": "k-means", "leiden": "Leiden"}
 _HEADINGS = {
@@ -166,12 +151,7 @@ def _sorted_by(value: float) -> str:
 def interval_cells(values: pd.DataFrame, name: object = "") -> list[Cell]:
     """``0.71 (0.68–0.74)``, sorted by the value, with one or two digits that the intervals leave uncertain.
 
-    Parameters
-    ----------
-    values
-        Value, lower and upper end, one row a cell; without an interval the value stands alone.
-    name
-        Of the value.
+    ``values`` are value, lower and upper end, one row a cell; without an interval the value stands alone.
     """
     rows = values.astype(float).to_numpy()
     halves = (rows[:, 2] - rows[:, 1]) / 2
@@ -198,20 +178,10 @@ def with_bounds(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
 
 
 def table_view(table: pd.DataFrame, rows: int | None = None, groups: Sequence[str] = ()) -> TableView:
-    """The first ``rows`` of a table, or of each of its ``groups``; an interval shares the cell of its value.
+    """The first ``rows`` of a table (``None``: all), or of each of its ``groups``, in the order that it has.
 
-    Parameters
-    ----------
-    table
-        In the order to show; a named index becomes the first column.
-    rows
-        Rows a group; ``None``: all.
-    groups
-        Columns to cut by; those that the table does not hold are ignored.
-
-    Notes
-    -----
-    The numbers ``x``, ``x_low`` and ``x_high`` become one column.
+    A named index becomes the first column, columns to group by that the table does not hold are ignored, and the
+    numbers ``x``, ``x_low`` and ``x_high`` become one column.
     """
     shown = table.reset_index() if table.index.name is not None else table
     total, n_groups = len(shown), 1

@@ -6,33 +6,12 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = (
-    "scvi-downstream",
-    "scvi-tools",
-    "torch",
-    "lightning",
-    "scanpy",
-    "anndata",
-    "scib-metrics",
-    "harmonypy",
-    "ray",
-    "optuna",
-    "umap-learn",
-    "pynndescent",
-    "faiss-cpu",
-    "leidenalg",
-    "igraph",
-    "scikit-learn",
-    "scikit-misc",
-    "statsmodels",
-    "pydeseq2",
-    "jax",
-    "numpy",
-    "scipy",
-    "pandas",
-    "zarr",
-    "kedro",
-    "mlflow",
+from scvi_downstream.report.contents import names
+
+_PACKAGES = names(
+    "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna umap-learn "
+    "pynndescent faiss-cpu leidenalg igraph scikit-learn scikit-misc statsmodels pydeseq2 jax numpy scipy pandas zarr "
+    "kedro mlflow"
 )
 
 
@@ -52,7 +31,7 @@ def named(package: str, name: str = "") -> str:
 
 def software() -> dict[str, str]:
     """Python and every package that takes part in the results, by version."""
-    found = {package: installed(package) for package in PACKAGES}
+    found = {package: installed(package) for package in _PACKAGES}
     return {"python": platform.python_version()} | {package: v for package, v in found.items() if v}
 
 

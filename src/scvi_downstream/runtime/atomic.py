@@ -82,9 +82,8 @@ def _in_use(leftover: Path, host: str, pid: int) -> bool:
         written = leftover.stat().st_mtime
         if host != socket.gethostname():
             return time.time() - written < _DAY
-        return (
-            psutil.Process(pid).create_time() <= written + 1
-        )  # a later process was only given the same number
+        # a later process was only given the same number
+        return psutil.Process(pid).create_time() <= written + 1
     except (FileNotFoundError, psutil.NoSuchProcess):
         return False
 

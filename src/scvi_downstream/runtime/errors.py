@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from scvi_downstream.runtime.words import up_to
+
 
 class InputError(ValueError):
     """Something in the user's data or configuration; the message names it and says what to do."""
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
-    """Suggest the choice nearest in spelling, as the end of a sentence.
+    """What would have been accepted in place of ``name``, as the end of a sentence.
 
-    Parameters
-    ----------
-    name
-        What the user wrote.
-    choices
-        What would have been accepted.
-
-    Returns
-    -------
-    ``"; the closest is 'donor'"``, or the choices themselves when none is close.
+    The choice nearest in spelling, ``"; the closest is 'donor'"``, or the choices themselves when none is close.
     """
     known = [str(choice) for choice in choices]
     by_lower = {choice.lower(): choice for choice in known}
@@ -31,9 +24,7 @@ def closest(name: str, choices: Iterable[str]) -> str:
         return f"; the closest is '{by_lower[matches[0]]}'"
     if not known:
         return "; there are none"
-    shown = ", ".join(f"'{choice}'" for choice in known[:12])
-    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
-    return f"; there are {shown}{more}"
+    return f"; there are {up_to([f"'{choice}'" for choice in known], 12)}"
 
 
 def plain_error(error: BaseException) -> InputError | None:

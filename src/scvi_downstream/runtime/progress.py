@@ -27,15 +27,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Logs ``label: 40 % (12 s, about 18 s left)`` at most every few seconds.
-
-    Parameters
-    ----------
-    label
-        What is being done.
-    total
-        Number of steps.
-    """
+    """Logs ``label: 40 % (12 s, about 18 s left)`` of ``total`` steps at most every few seconds."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label = label

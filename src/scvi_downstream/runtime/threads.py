@@ -1,10 +1,11 @@
-"""One thread for many small matrices: those of BLAS and OpenMP wait for each other longer than they work."""
+"""Threads, cores and the surroundings of work: those of BLAS and OpenMP wait for each other longer than they work."""
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -16,6 +17,26 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside, for processes that start there, and put back afterwards what they were."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 _TALKATIVE = ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "scvi")
@@ -45,14 +66,7 @@ ONE_THREAD_UP_TO = 640_000
 def choose_torch_threads(batch_size: int, n_genes: int) -> int:
     """Let torch use one thread when a mini-batch is small, otherwise as many as it had at the start.
 
-    Parameters
-    ----------
-    batch_size, n_genes
-        Shape of a mini-batch.
-
-    Returns
-    -------
-    The number of threads that torch uses from now on in this process.
+    Returns the number of threads that torch uses from now on in this process.
     """
     import torch
 

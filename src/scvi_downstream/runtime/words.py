@@ -41,11 +41,6 @@ def options_text(options: Mapping[str, Any]) -> str:
     return listed([f"`{name}` = {value}" for name, value in options.items()])
 
 
-def methods_text(paragraphs: Iterable[tuple[str, str]]) -> str:
-    """Titled paragraphs as Markdown; empty ones are left out."""
-    return "\n\n".join(f"**{title}.** {text}" for title, text in paragraphs if text) + "\n"
-
-
 @dataclass(frozen=True)
 class Finding:
     """What it is about, and a sentence."""

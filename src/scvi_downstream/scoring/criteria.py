@@ -1,8 +1,11 @@
-"""What models are judged by: names, groups, directions and units of the leaderboard's columns."""
+"""What models are judged by: names, groups, directions and units of the leaderboard's columns, and its best rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES
 
@@ -55,6 +58,25 @@ def of_cells(criterion: str) -> tuple[str, str] | None:
     column, _, share = criterion.rpartition("_")
     known = column in ("elbo", "reconstruction_error", "marginal_ll")
     return (share, column) if known and share in ("train", "validation", "test") else None
+
+
+def rows_by_model(leaderboard: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard indexed by ``model``, which is a column when it was read from a file."""
+    return leaderboard.set_index("model") if "model" in leaderboard else leaderboard
+
+
+def pareto_front(scores: np.ndarray) -> np.ndarray:
+    """Rows that no other row dominates: none is at least as good everywhere and better somewhere.
+
+    Of ``(n_rows, n_criteria)`` scores, higher is better: ``(n_rows,)`` booleans. A row with NaN is never on the
+    front; equal rows are on it together.
+    """
+    known = np.isfinite(scores).all(axis=1)
+    front = np.zeros(len(scores), dtype=bool)
+    rows = scores[known]
+    at_least = (rows[:, None] >= rows[None]).all(axis=2)
+    front[known] = ~(at_least & ~at_least.T).any(axis=0)
+    return front
 
 
 _TEN_RESOLUTIONS = tuple(2 * step / 10 for step in range(1, 11))

@@ -15,6 +15,7 @@ from scvi_downstream.cells.obs import text_of
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.words import first_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,15 +26,8 @@ logger = logging.getLogger(__name__)
 _LARGEST_EXACT = 2**24  # float32 does not hold every integer beyond
 
 
-def refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns: pd.Index) -> None:
-    """Look at every stored value.
-
-    Parameters
-    ----------
-    matrix
-        Cells × genes or proteins; its values become float32 when they are counts.
-    cells, columns
-        Names of rows and columns.
+def _refuse_other_than_counts(matrix: sparse.csr_matrix, cells: pd.Index, columns: pd.Index) -> None:
+    """Look at every stored value of cells × genes or proteins, which become float32 when they are counts.
 
     Raises
     ------
@@ -67,14 +61,10 @@ class ModelInput:
 
     Attributes
     ----------
-    genes
-        In the order of the model.
-    categories
-        obs columns that the encoder reads, each with the categories that the model knows.
-    numbers
-        obs columns of numbers that the encoder reads.
-    proteins
-        Names of the proteins that the encoder reads; none for most models.
+    genes, proteins
+        Genes in the order of the model, and proteins that the encoder reads; none for most models.
+    categories, numbers
+        obs columns that the encoder reads: with the categories that the model knows, and of numbers.
     filled
         obs columns that the encoder does not read → what is put there.
     layer, protein_key
@@ -96,15 +86,9 @@ class ModelInput:
 
 
 def describe_input(model: SavedModel) -> ModelInput:
-    """Read from a saved model which genes, obs columns and proteins new cells need.
-
-    Parameters
-    ----------
-    model
-        Saved here or by scvi-tools.
-    """
+    """Read from a saved model which genes, obs columns and proteins new cells need."""
     setup, fields = model.setup, model.contents.attributes["registry_"]["field_registries"]
-    read = _encoder_reads(model)
+    read = FAMILIES[model.family].encodes_covariates(model.settings)
     categories, filled = {}, {}
     for column, known, is_read in _categorical_columns(setup, fields, covariates_read=read):
         if is_read and len(known) > 1:
@@ -137,12 +121,6 @@ def latent_names(model: SavedModel) -> list[str]:
     return [f"latent_{i + 1}" for i in range(size)]
 
 
-def _encoder_reads(model: SavedModel) -> bool:
-    """Whether batches and covariates enter the encoder."""
-    option = FAMILIES[model.family].model_fields.get("encode_covariates")
-    return bool(model.settings.get("encode_covariates", option.default if option else False))
-
-
 def _categorical_columns(
     setup: Mapping[str, Any], fields: Mapping[str, Any], *, covariates_read: bool
 ) -> list[tuple[str, tuple[Any, ...], bool]]:
@@ -158,7 +136,6 @@ def _categorical_columns(
     return [(str(name), tuple(known), read.get(field, covariates_read)) for name, known, field in columns]
 
 
-_SHOWN = 5
 PROTEIN_PREFIX = "protein:"
 
 
@@ -194,8 +171,13 @@ def cells_of_model(cells: AnnData | pd.DataFrame, needs: ModelInput, max_missing
     obs = cells if table else cells.obs
     names = pd.Index(cells.columns if table else cells.var_names).astype(str)
     positions = _positions(names, needs.genes, max_missing_genes)
-    matrix = _of_table(cells, positions) if table else _of_matrix(_counts(cells, needs.layer), positions)
-    refuse_other_than_counts(matrix, obs.index, needs.genes)
+    found = positions >= 0
+    if table:
+        columns = _of_table(cells, positions[found])
+    else:
+        columns = sparse.csc_matrix(_counts(cells, needs.layer))[:, positions[found]]
+    matrix = _spread(columns, found)
+    _refuse_other_than_counts(matrix, obs.index, needs.genes)
     _warn_of_empty(matrix, obs.index)
     rows = pd.RangeIndex(len(obs)).astype(str)
     adapted = AnnData(
@@ -222,8 +204,10 @@ def _positions(names: pd.Index, genes: pd.Index, max_missing: float) -> np.ndarr
     if not len(missing):
         return positions
     share = len(missing) / len(genes)
-    shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
-    told = f"{len(missing):,} of the model's {len(genes):,} genes ({100 * share:.3g} %) are missing: {shown}"
+    told = (
+        f"{len(missing):,} of the model's {len(genes):,} genes ({100 * share:.3g} %) are missing: "
+        f"{first_names(missing)}"
+    )
     if share > max_missing or len(missing) == len(genes):
         raise InputError(
             f"{told}; max_missing_genes allows {100 * max_missing:.3g} %: name the genes as the model does, or raise it"
@@ -239,19 +223,11 @@ def _counts(cells: AnnData, layer: str | None) -> Any:
     return matrix if sparse.issparse(matrix) or isinstance(matrix, np.ndarray) else matrix[:]
 
 
-def _of_matrix(matrix: Any, positions: np.ndarray) -> sparse.csr_matrix:
-    found = positions >= 0
-    columns = sparse.csc_matrix(matrix)[:, positions[found]]
-    return _spread(columns, found)
-
-
-def _of_table(table: pd.DataFrame, positions: np.ndarray) -> sparse.csr_matrix:
-    found = positions >= 0
+def _of_table(table: pd.DataFrame, positions: np.ndarray) -> sparse.csc_matrix:
     try:
-        values = table.iloc[:, positions[found]].to_numpy(dtype=np.float64, na_value=np.nan)
+        return sparse.csc_matrix(table.iloc[:, positions].to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError) as error:
         raise InputError(f"the columns of genes must hold numbers ({error})") from None
-    return _spread(sparse.csc_matrix(values), found)
 
 
 def _spread(columns: sparse.csc_matrix, found: np.ndarray) -> sparse.csr_matrix:
@@ -331,5 +307,5 @@ def _proteins(cells: AnnData | pd.DataFrame, needs: ModelInput, rows: pd.Index) 
         )
     values = np.column_stack([_number(pd.Series(measured[name], name=name)) for name in needs.proteins])
     names = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
-    refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
+    _refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
     return pd.DataFrame(values, index=rows, columns=needs.proteins)

@@ -48,11 +48,6 @@ class Embedder:
         """Genes, obs columns and proteins that cells must have."""
         return describe_input(self.model)
 
-    @property
-    def latent_names(self) -> list[str]:
-        """Columns of an embedding."""
-        return latent_names(self.model)
-
     def embed(
         self, cells: AnnData | pd.DataFrame, max_missing_genes: float = MAX_MISSING_GENES
     ) -> pd.DataFrame:
@@ -78,4 +73,6 @@ class Embedder:
         with quiet():
             latent = self.model.attach(adapted, self.accelerator).get_latent_representation()
         index = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
-        return pd.DataFrame(np.asarray(latent, dtype=np.float64), index=index, columns=self.latent_names)
+        return pd.DataFrame(
+            np.asarray(latent, dtype=np.float64), index=index, columns=latent_names(self.model)
+        )

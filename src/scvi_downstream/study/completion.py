@@ -41,16 +41,9 @@ def lists_of_sweep(sweep: Any) -> Any:
 def crossed(
     model: str, options: Mapping[str, Any], lists: Mapping[str, list[Any]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and options of every combination of the values in ``lists``.
+    """Name and options of every combination of the values in ``lists``, for a model and its own entry of ``models:``.
 
-    Parameters
-    ----------
-    model
-        The model that is varied.
-    options
-        Its own entry of ``models:``.
-    lists
-        Option (``training.lr`` for one of the training) → values.
+    ``lists`` are option (``training.lr`` for one of the training) → values.
 
     Raises
     ------
@@ -80,13 +73,7 @@ def reseeded(
 
 
 def check_names(given: Mapping[str, Any], models: Mapping[str, Any], where: str) -> None:
-    """Refuse models that the study does not have.
-
-    Raises
-    ------
-    InputError
-        Naming the closest there is.
-    """
+    """Refuse models that the study does not have, naming the closest there is."""
     for name in given:
         if name not in models:
             raise InputError(f"{where}.{name}: no such model{closest(name, models)}")
@@ -141,7 +128,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
         study = study_parameters().model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:
         raise InputError(f"parameter {explain(error, study_parameters(), '')}") from None
-    models = {name: spec.model_dump(mode="json") for name, spec in model_specs(study).items()}
+    models = {name: spec.model_dump(mode="json") for name, spec in _model_specs(study).items()}
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
     keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
@@ -149,13 +136,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
-    """The options of each pipeline, and ``keys``, as objects.
-
-    Parameters
-    ----------
-    parameters
-        As :func:`complete_parameters` returns them.
-    """
+    """The options of each pipeline, and ``keys``, as objects, of complete parameters."""
     fields = study_parameters().model_fields
     types = {name: field.annotation for name, field in fields.items()} | {"keys": Keys}
     return {
@@ -165,7 +146,7 @@ def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
     }
 
 
-def model_specs(study: TopLevel) -> dict[str, ModelSpec]:
+def _model_specs(study: TopLevel) -> dict[str, ModelSpec]:
     """Every model of the study by name, those of the sweep after the one they vary.
 
     Raises

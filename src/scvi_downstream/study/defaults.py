@@ -21,18 +21,10 @@ _OWN_PROJECT = Path(__file__).resolve().parents[3]
 
 
 def default_parameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Parameters as ``conf/base`` has them, before they are completed.
+    """Parameters as ``conf/base`` has them, before they are completed, but for ``changes``: parameter → another value.
 
-    Parameters
-    ----------
-    changes
-        Parameter → another value. Of a group of options only what is named changes; what is free in form, such as
-        ``models``, is replaced.
-
-    Raises
-    ------
-    InputError
-        When no project is found.
+    Of a group of options only what is named changes; what is free in form, such as ``models``, is replaced. Where no
+    project is found, an InputError says so.
     """
     return _with_changes(study_parameters(), deepcopy(_of_base()), changes or {})
 
@@ -67,10 +59,7 @@ def defaults_of[T: Options](kind: type[T], **changes: Any) -> T:
 def model_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry of ``models:`` with all of its training, as nodes take it.
 
-    Parameters
-    ----------
-    entry
-        ``name``, ``family``, any hyperparameters, and what differs from the project's ``training``.
+    The entry has ``name``, ``family``, any hyperparameters, and what differs from the project's ``training``.
     """
     return {**entry, "training": {**_of_base()["training"], **(entry.get("training") or {})}}
 

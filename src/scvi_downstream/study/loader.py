@@ -31,8 +31,8 @@ class StudyConfigLoader(OmegaConfigLoader):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._complete: dict[str, Any] | None = None
-        OmegaConf.register_resolver("param", self._top_level_parameter, replace=True)
-        OmegaConf.register_resolver("mlflow", self._of_tracking, replace=True)
+        OmegaConf.register_resolver("param", lambda name: self["parameters"][name], replace=True)
+        OmegaConf.register_resolver("mlflow", lambda name: self["mlflow"][name], replace=True)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Configuration of one kind; ``parameters`` are complete."""
@@ -41,12 +41,6 @@ class StudyConfigLoader(OmegaConfigLoader):
         if self._complete is None:
             self._complete = complete_parameters(_asked_for_by_name(super().__getitem__("parameters")))
         return self._complete
-
-    def _of_tracking(self, name: str) -> Any:
-        return self["mlflow"].get(name)
-
-    def _top_level_parameter(self, name: str) -> Any:
-        return self["parameters"][name]
 
 
 def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:
@@ -62,19 +56,9 @@ def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
-    """Complete parameters of an environment, for commands that have no session.
+    """Complete parameters of an environment above ``base`` (``None``: ``local``), for commands that have no session.
 
-    Parameters
-    ----------
-    project
-        Folder that holds ``conf/``.
-    env
-        Environment above ``base``; ``None``: ``local``.
-
-    Raises
-    ------
-    InputError
-        When there is no such environment.
+    ``project`` is the folder that holds ``conf/``; where there is no such environment, an InputError says so.
     """
     try:
         return StudyConfigLoader(str(project / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]

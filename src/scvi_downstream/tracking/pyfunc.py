@@ -30,13 +30,7 @@ class RefusedCellsError(MlflowException, InputError):
 
 
 class ServedModel:
-    """The embedder as MLflow calls it.
-
-    Parameters
-    ----------
-    embedder
-        Of the stored model.
-    """
+    """The embedder of a stored model as MLflow calls it."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -44,18 +38,10 @@ class ServedModel:
     def predict(
         self, cells: AnnData | pd.DataFrame | Any, params: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Embed cells.
+        """Embed cells: one row each, columns ``latent_1``, …
 
-        Parameters
-        ----------
-        cells
-            AnnData, a table of cells × genes, or what makes such a table (lists or records by gene).
-        params
-            ``max_missing_genes``: largest share of the model's genes that may be missing.
-
-        Returns
-        -------
-        One row a cell, columns ``latent_1``, …
+        ``cells`` are AnnData, a table of cells × genes, or what makes such a table (lists or records by gene);
+        ``params`` may name ``max_missing_genes``, the largest share of the model's genes that may be missing.
         """
         most_missing = (params or {}).get("max_missing_genes", MAX_MISSING_GENES)
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.tracking.runs import PARENT_TAG, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,6 @@ COLUMNS = (
     "device", "data", "data_digest", "data_cells", "data_genes", "error",
 )  # fmt: skip
 PARAM, STUDY_PARAM, METRIC, VERSION = "param.", "study_param.", "metric.", "version."
-_PARENT_TAG = "mlflow.parentRunId"
 _A_PAGE = 1000
 
 
@@ -53,11 +52,7 @@ def read_runs(uri: str, wanted: Sequence[str], study: str) -> pd.DataFrame:
     InputError
         When nothing has such a name, several runs have it, or a study has no finished run.
     """
-    from mlflow import MlflowClient
-
-    for talkative in ("alembic", "mlflow"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    store = _Store(MlflowClient(tracking_uri=uri))
+    store = _Store(open_store(uri))
     names = [name.strip() for name in wanted if name.strip()]
     chosen = [store.find(name) for name in names] if names else store.newest_of(study)
     by_id = {run.info.run_id: run for run in chosen}
@@ -114,15 +109,15 @@ class _Store:
         experiment = run.info.experiment_id
         if experiment not in self._children:
             of_parent: dict[str, list[Run]] = {}
-            for found in self._search([experiment], f"tags.`{_PARENT_TAG}` LIKE '%'"):
-                of_parent.setdefault(found.data.tags[_PARENT_TAG], []).append(found)
+            for found in self._search([experiment], f"tags.`{PARENT_TAG}` LIKE '%'"):
+                of_parent.setdefault(found.data.tags[PARENT_TAG], []).append(found)
             self._children[experiment] = of_parent
         found = self._children[experiment].get(run.info.run_id, [])
         return sorted(found, key=lambda child: str(child.info.run_name))
 
     def parent(self, run: Run) -> Run | None:
         """The run that a model's run belongs to."""
-        parent = run.data.tags.get(_PARENT_TAG)
+        parent = run.data.tags.get(PARENT_TAG)
         return self._by_id(parent) if parent else None
 
     def study(self, run: Run) -> str:
@@ -148,7 +143,7 @@ class _Store:
 
     def _finished(self, experiment: Experiment) -> list[Run]:
         runs = self._search([experiment.experiment_id], "attributes.status = 'FINISHED'")
-        return [run for run in runs if _PARENT_TAG not in run.data.tags]
+        return [run for run in runs if PARENT_TAG not in run.data.tags]
 
     def _has_scores(self, run: Run, any_of: Iterable[str]) -> bool:
         """Whether the run or one of its models has one of the scores; of none: any number that is no curve.
@@ -165,7 +160,7 @@ class _Store:
         return False
 
     def _parents(self, experiments: Iterable[str]) -> list[Run]:
-        return [run for run in self._search(list(experiments), "") if _PARENT_TAG not in run.data.tags]
+        return [run for run in self._search(list(experiments), "") if PARENT_TAG not in run.data.tags]
 
     def _by_id(self, run_id: str) -> Run | None:
         from mlflow.exceptions import MlflowException
@@ -232,18 +227,15 @@ def _data(run: Run, model: Run) -> dict[str, Any]:
     if not inputs:
         return {"data": None, "data_digest": None, "data_cells": None, "data_genes": None}
     data = inputs[0].dataset
-    profile = _profile(data.profile)
+    try:
+        profile = json.loads(data.profile or "{}")
+    except ValueError:  # other people's data sets describe themselves in other ways
+        profile = {}
+    if not isinstance(profile, dict):
+        profile = {}
     return {
         "data": data.name,
         "data_digest": data.digest or None,
         "data_cells": profile.get("n_cells"),
         "data_genes": profile.get("n_genes"),
     }
-
-
-def _profile(text: str | None) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text or "{}")
-    except ValueError:  # other people's data sets describe themselves in other ways
-        return {}
-    return parsed if isinstance(parsed, dict) else {}

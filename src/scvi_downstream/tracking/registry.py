@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import tempfile
 import time
@@ -21,7 +20,7 @@ import yaml
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input
+from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input, latent_names
 from scvi_downstream.serving.embedder import MAX_MISSING_GENES, Embedder
 
 if TYPE_CHECKING:
@@ -31,20 +30,13 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 
-EXAMPLE_CELLS = 3
+_EXAMPLE_CELLS = 3
 _LOADER = "scvi_downstream.tracking.pyfunc"
 _FLAVOUR = "python_function"
 # What reading a model back and embedding cells imports.
 _SERVING_PACKAGES = (
-    "scvi-downstream",
-    "scvi-tools",
-    "torch",
-    "anndata",
-    "numpy",
-    "pandas",
-    "scipy",
-    "mlflow",
-)
+    "scvi-downstream", "scvi-tools", "torch", "anndata", "numpy", "pandas", "scipy", "mlflow",
+)  # fmt: skip
 
 
 def write_servable(
@@ -55,18 +47,10 @@ def write_servable(
     run_id: str | None = None,
     model_id: str | None = None,
 ) -> None:
-    """Write a folder that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` take.
+    """Write a folder, which does not exist yet, that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` take.
 
-    Parameters
-    ----------
-    target
-        Folder that does not exist yet.
-    model
-        Its ``model.pt`` is copied, and nothing that lies beside it.
-    counts_example
-        Of which the first cells are the input example; ``None``: there is none.
-    run_id, model_id
-        To be named in the file ``MLmodel``.
+    Of the model ``model.pt`` is copied, and nothing that lies beside it. The first cells of ``counts_example`` are the
+    input example; ``run_id`` and ``model_id`` are named in the file ``MLmodel``.
     """
     import mlflow.pyfunc
     from mlflow.models import Model
@@ -83,7 +67,7 @@ def write_servable(
             data_path=str(data),
             mlflow_model=Model(run_id=run_id, model_uuid=model_id, model_id=model_id),
             signature=_signature(model),
-            input_example=None if counts_example is None else example_cells(model, counts_example),
+            input_example=None if counts_example is None else _example_cells(model, counts_example),
             pip_requirements=requirements(),
             metadata=_about(model),
             model_config={"accelerator": "cpu"},
@@ -91,14 +75,8 @@ def write_servable(
         )
 
 
-def open_servable(folder: Path) -> Embedder:
-    """Open a folder of :func:`write_servable`; nothing is imported or executed that the folder names.
-
-    Raises
-    ------
-    InputError
-        The folder is something else.
-    """
+def _open_servable(folder: Path) -> Embedder:
+    """Open a folder of :func:`write_servable`; nothing is imported or executed that the folder names."""
     file = folder / "MLmodel"
     try:
         flavours = yaml.safe_load(file.read_text(encoding="utf-8"))["flavors"]
@@ -119,18 +97,10 @@ def open_servable(folder: Path) -> Embedder:
     return embedder
 
 
-def example_cells(model: SavedModel, counts: AnnData) -> pd.DataFrame:
-    """The first cells of the study as a table that the model takes, without their names.
-
-    Parameters
-    ----------
-    model
-        Whose genes and obs columns are taken.
-    counts
-        Of the study.
-    """
+def _example_cells(model: SavedModel, counts: AnnData) -> pd.DataFrame:
+    """The first cells of the study as a table that the model takes, without their names."""
     needs = describe_input(model)
-    few = counts[:EXAMPLE_CELLS, needs.genes]
+    few = counts[:_EXAMPLE_CELLS, needs.genes]
     values = few.X if isinstance(few.X, np.ndarray) else few.X.toarray()
     table = pd.DataFrame(values.astype(np.int64), columns=needs.genes.to_list())
     for column in needs.columns:
@@ -143,7 +113,7 @@ def example_cells(model: SavedModel, counts: AnnData) -> pd.DataFrame:
 
 def requirements() -> list[str]:
     """What serving needs, pinned to what is installed, without builds' local versions (``+cpu``)."""
-    return [f"{package}=={re.sub(r'[+].*', '', version(package))}" for package in _SERVING_PACKAGES]
+    return [f"{package}=={version(package).partition('+')[0]}" for package in _SERVING_PACKAGES]
 
 
 def _signature(model: SavedModel) -> ModelSignature:
@@ -155,7 +125,7 @@ def _signature(model: SavedModel) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    outputs = Schema([ColSpec(DataType.double, name) for name in Embedder(model).latent_names])
+    outputs = Schema([ColSpec(DataType.double, name) for name in latent_names(model)])
     params = ParamSchema([ParamSpec("max_missing_genes", DataType.double, MAX_MISSING_GENES)])
     return ModelSignature(outputs=outputs, params=params)
 
@@ -279,7 +249,7 @@ def load_champion(uri: str) -> Embedder:
     from mlflow.exceptions import MlflowException
 
     if Path(uri).is_dir():
-        return open_servable(Path(uri))
+        return _open_servable(Path(uri))
     try:
         folder = mlflow.artifacts.download_artifacts(uri)
     except MlflowException as error:
@@ -287,15 +257,13 @@ def load_champion(uri: str) -> Embedder:
             f"there is no model '{uri}' in {mlflow.get_tracking_uri()} ({error.message}); run the study, or set "
             "MLFLOW_TRACKING_URI to the store that holds it"
         ) from error
-    return open_servable(Path(folder))
+    return _open_servable(Path(folder))
 
 
 def _as_tags(scores: Mapping[str, Any]) -> dict[str, str]:
     numbers = {name: f"{value:.6g}" for name, value in _numbers(scores).items()}
-    words = {
-        name: value[:_LONGEST_TEXT] for name, value in scores.items() if isinstance(value, str) and value
-    }
-    return words | numbers
+    texts = {name: value for name, value in scores.items() if isinstance(value, str) and value}
+    return {name: text[:_LONGEST_TEXT] for name, text in texts.items()} | numbers
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -17,7 +17,8 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from mlflow.entities import DatasetInput
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric
 
 # MLflow honours only this spelling; it must be set before the first import.
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -28,7 +29,7 @@ _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
 _LONGEST_NAME = 250
 _LIVE_EVERY_SECONDS = 10.0
-_PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
 _DESCRIPTION_TAG = "mlflow.note.content"
 _SOURCE = {"mlflow.source.name": "kedro run", "mlflow.source.type": "PROJECT"}
@@ -45,26 +46,24 @@ def tracking_uri(configured: str | None, project: Path) -> str:
     )
 
 
-class StudyTracker:
-    """Runs of one `kedro run` in a tracking store.
+def open_store(uri: str) -> MlflowClient:
+    """Client of a tracking store and its registry, without MLflow's own remarks."""
+    from mlflow import MlflowClient
 
-    Parameters
-    ----------
-    uri
-        Of the tracking store.
-    experiment
-        Name of the experiment: the study.
-    artifacts
-        Folder of the artifacts when the store is a file of this machine.
+    for talkative in ("alembic", "mlflow"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+class StudyTracker:
+    """Runs of one `kedro run` in a tracking store; its experiment is the study.
+
+    ``artifacts`` is the folder of the artifacts when the store is a file of this machine.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
-        from mlflow import MlflowClient
-
-        for talkative in ("alembic", "mlflow"):
-            logging.getLogger(talkative).setLevel(logging.WARNING)
         self.uri = uri
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._client = open_store(uri)
         self._experiment = self._find_or_create(experiment, artifacts if uri.startswith("sqlite") else None)
         self._parent: str | None = None
         self._children: dict[str, str] = {}
@@ -86,7 +85,7 @@ class StudyTracker:
     def start_child(self, model: str) -> None:
         """Open the run of one more model or trial."""
         parent = self._run(None)
-        self._children[model] = self._create(model, {**self._tags, _PARENT_TAG: parent, "model": model})
+        self._children[model] = self._create(model, {**self._tags, PARENT_TAG: parent, "model": model})
         if self._data is not None:
             self._client.log_inputs(self._children[model], datasets=[self._data])
 
@@ -124,30 +123,16 @@ class StudyTracker:
 
     def log_curves(self, model: str, history: pd.DataFrame) -> None:
         """Log every column of ``history`` as ``curves/<column>`` by its index, the epoch."""
-        from mlflow.entities import Metric
-
-        now = _milliseconds()
-        points = [
-            Metric(f"curves/{curve}", float(value), now, int(epoch))
-            for curve, values in history.items()
-            for epoch, value in values.items()
-            if math.isfinite(value)
-        ]
         drawn = self._drawn.pop(model, 0)
-        self._send(model, [*self._live.pop(model, []), *(point for point in points if point.step > drawn)])
+        epochs = history[history.index > drawn].to_dict("index")
+        points = [point for epoch, values in epochs.items() for point in _points(int(epoch), values)]
+        self._send(model, [*self._live.pop(model, []), *points])
 
     def log_epoch(self, model: str, epoch: int, values: Mapping[str, float]) -> None:
         """Draw one more epoch of a model's curves; sent every few seconds, and a model without a run is ignored."""
-        from mlflow.entities import Metric
-
         if model not in self._children:
             return
-        now = _milliseconds()
-        self._live.setdefault(model, []).extend(
-            Metric(f"curves/{curve}", float(value), now, epoch)
-            for curve, value in values.items()
-            if math.isfinite(value)
-        )
+        self._live.setdefault(model, []).extend(_points(epoch, values))
         self._drawn[model] = max(epoch, self._drawn.get(model, 0))
         if time.monotonic() - self._sent.get(model, 0.0) > _LIVE_EVERY_SECONDS:
             self._sent[model] = time.monotonic()
@@ -256,6 +241,15 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _points(epoch: int, values: Mapping[str, float]) -> list[Metric]:
+    """Points of curves; those that are not finite are left out."""
+    from mlflow.entities import Metric
+
+    now = _milliseconds()
+    finite = {curve: float(value) for curve, value in values.items() if math.isfinite(value)}
+    return [Metric(f"curves/{curve}", value, now, epoch) for curve, value in finite.items()]
 
 
 def _metric_name(name: str) -> str:

@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.stats import rankdata
 
-from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard, pareto_front, rank_models
+from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard, rank_models
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
+from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.study.defaults import defaults_of
 
 SCVI = {"model": "scvi", "family": "SCVI", "scib_total": 0.70, "elbo_test": -700.0, "seconds": 40.0}

@@ -71,7 +71,7 @@ def test_equals_the_density_of_a_normal_mixture() -> None:
 def test_scvi_tools_keeps_cells_where_they_can_be_forgotten(small_counts: AnnData) -> None:
     from scvi.model.base import BaseModelClass
 
-    where = "scvi-tools keeps the cells of a model elsewhere: see held_out.forget_cells"
+    where = "scvi-tools keeps the cells of a model elsewhere: see scvi_internals.forget_cells"
     assert isinstance(getattr(BaseModelClass, "_per_instance_manager_store", None), dict), where
     spec = model_spec({"name": "model", "family": "SCVI", **SMALL})
     model = spec.build(small_counts[:100].copy(), Keys(batch_key="batch"))

@@ -19,9 +19,9 @@ from scvi_downstream.pipelines.cross_validation.options import CrossValidationOp
 from scvi_downstream.pipelines.cross_validation.refit import (
     Recipe,
     assign_folds,
+    fit_fold,
     fit_on,
     fit_without_batches,
-    fold_fitter,
     held_out_cells,
     marginal_cells,
     split_seen,
@@ -118,7 +118,7 @@ def test_a_batch_that_differs_costs_most_and_folds_go_on_alone(small_counts: Ann
     store = CheckpointStore(tmp_path)
     given: dict[str, Any] = {}
     for fold in (1, 2):
-        cells, training = fold_fitter(fold)(small_counts, raw, KEYS, options, FEW, 0, "cpu", store)
+        cells, training = fit_fold(small_counts, raw, KEYS, options, FEW, 0, "cpu", store, fold=fold)
         assert (cells["role"] == "held_out").sum() == training["n_held_out"] == 120
         given |= {f"cells_{fold}": cells, f"training_{fold}": training}
     given["batch_cells"], given["batch_trainings"] = fit_without_batches(
@@ -199,10 +199,8 @@ def test_every_family_has_held_out_likelihoods(
     small_counts: AnnData, tmp_path: Path, family: str, keys: Keys, options: dict[str, Any]
 ) -> None:
     raw = recipe(family, keys, epochs=2, **options).spec.model_dump()
-    run = fold_fitter(2)
-    cells, training = run(
-        small_counts, raw, keys, defaults_of(CrossValidationOptions), FEW, 0, "cpu", CheckpointStore(tmp_path)
-    )
+    options_of_folds, store = defaults_of(CrossValidationOptions), CheckpointStore(tmp_path)
+    cells, training = fit_fold(small_counts, raw, keys, options_of_folds, FEW, 0, "cpu", store, fold=2)
     held_out = cells[cells["role"] == "held_out"]
     scores = [
         "elbo",

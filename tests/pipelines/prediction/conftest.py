@@ -60,7 +60,7 @@ class Knowing:
         self.types = counts.obs["cell_type"].astype(str)
         self.truth, self.wrong = truth, wrong
 
-    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
+    def __call__(self, cells: pd.Index, source: str, target: str) -> Decoded:
         kinds = [TYPES.index(name) for name in self.types[cells]]
         before, after = (self.truth.shares[name][kinds] for name in (source, target))
         if self.wrong:

@@ -18,7 +18,7 @@ from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.report import summarize_prediction
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
-from scvi_downstream.pipelines.prediction.training import train_scvi
+from scvi_downstream.pipelines.prediction.training import train_on_kept
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.study.defaults import defaults_of
 
@@ -55,8 +55,9 @@ def predicted(
     from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
 
     split, design = hold_out_cells(counts, keys, OPTIONS, 0)
-    model, training = train_scvi(
-        counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", CheckpointStore(folder / "checkpoint")
+    store = CheckpointStore(folder / "checkpoint")
+    model, training = train_on_kept(
+        counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", store, family="SCVI"
     )
     dataset = ScviModelDataset(filepath=folder / "scvi")
     dataset.save(model)

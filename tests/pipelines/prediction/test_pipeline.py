@@ -9,7 +9,6 @@ import pytest
 from anndata import AnnData
 
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import prediction_spec
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.pipeline import template
@@ -20,7 +19,7 @@ from scvi_downstream.pipelines.prediction.plots import (
 )
 from scvi_downstream.pipelines.prediction.report import SECTION, summarize_prediction
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
-from scvi_downstream.pipelines.prediction.training import kept_cells, train_mrvi, train_scvi
+from scvi_downstream.pipelines.prediction.training import kept_cells, train_on_kept
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.defaults import defaults_of
 
@@ -51,14 +50,13 @@ def test_models_see_no_held_out_cell(responding: tuple[AnnData, Truth]) -> None:
 
 
 def test_options_of_models() -> None:
-    spec = prediction_spec(
-        "SCVI", {"n_latent": 4, "training": {"max_epochs": 3}}, defaults_of(TrainingOptions, lr=0.01)
-    )
+    options = OPTIONS.model_copy(update={"scvi": {"n_latent": 4, "training": {"max_epochs": 3}}})
+    spec = options.spec("SCVI", defaults_of(TrainingOptions, lr=0.01))
     assert (spec.hyperparameters["n_latent"], spec.training.max_epochs, spec.training.lr) == (4, 3, 0.01)
     with pytest.raises(
         InputError, match=r"models.prediction_scvi.n_latnt is not an option; the closest is 'n_latent'"
     ):
-        prediction_spec("SCVI", {"n_latnt": 4}, defaults_of(TrainingOptions))
+        options.model_copy(update={"scvi": {"n_latnt": 4}}).spec("SCVI", defaults_of(TrainingOptions))
 
 
 def test_a_study_with_nothing_to_predict_goes_on(
@@ -71,8 +69,10 @@ def test_a_study_with_nothing_to_predict_goes_on(
     assert "holds 1 condition (ctrl)" in design["reason"]
     assert "prediction is left out" in caplog.text
     store = CheckpointStore(tmp_path / "checkpoint")
-    for name, train in (("scvi", train_scvi), ("mrvi", train_mrvi)):
-        model, training = train(counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", store)
+    for name in ("scvi", "mrvi"):
+        model, training = train_on_kept(
+            counts, split, OPTIONS, defaults_of(TrainingOptions), 0, "cpu", store, family=name.upper()
+        )
         assert training["trained"] is False
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)
@@ -116,8 +116,8 @@ def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], 
     )
     split, design = hold_out_cells(counts, KEYS, options, 0)
     fitted, summaries = {}, {}
-    for name, train in (("scvi", train_scvi), ("mrvi", train_mrvi)):
-        model, summaries[name] = train(
+    for name in ("scvi", "mrvi"):
+        model, summaries[name] = train_on_kept(
             counts,
             split,
             options,
@@ -125,6 +125,7 @@ def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], 
             0,
             "cpu",
             CheckpointStore(tmp_path / "checkpoint"),
+            family=name.upper(),
         )
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OPTIONS = defaults_of(PredictionOptions)
 METHODS = ("scvi", "mrvi", "mean_shift", "target_mean", "no_change")
+UNCHANGED = ("scvi_unchanged", "mrvi_unchanged")
 
 
 def _drawn(figure: Figure) -> list[str]:
@@ -58,9 +59,9 @@ def _scores(groups: tuple[str, ...]) -> pd.DataFrame:
     rows = [
         (group, method, score, 0.1 * i + 0.01 * j)
         for j, group in enumerate((*groups, "all groups"))
-        for i, method in enumerate(METHODS)
+        for i, method in enumerate((*METHODS, *UNCHANGED))
         for score in ("delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
-        if not (method == "no_change" and score.startswith("delta"))
+        if not (method in ("no_change", *UNCHANGED) and score.startswith("delta"))
     ]
     table = pd.DataFrame(rows, columns=["group", "method", "score", "value"]).assign(target="stim")
     return table.assign(ci_lower=table["value"] - 0.05, ci_upper=table["value"] + 0.05)
@@ -73,7 +74,7 @@ def test_scores_of_every_method_and_type(n_groups: int) -> None:
     figure = plot_prediction_scores(_scores(names), groups)
     texts = _drawn(figure)
     assert {"scVI", "MrVI", "mean shift", "no change", "mean of all types"} <= set(texts)
-    assert texts.count("undefined") == 2
+    assert texts.count("undefined") == 6
     assert any("3 smaller types not drawn" in text for text in texts) == (n_groups == 15)
     points = figure.axes[0].lines[0].get_xdata()
     overall = _scores(names).query("group == 'all groups' and score == 'delta_pearson'")

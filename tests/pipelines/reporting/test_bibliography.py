@@ -38,10 +38,10 @@ def test_accents_are_unicode():
 def test_only_cited_entries_in_order_of_mention():
     text = "UMAP [@mcinnes2018] of scVI [@lopez2018; @gayoso2022], again [@mcinnes2018]."
     assert bibliography.cited_keys(text) == ["mcinnes2018", "lopez2018", "gayoso2022"]
-    chosen = bibliography.select(text)
+    chosen = bibliography.write_references(text)
     assert list(bibliography.parse(chosen)) == ["mcinnes2018", "lopez2018", "gayoso2022"]
     with pytest.raises(KeyError):
-        bibliography.select("[@nobody1900]")
+        bibliography.write_references("[@nobody1900]")
 
 
 def test_citations_become_numbered_links():

@@ -2,7 +2,7 @@ from importlib.metadata import version
 
 import pytest
 
-from scvi_downstream.pipelines.reporting.nodes import write_methods, write_references
+from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.report import bibliography
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
@@ -66,7 +66,7 @@ def test_every_citation_is_in_the_bibliography(write, changes):
     text = write(changes)
     cited = bibliography.cited_keys(text)
     assert text.count("@") >= len(cited) > 10
-    assert list(bibliography.parse(write_references(text))) == cited
+    assert list(bibliography.parse(bibliography.write_references(text))) == cited
 
 
 def test_leaves_out_what_did_not_run(write):

@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods, write_references
+from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods
+from scvi_downstream.report import bibliography
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.graph import plan_study
@@ -43,7 +44,9 @@ class Page(HTMLParser):
 def render(parameters, preparation_summary, training_summary, contents) -> str:
     study = plan_study(parameters)
     methods = write_methods(study, preparation_summary, training_summary)
-    return render_report(study, methods, write_references(methods), preparation_summary, **contents)
+    return render_report(
+        study, methods, bibliography.write_references(methods), preparation_summary, **contents
+    )
 
 
 @pytest.fixture(scope="session")

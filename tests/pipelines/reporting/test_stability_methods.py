@@ -18,7 +18,7 @@ def test_says_what_was_fitted_again_and_compared(describe):
         "jackknife over fits [@arvesen1969]",
     ):
         assert said in text
-    assert bibliography.select(text)
+    assert bibliography.write_references(text)
 
 
 def test_leaves_out_what_did_not_run(describe):

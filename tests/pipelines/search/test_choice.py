@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from scvi_downstream.models.search_space import TrialRecord
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.comparison.leaderboard import pareto_front
 from scvi_downstream.pipelines.search.choice import (
     choose,
     choose_trial,
@@ -23,6 +21,8 @@ from scvi_downstream.pipelines.search.choice import (
     tabulate_trials,
 )
 from scvi_downstream.pipelines.search.options import SearchOptions
+from scvi_downstream.pipelines.search.trial import TrialRecord
+from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.study.defaults import defaults_of, model_spec
 
 

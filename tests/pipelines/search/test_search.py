@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scvi_downstream.models.search_space import Choice, Range, SearchSpace, TrialRecord
+from scvi_downstream.models.search_space import Choice, Range, SearchSpace
 from scvi_downstream.pipelines.search.search import BayesianSuggestions, RandomSuggestions, draw_trials
+from scvi_downstream.pipelines.search.trial import TrialRecord
 
 SPACE = SearchSpace(
     {

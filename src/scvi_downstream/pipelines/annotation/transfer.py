@@ -12,7 +12,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.label_transfer import transfer_labels
 from scvi_downstream.models.autoencoders import ScanviSpec
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import Split, fit, reproducible
+from scvi_downstream.models.fitting import Split, build_and_fit
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.annotation.label_split import (
@@ -163,13 +163,9 @@ def fit_scanvi(
     labelled = with_label_column(counts, labels)
     genes = labelled[:, fitted.genes].copy()
     own_keys = keys.model_copy(update={"label_key": LABEL_COLUMN})
-    with reproducible(seed), quiet():
-        if spec.init_from:
-            model = spec.build_from(genes, own_keys, fitted.attach(labelled))
-        else:
-            model = spec.build(genes, own_keys)
+    initial = fitted.attach(labelled) if spec.init_from else None
     split = split_for_labels(labels, seed)
-    model = fit(model, spec, seed=seed, label_key=LABEL_COLUMN, split=split, **settings).model
+    model = build_and_fit(genes, spec, own_keys, seed=seed, initial=initial, split=split, **settings).model
     model.module.eval()
     return model
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.compare_runs.table import comparable_groups
+from scvi_downstream.pipelines.compare_runs.table import LIKELIHOODS, comparable_groups
 from scvi_downstream.plots.panels import legend_dots, shortened
 from scvi_downstream.plots.style import category_colors, empty_figure, new_figure
 
@@ -26,7 +26,6 @@ _TITLES = {
     "scib_batch_correction": "Batch correction",
     "seconds": "Training",
 }
-_LIKELIHOODS = ("elbo_test", "marginal_ll_test")
 MOST_ROWS = 45
 LONGEST_NAME = 30
 _LONGEST_RUN = 50
@@ -58,7 +57,7 @@ def plot_runs(tracked_runs: pd.DataFrame) -> Figure:
     axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, name in zip(axes_of, panels, strict=True):
         values = shown[name].astype(np.float64)
-        if name in _LIKELIHOODS:
+        if name in LIKELIHOODS:
             groups = comparable_groups(tracked_runs, name)
             values = values - values.groupby(groups.loc[values.index]).transform("max")
         _draw_score(axes, name, values, y, [colors[run_ids[code]] for code in codes])
@@ -85,7 +84,7 @@ def _keep_best(rows: pd.DataFrame, criterion: str) -> pd.DataFrame:
 
 
 def _draw_score(axes: Axes, name: str, values: pd.Series, y: np.ndarray, colors: list[str]) -> None:
-    if name in _LIKELIHOODS:
+    if name in LIKELIHOODS:
         label = "nats per cell below the best\non the same cells and genes"
         axes.axvline(0, color="#888888", linewidth=0.8)
     elif name == "seconds":

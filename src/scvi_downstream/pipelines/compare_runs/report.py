@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.pipelines.compare_runs.table import comparable_groups, list_changes
-from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, unit
+from scvi_downstream.pipelines.compare_runs.table import LIKELIHOODS, comparable_groups, list_changes
+from scvi_downstream.runtime.words import up_to
+from scvi_downstream.scoring.criteria import AGGREGATES, JUDGED_BY_LABELS, SAW_LABELS, direction, unit
 
 logger = logging.getLogger(__name__)
 
-_LIKELIHOODS = ("elbo_test", "marginal_ll_test")
-_EMBEDDINGS = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
 # So many of each kind can be read in a sentence; the table has all of them.
 MOST_CHANGES = 8
 MOST_GROUPS = 4
@@ -33,10 +32,10 @@ def summarize_runs(tracked_runs: pd.DataFrame) -> dict[str, Any]:
 
     Returns
     -------
-    ``n_runs``, ``n_models``, ``runs`` (ids), ``best`` (see :func:`best_models`) and ``sentences``: what is compared,
+    ``n_runs``, ``n_models``, ``runs`` (ids), ``best`` (see ``_best_models``) and ``sentences``: what is compared,
     the best, what cannot be compared, what changed, what failed.
     """
-    best = best_models(tracked_runs)
+    best = _best_models(tracked_runs)
     sentences = [
         _describe_size(tracked_runs),
         *_describe_best(best),
@@ -55,23 +54,16 @@ def summarize_runs(tracked_runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
+def _best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """The best of each criterion in each group of rows that may be compared.
 
-    Parameters
-    ----------
-    runs
-        One row a model of a run.
-
-    Returns
-    -------
     ``criterion``, ``group``, ``studies``, ``n`` (rows with the criterion), ``model``, ``run``, ``value``,
     ``next_model``, ``next_run``, ``next_value``, ``standard_error`` (over cells, of the best; None where not known).
     Models that were trained on the labels are not judged by them.
     """
     families = runs.get("param.family", pd.Series(index=runs.index, dtype=object))
     found = []
-    for criterion in (*_LIKELIHOODS, *_EMBEDDINGS):
+    for criterion in (*LIKELIHOODS, *AGGREGATES):
         column = f"metric.{criterion}"
         if column not in runs:
             continue
@@ -80,7 +72,7 @@ def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
         for group, rows in scored.groupby(comparable_groups(runs, criterion), sort=False):
             ranked = rows.sort_values(column, ascending=direction(criterion) < 0, kind="stable")
             best = ranked.iloc[0]
-            second = ranked.iloc[1] if len(ranked) > 1 else None
+            second: Any = ranked.iloc[1] if len(ranked) > 1 else dict.fromkeys(("model", "run", column))
             error = best.get(f"{column}_se")
             found.append(
                 {
@@ -91,9 +83,9 @@ def best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
                     "model": best["model"],
                     "run": best["run"],
                     "value": float(best[column]),
-                    "next_model": None if second is None else second["model"],
-                    "next_run": None if second is None else second["run"],
-                    "next_value": None if second is None else float(second[column]),
+                    "next_model": second["model"],
+                    "next_run": second["run"],
+                    "next_value": None if len(ranked) < 2 else float(second[column]),
                     "standard_error": None if pd.isna(error) else float(error),
                 }
             )
@@ -116,7 +108,7 @@ def _count(n: int, noun: str, plural: str) -> str:
 
 def _describe_best(best: list[dict[str, Any]]) -> Iterator[str]:
     """By one likelihood and one score of embeddings, in the first groups of several models."""
-    for criteria in (_LIKELIHOODS, _EMBEDDINGS):
+    for criteria in (LIKELIHOODS, AGGREGATES):
         records = [record for record in best if record["criterion"] in criteria]
         several = [
             record for record in records if record["criterion"] == records[0]["criterion"] and record["n"] > 1
@@ -143,7 +135,7 @@ def _describe_record(record: dict[str, Any]) -> str:
 
 
 def _format_score(criterion: str, value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}" if criterion in _LIKELIHOODS else f"{value:.3f}"
+    return "" if value is None else f"{value:.1f}" if criterion in LIKELIHOODS else f"{value:.3f}"
 
 
 def _describe_groups(runs: pd.DataFrame) -> Iterator[str]:
@@ -164,9 +156,7 @@ def _describe_groups(runs: pd.DataFrame) -> Iterator[str]:
 def _name_runs(rows: pd.DataFrame) -> str:
     sizes = rows[["data_cells", "data_genes"]].dropna().drop_duplicates()
     shape = f" with {sizes.iloc[0, 0]:,.0f} cells × {sizes.iloc[0, 1]:,.0f} genes" if len(sizes) == 1 else ""
-    names = rows["run"].unique()
-    more = f" and {len(names) - _MOST_RUNS} more" if len(names) > _MOST_RUNS else ""
-    return f"{', '.join(map(str, names[:_MOST_RUNS]))}{more}{shape}"
+    return up_to([str(name) for name in rows["run"].unique()], _MOST_RUNS) + shape
 
 
 def _describe_changes(runs: pd.DataFrame) -> Iterator[str]:
@@ -210,8 +200,7 @@ def _describe_moves(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFram
                 moves.append(f"{one['model']} {criterion} {values}")
     if not moves:
         return f"; {n_equal} scores of the same models are equal to the last digit" if n_equal else ""
-    more = f" and {len(moves) - _MOST_NAMES} more" if len(moves) > _MOST_NAMES else ""
-    return f"; scores: {', '.join(moves[:_MOST_NAMES])}{more}"
+    return f"; scores: {up_to(moves, _MOST_NAMES)}"
 
 
 def _describe_failures(runs: pd.DataFrame) -> Iterator[str]:

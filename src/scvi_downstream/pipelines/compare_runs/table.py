@@ -16,6 +16,7 @@ from scvi_downstream.scoring.criteria import (
 )
 
 NOTHING = "–"
+LIKELIHOODS = ("elbo_test", "marginal_ll_test")
 LAST = ("error", "data_digest", "run_id", "model_run_id")
 _KNOWN = (*AGGREGATES, *LIKELIHOOD, *COSTS, *BIO_CONSERVATION, *BATCH_CORRECTION, *CLUSTERS)
 # A likelihood is one of these cells and these genes; the split decides which cells were held out.
@@ -60,7 +61,7 @@ def tabulate_runs(tracked_runs: pd.DataFrame) -> pd.DataFrame:
     table = tracked_runs[["study", "run", "started", "status", "model"]].assign(
         family=tracked_runs.get("param.family"),
         device=tracked_runs.get("device"),
-        same_cells_and_genes=_group_by_first(tracked_runs, ("elbo_test", "marginal_ll_test")),
+        same_cells_and_genes=_group_by_first(tracked_runs, LIKELIHOODS),
         same_cells_and_labels=_group_by_first(tracked_runs, AGGREGATES),
     )
     parts = [
@@ -144,17 +145,10 @@ def _letter(code: int) -> str:
 
 
 def list_changes(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """What differs from one run to another: the study's options, versions, options of models that both have.
+    """What differs from one run to another, of which the rows are given.
 
-    Parameters
-    ----------
-    before, after
-        Rows of one run each.
-
-    Returns
-    -------
-    ``name before → after`` each, with the dotted name of the option or the package (of one model's options
-    ``models.<model>.<option>``) and the values as they were logged; ``–`` where there is none.
+    ``name before → after`` each, with the dotted name of the study's option or the package (of options of models that
+    both have ``models.<model>.<option>``) and the values as they were logged; ``–`` where there is none.
     """
     found = [
         change

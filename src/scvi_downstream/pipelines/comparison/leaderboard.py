@@ -28,6 +28,7 @@ from scvi_downstream.scoring.criteria import (
     QUALITIES,
     RANKED,
     direction,
+    pareto_front,
 )
 
 logger = logging.getLogger(__name__)
@@ -93,11 +94,6 @@ def build_leaderboard(
         for name, reason in board["failed"].dropna().items():
             logger.warning("%s failed and has no scores: %s", name, reason)
     return board
-
-
-def rows_by_model(leaderboard: pd.DataFrame) -> pd.DataFrame:
-    """The leaderboard indexed by ``model``, which is a column when it was read from a file."""
-    return leaderboard.set_index("model") if "model" in leaderboard else leaderboard
 
 
 def _tabulate_scores(scores: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -166,20 +162,6 @@ def rank_models(board: pd.DataFrame) -> pd.DataFrame:
     if len(qualities):
         ranks["mean_rank"] = ranks[qualities].mean(axis="columns", skipna=False)
     return ranks
-
-
-def pareto_front(scores: np.ndarray) -> np.ndarray:
-    """Rows that no other row dominates: none is at least as good everywhere and better somewhere.
-
-    Of ``(n_rows, n_criteria)`` scores, higher is better: ``(n_rows,)`` booleans. A row with NaN is never on the
-    front; equal rows are on it together.
-    """
-    known = np.isfinite(scores).all(axis=1)
-    front = np.zeros(len(scores), dtype=bool)
-    rows = scores[known]
-    at_least = (rows[:, None] >= rows[None]).all(axis=2)
-    front[known] = ~(at_least & ~at_least.T).any(axis=0)
-    return front
 
 
 def _compare_with_best(

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.comparison.batch_structure import LEVEL
-from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
 from scvi_downstream.plots.panels import shortened
 from scvi_downstream.plots.style import (
     MISSING,
@@ -21,7 +20,7 @@ from scvi_downstream.plots.style import (
     new_figure,
     plain_log_ticks,
 )
-from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, unit
+from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, rows_by_model, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

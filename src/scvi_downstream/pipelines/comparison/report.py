@@ -13,7 +13,6 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
-from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
 from scvi_downstream.pipelines.comparison.noise import (
     Difference,
     Evidence,
@@ -36,6 +35,7 @@ from scvi_downstream.scoring.criteria import (
     SAW_LABELS,
     direction,
     of_cells,
+    rows_by_model,
     unit,
 )
 

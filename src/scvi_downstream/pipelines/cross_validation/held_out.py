@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
-from scvi_downstream.models.scvi_internals import private
+from scvi_downstream.models.scvi_internals import forget_cells
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cell_elbo, cell_reconstruction_error
 from scvi_downstream.scoring.marginal_likelihood import (
@@ -65,20 +65,6 @@ def attached(model: BaseModelClass, cells: AnnData) -> Iterator[None]:
         with quiet():
             model.adata = before
         forget_cells(model, uuid)
-
-
-def forget_cells(model: BaseModelClass, uuid: str) -> None:
-    """Let go of cells that a model was shown, which scvi-tools would keep as long as the model.
-
-    The store is scvi-tools' own, as ``deregister_manager`` only knows cells that a model was set up with.
-
-    Parameters
-    ----------
-    uuid
-        Identity of the cells' ``AnnDataManager``.
-    """
-    store = private("scvi.model.base.BaseModelClass._per_instance_manager_store", model)
-    store[model.id].pop(uuid, None)
 
 
 def score_cells(

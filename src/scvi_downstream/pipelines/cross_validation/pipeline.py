@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.pipelines.copies import copied, joined
+from scvi_downstream.pipelines.copies import bound, copied, joined
 from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
-from scvi_downstream.pipelines.cross_validation.refit import fit_without_batches, fold_fitter
+from scvi_downstream.pipelines.cross_validation.refit import fit_fold, fit_without_batches
 from scvi_downstream.pipelines.cross_validation.summary import summarise_cross_validation
 from scvi_downstream.pipelines.declaration import UNIT, Study
 
@@ -37,7 +37,7 @@ def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipel
     nodes, cells, trainings = [], {}, {}
     for fold in range(1, n_folds + 1):
         made = [f"cv_fold_{fold}", f"cv_training_{fold}"]
-        nodes.append(Node(fold_fitter(fold), fit, made, name=f"fit_fold_{fold}", tags=UNIT))
+        nodes.append(Node(bound(fit_fold, fold=fold), fit, made, name=f"fit_fold_{fold}", tags=UNIT))
         cells[f"cells_{fold}"], trainings[f"training_{fold}"] = made
     summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts", **cells, **trainings}
     if batches:

@@ -7,9 +7,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, Split, fit, reproducible, split_cells
+from scvi_downstream.models.fitting import Fit, Split, build_and_fit, split_cells
 from scvi_downstream.models.saved import why_no_unseen_batch
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.cross_validation.held_out import (
@@ -32,7 +31,6 @@ from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN, Accelerator
 from scvi_downstream.runtime.progress import track
-from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cell_elbo
 from scvi_downstream.scoring.resampling import stratified_sample
 
@@ -146,11 +144,6 @@ def fit_fold(
     seconds = time.perf_counter() - start
     record = _training_record(fitted, len(held_out)) | {"fold": fold, "seconds_scoring": seconds}
     return table[[*described, *scores.columns]], record
-
-
-def fold_fitter(fold: int) -> Callable[..., tuple[pd.DataFrame, dict[str, Any]]]:
-    """:func:`fit_fold` of one fold, as the function of a node."""
-    return update_wrapper(partial(fit_fold, fold=fold), fit_fold)
 
 
 def fit_without_batches(
@@ -332,20 +325,14 @@ def fit_on(
         start = dataclasses.replace(recipe, spec=recipe.initial, initial=None)
         store = CheckpointStore(checkpoints.path / "initial")
         initial = fit_on(genes, seen, start, store, part=part).model
-    cells = genes[seen].copy()
-    with reproducible(recipe.seed), quiet():
-        model = (
-            recipe.spec.build(cells, recipe.keys_seen)
-            if initial is None
-            else recipe.spec.build_from(cells, recipe.keys_seen, initial)
-        )
-    return fit(
-        model,
+    return build_and_fit(
+        genes[seen].copy(),
         recipe.spec,
+        recipe.keys_seen,
         seed=recipe.seed,
         accelerator=recipe.accelerator,
         checkpoints=checkpoints,
-        label_key=recipe.keys.label_key if "labels" in recipe.spec.needs else None,
+        initial=initial,
         split=split,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.options import HubOptions
+from scvi_downstream.report.methods import jinja_environment
 
 # Heading → what the names of its scores begin with, and what its numbers are.
 _GROUPS = {
@@ -76,12 +77,6 @@ class CardFacts:
     no_cells: str | None
 
     @property
-    def encoder_sees_batch(self) -> bool:
-        """Whether new cells are embedded with what is known of their batch."""
-        usual = FAMILIES[self.family].model_fields.get("encode_covariates")
-        return bool(self.settings.get("encode_covariates", usual is not None and usual.default))
-
-    @property
     def has_held_out_scores(self) -> bool:
         """Whether cells that the training did not see were scored."""
         return any(name.startswith("elbo_test") for name in self.scores)
@@ -92,23 +87,8 @@ def write_card(facts: CardFacts, options: HubOptions) -> str:
 
     scvi-tools' own card helper knows five families and leaves the scores open, so the card is written here, with its
     tags and the order of its sections.
-
-    Parameters
-    ----------
-    facts
-        Of the model.
-    options
-        Licence, description, references and addresses.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = jinja_environment(keep_trailing_newline=True, autoescape=False)
     environment.filters |= {"number": _format_value, "json": _format_json}
     template = environment.from_string(files(__package__).joinpath("card.jinja").read_text(encoding="utf-8"))
     return template.render(
@@ -150,16 +130,9 @@ def _format_json(content: Mapping[str, Any]) -> str:
 
 
 def tabulate_card_scores(scores: Mapping[str, Any]) -> str:
-    """Markdown: a table a kind of score, with 95 % intervals or standard errors where there are some.
+    """Markdown: a table a kind of score of a flat record, empty where none of the scores is known here.
 
-    Parameters
-    ----------
-    scores
-        Flat record; ``<metric>_low`` and ``<metric>_high`` are intervals, ``<metric>_se`` standard errors.
-
-    Returns
-    -------
-    Empty where none of the scores is known here.
+    ``<metric>_low`` and ``<metric>_high`` are 95 % intervals, ``<metric>_se`` standard errors.
     """
     parts = []
     for heading, (beginnings, about) in _GROUPS.items():

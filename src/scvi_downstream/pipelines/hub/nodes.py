@@ -14,12 +14,13 @@ from scipy import sparse
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import MINIFIED_MARK, HubExport, SavedModel
-from scvi_downstream.pipelines.comparison.leaderboard import rows_by_model
+from scvi_downstream.models.scvi_internals import minified_keys
 from scvi_downstream.pipelines.hub.card import CardFacts, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.scoring.criteria import rows_by_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,8 +74,10 @@ def build_hub_export(
         An obs column of ``options`` does not exist.
     """
     model = fitted.attach(counts, accelerator)
-    columns = kept_columns(fitted, counts.obs.columns, keys, options.obs_columns)
-    minified, reason = minify(model, fitted, columns) if options.minified else (None, "hub.minified is false")
+    columns = _kept_columns(fitted, counts.obs.columns, keys, options.obs_columns)
+    minified, reason = (
+        _minify(model, fitted, columns) if options.minified else (None, "hub.minified is false")
+    )
     if minified is None:
         logger.info("hub: the folder holds no cells: %s", reason)
     name = str(training_summary.get("model", fitted.family))
@@ -107,25 +110,14 @@ def build_hub_export(
     return HubExport(model=model, minified=minified, metadata=metadata, card=write_card(facts, options))
 
 
-def minify(
+def _minify(
     model: BaseModelClass, fitted: SavedModel, columns: Iterable[str]
 ) -> tuple[AnnData | None, str | None]:
-    """Put minified cells in the place of a model's counts.
+    """Put minified cells in the place of a model's counts, so that it is saved as a model that takes them.
 
-    Parameters
-    ----------
-    model
-        Attached to its counts; afterwards it is set up with the minified cells, so that it is saved as a model
-        that takes them.
-    fitted
-        The same model as it was saved.
-    columns
-        obs columns to keep, with those that the model was set up with among them.
-
-    Returns
-    -------
-    Cells with an empty ``X``, the chosen columns, the observed library size and the posterior's mean and variance; the
-    latent itself under the family's own obsm key; nothing else. Or ``None`` and the reason.
+    The cells have an empty ``X``, the observed library size and the posterior's mean and variance, the latent itself
+    under the family's own obsm key, and nothing else. Or ``None`` and the reason. ``fitted`` is the model as it was
+    saved.
     """
     from anndata import AnnData
 
@@ -139,14 +131,14 @@ def minify(
             return_dist=True
         )
         model.minify_adata(use_latent_qzm_key=_MEAN, use_latent_qzv_key=_VARIANCE)
-    whole = model.adata
+    whole, (library_size, *latents) = model.adata, minified_keys(model)
     kept = AnnData(
         sparse.csr_matrix(whole.shape, dtype=np.float32),
-        obs=whole.obs[[*columns, model._OBSERVED_LIB_SIZE_KEY]].copy(),
+        obs=whole.obs[[*columns, library_size]].copy(),
         var=whole.var.copy(),
         uns={MINIFIED_MARK: str(whole.uns[MINIFIED_MARK])},
     )
-    for key in (model._LATENT_QZM_KEY, model._LATENT_QZV_KEY):
+    for key in latents:
         kept.obsm[key] = np.asarray(whole.obsm[key], dtype=np.float32)
     kept.obsm[FAMILIES[fitted.family].obsm_key] = np.asarray(latent, dtype=np.float32)
     if fitted.setup.get("layer"):
@@ -154,26 +146,13 @@ def minify(
     return kept, None
 
 
-def kept_columns(
+def _kept_columns(
     fitted: SavedModel, available: pd.Index, keys: Keys, chosen: tuple[str, ...] | None
 ) -> list[str]:
-    """Columns of obs of the minified cells: those that the model was set up with, and the chosen ones.
+    """Columns of obs of the minified cells: those that the model was set up with, and the ``chosen`` ones.
 
-    Parameters
-    ----------
-    fitted
-        The model.
-    available
-        Columns of the counts.
-    keys
-        Of the study, which are kept where nothing is chosen.
-    chosen
-        ``hub.obs_columns``.
-
-    Raises
-    ------
-    InputError
-        A chosen column does not exist.
+    Where nothing is chosen (``hub.obs_columns``), the study's keys are kept. A chosen column that does not exist raises
+    an InputError.
     """
     for name in chosen or ():
         if name not in available:

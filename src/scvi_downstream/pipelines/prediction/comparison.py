@@ -53,18 +53,10 @@ class Weights:
 
 
 def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
-    """Weight of each block: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
+    """Weight of each block, not scaled: ``n_s n_t / (n_s + n_t)``, the inverse of the variance of its difference.
 
-    Parameters
-    ----------
-    sizes
-        ``(n_parts, n_blocks)`` cells; a block without cells in a part weighs nothing.
-    n_of_source
-        How many of the parts, the first ones, are of the source condition.
-
-    Returns
-    -------
-    ``(n_blocks,)``, not scaled.
+    ``sizes`` are the cells of ``(n_parts, n_blocks)``, the first ``n_of_source`` parts of the source condition; a
+    block without cells in a part weighs nothing.
     """
     source, target = sizes[:n_of_source].sum(axis=0), sizes[n_of_source:].sum(axis=0)
     both = np.maximum(source + target, 1)
@@ -72,16 +64,9 @@ def difference_weights(sizes: np.ndarray, n_of_source: int) -> np.ndarray:
 
 
 def pair_weights(source: np.ndarray, target: np.ndarray, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the cells of two conditions, blocks weighted alike in both.
+    """Weights of the cells of two conditions, by the codes of their blocks, which weigh alike in both.
 
     The difference of the weighted means is the coefficient of the condition in a linear model with blocks.
-
-    Parameters
-    ----------
-    source, target
-        Code of the block of each cell.
-    n_blocks
-        Number of blocks.
     """
     of_source, of_target = _weigh([source], [target], np.ones(n_blocks))
     return of_source, of_target
@@ -96,14 +81,7 @@ def whole_weights(blocks: Blocks) -> Weights:
 def bootstrap_weights(blocks: Blocks, times: np.ndarray, rng: np.random.Generator) -> Weights:
     """Cells drawn with replacement within blocks.
 
-    Parameters
-    ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
-    rng
-        Draws the cells.
+    ``times`` is the ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
     """
     sources, target = [blocks.source, blocks.reference], [blocks.target]
     replicates = []
@@ -118,18 +96,8 @@ def halved_weights(
 ) -> tuple[Weights, Weights]:
     """The target cells in random halves, in both directions: rows ``2 r`` and ``2 r + 1``.
 
-    Where cells are resampled, they are within each half, so that no cell is in both.
-
-    Parameters
-    ----------
-    blocks
-        Of the cells.
-    times
-        ``(n_replicates, n_blocks)`` weight of each block beside the one that follows from its size.
-    rng
-        Draws halves and cells.
-    resampled
-        ``(n_replicates,)`` whether cells are drawn with replacement.
+    ``times`` are as for :func:`bootstrap_weights`; ``(n_replicates,)`` ``resampled`` says whether cells are drawn with
+    replacement, which they are within each half, so that no cell is in both.
     """
     sources = [blocks.source, blocks.reference]
     one, other = [], []
@@ -144,15 +112,7 @@ def halved_weights(
 
 
 def first_half(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whether each cell is in a random half of the cells of its block; the odd one goes either way.
-
-    Parameters
-    ----------
-    blocks
-        Code of the block of each cell.
-    rng
-        Draws the half.
-    """
+    """Whether each cell, of the block with its code, is in a random half of these; the odd one goes either way."""
     order = np.lexsort((rng.random(len(blocks)), blocks))
     position = np.empty(len(blocks), dtype=np.intp)
     position[order] = np.arange(len(blocks))
@@ -305,28 +265,22 @@ def measured_again(group: Group, weights: Weights) -> Prediction:
 
 
 def pair_means(
-    source: sparse.csr_matrix, target: sparse.csr_matrix, weights: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log means ``(n_replicates, n_genes)`` of cells of two conditions with weights ``(n_replicates, n_cells)``."""
-    return log_mean(_weighted_mean(weights[0], source)), log_mean(_weighted_mean(weights[1], target))
+    cells: tuple[sparse.csr_matrix, sparse.csr_matrix], blocks: tuple[np.ndarray, np.ndarray], n_blocks: int
+) -> list[np.ndarray]:
+    """Log means ``(n_genes,)`` of the cells of two conditions, with the weights of :func:`pair_weights`."""
+    weights = pair_weights(*blocks, n_blocks)
+    return [
+        log_mean(_weighted_mean(*each))[0] for each in zip((row[None] for row in weights), cells, strict=True)
+    ]
 
 
 def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
-    """Every method's prediction from source cells; the measured target is not looked at.
+    """Every method's prediction from source cells, with the weights of these; the measured target is not looked at.
 
-    Parameters
-    ----------
-    group
-        Cells, training means and decoded cells.
-    weights
-        Those of the source cells are used.
-
-    Returns
-    -------
-    The models by name, and ``…_unchanged``: the same cells decoded in their own condition, as a model's smoothing
-    alone comes nearer to a mean than the noisy cells do; ``no_change``: the source itself; ``mean_shift``: the source
-    moved by the mean change of the training cells of its type; ``pooled_shift``: of all types; ``target_mean``: the
-    training cells in the target.
+    The models by name, and ``…_unchanged``: the same cells decoded in their own condition, as a model's smoothing alone
+    comes nearer to a mean than the noisy cells do; ``no_change``: the source itself; ``mean_shift``: the source moved
+    by the mean change of the training cells of its type; ``pooled_shift``: of all types; ``target_mean``: the training
+    cells in the target.
     """
     predictions = {name: _decode(decoded, weights.source) for name, decoded in group.decoded.items()}
     for name, prediction in list(predictions.items()):
@@ -367,17 +321,8 @@ def _weighted_mean(weights: np.ndarray, shares: sparse.csr_matrix) -> np.ndarray
 
 
 def change_p_value(group: Group, seed: int) -> float:
-    """Probability of as large a change when conditions are given to cells at random within blocks.
+    """Probability of as large a change when conditions are given to held-out cells at random within blocks.
 
-    Parameters
-    ----------
-    group
-        Held-out cells of both conditions.
-    seed
-        Of the permutations.
-
-    Returns
-    -------
     ``(1 + n_as_large) / (1 + 199)`` of the sum of squares of the change over genes; NaN when no block holds both.
     """
     cells, blocks, of_source = group.all_cells
@@ -390,7 +335,7 @@ def change_p_value(group: Group, seed: int) -> float:
         shuffled = np.lexsort((rng.random(len(blocks)), blocks)) if row else order
         source[row, shuffled] = np.where(of_source[order], per_cell[order], 0.0)
         target[row, shuffled] = np.where(of_source[order], 0.0, per_cell[order])
-    before, after = pair_means(cells, cells, (source, target))
+    before, after = (log_mean(_weighted_mean(weights, cells)) for weights in (source, target))
     statistics = ((after - before) ** 2).sum(axis=1)
     if not np.isfinite(statistics[0]):
         return np.nan

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,12 @@ from scvi_downstream.pipelines.prediction.comparison import (
     first_half,
     log_mean,
     pair_means,
-    pair_weights,
     shares_of,
 )
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.runtime.words import count
+from scvi_downstream.runtime.words import count, quoted, up_to
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,6 +36,8 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
 
 logger = logging.getLogger(__name__)
 
+type Decoder = Callable[[pd.Index, str, str], Decoded]
+"""A fitted model that decodes cells, by name, as of a source and of a target condition."""
 HeldOut = Literal["paired samples", "samples", "cell types"]
 ALL_CELLS = "all cells"
 ALL_BLOCKS = "all"
@@ -60,19 +62,10 @@ class Conditions:
 def hold_out_cells(
     counts: AnnData, keys: Keys, options: PredictionOptions, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Which cells are trained on, predicted from and held out.
+    """Which cells are trained on, predicted from and held out, as :func:`hold_out` tells it.
 
     Where the study holds nothing to predict and the user named no condition, all cells are ``training`` and the facts
     have a ``reason`` instead: the rest of the study goes on.
-
-    Parameters
-    ----------
-    counts, keys, options, seed
-        As for :func:`hold_out`.
-
-    Returns
-    -------
-    As of :func:`hold_out`.
 
     Raises
     ------
@@ -81,7 +74,7 @@ def hold_out_cells(
     """
     try:
         split, design = hold_out(counts, keys, options, seed)
-        require_groups(split, design, options)
+        _require_groups(split, design, options)
     except NothingToPredictError as error:
         if options.source or options.target:
             raise
@@ -182,21 +175,20 @@ def _hold_out_samples(
     if not keys.sample_key:
         return None
     in_target = cells["condition"].isin(conditions.targets)
-    named = cells["sample"] != UNKNOWN
-    with_target = set(cells.loc[in_target & named, "sample"])
-    with_source = set(cells.loc[(cells["condition"] == conditions.source) & named, "sample"])
-    paired = sorted(with_target & with_source)
+    named = cells[cells["sample"] != UNKNOWN]
+    samples = {name: set(found) for name, found in named.groupby("condition")["sample"]}
+    from_source = sorted(samples.get(conditions.source, ()))
+    of_targets = [sorted(samples.get(target, ())) for target in conditions.targets]
+    paired = sorted(set().union(*of_targets).intersection(from_source))
     rng = np.random.default_rng(seed)
     if len(paired) >= 2:
         names = _share_of(paired, options.held_out_share, rng)
         return "paired samples", in_target & cells["sample"].isin(names), sorted(names)
     names = []
-    for target in conditions.targets:
-        of_target = sorted(set(cells.loc[(cells["condition"] == target) & named, "sample"]))
+    for of_target in of_targets:
         if len(of_target) >= 2:
             names += _share_of(of_target, options.held_out_share, rng)
-    if names and with_source:
-        from_source = sorted(with_source)
+    if names and from_source:
         names += _share_of(from_source, options.held_out_share, rng) if len(from_source) >= 2 else from_source
         return "samples", in_target & cells["sample"].isin(names), sorted(set(names))
     logger.warning(
@@ -232,7 +224,7 @@ def _hold_out_types(
 
 
 def _why_nothing_held_out(keys: Keys, conditions: Conditions, options: PredictionOptions) -> str:
-    targets = ", ".join(f"'{name}'" for name in conditions.targets)
+    targets = quoted(conditions.targets, len(conditions.targets))
     samples, types = "sample_key is empty", "label_key is empty"
     if keys.sample_key:
         samples = f"fewer than 2 samples of '{keys.sample_key}' hold cells of {targets}"
@@ -249,7 +241,7 @@ def _why_nothing_held_out(keys: Keys, conditions: Conditions, options: Predictio
 
 def _describe(kind: HeldOut, names: list[str], conditions: Conditions, keys: Keys) -> str:
     targets = " and ".join(f"'{name}'" for name in conditions.targets)
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    shown = up_to(names, 6)
     if kind == "paired samples":
         return (
             f"The cells in {targets} of {len(names)} samples of '{keys.sample_key}' ({shown}) were kept out of "
@@ -273,14 +265,8 @@ def _describe(kind: HeldOut, names: list[str], conditions: Conditions, keys: Key
 def choose_conditions(values: pd.Series, options: PredictionOptions, column: str) -> Conditions:
     """The source and the targets: named by the user, or the control and the most frequent others.
 
-    Parameters
-    ----------
-    values
-        Condition of each cell; ``unknown`` and missing ones do not count.
-    options
-        ``source``, ``target``, ``max_targets``.
-    column
-        Name of the obs column, for messages.
+    ``values`` are the condition of each cell, of which ``unknown`` and missing ones do not count; ``column`` is the obs
+    column, for messages.
 
     Raises
     ------
@@ -324,34 +310,17 @@ def choose_conditions(values: pd.Series, options: PredictionOptions, column: str
     return Conditions(source, tuple(others[: options.max_targets]))
 
 
-class Decoder(Protocol):
-    """A fitted model that decodes cells, by name, as of a source and of a target condition."""
-
-    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
-        """Shares of the modelled genes, for both conditions."""
-
-
 def block_names(split: pd.DataFrame) -> list[str]:
     """Blocks that hold held-out cells, in the order of their codes."""
     return sorted(set(split.loc[split["role"] == HELD_OUT, "block"].astype(str)))
 
 
-def require_groups(split: pd.DataFrame, design: Mapping[str, Any], options: PredictionOptions) -> None:
-    """Refuse before anything is trained what would leave no group to compare.
-
-    Raises
-    ------
-    NothingToPredictError
-        When no cell type has ``min_cells`` source and held-out cells in the same samples.
-    """
-    names = block_names(split)
-    blocks = pd.Index(names).get_indexer(split["block"].astype(str))
+def _require_groups(split: pd.DataFrame, design: Mapping[str, Any], options: PredictionOptions) -> None:
+    """Refuse before anything is trained what would leave no cell type with ``min_cells`` comparable cells."""
+    blocks, n_blocks = _block_codes(split)
     largest = (0, 0)
-    for target in design["targets"]:
-        for name in _known_types(split):
-            positions = _positions_by_role(split, design["source"], target, name)
-            codes = [blocks[each] for each in positions]
-            largest = max(largest, _comparable_cells(codes, len(names)), key=min)
+    for _, _, positions in _candidate_groups(split, design):
+        largest = max(largest, _comparable_cells([blocks[each] for each in positions], n_blocks), key=min)
     if min(largest) < options.min_cells:
         raise NothingToPredictError(
             f"no cell type has {options.min_cells} held-out cells of the target and as many of '{design['source']}' in "
@@ -369,67 +338,67 @@ def find_groups(
 ) -> Iterator[Group]:
     """Groups with at least ``min_cells`` held-out cells of the target and as many of the source to predict from.
 
-    Parameters
-    ----------
-    counts
-        Raw counts; the genes in ``highly_variable`` are compared.
-    split, design
-        Of :func:`.design.hold_out`.
-    decoders
-        Fitted models by name.
-    options
-        ``min_cells`` and ``max_cells``, of each condition in a group; more are sampled.
-    seed
-        Of the sample.
+    The genes in ``highly_variable`` are compared. Of groups with more than ``max_cells`` cells of a condition a sample
+    is drawn; ``split`` and ``design`` are those of :func:`hold_out`, ``decoders`` the fitted models by name.
     """
     split = split.loc[counts.obs_names]
     genes = np.flatnonzero(counts.var["highly_variable"].to_numpy())
-    names = block_names(split)
-    # training cells have codes of their own, after those of the held-out blocks
-    others = sorted(set(split["block"].astype(str)) - set(names))
-    blocks = pd.Index([*names, *others]).get_indexer(split["block"].astype(str))
+    blocks, n_blocks = _block_codes(split)
     shares = shares_of(counts.X[:, genes])
     source = str(design["source"])
     limits = (options.max_cells // 2, options.max_cells // 2, options.max_cells)
     rng = np.random.default_rng(seed)
-    for target in design["targets"]:
-        for name in _known_types(split):
-            positions = [
-                np.sort(rng.choice(cells, most, replace=False)) if len(cells) > most else cells
-                for cells, most in zip(_positions_by_role(split, source, target, name), limits, strict=True)
-            ]
-            inputs, reference, held_out = positions
-            if not len(held_out):
-                continue
-            codes = [blocks[each] for each in positions]
-            n_source, n_target = _comparable_cells(codes, len(names))
-            if min(n_source, n_target) < options.min_cells:
-                logger.info(
-                    "prediction: '%s' is left out in '%s': %d source and %d held-out cells in the same samples, of %d "
-                    "(prediction.min_cells)",
-                    name, target, n_source, n_target, options.min_cells,
-                )  # fmt: skip
-                continue
-            cells = counts.obs_names[inputs]
-            yield Group(
-                source=shares[inputs],
-                reference=shares[reference],
-                target=shares[held_out],
-                blocks=Blocks(codes[0], codes[1], codes[2], len(names)),
-                training=_training_means(shares, split, blocks, source, target, name, options.min_cells),
-                decoded={model: each.decode(cells, source, target) for model, each in decoders.items()},
-                condition=target,
-                name=name,
-            )
+    for target, name, found in _candidate_groups(split, design):
+        positions = [
+            np.sort(rng.choice(cells, most, replace=False)) if len(cells) > most else cells
+            for cells, most in zip(found, limits, strict=True)
+        ]
+        inputs, reference, held_out = positions
+        if not len(held_out):
+            continue
+        codes = [blocks[each] for each in positions]
+        n_source, n_target = _comparable_cells(codes, n_blocks)
+        if min(n_source, n_target) < options.min_cells:
+            logger.info(
+                "prediction: '%s' is left out in '%s': %d source and %d held-out cells in the same samples, of %d "
+                "(prediction.min_cells)",
+                name, target, n_source, n_target, options.min_cells,
+            )  # fmt: skip
+            continue
+        cells = counts.obs_names[inputs]
+        yield Group(
+            source=shares[inputs],
+            reference=shares[reference],
+            target=shares[held_out],
+            blocks=Blocks(codes[0], codes[1], codes[2], n_blocks),
+            training=_training_means(shares, split, blocks, source, target, name, options.min_cells),
+            decoded={model: each(cells, source, target) for model, each in decoders.items()},
+            condition=target,
+            name=name,
+        )
 
 
-def _positions_by_role(split: pd.DataFrame, source: str, target: str, name: str) -> list[np.ndarray]:
-    """Positions of the source cells of a type that predictions start from, the other ones, and the held-out cells."""
-    of_type = split["group"] == name
-    return [
-        np.flatnonzero(of_type & (split["role"] == role) & (split["condition"] == condition))
-        for role, condition in ((INPUT, source), (REFERENCE, source), (HELD_OUT, target))
-    ]
+def _block_codes(split: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """Code of each cell's block, those of held-out cells before those of training cells alone; number of the former."""
+    names = block_names(split)
+    blocks = split["block"].astype(str)
+    others = sorted(set(blocks) - set(names))
+    return pd.Index([*names, *others]).get_indexer(blocks), len(names)
+
+
+def _candidate_groups(
+    split: pd.DataFrame, design: Mapping[str, Any]
+) -> Iterator[tuple[str, str, list[np.ndarray]]]:
+    """Each target and type, with positions of the cells that predictions start from, of the reference, held out."""
+    types = sorted(set(split["group"].astype(str)) - {UNKNOWN})
+    for target, name in product(design["targets"], types):
+        of_type = split["group"] == name
+        kinds = ((INPUT, design["source"]), (REFERENCE, design["source"]), (HELD_OUT, target))
+        positions = [
+            np.flatnonzero(of_type & (split["role"] == role) & (split["condition"] == condition))
+            for role, condition in kinds
+        ]
+        yield target, name, positions
 
 
 def _training_means(
@@ -454,9 +423,10 @@ def _training_means(
         shared = (sizes > 0).all(axis=0)
         if min(sizes[:, shared].sum(axis=1), default=0) < min_cells:
             return None
-        weights = pair_weights(strata[before], strata[after], n_strata)
-        means = pair_means(shares[before], shares[after], (weights[0][None], weights[1][None]))
-        return (means[1] - means[0])[0]
+        source_mean, target_mean = pair_means(
+            (shares[before], shares[after]), (strata[before], strata[after]), n_strata
+        )
+        return target_mean - source_mean
 
     everything = mean_change(trained & (types != UNKNOWN))
     own = mean_change(trained & (types == name))
@@ -473,7 +443,3 @@ def _comparable_cells(codes: list[np.ndarray], n_blocks: int) -> tuple[int, int]
     source, reference, target = (np.bincount(each, minlength=n_blocks) for each in codes)
     shared = (source > 0) & (reference > 0) & (target > 1)
     return int((source + reference)[shared].sum()), int(target[shared].sum())
-
-
-def _known_types(split: pd.DataFrame) -> list[str]:
-    return sorted(set(split["group"].astype(str)) - {UNKNOWN})

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
+from scvi_downstream.models.families import parse_spec
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.runtime.options import Options, Share
 
 
@@ -27,3 +29,17 @@ class PredictionOptions(Options):
     n_figure_genes: PositiveInt
     scvi: dict[str, Any]
     mrvi: dict[str, Any]
+
+    def spec(self, family: str, training: TrainingOptions) -> ModelSpec:
+        """Options of the model of the kept cells: the family's defaults, the study's training, and the user's changes.
+
+        Raises
+        ------
+        InputError
+            An option that the family does not have.
+        """
+        given = getattr(self, family.lower())
+        own = {**training.model_dump(), **(given.get("training") or {})}
+        return parse_spec(
+            {**given, "name": f"prediction_{family.lower()}", "family": family, "training": own}
+        )

@@ -2,8 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from scvi_downstream.models.families import prediction_spec
-from scvi_downstream.pipelines.copies import step
+from scvi_downstream.pipelines.copies import bound, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.prediction.design import hold_out_cells
 from scvi_downstream.pipelines.prediction.plots import (
@@ -13,8 +12,9 @@ from scvi_downstream.pipelines.prediction.plots import (
 )
 from scvi_downstream.pipelines.prediction.report import summarize_prediction
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
-from scvi_downstream.pipelines.prediction.training import train_mrvi, train_scvi
+from scvi_downstream.pipelines.prediction.training import train_on_kept
 
+_FAMILIES = ("SCVI", "MRVI")
 _HOLD_OUT = ["counts", "params:keys", "params:prediction", "params:seed"]
 _SPLIT = ["prediction_split", "prediction_design"]
 _RUN = ["params:seed", "params:accelerator"]
@@ -30,11 +30,10 @@ def template(*, samples: bool) -> Pipeline:
     compared = ["counts", *_SPLIT, "params:prediction", *_RUN, "prediction_model"]
     summarized = {name: name for name in ("prediction_design", *_SCORES)} | {"scvi": "prediction_training"}
     tables = ["predicted_expression", *_SCORES, "prediction_by_gene"]
-    scores, changes = (
-        ["prediction_scores", "prediction_groups"],
-        ["predicted_expression", "prediction_scores"],
-    )
+    scores = ["prediction_scores", "prediction_groups"]
+    changes = ["predicted_expression", "prediction_scores"]
     genes = ["predicted_expression", "params:prediction"]
+    train_scvi, train_mrvi = (bound(train_on_kept, family=family) for family in _FAMILIES)
     nodes = []
     if samples:
         nodes.append(Node(train_mrvi, mrvi, fitted_mrvi, name="train_mrvi_for_prediction"))
@@ -60,7 +59,6 @@ def create_pipeline(study: Study) -> Pipeline:
     InputError
         An option of these models that does not exist.
     """
-    options, training = study.options["prediction"], study.options["training"]
-    for family, given in (("SCVI", options.scvi), ("MRVI", options.mrvi)):
-        prediction_spec(family, given, training)
+    for family in _FAMILIES:
+        study.options["prediction"].spec(family, study.options["training"])
     return template(samples=study.keys.sample_key is not None)

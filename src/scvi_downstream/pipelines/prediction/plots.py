@@ -11,7 +11,7 @@ import pandas as pd
 
 from scvi_downstream.pipelines.prediction.comparison import MEAN_SHIFT, NO_CHANGE, TARGET_MEAN
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS
+from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, best_model
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import legend_dots, panel_grid
 from scvi_downstream.plots.style import (
@@ -42,7 +42,6 @@ STYLES = {
     "measured_half": ("another measured half", OKABE_ITO[6]),
 }
 """Label and colour: models first, then baselines, then what a second measurement achieves."""
-MODELS = ("scvi", "mrvi")
 NOTHING = "Nothing was predicted; the summary of the prediction says why."
 
 
@@ -144,7 +143,7 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
     if predicted_expression.empty:
         return empty_figure(NOTHING)
     found = [name for name in (MEAN_SHIFT, TARGET_MEAN) if f"{name}_change" in predicted_expression]
-    methods = [_best_model(predicted_expression, prediction_scores), *found[:1]]
+    methods = [best_model(prediction_scores), *found[:1]]
     columns = _most_responding(predicted_expression, MAX_CHANGES, least=1)
     if not columns:
         return empty_figure("No gene responds in any cell type, so there is no change to predict.")
@@ -177,13 +176,6 @@ def _of_group(expression: pd.DataFrame, target: str, group: str) -> pd.DataFrame
     return expression[
         (expression["target"].astype(str) == target) & (expression["group"].astype(str) == group)
     ]
-
-
-def _best_model(expression: pd.DataFrame, scores: pd.DataFrame) -> str:
-    models = [name for name in MODELS if f"{name}_change" in expression]
-    rows = scores[(scores["group"] == ALL_GROUPS) & (scores["score"] == "delta_pearson")]
-    means = rows.groupby("method", observed=True)["value"].mean().reindex(models)
-    return str(means.idxmax()) if means.notna().any() else models[0]
 
 
 def _most_responding(expression: pd.DataFrame, most: int, *, least: int) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ from scvi_downstream.pipelines.prediction.comparison import (
     TARGET_MEAN,
     UNCHANGED,
 )
-from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS, best_model, list_models
+from scvi_downstream.report.contents import Item, Section, names, result
 from scvi_downstream.runtime.words import count
 
 SECTION = Section(
@@ -38,30 +38,26 @@ SECTION = Section(
             dataset="prediction_genes_figure",
             caption="Genes that respond most: measured in the source and in the target, and predicted.",
         ),
-        Item(
-            dataset="prediction_groups",
-            caption="Cell types compared: held-out cells, genes that respond, and whether the change is larger than "
+        result(
+            "prediction_groups.csv",
+            "Cell types compared: held-out cells, genes that respond, and whether the change is larger than "
             "with conditions given at random.",
-            file=OUTPUT + "prediction_groups.csv",
         ),
-        Item(
-            dataset="prediction_differences",
-            caption="How much better each model is than each baseline (positive: better).",
-            file=OUTPUT + "prediction_differences.csv",
+        result(
+            "prediction_differences.csv",
+            "How much better each model is than each baseline (positive: better).",
             groups=("target", "method"),
             folded=True,
         ),
-        Item(
-            dataset="prediction_scores",
-            caption="All scores with 95 % intervals.",
-            file=OUTPUT + "prediction_scores.csv",
+        result(
+            "prediction_scores.csv",
+            "All scores with 95 % intervals.",
             groups=("target", "group"),
             folded=True,
         ),
-        Item(
-            dataset="predicted_expression",
-            caption="Measured and predicted log expression of every gene, the largest measured change first.",
-            file=OUTPUT + "predicted_expression.parquet",
+        result(
+            "predicted_expression.parquet",
+            "Measured and predicted log expression of every gene, the largest measured change first.",
             groups=("target", "group"),
             columns=names(
                 "target group symbol source measured measured_lower measured_upper change p_adjusted responds "
@@ -70,20 +66,14 @@ SECTION = Section(
             order="change",
             folded=True,
         ),
-        Item(
-            dataset="prediction_by_gene",
-            caption="How far predictions follow each gene across samples and cell types.",
-            file=OUTPUT + "prediction_by_gene.parquet",
+        result(
+            "prediction_by_gene.parquet",
+            "How far predictions follow each gene across samples and cell types.",
             groups=("target",),
             order="mean_change",
             folded=True,
         ),
-        Item(
-            dataset="prediction_summary",
-            caption="Verdict and numbers.",
-            file=OUTPUT + "prediction_summary.json",
-            folded=True,
-        ),
+        result("prediction_summary.json", "Verdict and numbers.", folded=True),
     ),
 )
 
@@ -137,11 +127,11 @@ def summarize_prediction(
             table[(table["target"] == target) & (table["group"] == ALL_GROUPS)]
             for table in (prediction_scores, prediction_differences)
         )
-        models = _list_models(scores)
+        models = list_models(scores)
         n_changing = int(groups["changes"].sum())
         if n_changing:
             found = {model: f"{_against_no_change(model, scores, gains)[0]} no change" for model in models}
-            best = _best_model(scores)
+            best = best_model(scores)
             verdict = found[best]
             verdicts.append(_verdict(best, design["source"], target, groups, scores, gains))
             details += _against_baselines(target, gains, scores)
@@ -209,18 +199,6 @@ def _against_no_change(model: str, scores: pd.DataFrame, gains: pd.DataFrame) ->
     if gain["ci_upper"] < 0 or (correlation["ci_upper"] < 0).any():
         return "worse than", gain
     return "no better than", gain
-
-
-def _list_models(scores: pd.DataFrame) -> list[str]:
-    methods = list(scores["method"].astype(str).unique())
-    return [name for name in methods if name + UNCHANGED in methods]
-
-
-def _best_model(scores: pd.DataFrame) -> str:
-    """The model whose change correlates best with the measured one."""
-    models = _list_models(scores)
-    correlations = scores[scores["score"] == "delta_pearson"].set_index("method")["value"].reindex(models)
-    return str(correlations.idxmax()) if correlations.notna().any() else models[0]
 
 
 def _format_error(percent: float) -> str:

@@ -23,14 +23,13 @@ from scvi_downstream.pipelines.prediction.comparison import (
     measured,
     measured_again,
     pair_means,
-    pair_weights,
     predict,
     test_genes,
     whole_weights,
 )
 from scvi_downstream.pipelines.prediction.design import Decoder, block_names, find_groups
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.pipelines.prediction.training import MrviDecoder, ScviDecoder, kept_cells
+from scvi_downstream.pipelines.prediction.training import kept_cells, mrvi_decoder, scvi_decoder
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.statistics.testing import benjamini_hochberg
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
+type Unit = dict[str, Prediction]
+"""What is measured of a sample, and what each method predicts of it."""
 type Scores = dict[str, dict[str, np.ndarray]]
 """Method → score → a value a division and bootstrap replicate."""
 BOUNDED = ("delta_pearson", "delta_pearson_top", "pearson", "spearman", "sign")
@@ -52,9 +53,24 @@ MIN_BLOCKS = 3
 MIN_UNIT_CELLS, MIN_UNITS = 3, 5
 """Cells of each kind of a sample and type, and such units, from which genes are correlated over them."""
 ALL_GROUPS = "all groups"
+MEASURED = "measured"
 COMPARED = ("delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
 _GROUP = ["target", "group"]
 _ENDS = ["ci_lower", "ci_upper"]
+
+
+def list_models(scores: pd.DataFrame) -> list[str]:
+    """Methods of which the scores hold the same cells decoded unchanged."""
+    methods = list(scores["method"].astype(str).unique())
+    return [name for name in methods if name + UNCHANGED in methods]
+
+
+def best_model(scores: pd.DataFrame) -> str:
+    """The model whose change correlates best with the measured one, over all groups and targets."""
+    models = list_models(scores)
+    rows = scores[(scores["group"] == ALL_GROUPS) & (scores["score"] == "delta_pearson")]
+    means = rows.groupby("method", observed=True)["value"].mean().reindex(models)
+    return str(means.idxmax()) if means.notna().any() else models[0]
 
 
 class Tables(NamedTuple):
@@ -102,7 +118,7 @@ def compare_predictions(
     accelerator
         Where to decode.
     prediction_model, prediction_mrvi_model
-        Of :func:`.training.train_scvi` and :func:`.training.train_mrvi`.
+        Of :func:`.training.train_on_kept`: scVI, and MrVI where there are samples.
 
     Returns
     -------
@@ -118,10 +134,10 @@ def compare_predictions(
         return Tables(*(pd.DataFrame(columns=names) for names in NO_ROWS))
     kept = kept_cells(counts, prediction_split)
     decoders: dict[str, Decoder] = {
-        "scvi": ScviDecoder(prediction_model, kept, options.n_samples, seed, accelerator)
+        "scvi": scvi_decoder(prediction_model, kept, options.n_samples, seed, accelerator)
     }
     if prediction_mrvi_model is not None:
-        decoders["mrvi"] = MrviDecoder(prediction_mrvi_model, kept, prediction_split, accelerator)
+        decoders["mrvi"] = mrvi_decoder(prediction_mrvi_model, kept, prediction_split, accelerator)
     symbols = symbols_of(counts.var).reindex(kept.var_names).to_numpy()
     genes = pd.DataFrame({"gene": kept.var_names, "symbol": symbols})
     groups = find_groups(counts, prediction_split, prediction_design, decoders, options, seed)
@@ -131,20 +147,10 @@ def compare_predictions(
 def compare_groups(
     found: Iterable[Group], n_blocks: int, genes: pd.DataFrame, options: PredictionOptions, seed: int
 ) -> Tables:
-    """Score all methods in all groups.
+    """Score all methods in all groups of :func:`.design.find_groups`.
 
-    Parameters
-    ----------
-    found
-        Of :func:`.design.find_groups`.
-    n_blocks
-        Held-out samples, or 1; from 3 on, the bootstrap weights them at random, too.
-    genes
-        ``gene`` and ``symbol`` of the modelled genes.
-    options
-        Bootstrap, number of top genes, FDR.
-    seed
-        Of every draw.
+    ``n_blocks`` are the held-out samples, or 1; from 3 on, the bootstrap weights them at random, too. ``genes`` holds
+    ``gene`` and ``symbol`` of the modelled genes.
 
     Raises
     ------
@@ -158,14 +164,14 @@ def compare_groups(
         # replacement would often hold small ones only
         blocks[N_DIVISIONS:] = n_blocks * rng.dirichlet(np.ones(n_blocks), size=options.n_bootstrap)
     expression, rows = [], []
-    units: dict[str, list[dict[str, np.ndarray]]] = {}
+    units: dict[str, list[Unit]] = {}
     scored: dict[str, dict[str, Scores]] = {}
     for group in found:
         table, row, values = _compare_group(group, blocks, genes, options, seed)
         expression.append(table)
         rows.append(row)
         scored.setdefault(group.condition, {})[group.name] = values
-        units.setdefault(group.condition, []).extend(units_of(group))
+        units.setdefault(group.condition, []).extend(_predict_samples(group))
     if not expression:
         raise InputError(
             f"no cell type has {options.min_cells} held-out cells and as many of the source in the same samples; "
@@ -175,12 +181,12 @@ def compare_groups(
     groups["change_p_adjusted"] = benjamini_hochberg(groups["change_p"].to_numpy())
     groups["changes"] = groups["change_p_adjusted"] <= options.fdr
     for by_group in scored.values():
-        by_group[ALL_GROUPS] = mean_over_groups(list(by_group.values()))
+        by_group[ALL_GROUPS] = _mean_over_groups(list(by_group.values()))
     return Tables(
         pd.concat(expression, ignore_index=True),
         *_tabulate_scores(scored),
         groups,
-        correlate_genes(units, genes),
+        _correlate_genes(units, genes),
     )
 
 
@@ -194,13 +200,14 @@ def _compare_group(
     values = score_halves(group, halves, options.top_genes)
     whole = whole_weights(group.blocks)
     replicates = bootstrap_weights(group.blocks, blocks[resampled], rng)
+    truths = [measured(group, each) for each in (whole, replicates)]
+    point, drawn = (predict(group, each) for each in (whole, replicates))
     tests = test_genes(group)
     responders = (tests["p_adjusted"] <= options.fdr).to_numpy()
-    true = measured(group, whole)
-    point, drawn = predict(group, whole), predict(group, replicates)
+    change = truths[0].change[0]
     for method, prediction in point.items():
-        once = right_signs(prediction.change, true.change[0], responders)
-        again = right_signs(drawn[method].change, true.change[0], responders)
+        once = right_signs(prediction.change, change, responders)
+        again = right_signs(drawn[method].change, change, responders)
         values[method]["sign"] = np.concatenate([np.repeat(once, N_DIVISIONS), again])
     values[MEASURED_HALF]["sign"] = np.full(len(blocks), np.nan)
     row = {
@@ -213,7 +220,7 @@ def _compare_group(
         "n_responders": int(responders.sum()),
         "change_p": change_p_value(group, seed),
     }
-    table = tabulate_expression(group, tests, whole, replicates, genes, options.fdr)
+    table = _tabulate_expression(group, genes, tests, responders, truths, (point, drawn))
     return table, row, values
 
 
@@ -251,21 +258,11 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
 
     Prediction and truth share no cell: predictions start from some source cells, the truth is one half of the target
     cells and its change from other source cells. A change that is computed from the same source cells on both sides
-    correlates by their noise alone. The genes that change most are chosen on the other half of the target cells,
-    which, as a prediction, also shows what another measurement of as many cells achieves.
+    correlates by their noise alone. The ``top_genes`` that change most are chosen on the other half of the target
+    cells, which, as a prediction, also shows what another measurement of as many cells achieves.
 
-    Parameters
-    ----------
-    group
-        Cells and what predictions are made of.
-    halves
-        Of :func:`.comparison.halved_weights`: ``n_rows``, two a division.
-    top_genes
-        Number of genes of the largest change in the ``_top`` scores.
-
-    Returns
-    -------
-    Method → score → ``(n_rows / 2,)``, the mean of the two directions; NaN where undefined.
+    ``halves`` are of :func:`.comparison.halved_weights`, two rows a division; each score, by method and name, is
+    ``(n_rows / 2,)``, the mean of the two directions, and NaN where undefined.
     """
     again, truth = measured_again(group, halves[0]), measured(group, halves[1])
     top = np.argsort(-np.abs(again.change), axis=1, kind="stable")[:, :top_genes]
@@ -281,14 +278,8 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
 def right_signs(predicted: np.ndarray, change: np.ndarray, responders: np.ndarray) -> np.ndarray:
     """Share of responding genes whose predicted change has the measured sign; NaN without responders or changes.
 
-    Parameters
-    ----------
-    predicted
-        ``(n_replicates, n_genes)`` predicted change.
-    change
-        ``(n_genes,)`` measured change.
-    responders
-        ``(n_genes,)`` whether a gene's change is significant.
+    ``predicted`` is ``(n_replicates, n_genes)``; ``change``, the measured one, and ``responders``, whether that is
+    significant, are ``(n_genes,)``.
     """
     if not responders.any() or not np.any(predicted):
         return np.full(len(predicted), np.nan)
@@ -297,19 +288,11 @@ def right_signs(predicted: np.ndarray, change: np.ndarray, responders: np.ndarra
 
 
 def interval(score: str, estimates: np.ndarray, replicates: np.ndarray) -> tuple[float, float, float]:
-    """The mean over divisions, and a 95 % bootstrap interval about it.
+    """The mean of ``estimates``, of divisions without resampling, and a 95 % bootstrap interval about it.
 
-    Resampled cells carry their noise twice, which lowers every correlation of the replicates; their spread is
-    therefore laid about the estimate (a basic shift, not the raw percentiles).
-
-    Parameters
-    ----------
-    score
-        Name, for the bounds of correlations and shares.
-    estimates
-        Values of divisions without resampling.
-    replicates
-        Values of divisions with resampled cells (and samples).
+    Resampled cells carry their noise twice, which lowers every correlation of the ``replicates``; their spread is
+    therefore laid about the estimate (a basic shift, not the raw percentiles). Intervals of correlations and shares end
+    at their bounds.
     """
     if not np.isfinite(estimates).any() or np.isfinite(replicates).sum() < 2:
         return np.nan, np.nan, np.nan
@@ -327,7 +310,7 @@ def better_by(score: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return other - one if score in LOWER_IS_BETTER else one - other
 
 
-def mean_over_groups(by_group: list[Scores]) -> Scores:
+def _mean_over_groups(by_group: list[Scores]) -> Scores:
     """Scores of methods that every group has, each group with the same weight."""
     common = [name for name in by_group[0] if all(name in scores for scores in by_group)]
     return {
@@ -361,13 +344,7 @@ def _score(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, n
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of each row; NaN where one of them does not vary.
-
-    Parameters
-    ----------
-    x, y
-        ``(n_rows, n_values)``.
-    """
+    """Pearson's correlation of each row of ``(n_rows, n_values)``; NaN where one of them does not vary."""
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     scale = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     return np.divide((x * y).sum(axis=1), scale, out=np.full(len(x), np.nan), where=scale > 1e-12)
@@ -379,92 +356,59 @@ def _mean_where_defined(values: np.ndarray) -> np.ndarray:
     return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
-def tabulate_expression(
-    group: Group, tests: pd.DataFrame, whole: Weights, replicates: Weights, genes: pd.DataFrame, fdr: float
+def _tabulate_expression(
+    group: Group,
+    genes: pd.DataFrame,
+    tests: pd.DataFrame,
+    responders: np.ndarray,
+    truths: list[Prediction],
+    predictions: tuple[dict[str, Prediction], dict[str, Prediction]],
 ) -> pd.DataFrame:
     """One row a gene: measured and predicted log mean expression with 95 % bootstrap intervals.
 
-    Parameters
-    ----------
-    group
-        Measured cells, and what predictions are made of.
-    tests
-        Of :func:`.comparison.test_genes`.
-    whole, replicates
-        All cells once, and drawn with replacement.
-    genes
-        ``gene`` and ``symbol``.
-    fdr
-        At which a gene counts as responding.
-
-    Returns
-    -------
-    ``target``, ``group``, ``gene``, ``symbol``, ``source`` and ``measured`` (log(1 + counts per 10,000 of the
-    modelled genes)), ``change``, ``p_adjusted``, ``responds``; by method its name, ``…_lower``, ``…_upper``, and for
-    its change ``…_change``. The intervals are over cells (and samples), with the models as they are.
+    ``target``, ``group``, ``gene``, ``symbol``, ``source`` and ``measured`` (log(1 + counts per 10,000 of the modelled
+    genes)), ``change``, ``p_adjusted``, ``responds``; by method its name, ``…_lower``, ``…_upper``, and for its change
+    ``…_change``. The intervals are over cells (and samples), with the models as they are. Of ``truths`` and
+    ``predictions`` the first are of all cells, the second of cells drawn with replacement.
     """
-    true, drawn = measured(group, whole), measured(group, replicates)
-    low, high = np.nanpercentile(drawn.expression, INTERVAL, axis=0)
     source, blocks = group.all_source
-    weights = pair_weights(blocks, group.blocks.target, group.blocks.n)
-    before, _ = pair_means(source, group.target, (weights[0][None], weights[1][None]))
+    before, _ = pair_means((source, group.target), (blocks, group.blocks.target), group.blocks.n)
     table = genes.assign(
         target=group.condition,
         group=group.name,
-        source=before[0],
-        measured=true.expression[0],
-        measured_lower=low,
-        measured_upper=high,
-        change=true.change[0],
+        source=before,
+        **_with_interval("measured", *truths),
+        change=truths[0].change[0],
         p_adjusted=tests["p_adjusted"].to_numpy(),
-        responds=(tests["p_adjusted"] <= fdr).to_numpy(),
+        responds=responders,
     )
-    drawn_predictions = predict(group, replicates)
-    for method, prediction in predict(group, whole).items():
-        if method.endswith(UNCHANGED):
-            continue
-        low, high = np.nanpercentile(drawn_predictions[method].expression, INTERVAL, axis=0)
-        table[method] = prediction.expression[0]
-        table[f"{method}_lower"], table[f"{method}_upper"] = low, high
-        table[f"{method}_change"] = prediction.change[0]
+    point, drawn = predictions
+    for method, prediction in point.items():
+        if not method.endswith(UNCHANGED):
+            table = table.assign(**_with_interval(method, prediction, drawn[method]))
+            table[f"{method}_change"] = prediction.change[0]
     return table[[*_GROUP, *table.columns.drop(_GROUP)]]
 
 
-def units_of(group: Group) -> list[dict[str, np.ndarray]]:
-    """Measured and predicted values of each sample with enough cells of both conditions.
+def _with_interval(name: str, point: Prediction, drawn: Prediction) -> dict[str, np.ndarray]:
+    low, high = np.nanpercentile(drawn.expression, INTERVAL, axis=0)
+    return {name: point.expression[0], f"{name}_lower": low, f"{name}_upper": high}
 
-    Returns
-    -------
-    A dictionary a sample: ``expression`` and ``change`` as measured, ``expression_<method>`` and ``change_<method>``
-    as predicted, each ``(n_genes,)``.
-    """
+
+def _predict_samples(group: Group) -> list[Unit]:
+    """What is measured and predicted of each sample with enough cells of both conditions."""
     blocks, units = group.blocks, []
     for block in range(blocks.n):
         chosen = [codes == block for codes in (blocks.source, blocks.reference, blocks.target)]
-        if min(each.sum() for each in chosen) < MIN_UNIT_CELLS:
-            continue
-        weights = Weights(*(each[None] / each.sum() for each in chosen))
-        true = measured(group, weights)
-        unit = {"expression": true.expression[0], "change": true.change[0]}
-        for method, prediction in predict(group, weights).items():
-            unit[f"expression_{method}"] = prediction.expression[0]
-            unit[f"change_{method}"] = prediction.change[0]
-        units.append(unit)
+        if min(each.sum() for each in chosen) >= MIN_UNIT_CELLS:
+            weights = Weights(*(each[None] / each.sum() for each in chosen))
+            units.append({MEASURED: measured(group, weights), **predict(group, weights)})
     return units
 
 
-def correlate_genes(units: Mapping[str, list[dict[str, np.ndarray]]], genes: pd.DataFrame) -> pd.DataFrame:
-    """Per gene, Pearson's correlation of predicted and measured values across samples and cell types.
+def _correlate_genes(units: Mapping[str, list[Unit]], genes: pd.DataFrame) -> pd.DataFrame:
+    """Per gene, Pearson's correlation of predicted and measured values across samples and cell types, by target.
 
-    Parameters
-    ----------
-    units
-        By target, those of :func:`units_of` of all groups.
-    genes
-        ``gene`` and ``symbol``.
-
-    Returns
-    -------
     ``target``, ``gene``, ``symbol``, ``n_units``, ``mean_change``, and by method ``pearson_…`` (of expression) and
     ``pearson_change_…``; no row where there are fewer than 5 units.
     """
@@ -473,13 +417,14 @@ def correlate_genes(units: Mapping[str, list[dict[str, np.ndarray]]], genes: pd.
         if len(found) < MIN_UNITS:
             continue
         shared = [name for name in found[0] if all(name in unit for unit in found)]
-        stacked = {name: np.array([unit[name] for unit in found]).T for name in shared}
-        table = genes.assign(target=target, n_units=len(found), mean_change=stacked["change"].mean(axis=1))
-        for name, values in stacked.items():
-            kind, _, method = name.partition("_")
-            if method:
-                column = f"pearson_{method}" if kind == "expression" else f"pearson_change_{method}"
-                table[column] = pearson(values, stacked[kind])
+        expression, change = (
+            {name: np.array([getattr(unit[name], part)[0] for unit in found]).T for name in shared}
+            for part in ("expression", "change")
+        )
+        table = genes.assign(target=target, n_units=len(found), mean_change=change[MEASURED].mean(axis=1))
+        for method in shared[1:]:
+            table[f"pearson_{method}"] = pearson(expression[method], expression[MEASURED])
+            table[f"pearson_change_{method}"] = pearson(change[method], change[MEASURED])
         tables.append(table[["target", *table.columns.drop("target")]])
     if tables:
         return pd.concat(tables, ignore_index=True).dropna(axis="columns", how="all")

@@ -9,13 +9,12 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.families import prediction_spec
-from scvi_downstream.models.fitting import fit, reproducible
+from scvi_downstream.models.fitting import build_and_fit, reproducible
 from scvi_downstream.models.mrvi import decode_as_sample
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.prediction.comparison import Decoded
-from scvi_downstream.pipelines.prediction.design import UNSEEN, block_names
+from scvi_downstream.pipelines.prediction.design import UNSEEN, Decoder, block_names
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import track
@@ -29,11 +28,10 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
 SEPARATOR = " × "
-SCVI_KEYS = Keys(batch_key=CONDITION_COLUMN)
-MRVI_KEYS = Keys(sample_key=SAMPLE_COLUMN)
+_KEYS = {"SCVI": Keys(batch_key=CONDITION_COLUMN), "MRVI": Keys(sample_key=SAMPLE_COLUMN)}
 
 
-def train_scvi(
+def train_on_kept(
     counts: AnnData,
     prediction_split: pd.DataFrame,
     options: PredictionOptions,
@@ -41,8 +39,10 @@ def train_scvi(
     seed: int,
     accelerator: Accelerator,
     checkpoint: CheckpointStore,
+    *,
+    family: str,
 ) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit an scVI, whose batch is the condition, to the cells that are not held out.
+    """Fit a model to the cells that are not held out; where nothing can be predicted, one that has learnt nothing.
 
     Parameters
     ----------
@@ -54,58 +54,24 @@ def train_scvi(
         Options of the model, and those of the study's trainings, which they replace.
     seed, accelerator, checkpoint
         Of the training.
+    family
+        ``SCVI``, whose batch is the condition, or ``MRVI``, whose samples are sample × condition.
 
     Returns
     -------
     The model, and the summary of its training (seconds, epochs, …).
     """
-    spec = prediction_spec("SCVI", options.scvi, training)
-    return _train(counts, prediction_split, spec, SCVI_KEYS, seed, accelerator, checkpoint)
-
-
-def train_mrvi(
-    counts: AnnData,
-    prediction_split: pd.DataFrame,
-    options: PredictionOptions,
-    training: TrainingOptions,
-    seed: int,
-    accelerator: Accelerator,
-    checkpoint: CheckpointStore,
-) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit a MrVI, whose samples are sample × condition, to the cells that are not held out.
-
-    Parameters
-    ----------
-    counts, prediction_split, options, training, seed, accelerator, checkpoint
-        As for :func:`train_scvi`.
-
-    Returns
-    -------
-    The model, and the summary of its training (seconds, epochs, …).
-    """
-    spec = prediction_spec("MRVI", options.mrvi, training)
-    return _train(counts, prediction_split, spec, MRVI_KEYS, seed, accelerator, checkpoint)
-
-
-def _train(
-    counts: AnnData,
-    split: pd.DataFrame,
-    spec: ModelSpec,
-    keys: Keys,
-    seed: int,
-    accelerator: Accelerator,
-    checkpoint: CheckpointStore,
-) -> tuple[BaseModelClass, dict[str, Any]]:
-    """Fit a model; where nothing can be predicted, one that has learnt nothing stands for it."""
-    kept = kept_cells(counts, split)
-    if not block_names(split):
-        spec = prediction_spec("SCVI", {"n_hidden": 1, "n_latent": 1}, spec.training)
+    kept = kept_cells(counts, prediction_split)
+    if not block_names(prediction_split):
+        smallest = options.model_copy(update={"scvi": {"n_hidden": 1, "n_latent": 1}})
+        spec = smallest.spec("SCVI", training)
         with reproducible(0), quiet():
-            model = spec.build(kept, SCVI_KEYS)
+            model = spec.build(kept, _KEYS["SCVI"])
         return model, {"model": spec.name, "trained": False, "seconds": 0.0, "epochs": 0}
-    with reproducible(seed), quiet():
-        model = spec.build(kept, keys)
-    trained = fit(model, spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
+    spec = options.spec(family, training)
+    trained = build_and_fit(
+        kept, spec, _KEYS[family], seed=seed, accelerator=accelerator, checkpoints=checkpoint
+    )
     return trained.model, trained.summary
 
 
@@ -129,92 +95,56 @@ def kept_cells(counts: AnnData, split: pd.DataFrame) -> AnnData:
     return AnnData(X=counts.X[kept][:, genes], obs=obs, var=pd.DataFrame(index=counts.var_names[genes]))
 
 
-class ScviDecoder:
+def scvi_decoder(fitted: SavedModel, kept: AnnData, n_draws: int, seed: int, accelerator: str) -> Decoder:
     """Cells decoded with another condition in the place of their own: scVI's ``transform_batch``.
 
-    Parameters
-    ----------
-    fitted
-        scVI whose batch is the condition.
-    kept
-        The cells it was fitted to.
-    n_draws
-        Draws of each cell's latent state.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
-
-    References
-    ----------
-    Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
+    ``fitted``, whose batch is the condition, was fitted to the ``kept`` cells; ``n_draws`` are of each cell's latent
+    state. Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
     """
+    model = fitted.attach(kept, accelerator)
 
-    def __init__(self, fitted: SavedModel, kept: AnnData, n_draws: int, seed: int, accelerator: str) -> None:
-        self._model = fitted.attach(kept, accelerator)
-        self._n_draws, self._seed = n_draws, seed
-
-    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
-        """Decode cells, by name, as of both conditions."""
-        positions = self._model.adata.obs_names.get_indexer(cells)
-        return Decoded(self._decode_as(positions, source), self._decode_as(positions, target))
-
-    def _decode_as(self, positions: np.ndarray, condition: str) -> np.ndarray:
+    def decode_as(positions: np.ndarray, condition: str) -> np.ndarray:
         # the same seed gives the same draws of the latent state in both conditions
-        with reproducible(self._seed), quiet():
-            shares = self._model.get_normalized_expression(
+        with reproducible(seed), quiet():
+            shares = model.get_normalized_expression(
                 indices=positions,
                 transform_batch=[condition],
-                n_samples=self._n_draws,
+                n_samples=n_draws,
                 return_mean=False,
                 return_numpy=True,
             )
-        return np.asarray(shares, dtype=np.float32).reshape(self._n_draws, len(positions), -1)
+        return np.asarray(shares, dtype=np.float32).reshape(n_draws, len(positions), -1)
+
+    def decode(cells: pd.Index, source: str, target: str) -> Decoded:
+        positions = model.adata.obs_names.get_indexer(cells)
+        return Decoded(decode_as(positions, source), decode_as(positions, target))
+
+    return decode
 
 
-class MrviDecoder:
+def mrvi_decoder(fitted: SavedModel, kept: AnnData, split: pd.DataFrame, accelerator: str) -> Decoder:
     """Cells decoded as if from each training sample of a condition, averaged.
 
-    Where training samples hold both conditions, only those are used, so that the donors' own differences cancel in
-    the change.
-
-    Parameters
-    ----------
-    fitted
-        MrVI whose samples are sample × condition.
-    kept
-        The cells it was fitted to.
-    split
-        Of :func:`.design.hold_out`.
-    accelerator
-        Where to decode.
-
-    References
-    ----------
-    Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
+    ``fitted``, whose samples are sample × condition, was fitted to the ``kept`` cells; ``split`` is that of
+    :func:`.design.hold_out`. Where training samples hold both conditions, only those are used, so that the donors' own
+    differences cancel in the change. Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
+    model = fitted.attach(kept, accelerator)
+    trained = split[~split["role"].isin(UNSEEN)]
+    by_condition = trained["sample"].astype(str).groupby(trained["condition"].astype(str))
+    samples = {condition: set(found) for condition, found in by_condition}
 
-    def __init__(self, fitted: SavedModel, kept: AnnData, split: pd.DataFrame, accelerator: str) -> None:
-        self._model = fitted.attach(kept, accelerator)
-        trained = split[~split["role"].isin(UNSEEN)]
-        self._samples = {
-            str(condition): set(rows["sample"].astype(str))
-            for condition, rows in trained.groupby("condition", observed=True)
-        }
+    def average(positions: np.ndarray, named: list[str], condition: str) -> np.ndarray:
+        total = np.zeros((len(positions), model.adata.n_vars), dtype=np.float64)
+        for sample in track(named, "prediction: MrVI decodes cells as other samples", len(named)):
+            total += decode_as_sample(model, positions, sample + SEPARATOR + condition, library_size=1.0)
+        return (total / len(named)).astype(np.float32)[None]
 
-    def decode(self, cells: pd.Index, source: str, target: str) -> Decoded:
-        """Decode cells, by name, as of both conditions."""
-        positions = self._model.adata.obs_names.get_indexer(cells)
-        both = self._samples[source] & self._samples[target]
-        of_source, of_target = (sorted(both or self._samples[condition]) for condition in (source, target))
+    def decode(cells: pd.Index, source: str, target: str) -> Decoded:
+        positions = model.adata.obs_names.get_indexer(cells)
+        both = samples[source] & samples[target]
         return Decoded(
-            self._average(positions, of_source, source), self._average(positions, of_target, target)
+            *(average(positions, sorted(both or samples[name]), name) for name in (source, target))
         )
 
-    def _average(self, positions: np.ndarray, samples: list[str], condition: str) -> np.ndarray:
-        total = np.zeros((len(positions), self._model.adata.n_vars), dtype=np.float64)
-        for sample in track(samples, "prediction: MrVI decodes cells as other samples", len(samples)):
-            total += decode_as_sample(
-                self._model, positions, sample + SEPARATOR + condition, library_size=1.0
-            )
-        return (total / len(samples)).astype(np.float32)[None]
+    return decode

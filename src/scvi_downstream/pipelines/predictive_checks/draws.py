@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.models.scvi_internals import private
+from scvi_downstream.models.scvi_internals import decode, encode
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.scoring.likelihood import cells_by_share
 from scvi_downstream.scoring.marginal_likelihood import gene_likelihood
@@ -197,37 +197,6 @@ def _load(model: BaseModelClass, cells: np.ndarray) -> dict[str, torch.Tensor]:
 def _batch_and_library(tensors: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Code of the batch and number of counts of each cell."""
     return tensors["batch"].numpy().ravel(), tensors["X"].sum(dim=1).numpy()
-
-
-def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
-    """Draws of the latent states of a mini-batch, as the module's ``inference`` gives them.
-
-    ``module.forward`` decodes them, too, which takes longer and draws more; what ``inference`` needs is then only known
-    to scvi-tools' own ``_get_inference_input``.
-    """
-    import torch
-
-    module: Any = model.module.eval()
-    draws = "mc_samples" if type(model).__name__ == "MRVI" else "n_samples"
-    with torch.inference_mode():
-        given = private("scvi.module.base.BaseModuleClass._get_inference_input", module)(tensors)
-        return module.inference(**given, **{draws: n_samples})
-
-
-def decode(
-    model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]
-) -> dict[str, Any]:
-    """What the module's ``generative`` makes of states, which need not be those that its encoder gave.
-
-    ``module.forward`` decodes the encoder's states alone; what ``generative`` needs is then only known to scvi-tools'
-    own ``_get_generative_input``.
-    """
-    import torch
-
-    module: Any = model.module
-    with torch.inference_mode():
-        given = private("scvi.module.base.BaseModuleClass._get_generative_input", module)(tensors, inference)
-        return module.generative(**given)
 
 
 def _replace_states(

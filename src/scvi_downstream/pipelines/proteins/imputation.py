@@ -14,7 +14,7 @@ from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import ResourceMeter, fit, reproducible
+from scvi_downstream.models.fitting import ResourceMeter, build_and_fit
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.pipelines.proteins.decoding import decode, require_proteins
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
@@ -188,12 +188,14 @@ def score_protein_imputation(
         )  # fmt: skip
         with ResourceMeter() as meter:
             start = time.perf_counter()
-            with reproducible(seed), quiet():
-                model = model_spec.build(
-                    masked_counts(counts, held_out), keys.model_copy(update={"batch_key": BATCH_COLUMN})
-                )
-            fit(model, model_spec, seed=seed, accelerator=accelerator, checkpoints=checkpoint)
-            predicted = _impute(model, counts, pca_latent, held_out, options, seed)
+            masked, own_keys = (
+                masked_counts(counts, held_out),
+                keys.model_copy(update={"batch_key": BATCH_COLUMN}),
+            )
+            fitted = build_and_fit(
+                masked, model_spec, own_keys, seed=seed, accelerator=accelerator, checkpoints=checkpoint
+            )
+            predicted = _impute(fitted.model, counts, pca_latent, held_out, options, seed)
             seconds = time.perf_counter() - start
         table = score_predictions(predicted, options.n_bootstrap, seed)
         scores.append(

@@ -24,22 +24,7 @@ MAX_COLORED_CATEGORIES = 200
 
 
 def aligned(table: pd.DataFrame, cells: pd.Index, name: str) -> pd.DataFrame:
-    """Rows of ``table`` in the order of ``cells``.
-
-    Parameters
-    ----------
-    table
-        Indexed by cell name.
-    cells
-        Names of the ``n_cells`` cells of the counts.
-    name
-        What the table is called, for the message.
-
-    Raises
-    ------
-    InputError
-        The table's cell names are not those of the counts.
-    """
+    """Rows of ``table`` in the order of ``cells``, whose names it must have; else an InputError calls it ``name``."""
     if table.index.equals(cells):
         return table
     _check_cells(table.index, cells, name)
@@ -64,14 +49,7 @@ def _check_cells(found: pd.Index, cells: pd.Index, name: str) -> None:
 
 
 def join_columns(tables: Mapping[str, pd.DataFrame], cells: pd.Index) -> pd.DataFrame:
-    """Columns of all per-cell tables, side by side.
-
-    Parameters
-    ----------
-    tables
-        Name → table indexed by cell name.
-    cells
-        Names of the cells of the counts.
+    """Columns of all tables by cell, side by side, in the order of the cells of the counts.
 
     Raises
     ------
@@ -91,19 +69,10 @@ def join_columns(tables: Mapping[str, pd.DataFrame], cells: pd.Index) -> pd.Data
 
 
 def join_observations(own: pd.DataFrame, computed: pd.DataFrame, first: list[str]) -> pd.DataFrame:
-    """The user's columns beside the computed ones, as types that every viewer reads.
+    """The user's ``obs`` beside the computed columns of the same cells, as types that every viewer reads.
 
-    A column of the user's with the name of a computed one is kept as ``input_<name>``, unless both hold the
-    same values.
-
-    Parameters
-    ----------
-    own
-        ``obs`` of the counts.
-    computed
-        Columns to add, in the same order of cells.
-    first
-        Columns to show first.
+    A column of the user's with the name of a computed one is kept as ``input_<name>``, unless both hold the same
+    values. The columns ``first`` come first.
     """
     own = own.rename(columns=str)
     clashing = [column for column in own if column in computed]
@@ -145,16 +114,10 @@ def _viewable(column: pd.Series) -> pd.Series:
     if pd.api.types.is_bool_dtype(column) and not column.hasnans:
         return column.astype(bool)
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return (
-            pd.Series(column.to_numpy(float, na_value=np.nan), column.index)
-            if column.hasnans
-            else _plain_number(column)
-        )
+        if column.hasnans:
+            return pd.Series(column.to_numpy(float, na_value=np.nan), column.index)
+        return column if isinstance(column.dtype, np.dtype) else pd.Series(column.to_numpy(), column.index)
     return column.where(column.isna(), column.astype(str)).astype("category")
-
-
-def _plain_number(column: pd.Series) -> pd.Series:
-    return column if isinstance(column.dtype, np.dtype) else pd.Series(column.to_numpy(), column.index)
 
 
 def embedding(table: pd.DataFrame, cells: pd.Index, name: str) -> np.ndarray:
@@ -172,14 +135,13 @@ def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, spars
 
     ``distances`` holds each cell's ``n_neighbors - 1`` nearest other cells, as after ``scanpy.pp.neighbors``.
     """
-    if not neighbors.cells.equals(cells):
-        _check_cells(neighbors.cells, cells, "neighbors")
     graphs = {
         "connectivities": neighbors.connectivities.tocsr(),
         "distances": nearest_distances(neighbors),
     }
     if neighbors.cells.equals(cells):
         return {name: graph.copy() for name, graph in graphs.items()}
+    _check_cells(neighbors.cells, cells, "neighbors")
     order = neighbors.cells.get_indexer(cells)
     return {name: graph[order][:, order] for name, graph in graphs.items()}
 
@@ -192,16 +154,13 @@ def neighbors_record(n_neighbors: int, use_rep: str | None) -> dict[str, Any]:
     return {"connectivities_key": "connectivities", "distances_key": "distances", "params": params}
 
 
-def colors_of(observations: pd.DataFrame) -> dict[str, np.ndarray]:
+def _legend_colors(observations: pd.DataFrame) -> dict[str, np.ndarray]:
     """``<column>_colors`` for each categorical column, in the order of its categories."""
-    colors = {}
-    for name, column in observations.select_dtypes("category").items():
-        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES:
-            by_category = category_colors(list(column.cat.categories))
-            colors[f"{name}_colors"] = np.array(
-                [by_category[category] for category in column.cat.categories], dtype=object
-            )
-    return colors
+    return {
+        f"{name}_colors": np.array(list(category_colors(column.cat.categories).values()), dtype=object)
+        for name, column in observations.select_dtypes("category").items()
+        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES
+    }
 
 
 def assemble(
@@ -221,7 +180,7 @@ def assemble(
         analysed.obsm[name] = coordinates
     for name, graph in graphs.items():
         analysed.obsp[name] = graph
-    analysed.uns.update(colors_of(observations))
+    analysed.uns.update(_legend_colors(observations))
     return analysed
 
 
@@ -243,10 +202,7 @@ def searched_embedding(
 def add_gene_columns(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
     """Columns of tables by gene to ``var``; genes that a table does not hold have NaN.
 
-    Raises
-    ------
-    InputError
-        A column is in ``var`` already, or a table names genes that are not in the counts.
+    An InputError names a column that is in ``var`` already, and genes that are not in the counts.
     """
     for name, table in tables.items():
         for column, values in _by_gene(analysed, name, table).items():
@@ -256,13 +212,7 @@ def add_gene_columns(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> N
 
 
 def add_loadings(analysed: AnnData, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Tables by gene to ``varm`` under their keys; genes that a table does not hold have NaN.
-
-    Raises
-    ------
-    InputError
-        A table names genes that are not in the counts.
-    """
+    """Tables by gene to ``varm`` under their keys; genes that a table does not hold have NaN, others are refused."""
     for key, table in tables.items():
         analysed.varm[key] = _by_gene(analysed, key, table).to_numpy(np.float32)
 

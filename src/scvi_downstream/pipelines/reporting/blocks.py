@@ -23,16 +23,9 @@ _WIDEST = 2.2
 
 @dataclass(frozen=True)
 class Material:
-    """What the page is made of.
+    """What the page is made of: figures, pages, tables and summaries by their names in the catalogue.
 
-    Attributes
-    ----------
-    contents
-        Figures, pages, tables and summaries by their names in the catalogue.
-    study, primary, models
-        Names of the study and of its models.
-    table_rows
-        Rows of each group of a long table.
+    ``study``, ``primary`` and ``models`` are names; ``table_rows`` are shown of each group of a long table.
     """
 
     contents: Mapping[str, Any]
@@ -133,7 +126,7 @@ def _show_entry(entry: Entry, material: Material) -> Shown:
         file=entry.filled(entry.item.file, material.study),
     )
     if isinstance(content, bytes):
-        width, height = png_size(content)
+        width, height = _png_size(content)
         png = base64.b64encode(content).decode()
         return replace(shown, kind="figure", png=png, width=width, height=height)
     if isinstance(content, str):
@@ -179,7 +172,7 @@ def _cut_note(view: TableView) -> str:
     return f"{len(view.rows):,} of {view.total:,} rows{groups}; all of them:"
 
 
-def png_size(png: bytes) -> tuple[int, int]:
+def _png_size(png: bytes) -> tuple[int, int]:
     """Width and height in CSS pixels, by the picture's own resolution."""
     width, height = struct.unpack(">II", png[16:24])
     dpi = float(_DEFAULT_DPI)

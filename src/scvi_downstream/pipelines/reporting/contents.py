@@ -28,14 +28,7 @@ def expand(item: Item, primary: str, models: Sequence[str]) -> Iterator[Entry]:
 def report_contents(available: set[str], primary: str, models: Sequence[str]) -> list[str]:
     """Datasets that the report shows, in its order, and the summaries of which it gives the sentences.
 
-    Parameters
-    ----------
-    available
-        Everything that the study's pipelines make.
-    primary
-        Name of the primary model.
-    models
-        Names of all models.
+    They are among the ``available`` ones, which the study's pipelines make.
     """
     items = (item for section in sections() for item in section.items)
     shown = [entry.dataset for item in items for entry in expand(item, primary, models)]

@@ -11,15 +11,7 @@ from scvi_downstream.runtime.words import Finding, sentence
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> list[Finding]:
-    """Sentences of all capabilities that ran.
-
-    Parameters
-    ----------
-    contents
-        Tables and summaries by their names in the catalogue.
-    study
-        What was run.
-    """
+    """Sentences of all capabilities that ran, from tables and summaries by their names in the catalogue."""
     return [finding for analysis in analyses() for finding in _of_analysis(analysis, contents, study)]
 
 

@@ -12,7 +12,6 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting import analysed, page
-from scvi_downstream.report import bibliography
 from scvi_downstream.report.methods import has_methods, render_methods
 
 if TYPE_CHECKING:
@@ -124,11 +123,6 @@ def write_methods(
         if analysis.name not in without and has_methods(analysis.package)
     ]
     return "\n\n".join(filter(None, written)) + "\n"
-
-
-def write_references(methods: str) -> str:
-    """BibTeX of exactly the references that the methods text cites."""
-    return bibliography.select(methods)
 
 
 def render_report(

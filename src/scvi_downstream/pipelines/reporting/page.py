@@ -18,6 +18,7 @@ from scvi_downstream.pipelines.reporting.blocks import Material, section_view
 from scvi_downstream.pipelines.reporting.contents import sections
 from scvi_downstream.pipelines.reporting.findings import findings, left_out
 from scvi_downstream.report import bibliography, versions
+from scvi_downstream.report.methods import jinja_environment
 from scvi_downstream.report.tables import number
 from scvi_downstream.runtime.words import sentence
 
@@ -28,7 +29,7 @@ _DERIVED = ("keys",)
 
 
 @dataclass(frozen=True)
-class Tile:
+class _Tile:
     """A key number."""
 
     label: str
@@ -61,7 +62,7 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
         findings=findings(contents, study),
         left_out=left_out(study, contents),
         sections=[view for section in sections() if (view := section_view(section, material)).blocks],
-        methods=methods_html(methods, [reference.key for reference in cited]),
+        methods=_methods_html(methods, [reference.key for reference in cited]),
         references=cited,
         parameters_yaml=yaml.safe_dump(
             {name: value for name, value in study.parameters.items() if name not in _DERIVED},
@@ -81,12 +82,8 @@ def _name(study: Study) -> str:
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    source = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    return jinja_environment(autoescape=True).from_string(source)
 
 
 def _subtitle(study: Study, preparation: Mapping[str, Any]) -> str:
@@ -100,7 +97,7 @@ def _subtitle(study: Study, preparation: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> list[Tile]:
+def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> list[_Tile]:
     """Key numbers at the head of the page, of what is known."""
     keys = study.keys
     named = (
@@ -113,21 +110,17 @@ def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> l
     criterion = (material.contents.get("champion") or {}).get("criterion")
     baselines = " and ".join(_BASELINES[name] for name in study.baselines)
     found = [
-        Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
-        Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
+        _Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
+        _Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
         *(
-            Tile(label, _number(len(preparation.get(groups) or {})), key)
+            _Tile(label, _number(len(preparation.get(groups) or {})), key)
             for label, groups, key in named
             if key
         ),
-        Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden"),
-        Tile("models", _number(len(study.models)), f"and {baselines}"),
-        Tile("primary", study.primary, study.models[study.primary].family),
-        Tile(
-            "champion",
-            material.champion,
-            str(criterion or ""),
-        ),
+        _Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden"),
+        _Tile("models", _number(len(study.models)), f"and {baselines}"),
+        _Tile("primary", study.primary, study.models[study.primary].family),
+        _Tile("champion", material.champion, str(criterion or "")),
     ]
     return [tile for tile in found if tile.value]
 
@@ -151,7 +144,7 @@ def _modelled(preparation: Mapping[str, Any]) -> str:
     return "all modelled" if modelled == preparation.get("n_genes") else f"{modelled:,} modelled"
 
 
-def methods_html(methods: str, order: Sequence[str]) -> list[str]:
+def _methods_html(methods: str, order: Sequence[str]) -> list[str]:
     """Paragraphs of the methods text; bold, code and citations become HTML, all else is escaped."""
     numbers = {key: position for position, key in enumerate(order, 1)}
     paragraphs = []

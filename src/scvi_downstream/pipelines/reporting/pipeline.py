@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, update_wrapper
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.copies import on_model, step
+from scvi_downstream.pipelines.copies import bound, on_model, step
 from scvi_downstream.pipelines.declaration import MODEL, PRIMARY, Join, Obsm, Study, Varm
 from scvi_downstream.pipelines.reporting.contents import report_contents
-from scvi_downstream.pipelines.reporting.nodes import (
-    join_analysed,
-    render_report,
-    write_methods,
-    write_references,
-)
+from scvi_downstream.pipelines.reporting.nodes import join_analysed, render_report, write_methods
+from scvi_downstream.report.bibliography import write_references
 
 _OF_PRIMARY = ("umap", "umap_3d", "clusters", "neighbors")
 
@@ -35,7 +29,7 @@ def template(
         [
             *([] if joins is None else [_join(joins)]),
             Node(
-                _bound(write_methods, without=without) if without else write_methods,
+                bound(write_methods, without=without) if without else write_methods,
                 ["study", "preparation_summary", "training_summary"],
                 "methods",
                 name="write_methods",
@@ -48,7 +42,7 @@ def template(
                     "methods": "methods",
                     "references": "references",
                     "fingerprint": "preparation_summary",
-                    **{argument_name(dataset): dataset for dataset in contents},
+                    **{_argument_name(dataset): dataset for dataset in contents},
                 },
                 "report",
             ),
@@ -59,21 +53,16 @@ def template(
 
 def _join(joins: Mapping[str, Join]) -> Node:
     always = ("counts", "qc_metrics", *_OF_PRIMARY)
-    tables = {argument_name(dataset): dataset for dataset in joins}
+    tables = {_argument_name(dataset): dataset for dataset in joins}
     return Node(
-        _bound(join_analysed, joins={argument_name(dataset): join for dataset, join in joins.items()}),
+        bound(join_analysed, joins={_argument_name(dataset): join for dataset, join in joins.items()}),
         {name: name for name in always} | {"keys": "params:keys", "primary": "params:primary"} | tables,
         "analysed",
         name="join_analysed",
     )
 
 
-def _bound(node: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
-    """``node`` with some of its arguments given, under its own name."""
-    return update_wrapper(partial(node, **arguments), node)
-
-
-def argument_name(dataset: str) -> str:
+def _argument_name(dataset: str) -> str:
     """Keyword under which a dataset reaches a node that takes many: ``scvi.umap`` → ``scvi__umap``."""
     return dataset.replace(".", "__")
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
-from scvi_downstream.models.search_space import TRAINING, TrialRecord, changed, read_space
+from scvi_downstream.models.search_space import TRAINING, changed, read_space
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.comparison.leaderboard import pareto_front
 from scvi_downstream.pipelines.comparison.noise import TAILS, mean_difference
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.report import describe_search
-from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, trial_name
+from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, trial_name
+from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.statistics.association import associate
 
 # Fewer finished trials than these say nothing of an option.
@@ -73,7 +73,7 @@ def choose_trial(
         },
         "best": trial_name(model, choice.best),
         "recommended": trial_name(model, choice.recommended),
-        "recommended_name": best_name(model),
+        "recommended_name": _best_name(model),
         "changes": dict(taken.changes),
         "within_noise": [trial_name(model, number) for number in choice.within_noise],
         "test_elbo_gain": on_test and on_test.mean,
@@ -88,16 +88,9 @@ def choose_trial(
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one trial is than another, on the same cells.
+    """How much better one trial is than another by a score, on the same cells; ``low`` to ``high`` holds 95 %.
 
-    Attributes
-    ----------
-    mean
-        Of the score, higher is better.
-    standard_error
-        Over cells; ``None`` where the score has no such measure.
-    low, high
-        95 % interval.
+    The standard error is over cells; it and the interval are ``None`` where the score has no such measure.
     """
 
     mean: float
@@ -112,19 +105,10 @@ class Difference:
 
 
 def difference(better: TrialRecord, worse: TrialRecord, score: str, share: str = "validation") -> Difference:
-    """Paired difference of two trials.
+    """Paired difference of two finished trials by an objective.
 
-    Likelihoods are compared cell by cell, integration metrics draw by draw of the same resampled cells. Seeds are
-    not drawn anew: what another initialisation would change is not part of the error.
-
-    Parameters
-    ----------
-    better, worse
-        Trials that are finished.
-    score
-        An objective.
-    share
-        ``validation`` or ``test``, for likelihoods.
+    Likelihoods are compared cell by cell, of the cells of a ``share``, integration metrics draw by draw of the same
+    resampled cells. Seeds are not drawn anew: what another initialisation would change is not part of the error.
     """
     trials = (better, worse)
     cells = [np.array(record.by_cell.get(score, {}).get(share, []), dtype=float) for record in trials]
@@ -148,14 +132,8 @@ def difference(better: TrialRecord, worse: TrialRecord, score: str, share: str =
 class Recommendation:
     """Numbers of the best trial, of the one to take, and of those that cannot be told from the best.
 
-    Attributes
-    ----------
-    best, recommended
-        The trial with the highest first objective, and the one to take.
-    within_noise
-        Trials that cannot be told from the best, which is among them.
-    behind
-        By how much each of the other trials is behind the best.
+    The best has the highest first objective and is among ``within_noise``; ``behind`` says by how much each of the
+    other trials is behind it.
     """
 
     best: int
@@ -165,22 +143,12 @@ class Recommendation:
 
 
 def choose(records: Sequence[TrialRecord], objectives: tuple[str, ...]) -> Recommendation:
-    """The one-standard-error rule, on paired differences.
+    """The one-standard-error rule, on paired differences of finished trials.
 
     The best trial has the highest first objective. Trials behind it by no more than one standard error of the paired
     difference are taken as equal; of these, that with the highest second objective is recommended (then the third …),
-    or, with one objective, that with the fewest parameters.
-
-    Parameters
-    ----------
-    records
-        Finished trials.
-    objectives
-        Names of scores, higher is better.
-
-    References
-    ----------
-    Breiman et al. (1984), Classification and regression trees, section 3.4.3.
+    or, with one objective, that with the fewest parameters. Breiman et al. (1984), Classification and regression trees,
+    section 3.4.3.
     """
     first, *others = objectives
     best = max(records, key=lambda record: (record.scores[first], -record.number))
@@ -206,20 +174,9 @@ def tabulate_trials(
     objectives: tuple[str, ...],
     choice: Recommendation,
 ) -> pd.DataFrame:
-    """One row a trial, in the order of their numbers.
+    """One row a trial, in the order of their numbers, and what was chosen among the finished ones.
 
-    Parameters
-    ----------
-    records
-        All trials.
-    model
-        Name of the model that was varied.
-    current
-        The varied options' values in the model as it is configured.
-    objectives
-        Scores that are sought.
-    choice
-        Of the finished ones.
+    ``current`` are the varied options' values in the model as it is configured.
 
     Returns
     -------
@@ -253,19 +210,11 @@ def tabulate_trials(
 def option_effects(
     records: Sequence[TrialRecord], current: Mapping[str, Any], objective: str
 ) -> list[dict[str, Any]]:
-    """Association of every varied option with an objective, the strongest first.
+    """Association of every varied option with an objective, the strongest first; none of fewer than 8 finished trials.
 
-    Each option alone: Spearman's correlation for numbers, Kruskal–Wallis for words. It is no effect of the option
-    where another one was varied along, and finished trials are a selection where bad ones are stopped.
-
-    Parameters
-    ----------
-    records
-        Finished trials; with fewer than 8 nothing is tested.
-    current
-        The varied options' values in the model as it is configured.
-    objective
-        Name of a score.
+    Each option alone: Spearman's correlation for numbers, Kruskal–Wallis for words. It is no effect of the option where
+    another one was varied along, and finished trials are a selection where bad ones are stopped. ``current`` are the
+    options' values in the model as it is configured.
 
     Returns
     -------
@@ -283,21 +232,10 @@ def option_effects(
 def model_entry(
     base: Mapping[str, Any], changes: Mapping[str, Any], usual_training: TrainingOptions
 ) -> dict[str, Any]:
-    """``{scvi_best: {family: SCVI, n_latent: 20, training: {lr: 0.002}}}``.
+    """A model with changes, as an entry: ``{scvi_best: {family: SCVI, n_latent: 20, training: {lr: 0.002}}}``.
 
-    Parameters
-    ----------
-    base
-        Complete options of the model that was varied.
-    changes
-        Option → value.
-    usual_training
-        Of the study; what is as there is left out.
-
-    Returns
-    -------
-    What differs from the family's own defaults and from the study's training, and what was varied, so that
-    the entry gives the same model in the study.
+    It holds what differs from the family's own defaults and from the study's training, and what was varied, so that the
+    entry gives the same model in the study.
     """
     spec = parse_spec(changed(base, changes)).model_dump(mode="json")
     defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NOT_WRITTEN))
@@ -307,9 +245,9 @@ def model_entry(
         name: given[name] for name in given if f"{TRAINING}{name}" in changes or given[name] != usual[name]
     }
     entry = {"family": spec["family"], **own} | ({"training": training} if training else {})
-    return {best_name(str(base["name"])): entry}
+    return {_best_name(str(base["name"])): entry}
 
 
-def best_name(model: str) -> str:
+def _best_name(model: str) -> str:
     """Name of the model that a search of ``model`` found."""
     return f"{model}_best"

@@ -13,8 +13,8 @@ from scvi_downstream.models.search_space import read_space
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options
+from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS
 
-_NEEDS_LABELS = ("scib_total", "scib_bio_conservation")
 _NEEDS_BATCHES = ("scib_total", "scib_batch_correction")
 
 Objective = Literal[
@@ -53,14 +53,8 @@ class SearchOptions(Options):
     def check(self, models: Mapping[str, Mapping[str, Any]], primary: str, keys: Keys) -> None:
         """Refuse a search that cannot be, as far as the parameters tell; one that no one asked for is none.
 
-        Parameters
-        ----------
-        models
-            Complete options of all models, by name.
-        primary
-            The model that is varied when ``search.model`` is empty.
-        keys
-            obs columns of the study.
+        ``models`` are complete options of all models by name, of which ``primary`` is varied when ``search.model`` is
+        empty.
 
         Raises
         ------
@@ -76,10 +70,7 @@ class SearchOptions(Options):
     def find_base(self, models: Mapping[str, Mapping[str, Any]], primary: str) -> Mapping[str, Any]:
         """Complete options of the model that is varied.
 
-        Raises
-        ------
-        InputError
-            When there is no such model, or when it starts from another one and has that one's sizes.
+        A model that starts from another one has that one's sizes, and is refused.
         """
         name = self.model or primary
         if name not in models:
@@ -93,19 +84,13 @@ class SearchOptions(Options):
         return base
 
     def check_objectives(self, spec: ModelSpec, keys: Keys) -> None:
-        """Refuse objectives that the data or the model do not have.
-
-        Raises
-        ------
-        InputError
-            Naming the objective and what it needs.
-        """
+        """Refuse objectives that the data or the model do not have, naming what they need."""
         for name in self.objectives:
-            if name in _NEEDS_LABELS and not keys.label_key:
+            if name in JUDGED_BY_LABELS and not keys.label_key:
                 raise InputError(f"search.objectives: {name} needs label_key, which is empty")
             if name in _NEEDS_BATCHES and not keys.batch_key:
                 raise InputError(f"search.objectives: {name} needs batch_key, which is empty")
-            if name in _NEEDS_LABELS and "labels" in spec.needs:
+            if name in JUDGED_BY_LABELS and "labels" in spec.needs:
                 raise InputError(
                     f"search.objectives: {name} judges by the labels that {spec.family} is trained on; leave it out, "
                     "or search a model that does not see them"

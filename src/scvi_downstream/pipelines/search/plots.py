@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.search.report import format_effect
+from scvi_downstream.pipelines.search.report import LABELS, format_effect
 from scvi_downstream.plots.panels import legend_dots, panel_grid
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
 
@@ -19,12 +19,11 @@ else:  # Kedro resolves the annotations at every command, and importing these is
     Axes = Figure = Any
 
 
-AXIS_LABELS = {
-    "elbo_validation": "ELBO of the validation cells\n(nats per cell, higher is better)",
-    "marginal_ll_validation": "marginal log-likelihood of the validation cells\n(nats per cell, higher is better)",
-    "scib_total": "scIB total (higher is better)",
-    "scib_bio_conservation": "scIB bio conservation (higher is better)",
-    "scib_batch_correction": "scIB batch correction (higher is better)",
+_AXIS_LABELS = {
+    name: f"{label} (higher is better)"
+    if name.startswith("scib_")
+    else f"{label}\n(nats per cell, higher is better)"
+    for name, label in LABELS.items()
 }
 FINISHED, CONFIGURED, RECOMMENDED = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[3]
 _COLORS = {"finished": FINISHED, "as configured": CONFIGURED, "recommended": RECOMMENDED}
@@ -88,7 +87,7 @@ def _draw_curves(axes: Axes, curves: list[list[float]], trials: pd.DataFrame) ->
         low, high = np.quantile(values, 0.01), values.max()
         margin = 0.08 * max(high - low, 1.0)
         axes.set_ylim(low - margin, high + margin)
-    axes.set(xlabel="epoch", ylabel=AXIS_LABELS["elbo_validation"], title="Trainings")
+    axes.set(xlabel="epoch", ylabel=_AXIS_LABELS["elbo_validation"], title="Trainings")
 
 
 def _draw_course(axes: Axes, trials: pd.DataFrame, objective: str) -> None:
@@ -118,7 +117,7 @@ def _draw_course(axes: Axes, trials: pd.DataFrame, objective: str) -> None:
         bottom = np.full(int(unknown.sum()), low - margin)
         label = "failed" if (trials["status"][unknown] == "failed").all() else "no score"
         axes.scatter(numbers[unknown], bottom, s=34, marker="v", c=OKABE_ITO[6], linewidths=0, label=label)
-    axes.set(xlabel="trial", ylabel=AXIS_LABELS[objective], title="Course")
+    axes.set(xlabel="trial", ylabel=_AXIS_LABELS[objective], title="Course")
     axes.set_ylim(low - 1.5 * margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -137,8 +136,8 @@ def _draw_trade(axes: Axes, finished: pd.DataFrame, objectives: list[str]) -> No
     for trial, number in finished["number"][worth_a_name].items():
         place = x[trial], y[trial]
         axes.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize=7.5)
-    axes.set_xlabel(AXIS_LABELS.get(second, "parameters of the model"))
-    axes.set_ylabel(AXIS_LABELS[objectives[0]])
+    axes.set_xlabel(_AXIS_LABELS.get(second, "parameters of the model"))
+    axes.set_ylabel(_AXIS_LABELS[objectives[0]])
     axes.set_title("Objectives (dotted: beaten by none)" if several else "Size")
     if not several:
         axes.set_xscale("log")
@@ -168,7 +167,7 @@ def plot_search_options(search_trials: pd.DataFrame, search_summary: Mapping[str
         _draw_option(axes, finished, option, objective)
         axes.set(xlabel=option, title=_describe_effect(effects.get(option)))
     for axes in panels[::_COLUMNS]:
-        axes.set_ylabel(AXIS_LABELS[objective])
+        axes.set_ylabel(_AXIS_LABELS[objective])
     handles = legend_dots(panels[0], _COLORS, size=40, linewidths=0)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

@@ -58,16 +58,9 @@ _MOST_FAILURES = 3
 
 
 def describe_search(trials: pd.DataFrame, summary: Mapping[str, Any], space: SearchSpace) -> list[str]:
-    """Sentences, the most important first.
+    """Sentences on a search, the most important first.
 
-    Parameters
-    ----------
-    trials
-        One row a trial, see :func:`.choice.tabulate_trials`.
-    summary
-        Numbers and names of the search, see :func:`.choice.choose_trial`.
-    space
-        What was varied.
+    ``trials`` are of :func:`.choice.tabulate_trials`, ``summary`` of :func:`.choice.choose_trial`.
     """
     failed = trials.loc[trials["status"] == "failed", "reason"]
     return [
@@ -81,7 +74,7 @@ def describe_search(trials: pd.DataFrame, summary: Mapping[str, Any], space: Sea
     ]
 
 
-def format_score(score: str, value: float) -> str:
+def _format_score(score: str, value: float) -> str:
     """A score with its unit."""
     return f"{value:.3f}" if score.startswith("scib_") else f"{value:,.1f} nats per cell"
 
@@ -89,7 +82,7 @@ def format_score(score: str, value: float) -> str:
 def _recommend(trials: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     taken, model = summary["recommended"], summary["model"]
     objectives = trials.loc[taken, summary["objectives"]]
-    scores = ", ".join(f"{LABELS[name]} {format_score(name, value)}" for name, value in objectives.items())
+    scores = ", ".join(f"{LABELS[name]} {_format_score(name, value)}" for name, value in objectives.items())
     n_stopped, n_failed = summary["n_stopped"], summary["n_failed"]
     ends = f"{summary['n_finished']} of {len(trials)} trials came to an end"
     if n_stopped:
@@ -121,7 +114,7 @@ def _describe_gain(summary: Mapping[str, Any]) -> Iterator[str]:
 def _describe_noise(trials: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     first, *further = summary["objectives"]
     best = summary["best"]
-    lead = f"{best} ({format_score(first, trials.loc[best, first])}) has the best {LABELS[first]}"
+    lead = f"{best} ({_format_score(first, trials.loc[best, first])}) has the best {LABELS[first]}"
     others = [name for name in summary["within_noise"] if name != best]
     if not others:
         return f"{lead}, and no trial is within one standard error of it."

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, Placement, ray_on, run_trials
+from scvi_downstream.bridges.ray_tune import Halving, OnEpoch, ray_on, run_trials
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.checkpoints import CheckpointStore, RecordFolder
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import epochs_for
-from scvi_downstream.models.search_space import (
-    Choice,
-    Range,
-    RecordFolder,
-    SearchSpace,
-    TrialRecord,
-    read_space,
-)
+from scvi_downstream.models.search_space import Choice, Range, SearchSpace, read_space
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.pipelines.search.options import SearchOptions
-from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, CURVE, TrialTask, run_trial, trial_name
+from scvi_downstream.pipelines.search.trial import (
+    AS_CONFIGURED,
+    CURVE,
+    TrialRecord,
+    TrialTask,
+    run_trial,
+    trial_name,
+)
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
@@ -86,7 +86,7 @@ def run_search(
 
     Returns
     -------
-    ``model``; ``trials``: :class:`.search_space.TrialRecord` of each as a dictionary, by number.
+    ``model``; ``trials``: :class:`.trial.TrialRecord` of each as a dictionary, by number.
 
     Raises
     ------
@@ -111,7 +111,9 @@ def run_search(
     return {"model": base["name"], "trials": [record.plain() for record in records.values()]}
 
 
-def train_for_ray(task: TrialTask, number: int, changes: dict[str, Any], on_epoch: OnEpoch) -> dict[str, Any]:
+def _train_for_ray(
+    task: TrialTask, number: int, changes: dict[str, Any], on_epoch: OnEpoch
+) -> dict[str, Any]:
     """One trial in a process of Ray's."""
     return run_trial(task, number, changes, on_epoch).plain()
 
@@ -121,25 +123,17 @@ def search_models(
     options: SearchOptions,
     store: CheckpointStore,
     *,
-    train: Callable[[TrialTask, int, dict[str, Any], OnEpoch], dict[str, Any]] = train_for_ray,
+    train: Callable[[TrialTask, int, dict[str, Any], OnEpoch], dict[str, Any]] = _train_for_ray,
 ) -> dict[int, TrialRecord]:
-    """Run the trials that have not been run yet; records of all, by number.
+    """Run the trials of a search that have not been run yet; records of all, by number.
 
     What each trial is given depends on the seed alone with ``random`` and ``asha``, so that a search that was killed
     and run again ends as one that was not, but for which trials ``asha`` stops: that depends on the order in which
     they come to an epoch, and is the same for one trial at a time only. ``bayesian`` draws by what it knows at that
     time: a search that goes on knows all trials that were over, and draws others than it would have.
 
-    Parameters
-    ----------
-    task
-        What trials share.
-    options
-        Space, algorithm, number of trials.
-    store
-        Where trials that are over are kept.
-    train
-        Gives the record of a trial, as :meth:`.search_space.TrialRecord.plain`; called in other processes.
+    Records are kept in ``store``. ``train`` gives one as :meth:`.trial.TrialRecord.plain`; it is called in other
+    processes.
 
     Raises
     ------
@@ -151,7 +145,8 @@ def search_models(
     current = space.current(spec)
     n_trials = min(options.trials, len(draw_trials(space, current, options.trials, task.seed)))
     folder = RecordFolder.of(store, _identify(task, options))
-    done = {number: record for number, record in folder.read().items() if number <= n_trials}
+    kept = folder.read()
+    done = {number: TrialRecord.of(kept[number]) for number in kept if number <= n_trials}
     suggestions = (
         BayesianSuggestions(space, current, options.objectives, n_trials, task.seed, done)
         if options.algorithm == "bayesian"
@@ -181,7 +176,8 @@ def search_models(
                     n_trials=n_trials - len(done),
                     halving=halving if options.halves else None,
                     earlier=[[-value for value in record.curve] for record in done.values()],
-                    placement=Placement(options.concurrent, gpu=task.accelerator in ("auto", "gpu")),
+                    concurrent=options.concurrent,
+                    gpu=task.accelerator in ("auto", "gpu"),
                     folder=work,
                 )
             finally:
@@ -238,8 +234,8 @@ class _Watcher:
 
     def stopped(self, number: int, seconds: float) -> None:
         changes, curve = self._running[number]
-        at = int(np.argmax(curve)) + 1
-        scores = {CURVE: max(curve), "epochs": len(curve), "best_epoch": at, "seconds": seconds}
+        best = int(np.argmax(curve)) + 1
+        scores = {CURVE: max(curve), "epochs": len(curve), "best_epoch": best, "seconds": seconds}
         reason = f"stopped after {len(curve)} epochs, when it had fallen behind"
         self._end(TrialRecord(number, changes, "stopped", scores, tuple(curve), reason=reason))
 
@@ -250,7 +246,7 @@ class _Watcher:
     def _end(self, record: TrialRecord) -> None:
         self._running.pop(record.number, None)
         self.records[record.number] = record
-        self._folder.write(record)
+        self._folder.write(record.plain())
         self._suggestions.tell(record)
         name = trial_name(self._model, record.number)
         status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[record.status]
@@ -271,8 +267,10 @@ def _identify(task: TrialTask, options: SearchOptions) -> list[Any]:
     """All that the score of a trial depends on, besides its changes."""
     from importlib.metadata import version
 
+    counts = task.genes.X
     return [
-        *counts_identity(task.genes),
+        *(np.ascontiguousarray(part).tobytes() for part in (counts.data, counts.indices, counts.indptr)),
+        "\n".join([*task.genes.obs_names, "", *task.genes.var_names]).encode(),
         np.ascontiguousarray(task.before).tobytes(),
         pd.util.hash_pandas_object(task.genes.obs.astype(str)).to_numpy().tobytes(),
         task.keys.model_dump(mode="json"),
@@ -287,29 +285,13 @@ def _identify(task: TrialTask, options: SearchOptions) -> list[Any]:
     ]
 
 
-def counts_identity(genes: AnnData) -> list[bytes]:
-    """The counts and the names of cells and genes, for a digest."""
-    counts = genes.X
-    arrays = [np.ascontiguousarray(part).tobytes() for part in (counts.data, counts.indices, counts.indptr)]
-    names = "\n".join([*genes.obs_names, "", *genes.var_names])
-    return [*arrays, names.encode()]
-
-
 def draw_trials(
     space: SearchSpace, current: Mapping[str, Any], trials: int, seed: int
 ) -> list[dict[str, Any]]:
     """Changes of every trial: none, then distinct draws, fewer when the space holds no more.
 
-    Parameters
-    ----------
-    space
-        What is drawn from.
-    current
-        The options' values without changes.
-    trials
-        Number of trials, the unchanged model included.
-    seed
-        Of the draws: more trials begin with the same ones.
+    ``current`` are the options' values in the model as it is configured, which is the first of the ``trials``; with one
+    seed, more trials begin with the same draws.
     """
     rng = np.random.default_rng(seed)
     drawn: list[dict[str, Any]] = [{}]
@@ -327,21 +309,7 @@ def draw_trials(
 
 
 class RandomSuggestions:
-    """Distinct draws that depend on the seed alone; those that are done are left out.
-
-    Parameters
-    ----------
-    space
-        What is drawn from.
-    current
-        The options' values in the model as it is configured, the first trial.
-    trials
-        Number of trials, the first included.
-    seed
-        Of the draws.
-    done
-        Trials that are over, by number.
-    """
+    """The draws of :func:`draw_trials`, which depend on the seed alone, without the numbers that are done."""
 
     def __init__(
         self,
@@ -370,16 +338,10 @@ class BayesianSuggestions:
 
     Parameters
     ----------
-    space
-        What is drawn from.
-    current
-        The options' values in the model as it is configured, the first trial.
+    space, current, trials, seed
+        As for :func:`draw_trials`.
     objectives
         Names of scores, higher is better.
-    trials
-        Number of trials, the first included.
-    seed
-        Of the draws.
     done
         Trials that are over, by number.
 

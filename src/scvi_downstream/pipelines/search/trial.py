@@ -1,13 +1,13 @@
-"""One trial: a model with other options, trained, embedded and scored; wherever it runs."""
+"""One trial: a model with other options, trained, embedded and scored, wherever it runs; and the record of it."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, Split, fit, reproducible, split_cells
-from scvi_downstream.models.search_space import TrialRecord, changed
+from scvi_downstream.models.fitting import Fit, Split, build_and_fit, reproducible, split_cells
+from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
@@ -85,6 +85,52 @@ class TrialTask:
     accelerator: str
 
 
+TrialState = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What is known of a trial when it is over.
+
+    Attributes
+    ----------
+    number
+        Position in the sequence of suggestions, from 1: the model as it is configured.
+    changes
+        Option → value drawn.
+    status
+        ``finished``; ``stopped``, when it fell behind; ``failed``.
+    scores
+        Numbers by name; of a stopped trial the best validation ELBO and the epochs.
+    curve
+        ELBO of the validation cells after each epoch, in nats per cell, higher is better.
+    by_cell
+        Objective of likelihood → ``{share: values}``, nats of each cell in the order of their positions.
+    draws
+        Integration metric → its values on resampled cells, the same cells in every trial.
+    reason
+        Why it failed or was stopped.
+    """
+
+    number: int
+    changes: Mapping[str, Any]
+    status: TrialState
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
+    by_cell: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    draws: Mapping[str, list[float]] = field(default_factory=dict)
+    reason: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self) | {"curve": list(self.curve)}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> TrialRecord:
+        """The record of what :meth:`plain` gave."""
+        return cls(**{**plain, "curve": tuple(plain["curve"])})
+
+
 def run_trial(
     task: TrialTask,
     number: int,
@@ -93,19 +139,9 @@ def run_trial(
 ) -> TrialRecord:
     """Train and score one trial; what goes wrong in it becomes its reason, not an error.
 
-    Test cells are scored for the report, and neither seen by the training nor by any objective: integration is
-    measured on the training and validation cells.
-
-    Parameters
-    ----------
-    task
-        What all trials share.
-    number
-        The trial's.
-    changes
-        Option → value.
-    on_epoch
-        Called after each epoch with its number and curves; may end the training by raising ``SystemExit``.
+    Test cells are scored for the report, and neither seen by the training nor by any objective: integration is measured
+    on the training and validation cells. ``on_epoch`` is called after each epoch with its number and curves, and may
+    end the training by raising ``SystemExit``.
     """
     curve: list[float] = []
     scores: dict[str, Any] = {}
@@ -140,20 +176,16 @@ def run_trial(
 
 
 def _train(task: TrialTask, spec: ModelSpec) -> tuple[Fit, Split]:
-    genes = task.genes.copy()  # what comes from Ray's store cannot be written to
-    options = spec.training
-    split = split_cells(genes.n_obs, options.train_size, options.validation_size, task.seed)
-    seed = task.seed if spec.seed is None else spec.seed
-    with reproducible(seed), quiet():
-        model = spec.build(genes, spec.keys_seen(task.keys))
+    sizes = spec.training.train_size, spec.training.validation_size
+    split = split_cells(task.genes.n_obs, *sizes, task.seed)
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(
-            model,
+        result = build_and_fit(
+            task.genes.copy(),  # what comes from Ray's store cannot be written to
             spec,
-            seed=seed,
+            spec.keys_seen(task.keys),
+            seed=task.seed if spec.seed is None else spec.seed,
             accelerator=task.accelerator,
             checkpoints=CheckpointStore(Path(folder)),
-            label_key=task.keys.label_key if "labels" in spec.needs else None,
             split=split,
         )
     return result, split

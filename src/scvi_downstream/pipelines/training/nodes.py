@@ -9,9 +9,8 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import fit, reproducible, split_cells
+from scvi_downstream.models.fitting import build_and_fit, split_cells
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.runtime.threads import quiet
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,23 +52,14 @@ def train_model(
     The trained scvi-tools model; its curves, one row an epoch; seconds, memory, epochs and sizes.
     """
     options = parse_spec(spec)
-    genes = counts[:, counts.var["highly_variable"]].copy()
-    own_seed = seed if options.seed is None else options.seed
-    split = split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed)
-    seen = options.keys_seen(keys)
-    with reproducible(own_seed), quiet():
-        if initial is None:
-            model = options.build(genes, seen)
-        else:
-            model = options.build_from(genes, seen, initial.attach(counts))
-    label_key = keys.label_key if "labels" in options.needs else None
-    result = fit(
-        model,
+    result = build_and_fit(
+        counts[:, counts.var["highly_variable"]].copy(),
         options,
-        seed=own_seed,
+        options.keys_seen(keys),
+        seed=seed if options.seed is None else options.seed,
         accelerator=accelerator,
         checkpoints=checkpoint,
-        split=split,
-        label_key=label_key,
+        initial=initial and initial.attach(counts),
+        split=split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed),
     )
     return result.model, result.history, result.summary

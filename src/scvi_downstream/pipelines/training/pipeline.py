@@ -28,10 +28,10 @@ def template(*, initialised: bool = False) -> Pipeline:
 
 def create_pipeline(study: Study) -> Pipeline:
     """Training of every model."""
-    return per_model(study, training_of)
+    return per_model(study, _training_of)
 
 
-def training_of(study: Study, name: str) -> Pipeline:
+def _training_of(study: Study, name: str) -> Pipeline:
     """Training of one model."""
     start = study.models[name].init_from
     if start is None:

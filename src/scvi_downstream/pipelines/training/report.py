@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.contents import Item, Section, names, result
 
 SECTION = Section(
     "Models and training",
@@ -18,11 +18,6 @@ SECTION = Section(
             ),
         ),
         Item(dataset="{model}.history_figure", caption="Training and validation curves of {model}."),
-        Item(
-            dataset="{model}.scores",
-            caption="All scores of each model.",
-            file=OUTPUT + "{model}/scores.json",
-            folded=True,
-        ),
+        result("{model}/scores.json", "All scores of each model.", folded=True),
     ),
 )
