@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
+import numpy as np
 import pytest
 
 from scvi_downstream.models import scvi_internals
-from scvi_downstream.models.scvi_internals import PRIVATE, kept_seed, private, torch_device
+from scvi_downstream.models.scvi_internals import PRIVATE, batches_in_order, kept_seed, private, torch_device
 
 
 @pytest.mark.parametrize("name", PRIVATE)
@@ -44,3 +48,15 @@ def test_the_seed_of_scvi_tools_is_put_back() -> None:
 
 def test_the_device_is_named_as_torch_names_it() -> None:
     assert torch_device("cpu") == "cpu"
+
+
+def test_batches_are_compared_in_the_order_of_their_names() -> None:
+    module = private(scvi_internals._DE).__module__
+    names = vars(sys.modules[module])
+    assert "in set(batchid1_vals)" in inspect.getsource(names["DifferentialComputation"])
+    with batches_in_order():
+        batches = names["set"](np.array(["b10", "a", "b2"]))
+        assert list(batches) == ["a", "b10", "b2"]
+        assert batches == {"b2", "b10", "a"}
+        assert batches.intersection({"a"}) == {"a"}
+    assert names["set"] is set

@@ -22,7 +22,7 @@ import psutil
 from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.scvi_internals import kept_seed, torch_device
+from scvi_downstream.models.scvi_internals import batches_in_order, kept_seed, torch_device
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
@@ -324,10 +324,10 @@ def _tabulate_history(model: BaseModelClass) -> pd.DataFrame:
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Seed every generator that scvi-tools draws from, and put scvi-tools' own seed back afterwards."""
+    """Seed every generator that scvi-tools draws from, fix its orders, and put its own seed back afterwards."""
     import scvi
 
-    with kept_seed():
+    with kept_seed(), batches_in_order():
         with quiet():
             scvi.settings.seed = seed
         yield
