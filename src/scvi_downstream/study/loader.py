@@ -32,7 +32,7 @@ class StudyConfigLoader(OmegaConfigLoader):
         super().__init__(*args, **kwargs)
         self._complete: dict[str, Any] | None = None
         OmegaConf.register_resolver("param", lambda name: self["parameters"][name], replace=True)
-        OmegaConf.register_resolver("mlflow", lambda name: self["mlflow"][name], replace=True)
+        OmegaConf.register_resolver("mlflow", lambda name: dict(self["mlflow"]).get(name), replace=True)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Configuration of one kind; ``parameters`` are complete."""
