@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
@@ -219,7 +219,7 @@ def build_and_fit(
     seed: int,
     accelerator: str,
     checkpoints: CheckpointStore,
-    initial: BaseModelClass | None = None,
+    initial: Callable[[], BaseModelClass] | None = None,
     split: Split | None = None,
 ) -> Fit:
     """Make a model of cells and train it.
@@ -235,7 +235,8 @@ def build_and_fit(
     seed, accelerator, checkpoints, split
         As for :func:`fit`; the seed is that of the first weights, too.
     initial
-        Fitted model whose weights are the start.
+        Gives the fitted model whose weights are the start. It is asked once the seed is set, as opening a model draws
+        from it.
 
     Raises
     ------
@@ -243,7 +244,7 @@ def build_and_fit(
         The cells do not have what the family needs, or the loss becomes NaN or infinite.
     """
     with reproducible(seed), quiet():
-        model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial)
+        model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial())
     label_key = keys.label_key if "labels" in spec.needs else None
     return fit(
         model,

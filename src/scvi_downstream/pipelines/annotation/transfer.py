@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def fit_scanvi(
     labelled = with_label_column(counts, labels)
     genes = labelled[:, fitted.genes].copy()
     own_keys = keys.model_copy(update={"label_key": LABEL_COLUMN})
-    initial = fitted.attach(labelled) if spec.init_from else None
+    initial = partial(fitted.attach, labelled) if spec.init_from else None
     split = split_for_labels(labels, seed)
     model = build_and_fit(genes, spec, own_keys, seed=seed, initial=initial, split=split, **settings).model
     model.module.eval()

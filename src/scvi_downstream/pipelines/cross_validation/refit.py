@@ -320,11 +320,11 @@ def fit_on(
     cell is one in all.
     """
     split = split_seen(len(seen), recipe.spec.training, (recipe.seed + part) % 2**32)
-    initial = None
+    first = None
     if recipe.initial is not None:
         start = dataclasses.replace(recipe, spec=recipe.initial, initial=None)
         store = CheckpointStore(checkpoints.path / "initial")
-        initial = fit_on(genes, seen, start, store, part=part).model
+        first = fit_on(genes, seen, start, store, part=part).model
     return build_and_fit(
         genes[seen].copy(),
         recipe.spec,
@@ -332,7 +332,7 @@ def fit_on(
         seed=recipe.seed,
         accelerator=recipe.accelerator,
         checkpoints=checkpoints,
-        initial=initial,
+        initial=None if first is None else lambda: first,
         split=split,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -59,7 +60,7 @@ def train_model(
         seed=seed if options.seed is None else options.seed,
         accelerator=accelerator,
         checkpoints=checkpoint,
-        initial=initial and initial.attach(counts),
+        initial=None if initial is None else partial(initial.attach, counts),
         split=split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed),
     )
     return result.model, result.history, result.summary
