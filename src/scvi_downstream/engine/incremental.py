@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
 from scvi_downstream.datasets.user_table_dataset import user_path
+from scvi_downstream.engine.fingerprints import code_fingerprint, digest, module_fingerprint
 from scvi_downstream.engine.kedro_internals import described, stored_path
 from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
     from kedro.pipeline import Node, Pipeline
-
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_CODE = ("*.py", "*.R", "*.html", "*.bib", "*.jinja")
-_LIBRARIES = (
-    "anndata", "jax", "lightning", "numpy", "pandas", "scanpy", "scib-metrics", "scikit-learn", "scipy", "scvi-tools",
-    "torch",
-)  # fmt: skip
-
-
-def digest(*parts: object) -> str:
-    """Short hash of plain values, in their order."""
-    text = json.dumps(parts, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@cache
-def _code_fingerprint() -> str:
-    """Of this package's source and of the libraries that decide its numbers."""
-    hashed = hashlib.sha256()
-    for pattern in _CODE:
-        for file in sorted(_PACKAGE.rglob(pattern)):
-            hashed.update(str(file.relative_to(_PACKAGE)).encode())
-            hashed.update(file.read_bytes())
-    return digest(hashed.hexdigest(), {name: version(name) for name in _LIBRARIES})
 
 
 def _path_state(path: Path) -> str | None:
@@ -75,16 +47,6 @@ def _source_fingerprint(dataset: AbstractDataset) -> str | None:
 def _state(file: Path) -> tuple[int, int]:
     state = file.stat()
     return state.st_size, state.st_mtime_ns
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
-    return str(value)
 
 
 @dataclass(frozen=True)
@@ -157,7 +119,7 @@ def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *
         inputs = {
             name: made[name] if name in made else _of_input(name, catalog, provenance) for name in node.inputs
         }
-        fingerprint = _of_node(node, inputs)
+        fingerprint = _of_node(node, inputs, catalog)
         fingerprints[node.name] = fingerprint
         made |= {name: _of_output(fingerprint, name) for name in node.outputs}
         if not reuse or not all(_is_current(name, made[name], catalog, provenance) for name in node.outputs):
@@ -168,11 +130,13 @@ def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *
     return Plan(frozenset(stale), fingerprints)
 
 
-def _of_node(node: Node, inputs: Mapping[str, str | None]) -> str | None:
+def _of_node(node: Node, inputs: Mapping[str, str | None], catalog: DataCatalog) -> str | None:
     if any(value is None for value in inputs.values()):
         return None
     bound = dict(node.func.keywords) if isinstance(node.func, partial) else {}
-    return digest(node.name, _code_fingerprint(), bound, [*node.inputs], dict(inputs))
+    storage = {type(catalog[name]).__module__ for name in (*node.inputs, *node.outputs)}
+    code = [code_fingerprint(node.func), *map(module_fingerprint, sorted(storage))]
+    return digest(node.name, code, bound, [*node.inputs], dict(inputs))
 
 
 def _of_output(fingerprint: str | None, name: str) -> str | None:
