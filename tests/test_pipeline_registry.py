@@ -9,8 +9,8 @@ from kedro.pipeline import Pipeline
 from scvi_downstream import pipeline_registry
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
-from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import StudyConfigLoader
+from scvi_downstream.study.plan import plan_study
 
 PROJECT = Path(__file__).resolve().parents[1]
 

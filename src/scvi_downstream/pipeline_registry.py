@@ -13,8 +13,8 @@ from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import joined
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.pipeline import create_pipeline as report_of
-from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import load_parameters
+from scvi_downstream.study.plan import plan_study
 
 
 def register_pipelines(study: Study | None = None) -> dict[str, Pipeline]:

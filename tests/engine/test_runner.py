@@ -252,11 +252,15 @@ def test_trials_in_processes_give_what_trials_in_order_give(study: Study) -> Non
 
 
 def group(
-    name: str, function: Callable[..., Any], folder: Path, after: frozenset[str] = frozenset()
+    name: str,
+    function: Callable[..., Any],
+    folder: Path,
+    after: frozenset[str] = frozenset(),
+    given: Any = 1,
 ) -> TrialGroup:
     node = Node(function, "given", f"{name}.out", name=name)
     out = JSONDataset(filepath=str(folder / f"{name}.json"))
-    return TrialGroup(name, [node], {"given": MemoryDataset(1), f"{name}.out": out}, after)
+    return TrialGroup(name, [node], {"given": MemoryDataset(given), f"{name}.out": out}, after)
 
 
 @pytest.mark.slow
@@ -275,6 +279,17 @@ def test_a_trial_waits_for_the_one_it_starts_from(tmp_path: Path, workers: int) 
     reasons = {outcome.name: outcome.reason for outcome in run_groups(groups, workers, None)}
     assert "TypeError" in str(reasons["start"])
     assert reasons["next"] == "it starts from start, which failed"
+
+
+@pytest.mark.slow
+def test_what_starts_from_a_trial_that_lives_the_second_time_runs_as_well(tmp_path: Path) -> None:
+    seen = f"__import__('pathlib').Path({str(tmp_path / 'seen')!r})"
+    dies_once = f"{seen}.exists() or ({seen}.touch(), __import__('os')._exit(1))"
+    first = group("first", eval, tmp_path, given=dies_once)
+    second = group("second", abs, tmp_path, frozenset({"first"}))
+    reasons = {outcome.name: outcome.reason for outcome in run_groups([first, second], 2, None)}
+    assert reasons == {"first": None, "second": None}
+    assert (tmp_path / "second.json").exists()
 
 
 def test_nodes_of_a_trial_share_nothing_but_their_files(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study import graph
+from scvi_downstream.study import plan
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters, defaults_of
 
@@ -19,14 +19,14 @@ STUDY = {
 
 
 def test_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda _: None)
+    monkeypatch.setattr(plan, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"comparison.baselines names 'scanorama'.*pip install scanorama"):
-        graph.plan_study(complete_parameters(default_parameters(STUDY)))
+        plan.plan_study(complete_parameters(default_parameters(STUDY)))
 
 
 def test_nothing_is_missing_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda _: object())
-    assert graph.plan_study(complete_parameters(default_parameters(STUDY))).baselines == (
+    monkeypatch.setattr(plan, "find_spec", lambda _: object())
+    assert plan.plan_study(complete_parameters(default_parameters(STUDY))).baselines == (
         "pca",
         "harmony",
         "scanorama",

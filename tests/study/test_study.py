@@ -7,8 +7,8 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
-from scvi_downstream.study.graph import plan_study
 from scvi_downstream.study.loader import StudyConfigLoader, load_parameters
+from scvi_downstream.study.plan import plan_study
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -97,6 +97,7 @@ def test_wrong_parameters_are_refused_with_what_to_do(runtime: dict[str, Any], m
 @pytest.mark.parametrize(
     ("source", "study"),
     [
+        ("cite.h5mu", "cite"),
         ("pbmc68k", "pbmc68k"),
         ("/somewhere/my cells.h5ad", "my_cells"),
         ("runs/filtered_feature_bc_matrix/", "filtered_feature_bc_matrix"),

@@ -69,8 +69,8 @@ def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
 def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -> Iterator[Outcome]:
     """Run every group, beginning in their order, as many at a time as there are workers, and yield each as it ends.
 
-    A group whose process dies is tried once more by itself, before it counts as failed. Each worker uses its share of
-    the cores; with one, trials run in this process.
+    A group whose process dies is tried once more by itself, before it counts as failed, and what starts from it after
+    it. Each worker uses its share of the cores; with one, trials run in this process.
     """
     if workers == 1:
         yield from _one_by_one(groups, run_id)
@@ -81,21 +81,30 @@ def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -
             died.append(group)
         else:
             yield Outcome(group.name, reason)
+    failed: set[str] = set()
     for group in died:
-        for again, reason in _in_processes([group], 1, run_id):
-            yield Outcome(
-                again.name, "its process died twice; is there enough memory?" if reason is _DIED else reason
-            )
+        reason = _why_not(group, failed)
+        if reason is None:
+            ((_, reason),) = _in_processes([group], 1, run_id)
+        if reason is _DIED:
+            reason = "its process died twice; is there enough memory?"
+        if reason:
+            failed.add(group.name)
+        yield Outcome(group.name, reason)
 
 
 _DIED = "the process died"
 
 
+def _why_not(group: TrialGroup, failed: set[str]) -> str | None:
+    before = sorted(group.after & failed)
+    return f"it starts from {before[0]}, which failed" if before else None
+
+
 def _one_by_one(groups: Sequence[TrialGroup], run_id: str | None) -> Iterator[Outcome]:
     failed: set[str] = set()
     for group in groups:
-        before = sorted(group.after & failed)
-        reason = f"it starts from {before[0]}, which failed" if before else run_nodes(group, run_id)
+        reason = _why_not(group, failed) or run_nodes(group, run_id)
         if reason:
             failed.add(group.name)
         yield Outcome(group.name, reason)
@@ -109,6 +118,7 @@ def _in_processes(
     waiting = list(groups)
     running: dict[Future, TrialGroup] = {}
     failed: set[str] = set()
+    died: set[str] = set()
     over: set[str] = set()
     names = {group.name for group in groups}
     with environment(dict.fromkeys(_THREADS, str(max(1, usable_cores() // workers)))):
@@ -117,12 +127,13 @@ def _in_processes(
             while waiting or running:
                 for group in [group for group in waiting if group.after & names <= over]:
                     waiting.remove(group)
-                    if before := sorted(group.after & failed):
-                        over.add(group.name)
-                        failed.add(group.name)
-                        yield group, f"it starts from {before[0]}, which failed"
+                    reason = _DIED if group.after & died else _why_not(group, failed)
+                    if reason is None:
+                        running[_submit(pool, group, run_id)] = group
                         continue
-                    running[_submit(pool, group, run_id)] = group
+                    over.add(group.name)
+                    (died if reason is _DIED else failed).add(group.name)
+                    yield group, reason
                 done, _ = wait(running, timeout=_LOOK_EVERY_SECONDS, return_when=FIRST_COMPLETED)
                 _pass_on(told)
                 for future in done:
@@ -130,7 +141,7 @@ def _in_processes(
                     reason = _reason(future)
                     over.add(group.name)
                     if reason:
-                        failed.add(group.name)
+                        (died if reason is _DIED else failed).add(group.name)
                     yield group, reason
         finally:
             pool.shutdown(wait=not waiting and not running, cancel_futures=True)

@@ -16,7 +16,7 @@ from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.kedro_internals import register_with, requested_pipelines
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study.graph import plan_study
+from scvi_downstream.study.plan import plan_study
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext

@@ -209,8 +209,6 @@ class Uns:
 
 
 Join = Obs | Obsm | Var | Varm | Uns
-MODEL = "{model}"
-PRIMARY = "{primary}"
 
 
 @dataclass(frozen=True, kw_only=True)

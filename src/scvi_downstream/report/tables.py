@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.report.contents import names
+from scvi_downstream.report.sections import names
 
 ABSENT, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 # Words that are written otherwise than in lower case.

@@ -6,7 +6,7 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from scvi_downstream.report.contents import names
+from scvi_downstream.report.sections import names
 
 _PACKAGES = names(
     "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna umap-learn "

@@ -21,9 +21,13 @@ LIKELIHOOD = (
     "elbo_test", "elbo_test_se", "marginal_ll_test", "marginal_ll_test_se", "reconstruction_error_test",
     "elbo_train", "elbo_validation", "generalisation_gap",
 )  # fmt: skip
-CLUSTERS = tuple(
-    f"{name}_{score}_labels" for name in ("leiden", "kmeans", "hierarchical") for score in ("ari", "nmi")
-)
+CLUSTERINGS = {
+    "leiden": "Leiden (recommended resolution)",
+    "kmeans": "k-means",
+    "hierarchical": "hierarchical (Ward)",
+}
+"""Column of ``clusters`` → title."""
+CLUSTERS = tuple(f"{name}_{score}_labels" for name in CLUSTERINGS for score in ("ari", "nmi"))
 COSTS = ("seconds", "peak_memory_mb", "epochs", "best_epoch", "n_parameters", "device")
 RANKED = (*AGGREGATES, "elbo_test", "marginal_ll_test", "seconds", "peak_memory_mb")
 # The total is made of the other two, and costs are no quality: neither enters the mean rank.

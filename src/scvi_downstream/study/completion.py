@@ -223,7 +223,7 @@ def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("study") is not None or raw.get("input") is None:
         return raw
     stem = Path(str(raw["input"])).name
-    for suffix in (".h5ad", ".zarr", ".h5", ".hdf5"):
+    for suffix in (".h5ad", ".h5mu", ".zarr", ".h5", ".hdf5"):
         stem = stem.removesuffix(suffix)
     return {**raw, "study": re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-") or None}
 

@@ -44,7 +44,7 @@ def cluster_all(latent: pd.DataFrame, options: ClusteringOptions = OPTIONS) -> t
     stability = resample_leiden(graph, leiden, options, 0)
     kmeans, silhouette = cluster_kmeans(latent, options, 0)
     hierarchical, _ = cluster_hierarchical(latent, leiden, stability, options)
-    return assemble_clusters(leiden, stability, kmeans, silhouette, hierarchical, options)
+    return assemble_clusters(leiden, stability, silhouette, options, kmeans=kmeans, hierarchical=hierarchical)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
-from scvi_downstream.study.graph import plan_study
+from scvi_downstream.study.plan import plan_study
 
 N_CELLS = 60
 PROJECT = Path(__file__).resolve().parents[3]

@@ -6,7 +6,7 @@ from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.report import bibliography
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
-from scvi_downstream.study.graph import plan_study
+from scvi_downstream.study.plan import plan_study
 
 FULL = {
     "input": "mine.h5ad",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scvi_downstream.pipeline_registry import register_pipelines
-from scvi_downstream.pipelines.reporting.contents import expand, report_contents, sections
+from scvi_downstream.pipelines.reporting.table_of_contents import expand, report_contents, sections
 
 PROJECT = Path(__file__).resolve().parents[3]
 ITEMS = [item for section in sections() for item in section.items]

@@ -9,7 +9,7 @@ import pandas as pd
 from scvi_downstream.pipelines.annotation.label_split import HELD_OUT, LEFT_OUT, ROLES, why_not_transferable
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.pipelines.annotation.scores import CONSENSUS, FEWEST_TO_CALIBRATE, PREFIX, SUSPECT_FROM
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import first_names, sentence
 

@@ -11,7 +11,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.words import listed, sentence
 
 SECTION = Section(

@@ -183,17 +183,16 @@ def _partition(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float
 def assemble_clusters(
     leiden: pd.DataFrame,
     leiden_stability: pd.DataFrame,
-    kmeans: pd.DataFrame,
     kmeans_silhouette: pd.DataFrame,
-    hierarchical: pd.DataFrame,
     options: ClusteringOptions,
+    **others: pd.DataFrame,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """All clusterings in one table, and which of them to work with.
 
     Parameters
     ----------
-    leiden, kmeans, hierarchical
-        Clusterings of the same cells.
+    leiden, others
+        Clusterings of the same cells: of every resolution, and ``kmeans``, ``hierarchical`` and any other.
     leiden_stability, kmeans_silhouette
         What the choices rest on.
     options
@@ -207,7 +206,7 @@ def assemble_clusters(
     """
     best = recommend(leiden, leiden_stability, options.min_stability)
     clusters = leiden.assign(leiden=leiden[best.column]).join(
-        [kmeans, hierarchical], how="left", validate="1:1"
+        list(others.values()), how="left", validate="1:1"
     )
     mean = leiden_stability.groupby("resolution")["ari"].mean()
     summary = {

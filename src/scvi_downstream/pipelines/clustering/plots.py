@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.clustering.ward import crown
 from scvi_downstream.plots.charts import heat_map
 from scvi_downstream.plots.panels import empty_panel, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, category_colors, new_figure
+from scvi_downstream.scoring.criteria import CLUSTERINGS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,11 +29,6 @@ REASON_WIDTH = 150
 """Characters of the recommendation that fit in a line above the panels."""
 LEAVES_SHOWN = 30
 INCHES_A_LEAF = 0.36
-_TITLES = {
-    "leiden": "Leiden (recommended resolution)",
-    "kmeans": "k-means",
-    "hierarchical": "hierarchical (Ward)",
-}
 _RING: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "mec": ORANGE, "mew": 2, "ls": ""}
 
 
@@ -44,19 +40,19 @@ def plot_clusters(umap: pd.DataFrame, clusters: pd.DataFrame, counts: AnnData, k
     umap
         `n_cells` × ``UMAP1``, ``UMAP2``.
     clusters
-        ``leiden``, ``kmeans``, ``hierarchical`` of the same cells.
+        Columns of ``CLUSTERINGS``, of the same cells.
     counts
         obs holds the labels, if there are any.
     keys
         Name the labels.
     """
-    panels = {title: clusters[name] for name, title in _TITLES.items()}
+    panels = {title: clusters[name] for name, title in CLUSTERINGS.items()}
     if keys.label_key:
         panels[keys.label_key] = counts.obs[keys.label_key]
     figure, grid = panel_grid(len(panels), columns=2, width=6, height=4)
     for axes, (title, values) in zip(grid, panels.items(), strict=True):
         own = values.reindex(umap.index)
-        named = title in _TITLES.values()
+        named = title in CLUSTERINGS.values()
         umap_panel(axes, umap.to_numpy(), own, f"{title}: {own.nunique()} groups", on_data=named)
     return figure
 

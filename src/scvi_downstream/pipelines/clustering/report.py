@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import OUTPUT, Item, Section
+from scvi_downstream.report.sections import OUTPUT, Item, Section
 from scvi_downstream.runtime.words import Finding, verdicts
 
 SECTION = Section(

@@ -21,7 +21,7 @@ from scvi_downstream.pipelines.comparison.noise import (
 )
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.words import Finding, listed, up_to
 from scvi_downstream.scoring.criteria import (

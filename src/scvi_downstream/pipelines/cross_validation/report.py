@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.words import sentence
 
 SECTION = Section(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.report.tables import number
 from scvi_downstream.runtime.words import Finding, count, up_to
 

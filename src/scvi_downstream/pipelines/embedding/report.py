@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scvi_downstream.report.contents import Item, Section
+from scvi_downstream.report.sections import Item, Section
 
 SECTION = Section(
     "Latent space",

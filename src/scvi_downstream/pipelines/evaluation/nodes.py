@@ -12,6 +12,7 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.scoring.criteria import CLUSTERINGS
 from scvi_downstream.scoring.embedding_metrics import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
 
@@ -32,7 +33,6 @@ _LIKELIHOOD = (
     "reconstruction_error_validation", "reconstruction_error_test", "marginal_ll_test", "marginal_ll_test_se",
     "marginal_ll_samples", "n_train", "n_validation", "n_test",
 )  # fmt: skip
-_CLUSTERINGS = ("leiden", "kmeans", "hierarchical")
 _NO_METRICS = ("left_out", "n_cells", "n_labelled_cells", "seconds")
 
 
@@ -145,7 +145,7 @@ def collect_scores(
         )
         record |= {
             f"{clustering}_{score}_labels": float(with_labels.loc[clustering, score])
-            for clustering in _CLUSTERINGS
+            for clustering in CLUSTERINGS
             if clustering in with_labels.index
             for score in ("ari", "nmi")
         }

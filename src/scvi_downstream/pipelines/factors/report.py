@@ -8,7 +8,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.factors.options import FactorOptions
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(

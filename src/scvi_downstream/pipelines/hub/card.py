@@ -11,6 +11,7 @@ from typing import Any
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.report.methods import jinja_environment
+from scvi_downstream.scoring.criteria import CLUSTERINGS
 
 # Heading → what the names of its scores begin with, and what its numbers are.
 _GROUPS = {
@@ -22,7 +23,7 @@ _GROUPS = {
         ("scib_",),
         "scib-metrics, 0 to 1, higher is better; bio conservation is judged by the study's labels",
     ),
-    "Clusters against labels": (("leiden_", "kmeans_", "hierarchical_"), "ARI and NMI, higher is better"),
+    "Clusters against labels": (tuple(f"{name}_" for name in CLUSTERINGS), "ARI and NMI, higher is better"),
 }
 _ENDS = ("_low", "_high", "_se")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.contents import OUTPUT, Item, Section
+from scvi_downstream.report.sections import OUTPUT, Item, Section
 from scvi_downstream.runtime.words import Finding, verdicts
 
 SECTION = Section(

@@ -11,7 +11,7 @@ from scvi_downstream.cells.obs import unmatched_sentence
 from scvi_downstream.pipelines.metadata.designs import ANY
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 
 SECTION = Section(
     "Metadata",

@@ -15,7 +15,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
     UNCHANGED,
 )
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS, best_model, list_models
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.words import count
 
 SECTION = Section(

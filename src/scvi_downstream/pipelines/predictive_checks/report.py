@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.pipelines.predictive_checks.evidence import STRATA
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.words import listed
 
 SECTION = Section(

@@ -9,7 +9,7 @@ import pandas as pd
 from scvi_downstream.cells.expression import PROTEIN_KEY, measured_proteins
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
 from scvi_downstream.runtime.words import count, quoted, up_to
 

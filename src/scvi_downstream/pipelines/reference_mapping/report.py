@@ -12,7 +12,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import Reference
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
-from scvi_downstream.report.contents import Item, Section, result
+from scvi_downstream.report.sections import Item, Section, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.pipelines.reporting.contents import expand
-from scvi_downstream.report.contents import Entry, Section
+from scvi_downstream.pipelines.reporting.table_of_contents import expand
+from scvi_downstream.report.sections import Entry, Section
 from scvi_downstream.report.tables import TableView, summaries_table, summary_table, table_view, with_bounds
 
 _PIXELS_PER_INCH = 96

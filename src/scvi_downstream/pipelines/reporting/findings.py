@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.declaration import MODEL, Analysis, Study
+from scvi_downstream.pipelines.declaration import Analysis, Study
+from scvi_downstream.report.sections import MODEL
 from scvi_downstream.runtime.words import Finding, sentence
 
 

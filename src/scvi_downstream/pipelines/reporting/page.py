@@ -15,8 +15,8 @@ from markupsafe import escape
 
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.blocks import Material, section_view
-from scvi_downstream.pipelines.reporting.contents import sections
 from scvi_downstream.pipelines.reporting.findings import findings, left_out
+from scvi_downstream.pipelines.reporting.table_of_contents import sections
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.report.methods import jinja_environment
 from scvi_downstream.report.tables import number

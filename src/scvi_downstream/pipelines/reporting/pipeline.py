@@ -8,10 +8,11 @@ from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import bound, on_model, step
-from scvi_downstream.pipelines.declaration import MODEL, PRIMARY, Join, Obsm, Study, Varm
-from scvi_downstream.pipelines.reporting.contents import report_contents
+from scvi_downstream.pipelines.declaration import Join, Obsm, Study, Varm
 from scvi_downstream.pipelines.reporting.nodes import join_analysed, render_report, write_methods
+from scvi_downstream.pipelines.reporting.table_of_contents import report_contents
 from scvi_downstream.report.bibliography import write_references
+from scvi_downstream.report.sections import MODEL, PRIMARY
 
 _OF_PRIMARY = ("umap", "umap_3d", "clusters", "neighbors")
 

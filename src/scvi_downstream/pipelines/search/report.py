@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.models.search_space import Choice, SearchSpace
-from scvi_downstream.report.contents import Item, Section
+from scvi_downstream.report.sections import Item, Section
 
 SECTION = Section(
     "Search",

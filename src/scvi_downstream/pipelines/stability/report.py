@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.report.contents import Item, Section, names
+from scvi_downstream.report.sections import Item, Section, names
 from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(

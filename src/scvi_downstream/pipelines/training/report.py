@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scvi_downstream.report.contents import Item, Section, names, result
+from scvi_downstream.report.sections import Item, Section, names, result
 
 SECTION = Section(
     "Models and training",

@@ -11,7 +11,7 @@ from scvi_downstream.pipelines.trajectory.agreement import confounding_sentences
 from scvi_downstream.pipelines.trajectory.fates import fate_columns
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
-from scvi_downstream.report.contents import OUTPUT, Item, Section, names, result
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names, result
 
 if TYPE_CHECKING:
     from anndata import AnnData

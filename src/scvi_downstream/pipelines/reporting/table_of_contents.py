@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.report.contents import MODEL, PRIMARY, Entry, Item, Section
+from scvi_downstream.report.sections import MODEL, PRIMARY, Entry, Item, Section
 
 
 def sections() -> tuple[Section, ...]:
