@@ -30,14 +30,29 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 
+# Share one run of the study, so they run in one process.
+STUDY_TESTS = ("test_study_run", "test_new_analysis", "test_notebook", "test_viz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs whole studies begins first: a process that has it last makes the others wait."""
+    items.sort(key=lambda item: "/end_to_end/" not in str(item.path).replace("\\", "/"))
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Files side by side, but all end-to-end tests in one process, which runs their study once."""
+    """Files side by side, in the order of the collection."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "end_to_end" if "/end_to_end/" in nodeid else super()._split_scope(nodeid)
+            return (
+                "study"
+                if any(f"/{name}.py" in nodeid for name in STUDY_TESTS)
+                else super()._split_scope(nodeid)
+            )
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 
