@@ -108,6 +108,7 @@ def test_a_counterfactual_is_decoded_only_when_asked_for() -> None:
     assert "expression_counterfactual" in asked["__default__"].all_outputs()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("runtime", "made"),
     [
@@ -123,6 +124,7 @@ def test_an_analysis_runs_when_what_it_needs_is_given(runtime: dict[str, Any], m
     assert made in registered(**runtime)["__default__"].all_outputs()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("key", "left_out"), [("batch_key", "batch_effects"), ("label_key", "annotation_scores")]
 )

@@ -51,6 +51,7 @@ def test_what_is_installed_is_what_is_pinned() -> None:
         assert version(requirement.name) == pins[canonicalize_name(requirement.name)], requirement.name
 
 
+@pytest.mark.thorough
 def test_commands_do_not_wait_for_heavy_imports() -> None:
     script = (
         "import sys; import scvi_downstream.pipeline_registry as registry; registry.register_pipelines();"
@@ -109,6 +110,7 @@ def documented_make_targets() -> list[str]:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", documented_make_targets())
 def test_documented_make_targets_exist(target: str) -> None:
     done = subprocess.run(

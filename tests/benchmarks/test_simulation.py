@@ -86,6 +86,7 @@ def test_counts_vary_more_than_poisson_by_the_dispersion() -> None:
     assert dropped.nnz / kept.nnz == pytest.approx(0.6, abs=0.02)
 
 
+@pytest.mark.thorough
 def test_a_fitted_model_generates_counts_like_its_own(fitted_scvi: SavedModel, pbmc_counts: AnnData) -> None:
     model = fitted_scvi.attach(pbmc_counts)
     counts = simulate_from(model, 500, seed=0)

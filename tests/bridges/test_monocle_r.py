@@ -74,6 +74,7 @@ def test_what_r_says_when_it_fails(line: anndata.AnnData, pretend: Path) -> None
         order_with_monocle(line, line.var_names, starts(line))
 
 
+@pytest.mark.thorough
 def test_a_slow_r_is_stopped(line: anndata.AnnData, pretend: Path, tmp_path: Path) -> None:
     write(pretend, f"echo $$ > {tmp_path}/pid; exec sleep 60")
     with pytest.raises(InputError, match=r"longer than 0\.5 seconds"):

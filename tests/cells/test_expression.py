@@ -26,6 +26,7 @@ def stream(values: np.ndarray, rows: int, cells: list[str], genes: list[str]) ->
     return ExpressionStream(pd.Index(cells), pd.Index(genes), blocks, rows, {"library_size": np.float64(1e4)})
 
 
+@pytest.mark.thorough
 @settings(max_examples=25, deadline=None)
 @given(
     data=st.data(),
@@ -138,6 +139,7 @@ def test_damaged_store_is_named(tmp_path: Path) -> None:
     assert isinstance(raised.value.__cause__, InputError)
 
 
+@pytest.mark.thorough
 def test_values_are_scanpys_and_counts_stay():
     import scanpy as sc
 

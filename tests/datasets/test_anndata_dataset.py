@@ -42,6 +42,7 @@ def adata() -> anndata.AnnData:
     return adata
 
 
+@pytest.mark.thorough
 @SUFFIXES
 def test_round_trip_leaves_the_object_as_it_is(tmp_path: Path, adata: anndata.AnnData, suffix: str) -> None:
     before = adata.copy()
@@ -61,6 +62,7 @@ def test_round_trip_leaves_the_object_as_it_is(tmp_path: Path, adata: anndata.An
     assert loaded.raw.shape == (6, 4)
 
 
+@pytest.mark.thorough
 @SUFFIXES
 def test_views_are_written_as_what_they_show(tmp_path: Path, adata: anndata.AnnData, suffix: str) -> None:
     dataset = AnnDataDataset(filepath=tmp_path / f"counts.{suffix}")
@@ -115,6 +117,7 @@ def test_truncated_file_is_named(tmp_path: Path, adata: anndata.AnnData, share: 
     assert isinstance(raised.value.__cause__, InputError)
 
 
+@pytest.mark.thorough
 @SUFFIXES
 def test_failure_while_writing_keeps_the_old_data(
     tmp_path: Path, adata: anndata.AnnData, suffix: str

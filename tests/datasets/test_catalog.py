@@ -91,6 +91,7 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WRITTEN)
 def test_saved_and_loaded_from_a_catalog(tmp_path: Path, name: str) -> None:
     catalog = catalog_of(name, tmp_path / "deep" / "folder" / name)
@@ -237,6 +238,7 @@ def test_every_dataset_is_exported() -> None:
         assert kinds == {inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", datasets.__all__)
 def test_examples_in_the_documentation_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -102,6 +102,7 @@ def test_features_that_are_no_genes_are_left_out(tmp_path: Path) -> None:
     assert not adata.is_view
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_anndata_is_read_as_it_is(tmp_path: Path, suffix: str) -> None:
     adata = anndata.AnnData(COUNTS.astype(np.float32), obs=pd.DataFrame(index=BARCODES))

@@ -23,6 +23,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=50, deadline=None)
 @given(data=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values))
 def test_round_trip(data: dict) -> None:

@@ -44,6 +44,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(table=tables())
 def test_parquet_keeps_everything(table: pd.DataFrame) -> None:
@@ -53,6 +54,7 @@ def test_parquet_keeps_everything(table: pd.DataFrame) -> None:
         pd.testing.assert_frame_equal(dataset.load(), table, check_exact=True)
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(table=tables())
 def test_csv_keeps_text_numbers_and_the_named_index(table: pd.DataFrame) -> None:

@@ -87,6 +87,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from imported(node)
 
 
+@pytest.mark.thorough
 def test_imports_are_those_that_python_reads() -> None:
     for file in ROOT.rglob("*.py"):
         text = file.read_text()

@@ -27,6 +27,7 @@ def latents() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", latents())
 def test_exact_search_is_exact(name: str) -> None:
     from sklearn.neighbors import NearestNeighbors

@@ -57,6 +57,7 @@ def axes():
     return axes
 
 
+@pytest.mark.thorough
 def test_names_at_one_place_are_spread_and_those_without_room_left_out(axes):
     xy = np.full((200, 2), 0.5)
     written = label_points(axes, xy, [f"GENE{i}" for i in range(200)], avoid=xy)

@@ -34,6 +34,7 @@ def by_leiden(points: np.ndarray, labels: np.ndarray) -> tuple[Clusterings, np.n
     return leiden_clusterings(graph, RESOLUTIONS, best.position), best.clusters
 
 
+@pytest.mark.thorough
 def test_separate_labels_are_found_in_every_resample_and_random_ones_in_none() -> None:
     points, labels = blobs(12)
     random = np.random.default_rng(1).permutation(labels)

@@ -297,6 +297,7 @@ def test_draws_have_the_columns_of_the_leaderboard_and_their_aggregates():
         assert column.mean() == pytest.approx(scores[name], abs=cut + 1e-9), name
 
 
+@pytest.mark.thorough
 def test_draws_are_the_same_cells_in_every_embedding():
     latent, counts = simulate(batch_shift=1.0, label_shift=3.0)
     moved = latent + np.random.default_rng(5).normal(scale=0.05, size=latent.shape)

@@ -31,6 +31,7 @@ def test_score_is_the_share_of_neighbourhoods_that_pass() -> None:
     assert np.isnan(acceptance([]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("gradient", "least", "most"), [(0.0, 0.85, 1.0), (0.25, 0.5, 0.95), (0.5, 0.1, 0.45)]
 )

@@ -43,6 +43,7 @@ def adata(counts: pd.DataFrame, **more: Any) -> AnnData:
     return made
 
 
+@pytest.mark.thorough
 @given(st.permutations(range(26)), st.integers(0, 2**16), st.sampled_from(["csr", "csc", "dense", "table"]))
 def test_genes_are_found_in_any_order_and_form_and_others_are_left_aside(
     order: list[int], seed: int, form: str

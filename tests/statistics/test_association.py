@@ -21,6 +21,7 @@ def _values(n_cells: int, n_dimensions: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
+@pytest.mark.thorough
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -55,6 +55,7 @@ def test_a_model_overrides_the_shared_training() -> None:
     assert models["scanvi"]["training"]["lr"] == 0.001
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("runtime", "message"),
     [
@@ -94,6 +95,7 @@ def test_wrong_parameters_are_refused_with_what_to_do(runtime: dict[str, Any], m
     assert message in str(error.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("source", "study"),
     [

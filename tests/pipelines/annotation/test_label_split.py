@@ -29,6 +29,7 @@ def labels(sizes, n_unknown=0):
     return pd.Series(pd.Categorical(shuffled), index=[f"c{i}" for i in range(len(names))], name="cell_type")
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 60), min_size=1),

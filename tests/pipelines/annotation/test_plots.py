@@ -47,6 +47,7 @@ def test_confusion_has_shares_of_the_true_type(confusion):
     assert figure.axes[0].get_title() == "Consensus\n75.0% right, macro F1 0.70"
 
 
+@pytest.mark.thorough
 def test_calibration_shows_both_stages():
     table = pd.DataFrame(
         {

@@ -44,6 +44,7 @@ def test_corrected_expression_is_the_mean_over_batches(pbmc_counts, fitted_scvi,
     np.testing.assert_allclose(decoded.sum(axis=1), 1e4, rtol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("family", "corrected"), [("SCVI", False), ("NoDecoder", True)])
 def test_without_a_decoder_or_the_wish_nothing_is_corrected(pbmc_counts, keys, random, family, corrected):
     fitted = SimpleNamespace(family=family)

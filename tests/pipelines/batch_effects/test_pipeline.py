@@ -75,6 +75,7 @@ def test_one_batch_is_said_and_drawn_as_such(pbmc_counts, random):
         assert figure.texts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("unknown", "biology"), [("cell_type", "side"), ("side", "cell_type"), ("both", None)]
 )

@@ -28,6 +28,7 @@ def structure():
     return table.assign(pcr=[0.2, 0.01, 0.02])
 
 
+@pytest.mark.thorough
 def test_aucs_stand_over_their_nulls(structure):
     figure = plot_batch_effects(structure, SUMMARY)
     linear, neighbor, mixing, explained = figure.axes

@@ -58,6 +58,7 @@ def clustered(blobs: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
     return cluster_all(blobs)
 
 
+@pytest.mark.thorough
 def test_planted_groups_are_found_by_all_three_methods(clustered: tuple[pd.DataFrame, dict]) -> None:
     clusters, summary = clustered
     for method in ("leiden", "kmeans", "hierarchical"):
@@ -85,6 +86,7 @@ def test_noise_has_no_stable_clusters_and_the_summary_says_so(n_cells: int, n_di
     assert "No clustering is stable" in summary["reason"]
 
 
+@pytest.mark.thorough
 def test_noise_in_one_group_has_no_substantial_silhouette() -> None:
     latent = latent_of(np.random.default_rng(0).normal(size=(400, 10)))
     _, summary = cluster_all(latent)
@@ -165,6 +167,7 @@ def test_kmeans_k_can_be_fixed_and_is_marked(blobs: pd.DataFrame) -> None:
     assert tried["k"].tolist() == [2, 3, 4, 5]
 
 
+@pytest.mark.thorough
 def test_silhouette_equals_scikit_learn(blobs: pd.DataFrame) -> None:
     from sklearn.metrics import silhouette_score
 

@@ -105,6 +105,7 @@ def test_without_a_batch_effect_correction_is_hardly_ever_needed(imbalance: floa
     assert 0.3 < np.median(smallest) < 0.7
 
 
+@pytest.mark.thorough
 def test_a_planted_effect_is_found_and_grows_with_the_shift() -> None:
     effects = []
     for shift in (1.0, 1.5, 2.5):
@@ -125,6 +126,7 @@ def test_one_small_batch_apart_is_named() -> None:
     assert "1 of 20 batches stand apart: 7 (" in answer["sentences"][0]
 
 
+@pytest.mark.thorough
 def test_without_labels_composition_is_not_taken_for_an_effect() -> None:
     balanced = [verdict_on(UNLABELLED, seed) for seed in range(6)]
     assert sum(verdict.needed is not False for verdict in balanced) <= 1
@@ -139,6 +141,7 @@ def test_without_labels_composition_of_overlapping_types_is_no_effect(imbalance:
     assert on_counts(UNLABELLED, effect=0.0, imbalance=imbalance)["needed"] is not True
 
 
+@pytest.mark.thorough
 def test_without_labels_an_effect_is_never_denied() -> None:
     for shift in (1.5, 3.0, 10.0):
         verdicts = [verdict_on(UNLABELLED, seed, shift=shift) for seed in range(5)]
@@ -173,6 +176,7 @@ def test_one_batch_or_none_needs_no_test() -> None:
     assert answer["sentences"] == ["obs['batch'] holds one batch, so there is nothing to correct."]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("effect", "needed"), [(0.0, False), (0.3, True)])
 def test_counts_with_and_without_a_planted_effect(effect: float, needed: bool) -> None:
     answers = [on_counts(LABELLED, effect=effect, imbalance=0.5) for _ in range(2)]

@@ -142,6 +142,7 @@ def test_seeds_are_averaged_and_their_spread_counts() -> None:
     assert alike["standard_error"] < 0.6
 
 
+@pytest.mark.thorough
 def test_equally_good_models_lead_to_the_smaller_one() -> None:
     """Breiman's rule: the smaller is kept unless it is behind by more than one standard error, in one case of six."""
     chosen = [
@@ -156,6 +157,7 @@ def test_equally_good_models_lead_to_the_smaller_one() -> None:
     assert recommend({5: -500.0, 10: -499.0}, noise="none")["recommended"] == {"scvi": 10}
 
 
+@pytest.mark.thorough
 @given(st.dictionaries(st.integers(1, 60), st.floats(-600, -400), min_size=2, max_size=6))
 def test_the_recommended_number_is_on_the_grid_and_never_beyond_the_best(means: dict[int, float]) -> None:
     (grid,) = recommend(means)["grids"]

@@ -175,6 +175,7 @@ def test_front_is_what_nothing_dominates(rows):
     assert pareto_front(rows * [1, -1]).tolist() == expected
 
 
+@pytest.mark.thorough
 @settings(deadline=None)
 @given(arrays(float, st.tuples(st.integers(1, 12), st.just(3)), elements=FEW_VALUES))
 def test_ranks_are_those_of_scipy(rows):

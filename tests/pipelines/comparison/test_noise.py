@@ -57,6 +57,7 @@ def test_unknown_noise_is_none(evidence):
     assert paired_difference(board(elbo_test=[0.5, 0.4]), "elbo_test", "a", "b", evidence) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("noise", "nominal"), [("one_standard_error", 0.683), ("interval", 0.95)])
 def test_equal_models_are_within_noise_in_the_nominal_share_of_cases(noise, nominal):
     rng = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def test_failed_trials_say_why_and_baselines_are_slanted():
     assert_text_inside(figure)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_rows", [1, 20, 60])
 def test_text_stays_inside_the_figure(n_rows):
     records = [

@@ -229,6 +229,7 @@ def test_a_board_read_back_from_a_file_gives_the_same_champion():
 SCORE = st.sampled_from([0.1, 0.5, 0.52, 0.9, np.nan])
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(SCORE, st.sampled_from([5.0, 10.0, np.nan])), min_size=1, max_size=8),

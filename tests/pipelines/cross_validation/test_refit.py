@@ -48,6 +48,7 @@ def leave_batches_out(
     return fit_without_batches(counts, raw, how.keys, options, FEW, 0, "cpu", CheckpointStore(folder), start)
 
 
+@pytest.mark.thorough
 @given(
     st.integers(20, 200),
     st.integers(2, 6),

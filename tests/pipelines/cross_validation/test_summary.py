@@ -71,6 +71,7 @@ def test_the_first_sentence_is_the_held_out_likelihood_and_all_can_be_written() 
     assert all(sentence.endswith(".") and "nan" not in sentence for sentence in summary["sentences"])
 
 
+@pytest.mark.thorough
 def test_batches_that_cost_nothing_are_not_said_to() -> None:
     certain = []
     for seed in range(40):
@@ -255,6 +256,7 @@ def test_flat_validation_under_falling_training_loss_has_levelled_off() -> None:
     assert "no sign of overfitting" in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("persistence", [0.0, 0.5])
 @pytest.mark.parametrize("stopped_early", [True, False])
 def test_noise_is_not_called_overfitting(persistence: float, stopped_early: bool) -> None:
@@ -291,6 +293,7 @@ def test_a_gap_is_memorised_when_it_is_beyond_chance_and_large() -> None:
     assert "which is little" in describe_gap("scvi", asdict(little))
 
 
+@pytest.mark.thorough
 def test_a_gap_of_chance_is_none() -> None:
     rng = np.random.default_rng(1)
     gaps = [judge_gap(rng.normal(0, 20, 5), rng.normal(-600, 9, 5), SHARE) for _ in range(400)]

@@ -43,6 +43,7 @@ def de_results():
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.thorough
 def test_conditions_come_first_then_the_comparisons_with_most_calls(de_results):
     figure = plot_volcano(de_results, defaults_of(DeOptions))
     titles = [axes.get_title().split("\n")[0] for axes in figure.axes]
@@ -51,6 +52,7 @@ def test_conditions_come_first_then_the_comparisons_with_most_calls(de_results):
     assert "15 of 60 genes called" in figure.axes[0].get_title()
 
 
+@pytest.mark.thorough
 def test_names_do_not_overlap(de_results):
     figure = plot_volcano(de_results, defaults_of(DeOptions))
     figure.draw_without_rendering()
@@ -62,6 +64,7 @@ def test_names_do_not_overlap(de_results):
             assert not any(one.overlaps(other) for other in extents[i + 1 :])
 
 
+@pytest.mark.thorough
 def test_certain_genes_are_drawn_at_the_resolution_of_the_samples(de_results):
     certain = de_results.assign(proba_de=1.0)
     figure = plot_volcano(certain, defaults_of(DeOptions, n_samples=500))

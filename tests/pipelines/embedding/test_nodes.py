@@ -141,6 +141,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SHAPES)
 def test_umap_is_finite_and_repeats_bit_by_bit(name: str) -> None:
     latent = latent_of(SHAPES[name])
@@ -156,6 +157,7 @@ def test_umap_is_finite_and_repeats_bit_by_bit(name: str) -> None:
         pd.testing.assert_frame_equal(umap, compute(latent, neighbors, OPTIONS, 0), check_exact=True)
 
 
+@pytest.mark.thorough
 def test_umap_keeps_planted_groups_apart_and_leaves_the_graph_alone() -> None:
     from sklearn.metrics import silhouette_score
 

@@ -31,6 +31,7 @@ def _associations(n_dimensions: int, n_covariates: int) -> pd.DataFrame:
     return table.assign(follows=table["effect"] > 0.6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("n_dimensions", "n_covariates"), [(2, 1), (30, 25)])
 def test_heat_map_of_associations(n_dimensions: int, n_covariates: int) -> None:
     table = _associations(n_dimensions, n_covariates)
@@ -56,6 +57,7 @@ def test_one_kind_of_covariates_and_none() -> None:
     assert "No associations" in _drawn(plot_associations(table.iloc[:0], OPTIONS))[-1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_factors", [1, 20])
 def test_genes_at_both_ends_of_each_factor(n_factors: int) -> None:
     from anndata import AnnData

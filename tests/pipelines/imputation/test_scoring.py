@@ -162,6 +162,7 @@ def test_a_model_fitted_to_noise_is_not_better_than_the_gene_mean():
     assert "better" not in scores["verdict"]
 
 
+@pytest.mark.thorough
 def test_the_interval_covers_the_true_difference_of_two_fixed_predictors():
     covered = 0
     for seed in range(40):

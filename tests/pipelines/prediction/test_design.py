@@ -51,6 +51,7 @@ def test_target_cells_of_half_of_the_donors_are_held_out() -> None:
     assert len(drawn) > 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("share", "n"), [(0.01, 1), (0.5, 2), (0.99, 3)])
 def test_at_least_one_donor_is_held_out_and_one_left(share: float, n: int) -> None:
     _, facts = hold_out(cells(), KEYS, defaults_of(PredictionOptions, held_out_share=share), 0)

@@ -67,6 +67,7 @@ def _scores(groups: tuple[str, ...]) -> pd.DataFrame:
     return table.assign(ci_lower=table["value"] - 0.05, ci_upper=table["value"] + 0.05)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_groups", [1, 15])
 def test_scores_of_every_method_and_type(n_groups: int) -> None:
     names = tuple(f"type {i}" for i in range(n_groups))
@@ -81,6 +82,7 @@ def test_scores_of_every_method_and_type(n_groups: int) -> None:
     np.testing.assert_allclose(sorted(points), sorted(overall["value"]))
 
 
+@pytest.mark.thorough
 def test_changes_of_the_best_model_and_the_mean_shift() -> None:
     expression, scores = _expression(5), _scores(("A",))
     figure = plot_prediction_changes(expression, scores)

@@ -192,6 +192,7 @@ def test_conditions_that_do_not_differ_leave_nothing_to_predict(unresponsive: tu
     assert tables.groups["n_responders"].sum() <= 2
 
 
+@pytest.mark.thorough
 def test_p_values_of_random_conditions_are_not_small() -> None:
     found = []
     for seed in range(15):

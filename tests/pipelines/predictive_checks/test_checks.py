@@ -67,6 +67,7 @@ def test_negative_binomial_counts_are_calibrated_under_their_law_and_not_under_a
     assert wrong.loc[("gene_variance", "all"), "p"] == pytest.approx(1 / 41)
 
 
+@pytest.mark.thorough
 def test_statistics_of_counts_lie_among_those_of_the_right_law(simulated) -> None:
     passed = [
         check_table(check_counts(counts.evidence("nb"), counts.reference)).set_index("check")["inside"]
@@ -89,6 +90,7 @@ def test_poisson_counts_are_calibrated_under_a_poisson(equidispersed) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_genes_of_the_right_law_are_not_called(simulated) -> None:
     p_values, called = [], 0
     for seed in range(8):

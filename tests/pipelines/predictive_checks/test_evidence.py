@@ -16,6 +16,7 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
 )
 
 
+@pytest.mark.thorough
 @given(st.floats(0.02, 30), st.integers(20, 60), st.integers(0, 1000))
 def test_the_pit_of_one_more_draw_is_uniform_however_discrete(rate: float, n_samples: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -36,6 +36,7 @@ def checks() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_genes", [5, 200])
 def test_moments(checks: pd.DataFrame, n_genes: int) -> None:
     rng = np.random.default_rng(0)
@@ -86,6 +87,7 @@ def test_calibration(checks: pd.DataFrame) -> None:
     np.testing.assert_allclose(heights, 1)
 
 
+@pytest.mark.thorough
 def test_correlations_keep_their_pairs(checks: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     matrix = np.corrcoef(rng.normal(size=(6, 20)))

@@ -55,6 +55,7 @@ def test_named_column_wins_and_must_exist() -> None:
         find_symbols(var, "mne")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_top_genes", [100, 300, 5000])
 @pytest.mark.parametrize("batch_key", ["batch", None])
 def test_same_genes_and_ranks_as_scanpy(

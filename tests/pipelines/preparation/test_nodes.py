@@ -60,6 +60,7 @@ def test_input_stays_as_it_is(raw: ad.AnnData) -> None:
     assert counts.raw is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "form", ["csr", "csc", "coo", "dense", "float64", "int32", "uint16", "int64 indices", "array"]
 )
@@ -240,6 +241,7 @@ def test_too_few_cells_after_filters(raw: ad.AnnData) -> None:
     assert "cells after filtering, and a model needs at least 50" in message
 
 
+@pytest.mark.thorough
 def test_prepared_counts_survive_the_disk(raw: ad.AnnData, tmp_path: Path) -> None:
     raw.obs["mixed"] = pd.Series([1, "two", None, 4.5] * 30, index=raw.obs_names, dtype=object)
     raw.obs["when"] = pd.Timestamp("2024-01-01")

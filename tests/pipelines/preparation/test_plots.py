@@ -33,6 +33,7 @@ def quality(n_batches: int) -> pd.DataFrame:
     return table
 
 
+@pytest.mark.thorough
 def test_histograms_hold_every_cell() -> None:
     figure = plot_quality(quality(0), SUMMARY, defaults_of(PreparationOptions))
     assert len(figure.axes) == 3

@@ -46,6 +46,7 @@ def test_a_planted_type_is_flagged_and_the_known_ones_are_not() -> None:
     assert unlike[types < 3].mean() < 0.05
 
 
+@pytest.mark.thorough
 def test_known_cells_of_a_new_batch_are_rarely_flagged() -> None:
     shares = [
         flagged(np.random.default_rng(seed).integers(0, 3, 100), seed)["unlike"].mean() for seed in range(6)

@@ -1,3 +1,6 @@
+import pytest
+
+
 def test_says_what_was_held_out_and_how_it_was_scored(describe):
     text = describe(
         "Cross-validation", cross_validation={"models": ["scvi", "ldvae"], "n_folds": 4, "max_epochs": 50}
@@ -13,6 +16,7 @@ def test_says_what_was_held_out_and_how_it_was_scored(describe):
         assert said in text
 
 
+@pytest.mark.thorough
 def test_leaves_out_what_did_not_run(describe):
     assert describe("Cross-validation", cross_validation={"models": []}) == ""
     folds_only = describe("Cross-validation", cross_validation={"models": ["scvi"], "batches": False})

@@ -193,6 +193,7 @@ def test_a_planted_gain_is_found_and_told() -> None:
     assert entry["scvi_best"]["training"]["lr"] == taken["training.lr"]
 
 
+@pytest.mark.thorough
 def test_options_without_effect_are_not_called_better() -> None:
     told_apart = with_effect = 0
     for seed in range(40):

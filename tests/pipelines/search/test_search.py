@@ -70,6 +70,7 @@ def test_random_suggestions_leave_out_what_is_done() -> None:
     assert suggestions.suggest() is None
 
 
+@pytest.mark.thorough
 def test_estimators_find_a_planted_optimum_better_than_chance() -> None:
     seeds = range(12)
     found = [max(one.scores["elbo_validation"] for one in run(bayesian(seed))) for seed in seeds]
@@ -110,6 +111,7 @@ def test_what_failed_or_has_no_second_score_teaches_nothing() -> None:
     assert [trial.values for trial in complete] == [[pytest.approx(score(changes)), 0.5]]
 
 
+@pytest.mark.thorough
 def test_two_objectives_are_followed_to_their_front() -> None:
     """One optimum at few, the other at many dimensions: estimators go to between, and to the best learning rate."""
 

@@ -171,6 +171,7 @@ def test_clusters_are_repeated_with_the_same_seeds_on_every_graph(options: Stabi
     assert finer["leiden"].nunique() > clusters["leiden"].nunique()
 
 
+@pytest.mark.thorough
 def test_intervals_of_pair_means_cover_the_truth() -> None:
     """Pairs share fits: an interval that took them for independent would cover far less."""
     random = np.random.default_rng(0)

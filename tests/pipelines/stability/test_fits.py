@@ -47,6 +47,7 @@ def test_seed_noise_is_judged_against_that_of_cells(cell_sd: float, verdict: str
     assert set(spread_of_scores(fits_with(values, cell_sd))["seed_noise"]) == {verdict}
 
 
+@pytest.mark.thorough
 def test_models_of_the_same_quality_rarely_differ_by_more_than_the_least_difference() -> None:
     random = np.random.default_rng(0)
     beyond = 0

@@ -43,6 +43,7 @@ def _texts(figure: Figure) -> list[str]:
 SUMMARY = {"model": "scvi", "fits": FITS, "sentences": ["Nothing can be said of seeds for scvi."]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_groups", [1, 40])
 def test_scores_pairs_genes_and_clusters_are_drawn(n_groups: int) -> None:
     groups = [f"type {i} with a name that is long" for i in range(n_groups)]

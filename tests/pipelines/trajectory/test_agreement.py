@@ -100,6 +100,7 @@ def test_matrix_holds_the_table(orderings: pd.DataFrame) -> None:
     assert matrix.shape == (6, 6)
 
 
+@pytest.mark.thorough
 def test_intervals_hold_the_truth() -> None:
     """95 % of samples of a normal pair, whose rank correlation is known, hold it."""
     random = np.random.default_rng(1)
@@ -164,6 +165,7 @@ def test_batches_of_two_cells_explain_by_chance_and_nothing_is_said() -> None:
     assert confounding_sentences(time, pairs.rename("batch"), corrected=True) == []
 
 
+@pytest.mark.thorough
 def test_agreement_is_spearman_with_an_interval_that_holds_it() -> None:
     time, batches = study()
     noise = np.random.default_rng(3).normal(0, 3, N_CELLS)
@@ -191,6 +193,7 @@ def test_an_order_between_batches_alone_does_not_hold_within_them() -> None:
     assert within["within_batch_spearman"] == pytest.approx(1)
 
 
+@pytest.mark.thorough
 @given(st.integers(0, 10_000))
 @settings(max_examples=8, deadline=None)
 def test_within_batches_it_is_the_stratified_correlation(seed: int) -> None:

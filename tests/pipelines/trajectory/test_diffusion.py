@@ -49,6 +49,7 @@ def test_pseudotime_is_that_of_scanpy(planted: Plant) -> None:
     np.testing.assert_allclose(found, reference.obs["dpt_pseudotime"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["linear", "bifurcating", "three_way"])
 def test_planted_time_is_recovered_from_a_start_cluster(kind: Kind, planted: Plant) -> None:
     for seed in range(3):
@@ -104,6 +105,7 @@ def test_the_order_hardly_depends_on_the_root_within_the_tip_of_a_line(planted: 
     assert np.isnan(root_dependence(coordinates, line.root_cell, np.array([line.root_cell]))["lowest"])
 
 
+@pytest.mark.thorough
 def test_edges_are_those_of_scanpy_on_its_own_neighbors(planted: Plant) -> None:
     import scanpy as sc
     from anndata import AnnData

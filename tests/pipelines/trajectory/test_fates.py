@@ -36,6 +36,7 @@ def probabilities_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["fate_entropy", "terminal_state"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "n_tips"), [("bifurcating", 2), ("three_way", 3)])
 def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: Plant) -> None:
     for seed in range(3):
@@ -127,6 +128,7 @@ def test_too_few_cells_are_refused(planted: Plant) -> None:
         compute_fates(graph_of(line), few, line.clusters, defaults_of(FateOptions))
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_bits_in_silence(
     planted: Plant, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +161,7 @@ def test_fates_solve_the_linear_system_of_absorption(planted: Plant) -> None:
         assert (found[name].iloc[members] == 1).all()
 
 
+@pytest.mark.thorough
 def test_drivers_are_those_of_cellrank(planted: Plant) -> None:
     import scanpy as sc
     from anndata import AnnData

@@ -108,6 +108,7 @@ def test_a_cycle_is_flagged(planted) -> None:
     assert "close a ring" in lineages["sentences"][0]
 
 
+@pytest.mark.thorough
 def test_what_is_not_connected_has_no_pseudotime_and_is_said(planted) -> None:
     truth = planted("disconnected")
     orders, facts, _, _ = Study(truth).order()
@@ -214,6 +215,7 @@ def test_pseudotime_follows_measured_time(worm: AnnData, tmp_path: Path) -> None
     assert table.set_index(["representation", "method"])["within_batch_spearman"].max() >= 0.7
 
 
+@pytest.mark.thorough
 def test_batch_and_time_are_said_to_be_confounded(worm: AnnData) -> None:
     time = known_time(worm.obs, "embryo_time").rename("embryo_time")
     first, second = confounding_sentences(time, worm.obs["batch"], corrected=True)

@@ -63,6 +63,7 @@ def _curves(genes: list[str], lineages: list[str]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).astype({"lineage": "category", "gene": "category"})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_genes", [1, 20])
 def test_genes_over_cells(n_genes: int) -> None:
     genes = [f"ENS{i}" for i in range(n_genes)]

@@ -72,6 +72,7 @@ def test_few_cells_lie_beyond_the_tips(planted: Callable[..., Any]) -> None:
     assert np.isin(ends, np.flatnonzero(graph.degrees == 1)).mean() < 0.03
 
 
+@pytest.mark.thorough
 def test_same_seed_same_bits_and_no_units(planted: Callable[..., Any]) -> None:
     latent = planted("bifurcating").latent
     once, again = learn_principal_graph(latent, seed=3), learn_principal_graph(latent, seed=3)
@@ -269,6 +270,7 @@ def test_planted_time(planted: Callable[..., Any], kind: str) -> None:
     assert min(found) >= 0.93
 
 
+@pytest.mark.thorough
 def test_planted_branches(planted: Callable[..., Any]) -> None:
     from sklearn.metrics import adjusted_rand_score
 

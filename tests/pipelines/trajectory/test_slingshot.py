@@ -32,6 +32,7 @@ def _fit(plant: Plant, kind: str, seed: int = 0) -> tuple[Slingshot, np.ndarray]
     return slingshot(cells.latent, cells.clusters, str(cells.clusters.iloc[cells.root_cell])), cells.time
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", N_LINEAGES)
 def test_planted_time_comes_back(planted: Plant, kind: str) -> None:
     for seed in range(3):
@@ -73,6 +74,7 @@ def test_same_bits_again(planted: Plant) -> None:
     np.testing.assert_array_equal(first.mean_pseudotime, again.mean_pseudotime)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", N_LINEAGES)
 def test_rounding_and_units_change_nothing(planted: Plant, kind: str) -> None:
     for seed in range(3):

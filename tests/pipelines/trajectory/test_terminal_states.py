@@ -29,6 +29,7 @@ def walk_of(cells: Planted) -> tuple[sparse.csr_matrix, Any]:
     return directed_walk(graph, everything, pseudotime["dpt_pseudotime"].to_numpy())
 
 
+@pytest.mark.thorough
 def test_macrostates_are_those_of_the_dense_decomposition(planted: Plant) -> None:
     from cellrank.estimators import GPCCA
     from cellrank.kernels import PrecomputedKernel
