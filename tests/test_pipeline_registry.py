@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from kedro.pipeline import Pipeline
 from scvi_downstream import pipeline_registry
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
+from scvi_downstream.study.completion import RESERVED
 from scvi_downstream.study.loader import StudyConfigLoader
 from scvi_downstream.study.plan import plan_study
 
@@ -148,3 +150,17 @@ def test_every_node_carries_the_name_of_its_pipeline() -> None:
             }
             assert brings_along or own == set(pipeline.nodes), name
             assert all(node.tags for node in pipeline.nodes), name
+
+
+def test_no_model_may_be_called_like_another_argument_of_a_node_that_takes_all_models() -> None:
+    pipelines = registered(trajectory={"time_key": "age"}, stability={"models": ["scvi"]})
+    everything = sum(pipelines.values(), Pipeline([]))
+    taken: set[str] = set()
+    for node in everything.nodes:
+        if isinstance(node._inputs, dict) and {"scvi", "pca"} & set(node._inputs):
+            parameters = inspect.signature(node.func).parameters.values()
+            taken |= {
+                parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD
+            }
+    assert {"counts", "keys", "options", "seed"} <= taken
+    assert taken <= set(RESERVED)

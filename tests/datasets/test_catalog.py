@@ -170,6 +170,19 @@ def test_files_for_users_stay_where_they_are(
     assert catalogue_entry(name)["filepath"] == f"data/{file}"
 
 
+def files_of_the_guide() -> list[str]:
+    guide = (Path(__file__).parents[2] / "docs" / "user-guide.md").read_text()
+    firsts = re.findall(r"^\| (`data/\S.*?) \|", guide, re.M)
+    return [Path(name).name for cell in firsts for name in re.findall(r"`([^`]+\.\w+)`", cell)]
+
+
+@pytest.mark.parametrize("file", files_of_the_guide())
+def test_files_that_the_guide_names_are_written_so(
+    catalogue_entry: Callable[[str], dict[str, Any]], file: str
+) -> None:
+    assert Path(catalogue_entry(Path(file).stem)["filepath"]).name == file
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [

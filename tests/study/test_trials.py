@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -45,6 +46,18 @@ def test_there_are_as_many_trials_as_combinations(latents: list[int], layers: li
     assert {(trial["n_latent"], trial["n_layers"]) for trial in trials.values()} == {
         (latent, layer) for latent in latents for layer in layers
     }
+
+
+def test_long_names_and_names_alike_are_trials_of_their_own() -> None:
+    swept = ("n_hidden", "n_latent", "n_layers", "dropout_rate", "training.lr", "training.weight_decay",
+             "training.n_epochs_kl_warmup")  # fmt: skip
+    trials = dict(crossed("scvi", {}, {option: [1, 2] for option in swept}))
+    assert len(trials) == 2**7
+    assert all(len(name) <= 80 and re.fullmatch(r"\w+", name) for name in trials)
+    assert list(trials) == list(dict(crossed("scvi", {}, {option: [1, 2] for option in swept})))
+    alike = dict(crossed("scvi", {}, {"gene_likelihood": ["a-b", "a.b", "c"]}))
+    assert len(alike) == 3
+    assert "scvi_genelikelihoodc" in alike
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from scvi_downstream.report.versions import named
+from scvi_downstream.report.versions import with_version
 from scvi_downstream.runtime import words
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def jinja_environment(**settings: Any) -> Environment:
 @cache
 def _environment() -> Environment:
     environment = jinja_environment(autoescape=False)
-    environment.globals["named"] = named
+    environment.globals["with_version"] = with_version
     environment.filters |= {
         "listed": words.listed,
         "count": words.count,

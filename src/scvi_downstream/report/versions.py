@@ -10,8 +10,8 @@ from scvi_downstream.report.sections import names
 
 _PACKAGES = names(
     "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna umap-learn "
-    "pynndescent faiss-cpu leidenalg igraph scikit-learn scikit-misc statsmodels pydeseq2 jax numpy scipy pandas zarr "
-    "kedro mlflow"
+    "pynndescent faiss-cpu leidenalg igraph scikit-learn scikit-misc statsmodels pydeseq2 "
+    "cellrank pygpcca simpleppt jax numpy scipy pandas zarr kedro mlflow"
 )
 
 
@@ -24,7 +24,7 @@ def installed(package: str) -> str:
         return ""
 
 
-def named(package: str, name: str = "") -> str:
+def with_version(package: str, name: str = "") -> str:
     """``scvi-tools 1.5.1``, or the name alone when the version is not known."""
     return f"{name or package} {installed(package)}".strip()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from scvi_downstream.runtime.options import Options
 from scvi_downstream.study.parameters import TopLevel, study_parameters
 
 _LONGEST_NAME = 80
+"""Folders, MLflow runs and the board are called so; a longer name ends in a digest of the values instead."""
 
 
 def lists_of_sweep(sweep: Any) -> Any:
@@ -45,6 +48,8 @@ def crossed(
 
     ``lists`` are option (``training.lr`` for one of the training) → values.
 
+    Names that are too long, or the same for other values, end in a digest of the values.
+
     Raises
     ------
     InputError
@@ -58,10 +63,14 @@ def crossed(
             raise InputError(f"{where} is an empty list; give at least one value")
         if len(set(map(str, given))) < len(given):
             raise InputError(f"{where} names a value twice: {given}")
-    for values in product(*lists.values()):
-        changes = dict(zip(lists, values, strict=True))
-        suffix = "_".join(_abbreviation(option, value) for option, value in changes.items())
-        yield f"{model}_{suffix}"[:_LONGEST_NAME], {**changed(options, changes), "trial_of": model}
+    combinations = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+    names = ["_".join([model, *starmap(_abbreviation, changes.items())]) for changes in combinations]
+    times = Counter(names)
+    for name, changes in zip(names, combinations, strict=True):
+        digest = hashlib.sha256(repr(changes).encode()).hexdigest()[:8]
+        unique = len(name) <= _LONGEST_NAME and times[name] == 1
+        told_apart = name if unique else f"{name[: _LONGEST_NAME - len(digest) - 1]}_{digest}"
+        yield told_apart, {**changed(options, changes), "trial_of": model}
 
 
 def reseeded(
@@ -100,7 +109,11 @@ def _abbreviation(option: str, value: object) -> str:
 
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
-_RESERVED = ("pca", "harmony", "keys", "unintegrated", "annotation", "mapped", "provenance")
+# Baselines, folders beside those of the models, and what nodes that take a dataset of every model take besides.
+RESERVED = (
+    "pca", "harmony", "scanorama", "unintegrated", "annotation", "mapped", "provenance",
+    "counts", "keys", "options", "seed",
+)  # fmt: skip
 
 
 def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,10 +249,10 @@ def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_entry(name: str, options: object) -> None:
-    if not _MODEL_NAME.match(name) or name in _RESERVED:
+    if not _MODEL_NAME.match(name) or name in RESERVED:
         raise InputError(
             f"models.{name}: use letters, digits and underscores, beginning with a letter, "
-            f"and none of {', '.join(_RESERVED)}"
+            f"and none of {', '.join(RESERVED)}"
         )
     if not isinstance(options, Mapping):
         raise InputError(

@@ -1,11 +1,14 @@
 import base64
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from scvi_downstream.engine import fingerprints
+from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, closure
 from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods
-from scvi_downstream.report import bibliography
+from scvi_downstream.report import bibliography, versions
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.plan import plan_study
@@ -177,3 +180,20 @@ def test_title_is_the_users(raw_parameters, preparation_summary, training_summar
     html = render(parameters, preparation_summary, training_summary, {})
     assert "<h1>Blood &lt;cells&gt;</h1>" in html
     assert "Study pbmc68k" in html
+
+
+# They store, check, draw and convey; no number is theirs.
+_WITHOUT_NUMBERS = {
+    "click", "h5py", "huggingface-hub", "jinja2", "kedro-datasets", "lazy-loader", "markupsafe", "matplotlib",
+    "omegaconf", "plotly", "psutil", "pyarrow", "pydantic", "pyyaml", "threadpoolctl",
+}  # fmt: skip
+
+
+def test_every_library_that_makes_numbers_is_named() -> None:
+    root = Path(fingerprints.__file__).parents[1]
+    modules = (file.relative_to(root.parent).with_suffix("") for file in root.rglob("*.py"))
+    used = set().union(*(closure(".".join(module.parts))[1] for module in modules))
+    brought = {DISTRIBUTIONS.get(library, library).replace("_", "-") for library in used}
+    assert {name for name in brought if versions.installed(name)} - _WITHOUT_NUMBERS <= set(
+        versions.software()
+    )

@@ -35,6 +35,7 @@ SECTION = Section(
             folded=True,
         ),
         result("mapping_confusion.csv", "The cells' own labels against those transferred.", folded=True),
+        result("mapping_history.parquet", "Losses of the surgery's training by epoch.", folded=True),
         result(
             "mapping_batches.csv",
             "How far cells deviate from their nearest reference cells: batches of the reference, each left "

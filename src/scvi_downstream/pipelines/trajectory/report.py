@@ -71,6 +71,13 @@ SECTION = Section(
             groups=("lineage",),
             folded=True,
         ),
+        result(
+            "trend_contrasts.parquet",
+            "Genes whose course differs between two lineages after they part: log2 difference where the curves are "
+            "farthest apart. The lineages were told apart by the same counts, so p-values are too small.",
+            groups=("lineage", "other"),
+            folded=True,
+        ),
         Item(
             dataset="{primary}.lineages",
             caption="Slingshot's tree and lineages, and how often resampled cells give each edge.",
