@@ -148,7 +148,7 @@ def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: C
     empty = pd.DataFrame(np.nan, index=range(matrix.shape[1]), columns=names)
     n_samples = len(contrast.samples)
     indicator = (of_cell[None] == contrast.samples[:, None]).astype(np.float64)
-    sums = np.asarray(sparse.csr_matrix(indicator) @ matrix.astype(np.float64).toarray())
+    sums = (sparse.csr_matrix(indicator) @ matrix.astype(np.float64)).toarray()
     totals = sums.sum(axis=1)
     blocks = np.unique(contrast.blocks)[1:]
     columns = [np.ones(n_samples), contrast.treated[0], *(contrast.blocks == block for block in blocks)]
