@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kedro.io.core import get_filepath_str
 from kedro_datasets import matplotlib as kedro_matplotlib
 from kedro_datasets import plotly as kedro_plotly
 
@@ -52,8 +51,7 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
     }
 
     def _read(self) -> bytes:
-        with self._fs.open(get_filepath_str(self._get_load_path(), self._protocol), "rb") as file:
-            return file.read()
+        return self._content()
 
     def preview(self) -> ImagePreview:
         """The figure, unless it is too large for a page."""
@@ -93,10 +91,7 @@ class HTMLDataset(WholeFile, kedro_plotly.HTMLDataset):
     }
 
     def _read(self) -> str:
-        with self._fs.open(
-            get_filepath_str(self._get_load_path(), self._protocol), "r", encoding="utf-8"
-        ) as file:
-            return file.read()
+        return self._content().decode("utf-8")
 
     def preview(self) -> PlotlyPreview:
         """The figure, unless it is too large for a page."""

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from kedro.io import AbstractDataset
+from kedro.io.core import get_filepath_str
 
 from scvi_downstream.runtime.atomic import replacing
 from scvi_downstream.runtime.errors import InputError, closest
@@ -51,6 +52,10 @@ class WholeFile:
 
     def _write(self, data: Any) -> None:
         super().save.__wrapped__(self, data)  # type: ignore[misc]
+
+    def _content(self) -> bytes:
+        with self._fs.open(get_filepath_str(self._get_load_path(), self._protocol), "rb") as file:  # type: ignore[attr-defined]
+            return file.read()
 
     def _get_load_path(self) -> PurePosixPath | Path:
         return super()._get_load_path()  # type: ignore[misc]

@@ -67,7 +67,9 @@ def code_fingerprint(function: Callable[..., Any]) -> str:
 def module_fingerprint(module: str) -> str:
     """As :func:`code_fingerprint`, of a module."""
     files, libraries = closure(module)
-    return digest({str(file): _content(file) for file in files}, _versions(libraries))
+    # not where they lie: a project that is moved or cloned beside its data has not changed
+    names = {file: file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file.name for file in files}
+    return digest({str(name): _content(file) for file, name in names.items()}, _versions(libraries))
 
 
 @cache

@@ -20,10 +20,10 @@ def requested_pipelines() -> frozenset[str]:
 
 
 def register_with(registry: Callable[[], dict[str, Pipeline]]) -> None:
-    """Make ``registry`` the function that Kedro asks for the pipelines of this session.
+    """Make ``registry`` the function that Kedro asks for the pipelines of this run.
 
     Kedro calls ``register_pipelines()`` without arguments, and the pipelines of this project follow from the
-    parameters of the session.
+    parameters of the run.
     """
     from kedro.framework.project import pipelines
 
