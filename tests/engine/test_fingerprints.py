@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
@@ -116,3 +119,18 @@ def json_like() -> None:
 
 
 json_like.__module__ = "json"
+
+
+def test_a_copy_elsewhere_has_the_same_fingerprints(tmp_path: Path) -> None:
+    shutil.copytree(ROOT, tmp_path / ROOT.name, ignore=shutil.ignore_patterns("__pycache__"))
+    asked = (
+        "from scvi_downstream.engine import fingerprints as f; "
+        f"print(f.__file__, f.module_fingerprint('{TRAINING}'))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
+    )
+    place, fingerprint = done.stdout.split()
+    assert Path(place).is_relative_to(tmp_path)
+    assert fingerprint == module_fingerprint(TRAINING)

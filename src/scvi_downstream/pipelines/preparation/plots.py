@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.plots.panels import empty_panel, shortened
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, label_points, new_figure, plain_log_ticks
@@ -142,5 +143,5 @@ def plot_highly_variable(counts: AnnData) -> Figure:
     figure.draw_without_rendering()
     xy = first[["means", "variances_norm"]].to_numpy()
     others = var.drop(index=first.index)[["means", "variances_norm"]].to_numpy()
-    label_points(axes, xy, [str(name) for name in first.get("symbol", first.index)], avoid=others)
+    label_points(axes, xy, list(symbols_of(first)), avoid=others)
     return figure
