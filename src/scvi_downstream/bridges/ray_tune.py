@@ -279,6 +279,7 @@ _TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one greets at every verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the search, and not only the trials that run
+    "RAY_TQDM_PATCH_PRINT": "0",  # Numba, and with it pynndescent, compiles no other print than Python's
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "20",  # a stopped training leaves at the end of its epoch
 }
 
