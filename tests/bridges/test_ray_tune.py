@@ -167,7 +167,9 @@ def test_a_process_that_dies_costs_its_trial_only(tmp_path: Path) -> None:
     assert watching.results[2].startswith("lost: its process died more than 3 times")
     assert watching.begun.count(2) == 4  # restarted three times
     assert [watching.results[number]["number"] for number in (1, 3, 4)] == [1, 3, 4]
-    assert isinstance(print, BuiltinFunctionType)  # pynndescent, of one process with a search, can be compiled
+    assert isinstance(
+        print, BuiltinFunctionType
+    )  # pynndescent, of one process with a search, can be compiled
 
 
 CLUSTER = """

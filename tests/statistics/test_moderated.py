@@ -5,9 +5,11 @@ from scvi_downstream.statistics.moderated import (
     LinearFit,
     f_tests,
     fit_linear,
+    fit_weighted,
     moderate,
     own_variances,
     t_tests,
+    variances_along,
 )
 
 OBSERVED = np.array([0.8, 1.3, 0.2, 2.9, 0.6, 1.1, 4.2, 0.4, 0.9, 1.7, 0.3, 0.75])
@@ -109,3 +111,24 @@ def test_few_or_constant_responses_are_not_moderated():
 def test_degrees_of_freedom_are_bounded_by_what_the_data_are_worth():
     assert moderate(_fit(np.ones(10) + np.arange(10) * 1e-3)).df == 40
     assert moderate(_fit(np.ones(10) + np.arange(10) * 1e-3), n_independent=4.5).df == 18
+
+
+def test_weighted_tests_are_those_of_observations_scaled_by_the_root_of_their_weights():
+    rng = np.random.default_rng(0)
+    design, responses, weights = _design(rng), rng.normal(size=(12, 7)), rng.gamma(2, 1, (12, 7))
+    fit = fit_weighted(responses, design, weights, 3)
+    single, joint = t_tests(fit, own_variances(fit), 1), f_tests(fit, own_variances(fit), [1, 2])
+    for i, root in enumerate(np.sqrt(weights).T):
+        scaled = fit_linear((root * responses[:, i])[:, None], root[:, None] * design)
+        for found, expected in (
+            (single, t_tests(scaled, own_variances(scaled), 1)),
+            (joint, f_tests(scaled, own_variances(scaled), [1, 2])),
+        ):
+            np.testing.assert_allclose(found.loc[i], expected.loc[0], rtol=1e-8)
+
+
+def test_variances_follow_their_trend_and_stay_level_beyond_it():
+    covariate = np.linspace(0, 10, 400)
+    variances = np.exp(2 - 0.3 * covariate) * np.random.default_rng(0).chisquare(20, 400) / 20
+    found = variances_along(_fit(variances), covariate, np.array([[-5.0, 0.0], [5.0, 20.0]]))
+    np.testing.assert_allclose(found, np.exp([[2, 2], [0.5, -1]]), rtol=0.15)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
 from scvi_downstream.runtime.options import Options
 
 
@@ -25,3 +29,16 @@ class Keys(Options):
             f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)
         }
         return {name: getattr(self, name) for name in single if getattr(self, name)} | covariates
+
+
+class Replicates(Keys):
+    """The same obs columns, and which samples are the replicates of a test.
+
+    ``block_key`` names what pairs samples up, such as the donor; ``None``: where samples of ``sample_key`` hold several
+    conditions, they are the blocks. A sample counts in a group of cells from ``min_cells_per_sample`` of them on, and
+    a category is tested from ``min_samples_per_group`` samples on.
+    """
+
+    block_key: str | None = None
+    min_cells_per_sample: PositiveInt
+    min_samples_per_group: Annotated[int, Field(ge=2)]

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.specification import Capability, ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options
@@ -34,7 +34,7 @@ class Study:
     parameters
         Complete parameters, as they are written in YAML.
     keys
-        The study's obs columns.
+        The study's obs columns, and what makes samples replicates.
     options
         Typed options of every capability, by the name of their parameter.
     models
@@ -60,7 +60,7 @@ class Study:
     """
 
     parameters: Mapping[str, Any]
-    keys: Keys
+    keys: Replicates
     options: Mapping[str, Any]
     models: Mapping[str, ModelSpec]
     trials: Mapping[str, ModelSpec]

@@ -27,6 +27,8 @@ class Comparison:
         Names of the two groups; ``rest`` is every other cell of the grouping.
     cells1, cells2
         Boolean masks over all ``n_cells`` cells, disjoint.
+    within
+        Of conditions, the mask of the cells among which they are compared; ``None`` of other groups.
     """
 
     grouping: str
@@ -35,6 +37,7 @@ class Comparison:
     group2: str
     cells1: np.ndarray
     cells2: np.ndarray
+    within: np.ndarray | None = None
 
     @property
     def n1(self) -> int:

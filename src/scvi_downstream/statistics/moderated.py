@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 CONFIDENCE = 0.95
+_RESPONSES_AT_ONCE = 500
 SMALLEST_VARIANCE = 1e-5  # of the median: a response that is constant by chance is not infinitely certain
 
 
@@ -20,9 +21,10 @@ class LinearFit:
     coefficients
         ``(n_coefficients, n_responses)``.
     covariance
-        ``(n_coefficients, n_coefficients)``, to be multiplied by a response's variance.
+        ``(n_coefficients, n_coefficients)``, to be multiplied by a response's variance; with weights one for each
+        response, ``(n_responses, n_tested, n_tested)``.
     variances
-        ``(n_responses,)`` residual variances.
+        ``(n_responses,)`` residual variances; with weights those of an observation of weight 1.
     df
         Residual degrees of freedom.
     """
@@ -73,6 +75,49 @@ def fit_linear(responses: np.ndarray, design: np.ndarray) -> LinearFit:
     return LinearFit(coefficients, inverse @ inverse.T, (residuals**2).sum(axis=0) / df, df)
 
 
+def fit_weighted(responses: np.ndarray, design: np.ndarray, weights: np.ndarray, n_tested: int) -> LinearFit:
+    """Weighted least squares of every response.
+
+    Parameters
+    ----------
+    responses, design
+        As of :func:`fit_linear`.
+    weights
+        ``(n_samples, n_responses)``, positive: inverse variances of the observations, up to a factor.
+    n_tested
+        Coefficients whose covariance is kept, the first ones of the design: with many blocks all of them take
+        gigabytes.
+    """
+    n_responses = responses.shape[1]
+    coefficients = np.empty((design.shape[1], n_responses))
+    covariance = np.empty((n_responses, n_tested, n_tested))
+    for start in range(0, n_responses, _RESPONSES_AT_ONCE):
+        part = slice(start, start + _RESPONSES_AT_ONCE)
+        weighted = weights[:, part].T[:, :, None] * design
+        inverse = np.linalg.inv(design.T @ weighted)
+        coefficients[:, part] = np.einsum(
+            "rij,rnj,nr->ir", inverse, weighted, responses[:, part], optimize=True
+        )
+        covariance[part] = inverse[:, :n_tested, :n_tested]
+    df = design.shape[0] - design.shape[1]
+    variances = (weights * (responses - design @ coefficients) ** 2).sum(axis=0) / df
+    return LinearFit(coefficients, covariance, variances, df)
+
+
+def variances_along(fit: LinearFit, covariate: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Variances that the trend of the fit's own, over ``(n_responses,)`` ``covariate``, has ``at`` other values of it.
+
+    Beyond the smallest and largest of the covariate the trend is level.
+    """
+    observed = np.maximum(fit.variances, SMALLEST_VARIANCE * np.median(fit.variances))
+    knots = _knots(covariate)
+    if not observed.max() > 0 or len(knots) < 2:
+        return np.ones(at.shape)
+    trend = np.linalg.lstsq(_spline(covariate, knots), np.log(observed), rcond=None)[0]
+    inside = np.clip(at, knots[0], knots[-1]).ravel()
+    return np.exp(_spline(inside, knots) @ trend).reshape(at.shape)
+
+
 def own_variances(fit: LinearFit) -> Variances:
     """Every response's own residual variance: the ordinary t and F tests."""
     return Variances(fit.variances, fit.df, np.full(len(fit.variances), np.nan), 0.0)
@@ -113,18 +158,19 @@ def t_tests(fit: LinearFit, variances: Variances, coefficient: int) -> pd.DataFr
 
     Returns
     -------
-    One row a response: ``effect``, ``ci_lower``, ``ci_upper`` (95 %), ``statistic`` (t), ``p``; NaN p where
-    the variance is zero.
+    One row a response: ``effect``, its standard ``error``, ``ci_lower``, ``ci_upper`` (95 %), ``statistic`` (t),
+    ``p``; NaN p where the variance is zero.
     """
     from scipy import stats
 
     effect = fit.coefficients[coefficient]
-    error = np.sqrt(variances.values * fit.covariance[coefficient, coefficient])
+    error = np.sqrt(variances.values * fit.covariance[..., coefficient, coefficient])
     t = np.divide(effect, error, out=np.full(effect.shape, np.nan), where=error > 0)
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, variances.df) * error
     return pd.DataFrame(
         {
             "effect": effect,
+            "error": error,
             "ci_lower": effect - reach,
             "ci_upper": effect + reach,
             "statistic": t,
@@ -143,8 +189,9 @@ def f_tests(fit: LinearFit, variances: Variances, coefficients: list[int]) -> pd
     from scipy import stats
 
     effects = fit.coefficients[coefficients]
-    inverse = np.linalg.inv(fit.covariance[np.ix_(coefficients, coefficients)])
-    explained = np.einsum("ir,ij,jr->r", effects, inverse, effects) / len(coefficients)
+    inverse = np.linalg.inv(fit.covariance[(..., *np.ix_(coefficients, coefficients))])
+    explained = np.einsum("ir,rij,jr->r" if inverse.ndim > 2 else "ir,ij,jr->r", effects, inverse, effects)
+    explained /= len(coefficients)
     f = np.divide(
         explained, variances.values, out=np.full(explained.shape, np.nan), where=variances.values > 0
     )
@@ -187,13 +234,17 @@ def _inverse_trigamma(value: float) -> float:
 
 def _natural_spline(covariate: np.ndarray) -> np.ndarray:
     """Basis of the natural cubic splines with knots at quantiles, up to 4 of them; constant included."""
-    x = np.asarray(covariate, dtype=np.float64)
+    return _spline(np.asarray(covariate, dtype=np.float64), _knots(covariate))
+
+
+def _knots(covariate: np.ndarray) -> np.ndarray:
+    n = len(covariate)
+    return np.unique(np.quantile(covariate, np.linspace(0, 1, 1 + (n >= 3) + (n >= 6) + (n >= 30))))
+
+
+def _spline(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
     constant = np.ones((len(x), 1))
-    n_knots = 1 + (len(x) >= 3) + (len(x) >= 6) + (len(x) >= 30)
-    knots = np.unique(np.quantile(x, np.linspace(0, 1, n_knots)))
-    if len(knots) < 2:
-        return constant
-    return np.hstack([constant, natural_spline_columns(x, knots)])
+    return constant if len(knots) < 2 else np.hstack([constant, natural_spline_columns(x, knots)])
 
 
 def natural_spline_columns(x: np.ndarray, knots: np.ndarray) -> np.ndarray:

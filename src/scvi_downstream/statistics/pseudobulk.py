@@ -1,10 +1,18 @@
-"""Counts summed by sample, and their logarithm."""
+"""Expression tested on counts summed by sample: one way to sum, to filter and to test, wherever it is shown."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+
+from scvi_downstream.statistics.designs import Design, SampleColumn, contrast_tests
+from scvi_downstream.statistics.moderated import fit_linear, fit_weighted, moderate, variances_along
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 TRIMMED_RATIOS, TRIMMED_ABUNDANCES = 0.3, 0.05
 
@@ -53,24 +61,21 @@ def _middle(values: np.ndarray, trimmed: float) -> np.ndarray:
     return (ranks >= lowest) & (ranks <= len(values) + 1 - lowest)
 
 
+MIN_GENES = 10
 PRIOR_COUNT = 2.0
 MIN_COUNT, MIN_TOTAL = 10, 15
 PER_MILLION = 1e6
 
 
-def sum_counts(
-    matrix: sparse.csr_matrix, genes: pd.Index, units: pd.Series, cells: np.ndarray, min_cells: int
-) -> pd.DataFrame:
+def sum_counts(counts: AnnData, units: pd.Series, cells: np.ndarray, min_cells: int) -> pd.DataFrame:
     """Sums over the cells of each unit that has enough of them.
 
     Parameters
     ----------
-    matrix
-        ``(n_cells, n_genes)`` raw counts.
-    genes
-        Their names.
+    counts
+        Raw counts of all genes.
     units
-        Sample or block of each cell.
+        Sample or block of each cell; missing: of none.
     cells
         ``(n_cells,)`` mask of the cells to sum.
     min_cells
@@ -78,7 +83,7 @@ def sum_counts(
 
     Returns
     -------
-    Units × genes.
+    Units × genes; units without a count are left out.
     """
     categories = units.astype("category")
     codes = np.where(cells, categories.cat.codes.to_numpy(), -1)
@@ -89,10 +94,71 @@ def sum_counts(
     of_cell = row[codes]
     used = np.flatnonzero(of_cell >= 0)
     indicator = sparse.csr_matrix(
-        (np.ones(len(used)), (of_cell[used], used)), shape=(len(kept), matrix.shape[0])
+        (np.ones(len(used)), (of_cell[used], used)), shape=(len(kept), counts.n_obs)
     )
-    sums = (indicator @ matrix).toarray()
-    return pd.DataFrame(sums, index=categories.cat.categories[kept].astype(str), columns=genes)
+    sums = (indicator @ counts.X).toarray()
+    table = pd.DataFrame(sums, index=categories.cat.categories[kept].astype(str), columns=counts.var_names)
+    return table[sums.any(axis=1)]
+
+
+def test_sums(sums: pd.DataFrame, column: SampleColumn) -> dict[str, pd.DataFrame]:
+    """Moderated linear models of an annotation on log2 counts per million, each sum weighted by its precision.
+
+    Sums of few cells vary more. As in voom, each gene's residual variance is followed over its mean log2 count, and
+    every sum of a gene weighted by the inverse of the variance at its fitted log2 count. On samples with labels at
+    random 4 to 5.5 % of the p-values are below 0.05; DESeq2's Wald test is further from it on both sides and finds less
+    (``benchmarks/pseudobulk.py``).
+
+    Parameters
+    ----------
+    sums
+        Units × all genes, of :func:`sum_counts`.
+    column
+        The annotation of these samples or blocks.
+
+    Returns
+    -------
+    By contrast one row a gene, as of :func:`~scvi_downstream.statistics.designs.contrast_tests`: ``effect`` is a log2
+    fold change or, for a number, the change per unit of it; for any difference NaN, with ``effect_size`` the largest
+    difference of two categories; besides ``gene``, ``test``, ``n`` (units), ``n_samples1`` and ``n_samples2`` (those of
+    the two categories), ``mean_expression`` (log2 counts per million). BH over the genes of a contrast. Empty where the
+    design cannot be fitted or fewer than 10 genes, which do not tell how variances are distributed, have counts enough.
+
+    References
+    ----------
+    Law et al. (2014), doi:10.1186/gb-2014-15-2-r29 (voom); Smyth (2004), doi:10.2202/1544-6115.1027; Squair et al.
+    (2021), doi:10.1038/s41467-021-25960-2 (why sums by sample).
+    """
+    design = column.design(sums.index)
+    if not isinstance(design, Design):
+        return {}
+    used = sums.loc[design.units].to_numpy()
+    expressed = expressed_genes(used, design.smallest)
+    if expressed.sum() < MIN_GENES:
+        return {}
+    used = used[:, expressed]
+    totals = used.sum(axis=1) * tmm_factors(used)
+    logs = log_cpm(used, totals)
+    ordinary = fit_linear(logs, design.matrix)
+    log_counts = design.matrix @ ordinary.coefficients + np.log2(totals / PER_MILLION)[:, None]
+    weights = 1 / variances_along(ordinary, log_counts.mean(axis=0), log_counts)
+    fit = fit_weighted(
+        logs, design.matrix, weights, 1 + max(max(each.coefficients) for each in design.contrasts)
+    )
+    levels = column.values[design.units].astype(str)
+    tables = {}
+    for contrast, tests in contrast_tests(fit, moderate(fit), column, design):
+        of_levels = fit.coefficients[list(contrast.coefficients)]
+        tables[contrast.name] = tests.assign(
+            gene=sums.columns[expressed].to_numpy(),
+            test="moderated t" if len(contrast.coefficients) == 1 else "moderated F",
+            n=len(design.units),
+            n_samples1=int((levels == contrast.level).sum()),
+            n_samples2=int((levels == contrast.reference).sum()),
+            effect_size=np.maximum(of_levels.max(axis=0), 0) - np.minimum(of_levels.min(axis=0), 0),
+            mean_expression=logs.mean(axis=0),
+        )
+    return tables
 
 
 def expressed_genes(sums: np.ndarray, smallest: int) -> np.ndarray:
@@ -115,7 +181,7 @@ def expressed_genes(sums: np.ndarray, smallest: int) -> np.ndarray:
     return (enough.sum(axis=0) >= smallest) & (sums.sum(axis=0) >= MIN_TOTAL)
 
 
-def log_cpm(sums: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
+def log_cpm(sums: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """log2 counts per million of library sizes, with a prior count of 2 in proportion to them.
 
     Parameters
@@ -123,13 +189,13 @@ def log_cpm(sums: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     sums
         ``(n_units, n_genes)``, no sum empty.
     totals
-        ``(n_units,)`` library sizes; ``None``: the effective ones, of :func:`tmm_factors`.
+        ``(n_units,)`` effective library sizes: with the factors of :func:`tmm_factors`.
 
     References
     ----------
     Robinson, McCarthy & Smyth (2010), doi:10.1093/bioinformatics/btp616; Robinson & Oshlack (2010),
     doi:10.1186/gb-2010-11-3-r25.
     """
-    totals = (sums.sum(axis=1) * tmm_factors(sums) if totals is None else totals)[:, None]
+    totals = totals[:, None]
     prior = PRIOR_COUNT * totals / totals.mean()
     return np.log2((sums + prior) / (totals + 2 * prior) * PER_MILLION)

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from scvi_downstream.cells.expression import PROTEIN_KEY
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.datasets.counts_input_dataset import has_proteins
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.search_space import changed
@@ -107,6 +107,8 @@ def _abbreviation(option: str, value: object) -> str:
     return short + re.sub(r"[^A-Za-z0-9]", "p", str(value))
 
 
+DERIVED: dict[str, type[Options]] = {"keys": Keys, "replicates": Replicates}
+"""What nodes take of the study's own parameters, in one place; models are made anew for none but ``keys``."""
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 # Baselines, folders beside those of the models, and what nodes that take a dataset of every model take besides.
@@ -126,7 +128,8 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns
     -------
-    The same, typed and complete, with ``keys`` (the obs columns in one place), every model of ``sweep:`` among
+    The same, typed and complete, with ``keys`` (the obs columns in one place), ``replicates`` (these and what makes
+    samples replicates), every model of ``sweep:`` among
     ``models``, and each model's own ``name`` and ``training``.
 
     Raises
@@ -134,7 +137,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         Unknown or wrong parameter, naming it and the closest there is.
     """
-    plain = {name: value for name, value in raw.items() if name != "keys"}
+    plain = {name: value for name, value in raw.items() if name not in DERIVED}
     if "sweep" in plain:
         plain["sweep"] = lists_of_sweep(plain["sweep"])
     try:
@@ -144,14 +147,17 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     models = {name: spec.model_dump(mode="json") for name, spec in _model_specs(study).items()}
     if study.primary not in models:
         raise InputError(f"primary '{study.primary}' is not among models{closest(study.primary, models)}")
-    keys = Keys(**{name: getattr(study, name) for name in Keys.model_fields})
-    return study.model_dump(mode="json") | {"models": models, "keys": keys.model_dump(mode="json")}
+    derived = {
+        name: kind(**{field: getattr(study, field) for field in kind.model_fields}).model_dump(mode="json")
+        for name, kind in DERIVED.items()
+    }
+    return study.model_dump(mode="json") | {"models": models} | derived
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:
-    """The options of each pipeline, and ``keys``, as objects, of complete parameters."""
+    """The options of each pipeline, and :data:`DERIVED`, as objects, of complete parameters."""
     fields = study_parameters().model_fields
-    types = {name: field.annotation for name, field in fields.items()} | {"keys": Keys}
+    types = {name: field.annotation for name, field in fields.items()} | DERIVED
     return {
         name: kind.model_validate(parameters[name])
         for name, kind in types.items()

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from kedro.utils import find_kedro_project
 
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
@@ -54,6 +55,12 @@ def defaults_of[T: Options](kind: type[T], **changes: Any) -> T:
     for name in _place_of(kind):
         values = values[name]
     return kind.model_validate(_with_changes(kind, values, changes))
+
+
+def replicates_of(**changes: Any) -> Replicates:
+    """The study's obs columns and rules of replicates with the project's defaults, but for ``changes``."""
+    values = default_parameters()
+    return Replicates(**{name: values[name] for name in Replicates.model_fields} | changes)
 
 
 def model_options(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class TopLevel(Options):
     label_key: str | None
     sample_key: str | None
     condition_key: str | None
+    block_key: str | None
+    min_cells_per_sample: PositiveInt
+    min_samples_per_group: Annotated[int, Field(ge=2)]
     categorical_covariates: tuple[str, ...]
     continuous_covariates: tuple[str, ...]
     protein_key: str | None

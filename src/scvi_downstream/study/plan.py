@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.specification import Capability, ModelSpec
 from scvi_downstream.pipelines import analyses
@@ -45,7 +45,7 @@ def plan_study(
     InputError
         The primary model is among what is left out or cannot do what is asked of it, or a baseline is not installed.
     """
-    keys = Keys.model_validate(parameters["keys"])
+    keys = Replicates.model_validate(parameters["replicates"])
     specs = {name: parse_spec(options) for name, options in parameters["models"].items()}
     left_out = _models_left_out(specs, keys)
     baselines = _baselines(parameters["comparison"]["baselines"], keys, left_out)

@@ -8,14 +8,15 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.study.defaults import replicates_of
 
 N_CELLS, N_GENES, N_PLANTED = 480, 120, 12
 
 
 @pytest.fixture(scope="session")
-def planted_keys() -> Keys:
-    return Keys(label_key="cell_type", sample_key="donor", condition_key="condition")
+def planted_keys() -> Replicates:
+    return replicates_of(label_key="cell_type", sample_key="donor", condition_key="condition")
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.de.classical import PSEUDOBULK_COLUMNS, WILCOXON_COLUMNS
 from scvi_downstream.pipelines.de.nodes import (
     MARKER_COLUMNS,
     combine_results,
@@ -17,10 +15,12 @@ from scvi_downstream.pipelines.de.nodes import (
     tabulate_concordance,
 )
 from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS
+from scvi_downstream.pipelines.de.wilcoxon import WILCOXON_COLUMNS
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.bayesian_expression import COLUMNS as BAYESIAN_COLUMNS
 from scvi_downstream.statistics.comparisons import keep_large
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 N_GENES = 200
 GOOD = {
@@ -55,7 +55,7 @@ def test_conditions_are_compared_inside_clusters_without_labels(planted_counts, 
     found = find_comparisons(
         planted_counts,
         planted_clusters,
-        Keys(condition_key="condition"),
+        replicates_of(condition_key="condition"),
         defaults_of(DeOptions, groupings=()),
     )
     assert [each.name for each in found] == ["stim vs ctrl", "0: stim vs ctrl", "1: stim vs ctrl"]
@@ -63,7 +63,7 @@ def test_conditions_are_compared_inside_clusters_without_labels(planted_counts, 
 
 def test_pairs_come_from_clusterings_and_from_obs(planted_counts, planted_clusters):
     options = defaults_of(DeOptions, groupings=(), pairs=(("leiden_1.0", "1", "0"), ("donor", "d0", "d5")))
-    found = find_comparisons(planted_counts, planted_clusters, Keys(), options)
+    found = find_comparisons(planted_counts, planted_clusters, replicates_of(), options)
     assert [each.name for each in found] == ["leiden_1.0: 1 vs 0", "donor: d0 vs d5"]
     np.testing.assert_array_equal(found[1].cells1, planted_counts.obs["donor"] == "d0")
 
@@ -78,7 +78,9 @@ def test_pairs_come_from_clusterings_and_from_obs(planted_counts, planted_cluste
 )
 def test_wrong_pairs_are_named(planted_counts, planted_clusters, pair, message):
     with pytest.raises(InputError, match=message):
-        find_comparisons(planted_counts, planted_clusters, Keys(), defaults_of(DeOptions, pairs=(pair,)))
+        find_comparisons(
+            planted_counts, planted_clusters, replicates_of(), defaults_of(DeOptions, pairs=(pair,))
+        )
 
 
 def test_small_groups_are_left_out_with_one_line(planted_counts, planted_clusters, planted_keys, caplog):

@@ -8,21 +8,23 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 N_DONORS, CELLS_A_SAMPLE, N_GENES, N_PLANTED = 6, 60, 150, 10
 
 
 @pytest.fixture(scope="session")
-def paired_keys() -> Keys:
-    return Keys(sample_key="sample", condition_key="condition", label_key="cell_type")
+def paired_keys() -> Replicates:
+    return replicates_of(
+        sample_key="sample", condition_key="condition", label_key="cell_type", block_key="donor"
+    )
 
 
 @pytest.fixture(scope="session")
 def paired_options() -> MetadataAnalysisOptions:
-    return defaults_of(MetadataAnalysisOptions, block_key="donor", min_cells_per_sample=5)
+    return defaults_of(MetadataAnalysisOptions)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.annotations import (
     analysed,
     associate_annotations,
@@ -13,7 +12,7 @@ from scvi_downstream.pipelines.metadata.annotations import (
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 OPTIONS = defaults_of(MetadataAnalysisOptions)
 
@@ -28,7 +27,7 @@ def obs() -> pd.DataFrame:
 
 
 def gathered(obs, table=None, options=OPTIONS, **keys):
-    return gather_columns(obs, table, Keys(sample_key="sample", **keys), None, options)
+    return gather_columns(obs, table, replicates_of(sample_key="sample", **keys), None, options)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_constant_columns_and_many_categories_are_not_analysed(obs):
 
 
 def joined(paired_counts, table, keys, **options):
-    settings = defaults_of(MetadataAnalysisOptions, block_key="donor", **options)
+    settings = defaults_of(MetadataAnalysisOptions, **options)
     return join_annotations(paired_counts, table, keys, defaults_of(PreparationOptions), settings)
 
 

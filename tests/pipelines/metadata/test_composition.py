@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.composition import (
     COLUMNS,
     compare_composition,
@@ -12,13 +11,11 @@ from scvi_downstream.pipelines.metadata.composition import (
     tabulate,
     tabulate_composition,
 )
-from scvi_downstream.pipelines.metadata.designs import SampleColumn, Samples
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
-from scvi_downstream.study.defaults import defaults_of
-
-OPTIONS = defaults_of(MetadataAnalysisOptions, min_samples_per_group=3)
+from scvi_downstream.statistics.designs import SampleColumn, Samples
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 
 def _table(cells):
@@ -52,9 +49,9 @@ def _p_values(cells, *, paired):
     index = [f"s{i}" for i in range(len(cells))]
     values = pd.Series(pd.Categorical(["a", "b"] * (len(cells) // 2)), index=index)
     blocks = pd.Series([f"d{i // 2}" for i in range(len(cells))], index=index) if paired else None
-    column = SampleColumn("condition", "sample", values, pd.Series(dtype=object), blocks)
+    column = SampleColumn("condition", "sample", values, pd.Series(dtype=object), blocks, 10, 3)
     samples = Samples("sample", pd.Series(dtype=object), "donor" if paired else None, blocks)
-    return compare_shares(_table(cells), [column], samples, OPTIONS)
+    return compare_shares(_table(cells), [column], samples)
 
 
 @pytest.mark.slow
@@ -107,7 +104,7 @@ def test_every_sample_and_group_has_its_row(paired_counts, paired_clusters, pair
 def test_without_samples_there_is_a_table_by_condition_and_no_test(
     paired_counts, paired_clusters, paired_options
 ):
-    keys = Keys(condition_key="condition", label_key="cell_type")
+    keys = replicates_of(condition_key="condition", label_key="cell_type")
     table = tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
     assert set(table["sample"]) == {"control", "treated"}
     annotations = paired_counts.obs[["condition"]]
@@ -131,7 +128,7 @@ def test_unknown_cells_have_no_group(paired_counts, paired_clusters):
     counts = paired_counts.copy()
     counts.obs["cell_type"] = counts.obs["cell_type"].cat.rename_categories({"A": UNKNOWN})
     groups = find_groups(
-        counts, paired_clusters, Keys(label_key="cell_type"), defaults_of(MetadataAnalysisOptions)
+        counts, paired_clusters, replicates_of(label_key="cell_type"), defaults_of(MetadataAnalysisOptions)
     )
     assert list(groups.cat.categories) == ["B", "C"]
     assert tabulate(groups, None)["total"].iloc[0] == groups.notna().sum() < counts.n_obs
@@ -142,5 +139,8 @@ def test_misspelt_groups_get_the_closest(paired_counts, paired_clusters):
         InputError, match="groups 'leidn' is neither a clustering nor in obs; the closest is 'leiden'"
     ):
         find_groups(
-            paired_counts, paired_clusters, Keys(), defaults_of(MetadataAnalysisOptions, groups="leidn")
+            paired_counts,
+            paired_clusters,
+            replicates_of(),
+            defaults_of(MetadataAnalysisOptions, groups="leidn"),
         )

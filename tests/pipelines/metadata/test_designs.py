@@ -2,19 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.samples import find_samples, pairing_column
 from scvi_downstream.pipelines.metadata.annotations import how_tested
-from scvi_downstream.pipelines.metadata.designs import (
-    Design,
-    find_samples,
-    make_design,
-    pairing_column,
-    sample_columns,
-)
-from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.statistics.designs import Design, make_design, sample_columns
 from scvi_downstream.statistics.moderated import fit_linear, own_variances, t_tests
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import replicates_of
 
 
 def _values(levels, index=None):
@@ -73,11 +66,11 @@ def test_numbers_need_samples_enough():
     assert "of 1 values" in make_design(pd.Series(2.0, index=index), None, 2)
 
 
-def test_blocks_and_units(paired_counts, paired_keys, paired_options):
+def test_blocks_and_units(paired_counts, paired_keys):
     obs = paired_counts.obs
-    samples = find_samples(obs, paired_keys, paired_options)
+    samples = find_samples(obs, paired_keys)
     assert samples.block["d3_treated"] == "d3"
-    columns = sample_columns(obs[["condition", "age", "score", "donor"]], samples)
+    columns = sample_columns(obs[["condition", "age", "score", "donor"]], samples, paired_keys)
     assert list(columns) == ["condition", "age"]
     assert columns["condition"].unit == "sample"
     assert columns["age"].unit == "block"
@@ -86,40 +79,40 @@ def test_blocks_and_units(paired_counts, paired_keys, paired_options):
 
 
 def test_a_sample_of_several_conditions_is_divided_and_becomes_the_block(paired_counts):
-    keys = Keys(sample_key="donor", condition_key="condition")
-    samples = find_samples(paired_counts.obs, keys, defaults_of(MetadataAnalysisOptions))
+    keys = replicates_of(sample_key="donor", condition_key="condition")
+    samples = find_samples(paired_counts.obs, keys)
     assert samples.name == "donor × condition"
     assert samples.block_name == "donor"
     assert samples.of_cell.nunique() == 12
-    column = sample_columns(paired_counts.obs[["condition"]], samples)["condition"]
+    column = sample_columns(paired_counts.obs[["condition"]], samples, keys)["condition"]
     assert column.unit == "sample"
     assert column.blocks.nunique() == 6
 
 
-def test_without_sample_key_there_are_no_samples(paired_counts, paired_options):
-    assert find_samples(paired_counts.obs, Keys(condition_key="condition"), paired_options) is None
-    assert sample_columns(paired_counts.obs[["condition"]], None) == {}
+def test_without_sample_key_there_are_no_samples(paired_counts, paired_keys):
+    assert find_samples(paired_counts.obs, replicates_of(condition_key="condition")) is None
+    assert sample_columns(paired_counts.obs[["condition"]], None, paired_keys) == {}
 
 
 def test_pairs_are_not_guessed_but_said(paired_counts, paired_keys):
-    options = defaults_of(MetadataAnalysisOptions)
-    samples = find_samples(paired_counts.obs, paired_keys, options)
+    keys = paired_keys.model_copy(update={"block_key": None})
+    samples = find_samples(paired_counts.obs, keys)
     assert samples.block is None
     usable = paired_counts.obs[["condition", "age"]]
-    columns = sample_columns(usable, samples)
+    columns = sample_columns(usable, samples, paired_keys)
     assert pairing_column(paired_counts.obs, samples, columns["condition"].values) == "donor"
-    notes = how_tested(paired_counts.obs, usable, samples, columns, paired_keys, options)
-    assert "metadata_analysis.block_key=donor compares within them" in notes["condition"]
+    notes = how_tested(paired_counts.obs, usable, samples, columns, keys)
+    assert "block_key=donor compares within them" in notes["condition"]
 
 
-def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, paired_keys, paired_options):
+def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, paired_keys):
     obs = paired_counts.obs.assign(
         plate=(paired_counts.obs["condition"] == "treated").map({True: "p1", False: "p2"}).astype("category")
     )
-    samples = find_samples(obs, paired_keys, paired_options)
+    samples = find_samples(obs, paired_keys)
     usable = obs[["condition", "plate", "donor"]]
-    columns = sample_columns(usable, samples)
-    notes = how_tested(obs, usable, samples, columns, paired_keys, paired_options)
+    columns = sample_columns(usable, samples, paired_keys)
+    notes = how_tested(obs, usable, samples, columns, paired_keys)
     assert "divides the samples exactly as 'condition' does" in notes["plate"]
     assert notes["donor"] == "not tested: it names the samples or their blocks"
 
@@ -133,13 +126,13 @@ def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, pair
 )
 def test_wrong_blocks_are_refused(paired_counts, paired_keys, block, message):
     with pytest.raises(InputError, match=message):
-        find_samples(paired_counts.obs, paired_keys, defaults_of(MetadataAnalysisOptions, block_key=block))
+        find_samples(paired_counts.obs, paired_keys.model_copy(update={"block_key": block}))
 
 
-def test_missing_values_are_left_out(paired_counts, paired_keys, paired_options):
+def test_missing_values_are_left_out(paired_counts, paired_keys):
     values = paired_counts.obs["condition"].copy()
     values[paired_counts.obs["sample"] == "d0_control"] = None
-    samples = find_samples(paired_counts.obs, paired_keys, paired_options)
-    column = sample_columns(pd.DataFrame({"condition": values}), samples)["condition"]
+    samples = find_samples(paired_counts.obs, paired_keys)
+    column = sample_columns(pd.DataFrame({"condition": values}), samples, paired_keys)["condition"]
     assert "d0_control" not in column.values.index
     assert len(column.values) == 11

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.annotations import join_annotations
 from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
@@ -23,8 +22,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not in {DATA} (set SCVI_DOWNSTREAM_DATA)"),
 ]
-KEYS = Keys(sample_key="sample", condition_key="condition", label_key="cell_type_transferred")
-OPTIONS = defaults_of(MetadataAnalysisOptions, block_key="donor")
+KEYS = replicates_of(
+    sample_key="sample", condition_key="condition", label_key="cell_type_transferred", block_key="donor"
+)
+OPTIONS = defaults_of(MetadataAnalysisOptions)
 
 
 @pytest.fixture(scope="module")

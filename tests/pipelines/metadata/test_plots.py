@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.metadata.plots import (
     MAX_PANELS,
@@ -12,7 +11,7 @@ from scvi_downstream.pipelines.metadata.plots import (
     plot_metadata_associations,
     plot_metadata_genes,
 )
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 OPTIONS = defaults_of(MetadataAnalysisOptions, max_categories=5)
 
@@ -81,7 +80,7 @@ def drawn_composition(composition, tests, keys):
         index=[f"cell{i}" for i in range(4)],
     )
     counts = AnnData(np.zeros((4, 1)), obs=obs)
-    options = defaults_of(MetadataAnalysisOptions, block_key="donor")
+    options = defaults_of(MetadataAnalysisOptions)
     return plot_composition(composition, tests, counts.obs[["condition"]], counts, keys, options)
 
 
@@ -95,7 +94,9 @@ def test_composition_shows_pairs_and_marks_what_is_significant(composition):
             "p_adjusted": [0.4, 0.01],
         }
     )
-    figure = drawn_composition(composition, tests, Keys(sample_key="sample", condition_key="condition"))
+    figure = drawn_composition(
+        composition, tests, replicates_of(sample_key="sample", condition_key="condition", block_key="donor")
+    )
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["B\nadjusted p = 0.01 *", "A\nadjusted p = 0.4"]
     assert "lines join samples of one donor" in figure.get_suptitle()
@@ -104,10 +105,13 @@ def test_composition_shows_pairs_and_marks_what_is_significant(composition):
 
 def test_composition_without_tests_is_bars(composition):
     empty = pd.DataFrame({"column": [], "contrast": [], "group": [], "p": [], "p_adjusted": []})
-    figure = drawn_composition(composition, empty, Keys())
+    figure = drawn_composition(composition, empty, replicates_of())
     assert figure.axes[0].get_title() == "Composition of each sample, not tested"
     assert len(figure.axes[0].patches) == 8
-    assert "no cell has a group" in drawn_composition(composition[:0], empty, Keys()).texts[0].get_text()
+    assert (
+        "no cell has a group"
+        in drawn_composition(composition[:0], empty, replicates_of()).texts[0].get_text()
+    )
 
 
 def _genes(column, n_called, contrast="b vs a", test="moderated t"):

@@ -1,13 +1,12 @@
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.metadata.annotations import associate_annotations, join_annotations
 from scvi_downstream.pipelines.metadata.composition import compare_composition, tabulate_composition
 from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.report import _overall, summarize_metadata
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 
 def test_the_overall_contrast_does_not_depend_on_the_order_of_rows():
@@ -62,7 +61,7 @@ def test_the_first_sentence_names_the_leading_genes_and_the_replicates(run, pair
 
 
 def test_without_samples_the_summary_warns(run):
-    summary, associations = run(Keys(condition_key="condition", label_key="cell_type"))
+    summary, associations = run(replicates_of(condition_key="condition", label_key="cell_type"))
     sentences = summary["sentences"]
     assert "cells are not independent replicates" in sentences[0]
     assert "Composition was not tested, since sample_key is not set" in sentences[1]

@@ -11,14 +11,13 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.comparison import Decoded
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 N_DONORS, N_CELLS, N_GENES, N_RESPONDERS = 6, 30, 120, 12
 TYPES = ("A", "B")
-KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type")
+KEYS = replicates_of(sample_key="donor", condition_key="condition", label_key="cell_type")
 OPTIONS = defaults_of(PredictionOptions, n_bootstrap=40, top_genes=20, n_samples=2)
 
 

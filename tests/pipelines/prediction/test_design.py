@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.design import choose_conditions, hold_out
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
-KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type")
+KEYS = replicates_of(sample_key="donor", condition_key="condition", label_key="cell_type")
 OPTIONS = defaults_of(PredictionOptions)
 
 
@@ -59,7 +58,7 @@ def test_at_least_one_donor_is_held_out_and_one_left(share: float, n: int) -> No
 
 
 def test_without_samples_the_most_abundant_types_are_held_out() -> None:
-    keys = Keys(condition_key="condition", label_key="cell_type")
+    keys = replicates_of(condition_key="condition", label_key="cell_type")
     split, facts = hold_out(cells(), keys, OPTIONS, 0)
     assert facts["held_out"] == "cell types"
     assert facts["held_out_names"] == ["A", "B"]  # C is left to learn from

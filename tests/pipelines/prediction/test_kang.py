@@ -20,11 +20,11 @@ from scvi_downstream.pipelines.prediction.report import summarize_prediction
 from scvi_downstream.pipelines.prediction.scores import compare_predictions
 from scvi_downstream.pipelines.prediction.training import train_on_kept
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
-KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
+KEYS = replicates_of(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
 INTERFERON = {"ISG15", "ISG20", "IFI6", "IFIT1", "IFIT2", "IFIT3", "LY6E", "OAS1", "RSAD2", "MX1", "CXCL10"}
 OPTIONS = defaults_of(
     PredictionOptions,
@@ -62,7 +62,7 @@ def predicted(
     dataset = ScviModelDataset(filepath=folder / "scvi")
     dataset.save(model)
     expression, scores, differences, groups, _ = compare_predictions(
-        counts, split, design, OPTIONS, 0, "cpu", dataset.load()
+        counts, split, design, KEYS, OPTIONS, 0, "cpu", dataset.load()
     )
     summary = summarize_prediction(design, scores, differences, groups, scvi=training)
     return expression, scores, differences, summary

@@ -77,7 +77,7 @@ def test_a_study_with_nothing_to_predict_goes_on(
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)
     expression, scores, differences, groups, _ = compare_predictions(
-        counts, split, design, OPTIONS, 0, "cpu", dataset.load(), dataset.load()
+        counts, split, design, KEYS, OPTIONS, 0, "cpu", dataset.load(), dataset.load()
     )
     assert len(scores) == len(expression) == 0
     summary = summarize_prediction(design, scores, differences, groups, scvi=training, mrvi=training)
@@ -130,7 +130,9 @@ def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], 
         dataset = ScviModelDataset(filepath=tmp_path / name)
         dataset.save(model)
         fitted[name] = dataset.load()
-    tables = compare_predictions(counts, split, design, options, 0, "cpu", fitted["scvi"], fitted["mrvi"])
+    tables = compare_predictions(
+        counts, split, design, KEYS, options, 0, "cpu", fitted["scvi"], fitted["mrvi"]
+    )
     expression, scores, differences, groups, _ = tables
     summary = summarize_prediction(design, scores, differences, groups, **summaries)
     assert summary["targets"]["stim"]["verdict"] == "better than no change"
@@ -140,5 +142,7 @@ def test_both_models_find_a_planted_response(responding: tuple[AnnData, Truth], 
         assert found[model]["rmse_top"]["value"] < found[f"{model}_unchanged"]["rmse_top"]["value"]
         assert (expression[f"{model}_lower"] <= expression[f"{model}_upper"]).all()
     assert set(summary["seconds"]) == {"scvi", "mrvi"}
-    again = compare_predictions(counts, split, design, options, 0, "cpu", fitted["scvi"], fitted["mrvi"])
+    again = compare_predictions(
+        counts, split, design, KEYS, options, 0, "cpu", fitted["scvi"], fitted["mrvi"]
+    )
     assert again[1].equals(scores)

@@ -10,7 +10,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse, stats
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.prediction import scores
 from scvi_downstream.pipelines.prediction.comparison import (
     Blocks,
@@ -135,11 +135,11 @@ def test_shares_add_up_to_one_and_empty_cells_stay_zero() -> None:
 
 
 def compared(
-    counts: AnnData, decoder: Decoder, keys: Keys = KEYS, options: PredictionOptions = OPTIONS
+    counts: AnnData, decoder: Decoder, keys: Replicates = KEYS, options: PredictionOptions = OPTIONS
 ) -> tuple[Tables, dict, pd.DataFrame]:
     split, design = hold_out(counts, keys, options, 0)
     genes = pd.DataFrame({"gene": counts.var_names, "symbol": counts.var_names})
-    groups = find_groups(counts, split, design, {"scvi": decoder}, options, 0)
+    groups = find_groups(counts, split, design, {"scvi": decoder}, keys, options, 0)
     tables = compare_groups(groups, len(block_names(split)), genes, options, 0)
     training = {"scvi": {"seconds": 1.0}}
     summary = summarize_prediction(design, tables.scores, tables.differences, tables.groups, **training)
@@ -159,7 +159,7 @@ def test_a_true_prediction_beats_no_change(responding: tuple[AnnData, Truth]) ->
     assert found["n_groups_that_change"] == found["n_groups"] == 2
     assert overall(tables, "scvi", "delta_pearson") > 0.8
     assert overall(tables, "scvi", "rmse_top") < overall(tables, "no_change", "rmse_top") / 2
-    assert overall(tables, "scvi", "sign") == 1
+    assert overall(tables, "scvi", "sign") > 0.9  # of twenty called genes one is called by chance
     # types respond differently, which one shift for all misses
     assert overall(tables, "mean_shift", "rmse_top") < overall(tables, "pooled_shift", "rmse_top")
     responders = tables.expression.groupby("gene", observed=True)["responds"].all()
@@ -179,7 +179,7 @@ def test_a_prediction_the_wrong_way_round_is_worse_than_no_change(responding: tu
     assert summary["targets"]["stim"]["verdict"] == "worse than no change"
     assert "larger" in summary["sentences"][0]
     assert overall(tables, "scvi", "delta_pearson") < -0.5
-    assert overall(tables, "scvi", "sign") == 0
+    assert overall(tables, "scvi", "sign") < 0.1
 
 
 def test_conditions_that_do_not_differ_leave_nothing_to_predict(unresponsive: tuple[AnnData, Truth]) -> None:
@@ -198,7 +198,7 @@ def test_p_values_of_random_conditions_are_not_small() -> None:
     for seed in range(15):
         counts, truth = simulate(response=0.0, seed=seed)
         split, design = hold_out(counts, KEYS, OPTIONS, seed)
-        groups = find_groups(counts, split, design, {"scvi": Knowing(counts, truth)}, OPTIONS, seed)
+        groups = find_groups(counts, split, design, {"scvi": Knowing(counts, truth)}, KEYS, OPTIONS, seed)
         found += [change_p_value(group, seed) for group in groups]
     assert len(found) == 30
     assert stats.kstest(found, "uniform").pvalue > 0.01

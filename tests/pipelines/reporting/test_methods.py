@@ -90,7 +90,7 @@ def test_leaves_out_what_did_not_run(write):
 def test_says_everything_that_a_full_study_adds(write):
     text = write(FULL, filters={"min_genes": {"threshold": 200, "removed": 3}})
     for said in (
-        "[@muzellec2023]",
+        "[@law2014]",
         "[@squair2021]",
         "`sex` as categorical covariate",
         "B against T of `cell_type`",

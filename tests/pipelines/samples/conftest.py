@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import with_crossed_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
-from scvi_downstream.study.defaults import defaults_of, model_options
+from scvi_downstream.study.defaults import defaults_of, model_options, replicates_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ class Study:
     """Counts, keys, and the model fitted to them."""
 
     counts: AnnData
-    keys: Keys
+    keys: Replicates
     fitted: SavedModel
     model: MRVI
     clusters: pd.DataFrame
@@ -85,7 +85,7 @@ def fit_for_a_moment(counts: AnnData, keys: Keys, folder: Path, epochs: int) -> 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    keys = Keys(sample_key="donor", condition_key="condition", label_key="cell_type")
+    keys = replicates_of(sample_key="donor", condition_key="condition", label_key="cell_type")
     counts = simulate(effect=3.0)
     counts.obs = with_crossed_samples(counts.obs, keys)
     fitted = fit_for_a_moment(counts, keys, tmp_path_factory.mktemp("mrvi"), epochs=40)
@@ -97,7 +97,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def null_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The same cells without a response, samples of one donor each, half of them called ``stim`` at random."""
-    keys = Keys(sample_key="library", condition_key="fake", label_key="cell_type")
+    keys = replicates_of(sample_key="library", condition_key="fake", label_key="cell_type")
     counts = simulate(effect=0.0)
     library = counts.obs["donor"].astype(str) + counts.obs["condition"].astype(str)
     names = np.random.default_rng(1).permutation(library.unique())

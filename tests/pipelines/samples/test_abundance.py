@@ -41,6 +41,7 @@ def cells_of(share_of_first: float) -> tuple[SampleDensities, SampleDesign]:
         members=members,
         grouping="type",
         cells=np.array([np.bincount(of_cell[inside], minlength=2 * N_PAIRS) for inside in members]),
+        min_cells=5,
     )
     return densities, design
 

@@ -29,6 +29,7 @@ def design_of(n_pairs: int, *, cells: int = 20) -> SampleDesign:
         members=members,
         grouping="type",
         cells=np.full((2, 2 * n_pairs), cells),
+        min_cells=5,
     )
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import ResourceMeter, reproducible
 from scvi_downstream.pipelines.samples.design import make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.distances import (
@@ -17,7 +16,7 @@ from scvi_downstream.pipelines.samples.distances import (
     sum_distances,
 )
 from scvi_downstream.runtime.threads import quiet
-from scvi_downstream.study.defaults import model_spec
+from scvi_downstream.study.defaults import model_spec, replicates_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +86,7 @@ def test_memory_does_not_grow_with_the_number_of_cells() -> None:
             {"name": "m", "family": "MRVI", "n_latent": 4, "n_latent_u": 2, "encoder_n_hidden": 4}
         )
         with quiet():
-            model = spec.build(AnnData(counts, obs=obs), Keys(sample_key="library"))
+            model = spec.build(AnnData(counts, obs=obs), replicates_of(sample_key="library"))
         members = np.arange(n_cells)[None] % 3 == np.arange(3)[:, None]
         sum_distances(model, members & (np.arange(n_cells) < 110))  # buffers of one mini-batch
         with ResourceMeter() as before:

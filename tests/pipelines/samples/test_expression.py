@@ -3,57 +3,53 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import sparse
 
-from scvi_downstream.pipelines.samples.design import make_contrast, make_contrasts, sample_design
-from scvi_downstream.pipelines.samples.expression import change_of_expression, pseudobulk_tests
+from scvi_downstream.pipelines.de.nodes import rank_pseudobulk
+from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.pipelines.metadata.expression import compare_expression
+from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
+from scvi_downstream.pipelines.prediction.design import change_of_samples
+from scvi_downstream.pipelines.samples.design import make_contrasts, sample_design
+from scvi_downstream.pipelines.samples.expression import change_of_expression, compare_sample_expression
 from scvi_downstream.runtime.threads import quiet
-
-CONDITIONS = ("ctrl", "stim") * 5
-BLOCKS = tuple(f"d{i // 2}" for i in range(10))
+from scvi_downstream.study.defaults import defaults_of
 
 
-def counts_of(effect: float, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """10 samples × 30 cells × 200 genes with differences of samples; the first 20 genes respond."""
-    random = np.random.default_rng(seed)
-    rate = random.gamma(2, 1, size=200) * np.exp(random.normal(scale=0.1, size=(10, 200)))
-    rate[1::2, :20] *= 2**effect
-    of_cell = np.repeat(np.arange(10), 30)
-    return sparse.csr_matrix(random.poisson(rate[of_cell]).astype(np.float32)), of_cell
-
-
-@pytest.mark.parametrize("blocks", [BLOCKS, ()])
-def test_sums_by_sample_find_planted_genes_only(blocks: tuple[str, ...]) -> None:
-    made = make_contrast(CONDITIONS, blocks, np.arange(10), "stim", "ctrl", n_permutations=100, seed=0)
-    matrix, of_cell = counts_of(1.0, 0)
-    table = pseudobulk_tests(matrix, of_cell, made)
-    assert (table["pseudobulk_p_adjusted"][:20] < 0.05).mean() > 0.9
-    assert abs(table["pseudobulk_lfc"][:20].mean() - table["pseudobulk_lfc"][20:].mean() - 1) < 0.15
-    assert (table["pseudobulk_p_adjusted"][20:] < 0.05).mean() < 0.1
-
-
-def test_sums_by_sample_of_noise_have_uniform_p_values() -> None:
-    made = make_contrast(CONDITIONS, BLOCKS, np.arange(10), "stim", "ctrl", n_permutations=100, seed=0)
-    p = np.concatenate(
-        [pseudobulk_tests(*counts_of(0.0, seed), made)["pseudobulk_p"].to_numpy() for seed in range(5)]
-    )
-    p = p[np.isfinite(p)]  # genes of few counts have none
-    assert len(p) > 900
-    assert abs(np.mean(p <= 0.05) - 0.05) < 0.025
-    assert abs(np.mean(p) - 0.5) < 0.04
-
-
-def test_genes_of_few_counts_are_not_tested() -> None:
-    made = make_contrast(CONDITIONS[:4], BLOCKS[:4], np.arange(4), "stim", "ctrl", n_permutations=100, seed=0)
-    matrix, of_cell = counts_of(0.0, 0)
-    kept = of_cell < 4
-    assert pseudobulk_tests(matrix[kept], of_cell[kept], made)["pseudobulk_p"].notna().any()
-    alone = make_contrast(
-        CONDITIONS[:4], (), np.array([0, 1, 2, 3]), "stim", "ctrl", n_permutations=9, seed=0
-    )
-    rare = sparse.csr_matrix(np.minimum(matrix[kept].toarray(), np.arange(200) >= 10))
-    assert pseudobulk_tests(rare, of_cell[kept], alone)["pseudobulk_p"][:10].isna().all()
+@pytest.mark.slow
+def test_a_contrast_has_one_p_value_wherever_it_is_shown(study: Any) -> None:
+    """Of differential expression, metadata, samples and prediction, for all cells and for each type."""
+    counts, clusters, keys = study.counts, study.clusters, study.keys
+    expected = rank_pseudobulk(counts, clusters, keys, defaults_of(DeOptions))
+    expected = expected[expected["grouping"].isin(["condition", "condition_by_type"])]
+    assert set(expected["comparison"]) == {"stim vs ctrl", "A: stim vs ctrl", "B: stim vs ctrl"}
+    annotations = counts.obs[["condition"]]
+    metadata = compare_expression(counts, clusters, annotations, keys, defaults_of(MetadataAnalysisOptions))
+    samples = compare_sample_expression(study.fitted, counts, clusters, keys, study.options, 0, "cpu")
+    every_gene = np.arange(counts.n_vars)
+    n_tested = 0
+    for comparison, table in expected.groupby("comparison"):
+        group = "all" if comparison == "stim vs ctrl" else comparison[0]
+        of_metadata = metadata[metadata["group"] == group].set_index("gene")
+        of_samples = samples[samples["group"] == group.replace("all", "all cells")].set_index("gene")
+        p = table.set_index("gene")[["p_value", "p_adjusted", "lfc"]]
+        pd.testing.assert_index_equal(
+            p.index.sort_values(), of_metadata.index.sort_values(), check_names=False
+        )
+        np.testing.assert_array_equal(p, of_metadata.loc[p.index, ["p", "p_adjusted", "effect"]])
+        shown = ["pseudobulk_p", "pseudobulk_p_adjusted", "pseudobulk_lfc"]
+        np.testing.assert_array_equal(p, of_samples.loc[p.index, shown])
+        cells = (
+            np.ones(counts.n_obs, bool) if group == "all" else (counts.obs["cell_type"] == group).to_numpy()
+        )
+        for conditions in (("ctrl", "stim"), ("stim", "ctrl")):
+            predicted = pd.Series(
+                change_of_samples(counts, cells, conditions, every_gene, keys), counts.var_names
+            )
+            np.testing.assert_array_equal(p["p_adjusted"], predicted[p.index])
+        n_tested += len(p)
+    assert n_tested > 100
 
 
 @pytest.mark.slow

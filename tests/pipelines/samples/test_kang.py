@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.samples.comparison import compare_samples
 from scvi_downstream.pipelines.samples.expression import compare_sample_expression
 from scvi_downstream.pipelines.samples.options import SamplesOptions
-from scvi_downstream.study.defaults import defaults_of, model_options
+from scvi_downstream.study.defaults import defaults_of, model_options, replicates_of
 
 DATA = Path(os.environ.get("SCVI_DOWNSTREAM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 FILE = DATA / "kang_ifnb.h5ad"
-KEYS = Keys(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
+KEYS = replicates_of(sample_key="donor", condition_key="condition", label_key="cell_type_transferred")
 RESPONSE = {
     "APOBEC3A", "CCL8", "CXCL10", "CXCL11", "EPSTI1", "IDO1", "IFI6", "IFIT1", "IFIT2", "IFIT3", "IFITM3", "ISG15",
     "ISG20", "LY6E", "MT2A", "MX1", "OAS1", "RSAD2", "TNFSF10",

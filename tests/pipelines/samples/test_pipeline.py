@@ -23,6 +23,7 @@ from scvi_downstream.pipelines.samples.plots import (
 )
 from scvi_downstream.pipelines.samples.report import summarize_samples
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import replicates_of
 
 RESPONDING = {f"gene{i}" for i in range(8)}
 
@@ -147,7 +148,7 @@ def test_fake_conditions_part_nothing(null_study: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_samples_without_conditions_are_described(study: Any, tmp_path: Path) -> None:
-    keys = Keys(sample_key="donor_x_condition", label_key="cell_type")
+    keys = replicates_of(sample_key="donor_x_condition", label_key="cell_type")
     found = analyse(study, tmp_path, keys)
     assert found.effects.empty
     assert found.expression.empty

@@ -10,16 +10,12 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import reference_condition
 from scvi_downstream.models.saved import SavedModel
-from scvi_downstream.pipelines.de.classical import (
-    PSEUDOBULK_COLUMNS,
-    WILCOXON_COLUMNS,
-    compare_pseudobulk,
-    compare_wilcoxon,
-)
 from scvi_downstream.pipelines.de.options import DeOptions
+from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS, compare_pseudobulk
+from scvi_downstream.pipelines.de.wilcoxon import WILCOXON_COLUMNS, compare_wilcoxon
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, known_categories, one_vs_rest
@@ -114,7 +110,7 @@ def _compare_conditions(conditions: pd.Series, cell_types: pd.Series) -> Iterato
             if other != reference:
                 name = f"{prefix}{other} vs {reference}"
                 cells1, cells2 = inside & (values == other), inside & (values == reference)
-                yield Comparison(grouping, name, other, reference, cells1, cells2)
+                yield Comparison(grouping, name, other, reference, cells1, cells2, inside)
 
 
 def _large_comparisons(
@@ -149,21 +145,23 @@ def rank_bayesian(
 
 
 def rank_wilcoxon(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
-    """Rank-sum tests of all genes; see `classical.compare_wilcoxon`. Empty where they are not asked for."""
+    """Rank-sum tests of all genes; see `wilcoxon.compare_wilcoxon`. Empty where they are not asked for."""
     if not options.wilcoxon:
         return pd.DataFrame(columns=WILCOXON_COLUMNS)
     comparisons, _ = _large_comparisons(counts, clusters, keys, options)
     return compare_wilcoxon(log_normalize(counts), counts.var_names, comparisons)
 
 
-def rank_pseudobulk(counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: DeOptions) -> pd.DataFrame:
-    """DESeq2 on sums by sample; see `classical.compare_pseudobulk`. Empty without a sample key."""
+def rank_pseudobulk(
+    counts: AnnData, clusters: pd.DataFrame, keys: Replicates, options: DeOptions
+) -> pd.DataFrame:
+    """Tests on counts summed by sample; see `pseudobulk.compare_pseudobulk`. Empty without a sample key."""
     if not options.pseudobulk or not keys.sample_key:
         missing = "sample_key is not set" if options.pseudobulk else "de.pseudobulk is false"
         logger.info("no pseudobulk tests: %s", missing)
         return pd.DataFrame(columns=PSEUDOBULK_COLUMNS)
     comparisons, _ = _large_comparisons(counts, clusters, keys, options)
-    return compare_pseudobulk(counts, keys.sample_key, comparisons, options)
+    return compare_pseudobulk(counts, comparisons, keys)
 
 
 def combine_results(

@@ -37,8 +37,6 @@ class DeOptions(Options):
     min_cells_per_group: Annotated[int, Field(ge=2)]
     wilcoxon: bool
     pseudobulk: bool
-    min_samples_per_group: Annotated[int, Field(ge=2)]
-    min_cells_per_sample: PositiveInt
     top_genes: PositiveInt
     markers: MarkerOptions
 

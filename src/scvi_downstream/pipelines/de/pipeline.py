@@ -28,7 +28,7 @@ def template() -> Pipeline:
         [
             step(rank_bayesian, bayesian, "de_bayesian"),
             step(rank_wilcoxon, _GROUPS, "de_wilcoxon"),
-            step(rank_pseudobulk, _GROUPS, "de_pseudobulk"),
+            step(rank_pseudobulk, ["counts", "clusters", "params:replicates", "params:de"], "de_pseudobulk"),
             step(combine_results, _TESTS, "de_results"),
             step(tabulate_concordance, _RESULTS, "de_concordance"),
             step(select_markers, _RESULTS, "markers"),

@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import align_metadata, as_categories, constant_within, unmatched_sentence
-from scvi_downstream.pipelines.metadata.designs import (
-    Design,
-    SampleColumn,
-    Samples,
-    find_samples,
-    pairing_column,
-    sample_columns,
-)
+from scvi_downstream.cells.samples import Samples, find_samples, pairing_column
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.statistics.association import associate
+from scvi_downstream.statistics.designs import Design, SampleColumn, sample_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +35,7 @@ MOST_CODES = 10
 def join_annotations(
     counts: AnnData,
     metadata: pd.DataFrame | None,
-    keys: Keys,
+    keys: Replicates,
     preparation: PreparationOptions,
     options: MetadataAnalysisOptions,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -67,13 +61,13 @@ def join_annotations(
     Raises
     ------
     InputError
-        See :func:`gather_columns` and :func:`.designs.find_samples`.
+        See :func:`gather_columns` and :func:`~scvi_downstream.cells.samples.find_samples`.
     """
     gathered, sources, facts = gather_columns(counts.obs, metadata, keys, preparation.metadata_key, options)
     if (unmatched := unmatched_sentence(facts)) is not None:
         logger.warning(unmatched)
     usable, samples, columns = analysed_columns(gathered, counts.obs, keys, options)
-    notes = how_tested(counts.obs, usable, samples, columns, keys, options)
+    notes = how_tested(counts.obs, usable, samples, columns, keys)
     described = _describe_columns(gathered, sources, samples, notes, options)
     for row in described.itertuples():
         logger.info(
@@ -202,7 +196,7 @@ def _why_not_analysed(values: pd.Series, options: MetadataAnalysisOptions) -> st
 
 
 def analysed_columns(
-    annotations: pd.DataFrame, obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
+    annotations: pd.DataFrame, obs: pd.DataFrame, keys: Replicates, options: MetadataAnalysisOptions
 ) -> tuple[pd.DataFrame, Samples | None, dict[str, SampleColumn]]:
     """The annotations that are analysed, the study's samples, and the annotations that are constant within them.
 
@@ -216,8 +210,8 @@ def analysed_columns(
         Sample, condition and block; most categories of a column.
     """
     usable = analysed(annotations, options)
-    samples = find_samples(obs, keys, options)
-    return usable, samples, sample_columns(usable, samples)
+    samples = find_samples(obs, keys)
+    return usable, samples, sample_columns(usable, samples, keys)
 
 
 def _describe_columns(
@@ -261,7 +255,6 @@ def how_tested(
     samples: Samples | None,
     columns: dict[str, SampleColumn],
     keys: Keys,
-    options: MetadataAnalysisOptions,
 ) -> dict[str, str]:
     """By annotation: on how many samples it is tested, or why it is not, and what to be careful about.
 
@@ -276,7 +269,7 @@ def how_tested(
         elif name not in columns:
             notes[name] = "differs between cells of a sample: correlated with expression within samples"
         else:
-            notes[name] = _describe_test(columns[name], samples, options)
+            notes[name] = _describe_test(columns[name], samples)
             if twin := _indistinguishable_from(name, columns):
                 notes[name] += (
                     f"; divides the samples exactly as '{twin}' does: their effects cannot be told apart"
@@ -286,14 +279,13 @@ def how_tested(
                 pairs = pairing_column(obs, samples, columns[name].values)
             if pairs:
                 notes[name] += (
-                    f"; each '{pairs}' has samples of every value: metadata_analysis.block_key={pairs} compares "
-                    "within them"
+                    f"; each '{pairs}' has samples of every value: block_key={pairs} compares within them"
                 )
     return notes
 
 
-def _describe_test(column: SampleColumn, samples: Samples, options: MetadataAnalysisOptions) -> str:
-    design = column.design(column.values.index, options)
+def _describe_test(column: SampleColumn, samples: Samples) -> str:
+    design = column.design(column.values.index)
     if not isinstance(design, Design):
         return f"not tested: {design}"
     tested = f"tested on {len(design.units)} {column.unit}s"
@@ -320,7 +312,7 @@ def associate_annotations(
     latent: pd.DataFrame,
     annotations: pd.DataFrame,
     counts: AnnData,
-    keys: Keys,
+    keys: Replicates,
     options: MetadataAnalysisOptions,
 ) -> pd.DataFrame:
     """Every latent dimension against every annotation, on the units of which the annotation is constant.

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
+from scvi_downstream.cells.samples import Samples, find_samples
 from scvi_downstream.pipelines.metadata.annotations import analysed_columns
-from scvi_downstream.pipelines.metadata.designs import (
-    Contrast,
-    Design,
-    SampleColumn,
-    Samples,
-    contrast_tests,
-    find_samples,
-)
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.statistics.designs import Contrast, Design, SampleColumn, contrast_tests
 from scvi_downstream.statistics.moderated import fit_linear, moderate
 
 if TYPE_CHECKING:
@@ -37,7 +31,7 @@ ALL_CELLS = "all cells"
 
 
 def tabulate_composition(
-    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions
+    counts: AnnData, clusters: pd.DataFrame, keys: Replicates, options: MetadataAnalysisOptions
 ) -> pd.DataFrame:
     """Cells of every group in every sample, else in every condition, as of :func:`tabulate`.
 
@@ -50,7 +44,7 @@ def tabulate_composition(
     keys, options
         Names of the obs columns; the grouping.
     """
-    samples = find_samples(counts.obs, keys, options)
+    samples = find_samples(counts.obs, keys)
     units = counts.obs[keys.condition_key] if keys.condition_key else None
     if samples is not None:
         units = samples.of_cell.rename(samples.name)
@@ -113,7 +107,7 @@ def compare_composition(
     composition: pd.DataFrame,
     annotations: pd.DataFrame,
     counts: AnnData,
-    keys: Keys,
+    keys: Replicates,
     options: MetadataAnalysisOptions,
 ) -> pd.DataFrame:
     """Tests of the annotations that are constant within samples against the share of each group.
@@ -134,14 +128,13 @@ def compare_composition(
     As of :func:`compare_shares`; no rows without samples.
     """
     _, samples, columns = analysed_columns(annotations, counts.obs, keys, options)
-    return compare_shares(composition, columns.values(), samples, options)
+    return compare_shares(composition, columns.values(), samples)
 
 
 def compare_shares(
     composition: pd.DataFrame,
     columns: Iterable[SampleColumn],
     samples: Samples | None,
-    options: MetadataAnalysisOptions,
 ) -> pd.DataFrame:
     """Tests of each annotation against the share of each group, with samples as replicates.
 
@@ -170,8 +163,8 @@ def compare_shares(
         of_unit = cells
         if column.unit == "block" and samples.block is not None:
             of_unit = cells.groupby(samples.block.reindex(cells.index).astype(str).to_numpy()).sum()
-        of_unit = of_unit[of_unit.sum(axis=1) >= options.min_cells_per_sample]
-        design = column.design(of_unit.index, options)
+        of_unit = of_unit[of_unit.sum(axis=1) >= column.min_cells]
+        design = column.design(of_unit.index)
         if isinstance(design, Design):
             tables.append(_test_shares(of_unit.loc[design.units], column, design))
     return pd.concat(tables[1:] or tables, ignore_index=True)

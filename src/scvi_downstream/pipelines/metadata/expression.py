@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import log_normalize, symbols_of
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_number
 from scvi_downstream.pipelines.metadata.composition import find_groups
-from scvi_downstream.pipelines.metadata.designs import ANY, SLOPE, Design, SampleColumn, contrast_tests
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.correlation import stratified_spearman
-from scvi_downstream.statistics.moderated import fit_linear, moderate
-from scvi_downstream.statistics.pseudobulk import expressed_genes, log_cpm, sum_counts
+from scvi_downstream.statistics.designs import ANY, SLOPE, SampleColumn
+from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 ALL = "all"
 """Name of the group of all cells."""
-MIN_GENES = 10
-"""Fewer expressed genes do not tell how their variances are distributed."""
 MIN_CELLS = 20
 """With fewer cells the normal approximation of the correlation's p-value does not hold."""
 COLUMNS = [
@@ -44,7 +41,7 @@ def compare_expression(
     counts: AnnData,
     clusters: pd.DataFrame,
     annotations: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: MetadataAnalysisOptions,
 ) -> pd.DataFrame:
     """Genes that go together with annotations.
@@ -71,7 +68,7 @@ def compare_expression(
     naming = [] if samples is None else [samples.name, samples.block_name, keys.sample_key]
     of_cells = usable[[name for name in usable if name not in columns and name not in naming]]
     groups = find_groups(counts, clusters, keys, options)
-    tables = _compare_on_samples(counts, groups, list(columns.values()), options)
+    tables = _compare_on_samples(counts, groups, list(columns.values()))
     tables += _correlate_on_cells(counts, of_cells, None if samples is None else samples.of_cell)
     return collect(tables, counts, list(usable))
 
@@ -103,18 +100,11 @@ def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> 
 
 
 def _compare_on_samples(
-    counts: AnnData, groups: pd.Series, columns: list[SampleColumn], options: MetadataAnalysisOptions
+    counts: AnnData, groups: pd.Series, columns: list[SampleColumn]
 ) -> list[pd.DataFrame]:
-    """Moderated linear models of log-CPM of the counts summed by sample, of all cells and of each group.
+    """Tests on counts summed by sample, of all cells and of each group.
 
-    A table a group and annotation, of one row a contrast and gene: ``effect`` is a log2 fold change or, for a
-    number, the change per unit of it; for any difference NaN, with ``effect_size`` the largest difference of two
-    categories. BH over the genes of each annotation, contrast and group.
-
-    References
-    ----------
-    Law et al. (2014), doi:10.1186/gb-2014-15-2-r29 (limma-trend); Squair et al. (2021),
-    doi:10.1038/s41467-021-25960-2 (why sums by sample).
+    A table a group, annotation and contrast, as of :func:`~scvi_downstream.statistics.pseudobulk.test_sums`.
     """
     masks = {ALL: np.ones(counts.n_obs, dtype=bool)}
     masks |= {str(name): (groups == name).to_numpy() for name in groups.cat.categories}
@@ -124,45 +114,13 @@ def _compare_on_samples(
         sums: dict[str, pd.DataFrame] = {}
         for column in columns:
             if column.unit not in sums:
-                sums[column.unit] = sum_counts(
-                    counts.X, counts.var_names, column.unit_of_cell, cells, options.min_cells_per_sample
-                )
-            table = _test_genes(sums[column.unit], column, options)
-            if table is None:
+                sums[column.unit] = sum_counts(counts, column.unit_of_cell, cells, column.min_cells)
+            tests = test_sums(sums[column.unit], column)
+            if not tests:
                 logger.debug("%s: too few samples to test %s", group, column.name)
-            else:
-                tables.append(table.assign(group=group))
+            tables += [table.assign(group=group) for table in tests.values()]
         progress.advance()
     return tables
-
-
-def _test_genes(
-    sums: pd.DataFrame, column: SampleColumn, options: MetadataAnalysisOptions
-) -> pd.DataFrame | None:
-    design = column.design(sums.index, options)
-    if not isinstance(design, Design):
-        return None
-    used = sums.loc[design.units].to_numpy()
-    expressed = expressed_genes(used, design.smallest)
-    if expressed.sum() < MIN_GENES:
-        return None
-    values_by_gene = log_cpm(used[:, expressed])
-    mean = values_by_gene.mean(axis=0)
-    fit = fit_linear(values_by_gene, design.matrix)
-    variances = moderate(fit, trend=mean)
-    tables = []
-    for contrast, tests in contrast_tests(fit, variances, column, design):
-        by_level = fit.coefficients[list(contrast.coefficients)]
-        tables.append(
-            tests.assign(
-                gene=sums.columns[expressed].to_numpy(),
-                test="moderated t" if len(contrast.coefficients) == 1 else "moderated F",
-                n=len(design.units),
-                effect_size=np.maximum(by_level.max(axis=0), 0) - np.minimum(by_level.min(axis=0), 0),
-                mean_expression=mean,
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
 
 
 def _correlate_on_cells(

@@ -13,10 +13,7 @@ class MetadataAnalysisOptions(Options):
     """Association of metadata with the embedding, the clusters and expression."""
 
     columns: tuple[str, ...] | None
-    block_key: str | None
     groups: str | None
     fdr: Share
     max_categories: Annotated[int, Field(ge=2)]
-    min_samples_per_group: Annotated[int, Field(ge=2)]
-    min_cells_per_sample: PositiveInt
     top_genes: PositiveInt

@@ -16,8 +16,8 @@ from scvi_downstream.pipelines.metadata.plots import (
 from scvi_downstream.pipelines.metadata.report import summarize_metadata
 
 _OPTIONS = "params:metadata_analysis"
-_KEYS = ["params:keys", _OPTIONS]
-_JOINED = ["counts", "metadata", "params:keys", "params:preparation", _OPTIONS]
+_KEYS = ["params:replicates", _OPTIONS]
+_JOINED = ["counts", "metadata", "params:replicates", "params:preparation", _OPTIONS]
 _ANNOTATED = ["annotations", "counts", *_KEYS]
 _COLUMNS = ["metadata_columns", "metadata_join"]
 _TESTS = ["metadata_associations", "composition_tests", "metadata_genes"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_number
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
@@ -80,7 +80,7 @@ def plot_composition(
     composition_tests: pd.DataFrame,
     annotations: pd.DataFrame,
     counts: AnnData,
-    keys: Keys,
+    keys: Replicates,
     options: MetadataAnalysisOptions,
 ) -> Figure:
     """One panel a group: share of each sample's cells against one annotation.

@@ -8,10 +8,10 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import unmatched_sentence
-from scvi_downstream.pipelines.metadata.designs import ANY
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.statistics.designs import ANY
 
 SECTION = Section(
     "Metadata",
@@ -172,7 +172,7 @@ def _about_genes(name: str, genes: pd.DataFrame, options: MetadataAnalysisOption
 
 def _about_pairs(notes: pd.Series) -> str:
     """That samples could be compared within pairs, where a note says so."""
-    found = notes[notes.str.contains("metadata_analysis.block_key=", regex=False)]
+    found = notes[notes.str.contains("block_key=", regex=False)]
     return f"Samples may be pairs: {found.iloc[0].split('; ')[-1]}." if len(found) else ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import TARGET_SUM
@@ -201,6 +200,8 @@ class Group:
         What each model makes of the source cells.
     condition, name
         The target condition and the cell type.
+    p_adjusted
+        ``(n_genes,)`` of the change of the type's samples; ``None`` in a study without samples.
     """
 
     source: sparse.csr_matrix
@@ -211,6 +212,7 @@ class Group:
     decoded: dict[str, Decoded] = field(default_factory=dict)
     condition: str = ""
     name: str = ""
+    p_adjusted: np.ndarray | None = None
 
     @property
     def all_source(self) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -342,22 +344,20 @@ def change_p_value(group: Group, seed: int) -> float:
     return float((statistics >= statistics[0]).sum() / len(statistics))
 
 
-def test_genes(group: Group) -> pd.DataFrame:
-    """Moderated t-tests of every gene's change between the conditions, with blocks in the model, on cells.
+def test_genes(group: Group) -> np.ndarray:
+    """Adjusted p-values ``(n_genes,)`` of every gene's change between the conditions.
 
-    Returns
-    -------
-    One row a gene: ``effect`` (log-normalised expression, target less source), ``p``, ``p_adjusted``. Cells of a
-    sample are not independent, so the p-values rank genes of these samples and do not speak for others.
+    Those of the samples where the study has some; without, of moderated t-tests on cells. Cells of a sample are not
+    independent, so these rank the genes of these samples and do not speak for others.
     """
+    if group.p_adjusted is not None:
+        return group.p_adjusted
     cells, blocks, of_source = group.all_cells
     expression = np.log1p(TARGET_SUM * cells.toarray())
     indicators = (blocks[:, None] == np.unique(blocks)).astype(np.float64)
     design = np.column_stack([(~of_source).astype(np.float64), indicators])
-    n_genes = expression.shape[1]
     if np.linalg.matrix_rank(design) < design.shape[1] or design.shape[0] <= design.shape[1]:
-        return pd.DataFrame({"effect": np.full(n_genes, np.nan), "p": np.nan, "p_adjusted": np.nan})
+        return np.full(expression.shape[1], np.nan)
     fit = fit_linear(expression, design)
-    tests = t_tests(fit, moderate(fit), 0)
-    tests.loc[expression.max(axis=0) == 0, "p"] = np.nan
-    return tests[["effect", "p"]].assign(p_adjusted=benjamini_hochberg(tests["p"].to_numpy()))
+    p = t_tests(fit, moderate(fit), 0)["p"].where(expression.max(axis=0) > 0)
+    return benjamini_hochberg(p.to_numpy())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import reference_condition
 from scvi_downstream.pipelines.prediction.comparison import (
     Blocks,
@@ -28,6 +28,8 @@ from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count, quoted, up_to
+from scvi_downstream.statistics.designs import condition_column
+from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -333,6 +335,7 @@ def find_groups(
     split: pd.DataFrame,
     design: Mapping[str, Any],
     decoders: Mapping[str, Decoder],
+    keys: Replicates,
     options: PredictionOptions,
     seed: int,
 ) -> Iterator[Group]:
@@ -375,7 +378,25 @@ def find_groups(
             decoded={model: each(cells, source, target) for model, each in decoders.items()},
             condition=target,
             name=name,
+            p_adjusted=change_of_samples(
+                counts, (split["group"] == name).to_numpy(), (source, target), genes, keys
+            ),
         )
+
+
+def change_of_samples(
+    counts: AnnData, cells: np.ndarray, conditions: tuple[str, str], genes: np.ndarray, keys: Replicates
+) -> np.ndarray | None:
+    """Adjusted p-values of the genes at these positions; NaN where there are too few samples or counts."""
+    column = condition_column(counts.obs, keys)
+    if column is None:
+        return None
+    tests = test_sums(sum_counts(counts, column.unit_of_cell, cells, column.min_cells), column)
+    names = [" vs ".join(pair) for pair in permutations(conditions)]
+    found = [tests[name] for name in names if name in tests]
+    if not found:
+        return np.full(len(genes), np.nan)
+    return found[0].set_index("gene")["p_adjusted"].reindex(counts.var_names[genes]).to_numpy()
 
 
 def _block_codes(split: pd.DataFrame) -> tuple[np.ndarray, int]:

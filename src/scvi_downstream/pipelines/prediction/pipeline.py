@@ -27,7 +27,7 @@ def template(*, samples: bool) -> Pipeline:
     scvi, mrvi = [*_TRAIN, "prediction_checkpoint"], [*_TRAIN, "prediction_mrvi_checkpoint"]
     fitted_scvi = ["prediction_model", "prediction_training"]
     fitted_mrvi = ["prediction_mrvi_model", "prediction_mrvi_training"]
-    compared = ["counts", *_SPLIT, "params:prediction", *_RUN, "prediction_model"]
+    compared = ["counts", *_SPLIT, "params:replicates", "params:prediction", *_RUN, "prediction_model"]
     summarized = {name: name for name in ("prediction_design", *_SCORES)} | {"scvi": "prediction_training"}
     tables = ["predicted_expression", *_SCORES, "prediction_by_gene"]
     scores = ["prediction_scores", "prediction_groups"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import symbols_of
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.prediction.comparison import (
     BASELINES,
@@ -97,6 +98,7 @@ def compare_predictions(
     counts: AnnData,
     prediction_split: pd.DataFrame,
     prediction_design: dict[str, Any],
+    keys: Replicates,
     options: PredictionOptions,
     seed: int,
     accelerator: Accelerator,
@@ -111,6 +113,8 @@ def compare_predictions(
         Raw counts of all cells.
     prediction_split, prediction_design
         Of :func:`.design.hold_out_cells`.
+    keys
+        Samples and conditions.
     options
         Draws, bootstrap, number of top genes, FDR.
     seed
@@ -140,7 +144,7 @@ def compare_predictions(
         decoders["mrvi"] = mrvi_decoder(prediction_mrvi_model, kept, prediction_split, accelerator)
     symbols = symbols_of(counts.var).reindex(kept.var_names).to_numpy()
     genes = pd.DataFrame({"gene": kept.var_names, "symbol": symbols})
-    groups = find_groups(counts, prediction_split, prediction_design, decoders, options, seed)
+    groups = find_groups(counts, prediction_split, prediction_design, decoders, keys, options, seed)
     return compare_groups(groups, len(block_names(prediction_split)), genes, options, seed)
 
 
@@ -203,7 +207,7 @@ def _compare_group(
     truths = [measured(group, each) for each in (whole, replicates)]
     point, drawn = (predict(group, each) for each in (whole, replicates))
     tests = test_genes(group)
-    responders = (tests["p_adjusted"] <= options.fdr).to_numpy()
+    responders = tests <= options.fdr
     change = truths[0].change[0]
     for method, prediction in point.items():
         once = right_signs(prediction.change, change, responders)
@@ -359,7 +363,7 @@ def _mean_where_defined(values: np.ndarray) -> np.ndarray:
 def _tabulate_expression(
     group: Group,
     genes: pd.DataFrame,
-    tests: pd.DataFrame,
+    tests: np.ndarray,
     responders: np.ndarray,
     truths: list[Prediction],
     predictions: tuple[dict[str, Prediction], dict[str, Prediction]],
@@ -379,7 +383,7 @@ def _tabulate_expression(
         source=before,
         **_with_interval("measured", *truths),
         change=truths[0].change[0],
-        p_adjusted=tests["p_adjusted"].to_numpy(),
+        p_adjusted=tests,
         responds=responders,
     )
     point, drawn = predictions

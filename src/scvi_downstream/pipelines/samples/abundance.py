@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import local_states
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
@@ -44,7 +44,7 @@ def compare_sample_abundance(
     fitted: SavedModel,
     counts: AnnData,
     clusters: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
     seed: int,
     accelerator: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.samples.design import (
     FEWEST_SAMPLES,
     Contrasts,
@@ -50,7 +50,7 @@ def compare_samples(
     fitted: SavedModel,
     counts: AnnData,
     clusters: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
     seed: int,
     accelerator: str,
@@ -166,7 +166,7 @@ def cluster_samples(
     sample_distances: pd.DataFrame,
     counts: AnnData,
     clusters: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
 ) -> pd.DataFrame:
     """Hierarchical clusters of the samples of each group, as of :func:`cluster_in_groups`.
@@ -199,7 +199,7 @@ def cluster_in_groups(distances: pd.DataFrame, design: SampleDesign, options: Sa
 
     tables = [pd.DataFrame(columns=list(CLUSTERS))]
     for g, group in enumerate(design.groups):
-        used = design.supported(g, options)
+        used = design.supported(g)
         if len(used) < FEWEST_SAMPLES:
             continue
         names = [design.samples[s] for s in used]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import (
     as_categories,
     reference_condition,
-    require_whole_samples,
     sample_column,
 )
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
@@ -60,6 +60,8 @@ class SampleDesign:
         obs or cluster column of the groups.
     cells
         ``(n_groups, n_samples)`` number of cells.
+    min_cells
+        Those from which a sample is compared in a group.
     """
 
     samples: tuple[str, ...]
@@ -71,6 +73,7 @@ class SampleDesign:
     members: np.ndarray
     grouping: str
     cells: np.ndarray
+    min_cells: int
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -83,9 +86,9 @@ class SampleDesign:
         pairs = set(zip(self.blocks, self.conditions, strict=False))
         return sum(n > 1 for n in Counter(block for block, _ in pairs).values())
 
-    def supported(self, group: int, options: SamplesOptions) -> np.ndarray:
+    def supported(self, group: int) -> np.ndarray:
         """Codes of the samples with cells enough in a group."""
-        return np.flatnonzero(self.cells[group] >= options.min_cells_per_sample)
+        return np.flatnonzero(self.cells[group] >= self.min_cells)
 
     def chosen_cells(self, group: int, most: int, seed: int) -> np.ndarray:
         """Positions of the cells of a group, a sorted sample of them where there are more than ``most``."""
@@ -102,7 +105,7 @@ class SampleDesign:
 
 
 def sample_design(
-    counts: AnnData, clusters: pd.DataFrame, keys: Keys, options: SamplesOptions
+    counts: AnnData, clusters: pd.DataFrame, keys: Replicates, options: SamplesOptions
 ) -> SampleDesign:
     """Gather samples, conditions, pairs and groups.
 
@@ -142,16 +145,17 @@ def sample_design(
         of_cell=of_cell,
         conditions=conditions if len(distinct) > 1 else (),
         reference=reference_condition(distinct) if len(distinct) > 1 else None,
-        blocks=_find_blocks(obs, column, of_cell, keys, options),
+        blocks=_find_blocks(obs, keys, names),
         groups=(ALL_CELLS, *kept),
         members=members,
         grouping=grouping,
         cells=cells,
+        min_cells=keys.min_cells_per_sample,
     )
 
 
 def _find_grouping(
-    obs: pd.DataFrame, clusters: pd.DataFrame, keys: Keys, options: SamplesOptions
+    obs: pd.DataFrame, clusters: pd.DataFrame, keys: Replicates, options: SamplesOptions
 ) -> tuple[str, pd.Series]:
     if options.grouping is None and keys.label_key:
         return keys.label_key, pd.Series(as_categories(obs[keys.label_key]), index=obs.index)
@@ -161,18 +165,9 @@ def _find_grouping(
     return name, pd.Series(as_categories(clusters.loc[obs.index, name]), index=obs.index)
 
 
-def _find_blocks(
-    obs: pd.DataFrame, column: str, of_cell: np.ndarray, keys: Keys, options: SamplesOptions
-) -> tuple[str, ...]:
-    name = options.block_key
-    if name is None:
-        name = keys.sample_key if column != keys.sample_key else None
-    elif name not in obs:
-        raise InputError(f"samples.block_key '{name}' is not a column of obs{closest(name, obs.columns)}")
-    if name is None:
-        return ()
-    require_whole_samples(obs[name], pd.Series(of_cell), f"samples.block_key '{name}'", column)
-    return _by_sample(obs[name], of_cell)
+def _find_blocks(obs: pd.DataFrame, keys: Replicates, names: tuple[str, ...]) -> tuple[str, ...]:
+    samples = find_samples(obs, keys)
+    return () if samples is None or samples.block is None else tuple(samples.block.reindex(names).astype(str))
 
 
 def _by_sample(values: pd.Series, of_cell: np.ndarray) -> tuple[str, ...]:
@@ -235,7 +230,7 @@ type Contrasts = dict[tuple[str, str], Contrast | str]
 def make_contrasts(design: SampleDesign, options: SamplesOptions, seed: int) -> Contrasts:
     """The contrast of every condition with the reference in every group, of the samples with cells enough in it."""
     return {
-        (group, condition): design.contrast(condition, design.supported(g, options), options, seed)
+        (group, condition): design.contrast(condition, design.supported(g), options, seed)
         for g, group in enumerate(design.groups)
         for condition in design.compared
     }

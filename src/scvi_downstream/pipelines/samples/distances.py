@@ -212,7 +212,7 @@ def tabulate_distances(
     ]
     table = pd.concat(rows, ignore_index=True)
     least = table[["n_cells_1", "n_cells_2"]].min(axis=1)
-    return table.assign(supported=least >= options.min_cells_per_sample)
+    return table.assign(supported=least >= design.min_cells)
 
 
 def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str = "distance") -> np.ndarray:

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scvi_downstream.cells.expression import symbols_of
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
-from scvi_downstream.statistics.moderated import fit_linear, moderate, t_tests
-from scvi_downstream.statistics.pseudobulk import log_cpm
-from scvi_downstream.statistics.testing import benjamini_hochberg
+from scvi_downstream.statistics.designs import condition_column
+from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +28,9 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
-LEAST_COUNTS = 15
-"""Genes of fewer counts in all samples together are not tested, as in edgeR."""
+PSEUDOBULK = {name: f"pseudobulk_{name}" for name in ("effect", "p", "p_adjusted")} | {
+    "effect": "pseudobulk_lfc"
+}
 CHANGES = (
     "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
     "share_of_cells", "rank", "pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted",
@@ -42,7 +41,7 @@ def compare_sample_expression(
     fitted: SavedModel,
     counts: AnnData,
     clusters: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
     seed: int,
     accelerator: str,
@@ -59,18 +58,20 @@ def compare_sample_expression(
     One row a group, condition and gene: :data:`CHANGES` and ``symbol``. ``lfc`` is the mean over cells of the
     difference of log2 of counts per 10,000 plus one, between the cell under the mean shift of the samples of the
     condition and under that of the reference; ``lfc_sd`` its spread over cells; ``share_of_cells`` those that change
-    by ``min_lfc`` in the direction of the mean. ``pseudobulk_…`` is :func:`pseudobulk_tests`, on samples and without
-    the model.
+    by ``min_lfc`` in the direction of the mean. ``pseudobulk_…`` is
+    :func:`~scvi_downstream.statistics.pseudobulk.test_sums`, on all genes and without the model.
 
     References
     ----------
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
     model = attach_mrvi(fitted, counts, accelerator)
-    matrix, genes = model.adata.X.tocsr(), model.adata.var_names
+    genes = model.adata.var_names
     symbols = symbols_of(counts.var).reindex(genes)
     design = sample_design(counts, clusters, keys, options)
     contrasts = make_contrasts(design, options, seed)
+    column = condition_column(counts.obs, keys)
+    tests: dict[str, dict[str, pd.DataFrame]] = {}
     progress = Progress("differential expression by MrVI", len(contrasts))
     tables = [pd.DataFrame(columns=[*CHANGES, "symbol"])]
     for (group, condition), contrast in contrasts.items():
@@ -80,9 +81,16 @@ def compare_sample_expression(
         g = design.groups.index(group)
         cells = design.chosen_cells(g, options.max_cells_per_group, seed)
         changes = change_of_expression(model, cells, contrast, options.min_lfc)
-        inside = design.members[g]
-        bulk = pseudobulk_tests(matrix[inside], design.of_cell[inside], contrast)
-        table = pd.concat([changes, bulk], axis=1).assign(
+        if column is not None and group not in tests:
+            sums = sum_counts(counts, column.unit_of_cell, design.members[g], column.min_cells)
+            tests[group] = test_sums(sums, column)
+        bulk = tests.get(group, {}).get(
+            f"{condition} vs {design.reference}", pd.DataFrame(columns=["gene", *PSEUDOBULK])
+        )
+        bulk = (
+            bulk.set_index("gene")[[*PSEUDOBULK]].reindex(genes).astype(np.float64).rename(columns=PSEUDOBULK)
+        )
+        table = pd.concat([changes, bulk.reset_index(drop=True)], axis=1).assign(
             group=group,
             condition=condition,
             reference=design.reference,
@@ -133,43 +141,12 @@ def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
     return torch.einsum("nsl,s->nl", shifts, of_samples)
 
 
-def pseudobulk_tests(matrix: sparse.csr_matrix, of_cell: np.ndarray, contrast: Contrast) -> pd.DataFrame:
-    """Moderated t-tests of counts summed by sample, with the pairs in the design.
-
-    ``matrix`` holds ``(n_cells, n_genes)`` raw counts of the cells of a group, ``of_cell`` the code of each cell's
-    sample. One row a gene: ``pseudobulk_lfc`` (log2 of counts per million), ``pseudobulk_p``,
-    ``pseudobulk_p_adjusted``; NaN for genes of fewer than 15 counts, and where no degree of freedom is left.
-
-    References
-    ----------
-    Smyth (2004), doi:10.2202/1544-6115.1027; Squair et al. (2021), doi:10.1038/s41467-021-25960-2.
-    """
-    names = ["pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted"]
-    empty = pd.DataFrame(np.nan, index=range(matrix.shape[1]), columns=names)
-    n_samples = len(contrast.samples)
-    indicator = (of_cell[None] == contrast.samples[:, None]).astype(np.float64)
-    sums = (sparse.csr_matrix(indicator) @ matrix.astype(np.float64)).toarray()
-    totals = sums.sum(axis=1)
-    blocks = np.unique(contrast.blocks)[1:]
-    columns = [np.ones(n_samples), contrast.treated[0], *(contrast.blocks == block for block in blocks)]
-    linear = np.column_stack(columns).astype(np.float64)
-    kept = np.flatnonzero(sums.sum(axis=0) >= LEAST_COUNTS)
-    if linear.shape[1] >= n_samples or not len(kept) or not totals.all():
-        return empty
-    logs = log_cpm(sums[:, kept], totals)
-    fitted = fit_linear(logs, linear)
-    tests = t_tests(fitted, moderate(fitted, trend=logs.mean(axis=0)), 1)
-    empty.loc[kept, names[:2]] = tests[["effect", "p"]].to_numpy()
-    empty[names[2]] = benjamini_hochberg(empty[names[1]].to_numpy())
-    return empty
-
-
 def decode_as_samples(
     fitted: SavedModel,
     counts: AnnData,
     clusters: pd.DataFrame,
     sample_expression: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
     seed: int,
     accelerator: str,

@@ -13,9 +13,7 @@ class SamplesOptions(Options):
     """How samples are compared: distances, what conditions change, and what a cell were in another sample."""
 
     grouping: str | None
-    block_key: str | None
     min_cells_per_group: PositiveInt
-    min_cells_per_sample: PositiveInt
     max_cells_per_group: PositiveInt
     max_cells_per_sample: PositiveInt
     noise_draws: Annotated[int, Field(ge=2)]

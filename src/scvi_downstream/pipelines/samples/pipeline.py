@@ -17,7 +17,7 @@ from scvi_downstream.pipelines.samples.plots import (
 from scvi_downstream.pipelines.samples.report import summarize_samples
 
 _READ = ["fitted", "counts", "clusters"]
-_OPTIONS = ["params:keys", "params:samples"]
+_OPTIONS = ["params:replicates", "params:samples"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
 _RESULTS = ["sample_distances", "sample_effects", "sample_expression", "sample_abundance"]
 _DENSITIES = ["sample_density_ratios", "sample_abundance"]

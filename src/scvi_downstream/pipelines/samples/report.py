@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
@@ -104,7 +104,7 @@ def summarize_samples(
     sample_abundance: pd.DataFrame,
     counts: AnnData,
     clusters: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: SamplesOptions,
 ) -> dict[str, Any]:
     """Verdicts and their numbers.
@@ -172,7 +172,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def _about_samples(design: SampleDesign, column: str, keys: Keys) -> str:
+def _about_samples(design: SampleDesign, column: str, keys: Replicates) -> str:
     what = f"'{column}'" if column == keys.sample_key else f"'{keys.sample_key}' × '{keys.condition_key}'"
     paired = f" ({design.n_pairs} blocks of paired samples)" if design.n_pairs else ""
     groups = f"{count(len(design.groups) - 1, 'group')} of '{design.grouping}'"
@@ -180,7 +180,7 @@ def _about_samples(design: SampleDesign, column: str, keys: Keys) -> str:
 
 
 def _without_conditions(
-    distances: pd.DataFrame, design: SampleDesign, keys: Keys, options: SamplesOptions
+    distances: pd.DataFrame, design: SampleDesign, keys: Replicates, options: SamplesOptions
 ) -> str:
     why = f"'{keys.condition_key}' holds one condition" if keys.condition_key else "no condition_key is set"
     whole = distances[distances["group"] == ALL_CELLS]

@@ -1,49 +1,22 @@
-"""The samples of a study, and linear models of one annotation of them: which enter, and what answers the question."""
+"""Linear models of one annotation of samples: which samples enter, and what answers the question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import (
-    as_categories,
-    constant_within,
-    reference_condition,
-    require_whole_samples,
-    split_by_condition,
-)
-from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition
+from scvi_downstream.cells.samples import Samples, by_group, find_samples
 from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.moderated import LinearFit, Variances, f_tests, t_tests
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 ANY = "any difference"
 SLOPE = "slope"
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The replicates of the study.
-
-    Attributes
-    ----------
-    name, block_name
-        What they are called; no block: ``None``.
-    of_cell
-        Sample of each cell.
-    block
-        Block of each sample, such as its donor, or ``None``.
-    """
-
-    name: str
-    of_cell: pd.Series
-    block_name: str | None
-    block: pd.Series | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +36,8 @@ class SampleColumn:
         Sample or block of each cell.
     blocks
         Block of each sample; ``None`` without blocks and where blocks are the unit.
+    min_cells, min_samples
+        Cells from which a sample counts, and samples from which a category is tested.
     """
 
     name: str
@@ -70,58 +45,39 @@ class SampleColumn:
     values: pd.Series
     unit_of_cell: pd.Series
     blocks: pd.Series | None
+    min_cells: int
+    min_samples: int
 
-    def design(self, units: pd.Index, options: MetadataAnalysisOptions) -> Design | str:
+    def design(self, units: pd.Index) -> Design | str:
         """The linear model of those of the samples or blocks that are in ``units``, or why there is none."""
         values = self.values[self.values.index.isin(units)]
-        return make_design(values, self.blocks, options.min_samples_per_group)
+        return make_design(values, self.blocks, self.min_samples)
 
 
-def find_samples(obs: pd.DataFrame, keys: Keys, options: MetadataAnalysisOptions) -> Samples | None:
-    """The study's samples; ``None`` without ``sample_key``.
-
-    Where cells of one sample have different conditions, its cells of each condition are a sample of their own,
-    and ``sample_key`` is the block unless another one is named.
-
-    Raises
-    ------
-    InputError
-        ``block_key`` is not in obs, or varies within samples.
-    """
-    block_key = options.block_key
-    if block_key is not None and block_key not in obs:
-        raise InputError(
-            f"metadata_analysis.block_key '{block_key}' is not a column of obs{closest(block_key, obs.columns)}"
-        )
-    if keys.sample_key is None:
-        return None
-    of_cell = pd.Series(as_categories(obs[keys.sample_key]), index=obs.index)
-    name, blocks = keys.sample_key, obs[block_key] if block_key else None
-    parts = split_by_condition(of_cell, obs[keys.condition_key] if keys.condition_key else None)
-    if parts is not None:
-        whole, of_cell = of_cell, parts
-        name = f"{keys.sample_key} × {keys.condition_key}"
-        if blocks is None or block_key == keys.condition_key:
-            block_key, blocks = keys.sample_key, whole
-    if blocks is None or block_key == name:
-        return Samples(name, of_cell, None, None)
-    blocks = pd.Series(as_categories(blocks), index=obs.index)
-    require_whole_samples(blocks, of_cell, f"metadata_analysis.block_key '{block_key}'", name)
-    return Samples(name, of_cell, block_key, by_group(blocks, of_cell).dropna().rename(block_key))
-
-
-def sample_columns(annotations: pd.DataFrame, samples: Samples | None) -> dict[str, SampleColumn]:
+def sample_columns(
+    annotations: pd.DataFrame, samples: Samples | None, keys: Replicates
+) -> dict[str, SampleColumn]:
     """The annotations that are constant within samples, those that name the samples or blocks left out."""
     if samples is None:
         return {}
     found = {}
+    enough = (keys.min_cells_per_sample, keys.min_samples_per_group)
     for name, values in annotations.items():
         if name in (samples.block_name, samples.name) or not constant_within(values, samples.of_cell):
             continue
         by_sample = by_group(values, samples.of_cell).dropna()
-        column = SampleColumn(str(name), "sample", by_sample, samples.of_cell, samples.block)
+        column = SampleColumn(str(name), "sample", by_sample, samples.of_cell, samples.block, *enough)
         found[str(name)] = column if samples.block is None else _by_block(column, samples.block)
     return found
+
+
+def condition_column(obs: pd.DataFrame, keys: Replicates) -> SampleColumn | None:
+    """The condition by sample, the one that every test of it is made on; ``None`` without samples or conditions."""
+    samples = find_samples(obs, keys)
+    if samples is None or not keys.condition_key:
+        return None
+    values = pd.Series(as_categories(obs[keys.condition_key]), index=obs.index, name=keys.condition_key)
+    return sample_columns(values.to_frame(), samples, keys).get(keys.condition_key)
 
 
 def _by_block(column: SampleColumn, block: pd.Series) -> SampleColumn:
@@ -130,29 +86,13 @@ def _by_block(column: SampleColumn, block: pd.Series) -> SampleColumn:
     if not constant_within(column.values, blocks.astype(object)):
         return column
     of_cell = column.unit_of_cell.astype(object).map(block.astype(object)).astype("category")
-    return SampleColumn(column.name, "block", by_group(column.values, blocks).dropna(), of_cell, None)
-
-
-def by_group(values: pd.Series, groups: pd.Series) -> pd.Series:
-    """The one value of each group of cells, as a Series by group name."""
-    first = values.groupby(groups.to_numpy(), observed=True).first()
-    first.index = first.index.astype(str)
-    return first
-
-
-def pairing_column(obs: pd.DataFrame, samples: Samples, condition: pd.Series) -> str | None:
-    """An obs column whose values each hold samples, without blocks, of every condition: they may be pairs."""
-    n_samples, n_conditions = len(condition), condition.nunique()
-    if n_conditions < 2:
-        return None
-    for name in obs.columns:
-        if not (2 <= obs[name].nunique() < n_samples and constant_within(obs[name], samples.of_cell)):
-            continue
-        blocks = by_group(obs[name], samples.of_cell).reindex(condition.index)
-        each = condition.groupby(blocks.to_numpy(), observed=True).nunique()
-        if blocks.notna().all() and (each == n_conditions).all():
-            return str(name)
-    return None
+    return replace(
+        column,
+        unit="block",
+        values=by_group(column.values, blocks).dropna(),
+        unit_of_cell=of_cell,
+        blocks=None,
+    )
 
 
 @dataclass(frozen=True)

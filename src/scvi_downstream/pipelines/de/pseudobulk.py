@@ -1,0 +1,108 @@
+"""Comparisons of differential expression tested on counts summed by sample."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.runtime.progress import track
+from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.statistics.designs import SampleColumn, condition_column
+from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+PSEUDOBULK_COLUMNS = [
+    "grouping", "comparison", "gene", "lfc", "lfc_se", "statistic", "p_value", "p_adjusted",
+    "n_samples1", "n_samples2",
+]  # fmt: skip
+_NAMES = {"effect": "lfc", "error": "lfc_se", "p": "p_value"}
+FIRST, SECOND = "first", "second"
+
+
+def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Replicates) -> pd.DataFrame:
+    """Moderated t-tests of counts summed by sample; see :func:`~scvi_downstream.statistics.pseudobulk.test_sums`.
+
+    Conditions are compared as in every other analysis, on the samples and blocks of
+    :func:`~scvi_downstream.cells.samples.find_samples`. Of other groups, samples with cells in both enter as pairs;
+    where these are too few, samples of one group are compared with samples of the other.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of all genes.
+    comparisons
+        Pairs of groups.
+    keys
+        Samples, conditions and blocks, and how many of them are enough.
+
+    Returns
+    -------
+    One row a gene tested and comparison: ``lfc`` (log2) and its standard error, ``statistic`` (t), p-value and
+    Benjamini & Hochberg's adjusted one, numbers of samples.
+    """
+    condition = condition_column(counts.obs, keys)
+    samples = pd.Series(as_categories(counts.obs[keys.sample_key]), index=counts.obs_names)
+    tables, too_few = [], []
+    for comparison in track(comparisons, "pseudobulk tests", len(comparisons)):
+        column, cells = condition, comparison.within
+        contrast = f"{comparison.group1} vs {comparison.group2}"
+        if cells is None:
+            column, cells = two_sides(comparison, samples, keys), comparison.cells1 | comparison.cells2
+            contrast = f"{FIRST} vs {SECOND}"
+        tests = {}
+        if column is not None:
+            tests = test_sums(sum_counts(counts, column.unit_of_cell, cells, column.min_cells), column)
+        if contrast in tests:
+            named = tests[contrast].rename(columns=_NAMES)
+            named = named.assign(grouping=comparison.grouping, comparison=comparison.name)
+            tables.append(named.sort_values("p_value", kind="stable")[PSEUDOBULK_COLUMNS])
+        else:
+            too_few.append(comparison.name)
+    if too_few:
+        logger.info(
+            "no pseudobulk test, as there are not %d samples of %d cells a side with counts enough: %s",
+            keys.min_samples_per_group,
+            keys.min_cells_per_sample,
+            ", ".join(too_few),
+        )
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=PSEUDOBULK_COLUMNS)
+
+
+def two_sides(comparison: Comparison, samples: pd.Series, keys: Replicates) -> SampleColumn:
+    """The side, ``first`` or ``second``, of each part of a sample that is in a group.
+
+    Where samples enough have cells in both groups only they are used, as pairs; otherwise those in one group only, for
+    a sample on both sides would count as two independent ones. ``samples`` are string categories by cell.
+    """
+    names, codes = samples.cat.categories.astype(str), samples.cat.codes.to_numpy()
+    sides = {FIRST: comparison.cells1, SECOND: comparison.cells2}
+    n_cells = {
+        side: np.bincount(codes[cells & (codes >= 0)], minlength=len(names)) for side, cells in sides.items()
+    }
+    usable = pd.DataFrame(n_cells, index=names) >= keys.min_cells_per_sample
+    both = usable.all(axis=1)
+    paired = bool(both.sum() >= keys.min_samples_per_group)
+    used = both if paired else usable.sum(axis=1) == 1
+    parts = usable[used].stack()
+    parts = parts.index[parts.to_numpy()]
+    units = parts.get_level_values(0) + " | " + parts.get_level_values(1)
+    side = np.select(list(sides.values()), list(sides), "")
+    of_cell = samples.astype(object).astype(str) + " | " + side
+    values = pd.Categorical(parts.get_level_values(1), categories=[SECOND, FIRST])
+    return SampleColumn(
+        name=comparison.name,
+        unit="sample",
+        values=pd.Series(values, index=units),
+        unit_of_cell=of_cell.where(of_cell.isin(units)).astype("category"),
+        blocks=pd.Series(parts.get_level_values(0), index=units) if paired else None,
+        min_cells=keys.min_cells_per_sample,
+        min_samples=keys.min_samples_per_group,
+    )
