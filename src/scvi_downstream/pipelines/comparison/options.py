@@ -10,6 +10,10 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.options import Options
 from scvi_downstream.scoring.criteria import Profile, choose_profile
 
+Baseline = Literal["pca", "harmony", "scanorama"]
+BASELINES: dict[str, str] = {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}
+"""Embedding without a model → its name in words."""
+
 
 class ChampionRule(Options):
     """The most economical model that cannot be told from the best by the first criterion of the leaderboard.
@@ -43,7 +47,7 @@ class ChampionRule(Options):
 class ComparisonOptions(Options):
     """Integration metrics, baselines and the rule for the champion."""
 
-    baselines: tuple[Literal["pca", "harmony", "scanorama"], ...]
+    baselines: tuple[Baseline, ...]
     profile: Literal["full", "fast"]
     max_cells: PositiveInt | None
     leiden_optimisation: bool | None

@@ -103,7 +103,6 @@ _MANY = 5
 _MOST_NAMES = 4
 # Below these, the optimism of a choice is not worth a sentence: nats per cell, and shares.
 _LEAST_OPTIMISM = {True: 0.05, False: 0.0005}
-_MARGINS = {"one_standard_error": "one standard error", "interval": "its 95 % interval"}
 _ECONOMIES = {
     "n_latent": "is smaller ({own:,.0f} dimensions against {best:,.0f})",
     "n_parameters": "has fewer parameters ({own:,.0f} against {best:,.0f})",
@@ -219,7 +218,8 @@ def _state_rule(rule: ChampionRule) -> str:
     """The whole rule, whatever it came to here."""
     margins = []
     if rule.noise != "none":
-        margins.append(f"within {_MARGINS[rule.noise]} of their paired difference to the best")
+        margin = "its 95 % interval" if rule.noise == "interval" else "one standard error"
+        margins.append(f"within {margin} of their paired difference to the best")
     if rule.within or rule.noise == "none":
         margins.append(f"within {rule.within:g} of the best")
     winner = f"the lowest {', then '.join(rule.tie_breakers)}" if rule.tie_breakers else "the best"
