@@ -14,6 +14,7 @@ import pytest
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.reporting.nodes import write_methods
+from scvi_downstream.report import bibliography
 from scvi_downstream.report.methods import has_methods, render_methods
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Options
@@ -110,6 +111,7 @@ def test_methods_have_words_for_every_value(write, place):
             written = write(changed(EVERYTHING, place, value))
         except InputError:  # refused in words before anything runs
             continue
+        bibliography.write_references(written)  # knows all that is cited
         # Names of options and their values are said as code; the rest is prose.
         texts[_word(value)] = re.sub(r"`[^`]*`( = \S+)?|\[@[^]]*\]", "", written)
     assert texts
