@@ -13,12 +13,7 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
-from scvi_downstream.pipelines.comparison.noise import (
-    Difference,
-    Evidence,
-    paired_difference,
-    selection_optimism,
-)
+from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference, selection_optimism
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.sections import OUTPUT, Item, Section, names
@@ -38,6 +33,7 @@ from scvi_downstream.scoring.criteria import (
     rows_by_model,
     unit,
 )
+from scvi_downstream.statistics.differences import Difference
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +74,13 @@ SECTION = Section(
                 *names("scib_graph_connectivity scib_pcr_comparison elbo_validation left_out failed"),
             ),
         ),
+        Item(
+            dataset="benchmarker",
+            caption="The board's scores by scib-metrics' own Benchmarker.",
+            file="benchmarker.csv",
+            folded=True,
+        ),
+        Item(dataset="benchmarker_figure", caption="The same, as the Benchmarker draws them.", folded=True),
         Item(dataset="dimensions_figure", caption="How many latent dimensions the held-out cells call for."),
         Item(
             dataset="correction_figure",

@@ -100,9 +100,9 @@ def _describe_gain(summary: Mapping[str, Any]) -> Iterator[str]:
     gain, low, high = (summary[f"test_elbo_gain{end}"] for end in ("", "_low", "_high"))
     if gain is None or not summary["changes"]:
         return
-    interval = "" if low is None else f" (95 % interval {low:.1f} to {high:.1f})"
+    interval = "" if pd.isna(low) else f" (95 % interval {low:.1f} to {high:.1f})"
     verdict = "is better than"
-    if low is not None and low <= 0:
+    if low <= 0:
         verdict = "is worse than" if high < 0 else "cannot be told from"
     yield (
         f"On the test cells, which no objective looked at, {summary['recommended']} {verdict} {summary['model']} as it "
