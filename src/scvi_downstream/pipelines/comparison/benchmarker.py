@@ -134,6 +134,7 @@ def compare_with_benchmarker(leaderboard: pd.DataFrame, benchmarker: pd.DataFram
         "version": release,
         "sentences": [
             f"The board differs from scib-metrics' own Benchmarker ({release}, approximate neighbours) by "
-            f"{abs(board - benchmarked):.1g} at most: {metric} of {model} is {board:.3f} here and {benchmarked:.3f} there."
+            f"{abs(board - benchmarked):.1g} at most: {metric} of {model} is {board:.3f} here and "
+            f"{benchmarked:.3f} there."
         ],
     }

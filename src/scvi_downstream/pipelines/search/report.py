@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.models.search_space import Choice, SearchSpace
 from scvi_downstream.report.sections import Item, Section
+from scvi_downstream.runtime.numbers import is_number
 
 SECTION = Section(
     "Search",
@@ -143,7 +144,7 @@ def _find_edges(summary: Mapping[str, Any], space: SearchSpace) -> Iterator[str]
     for name, value in summary["changes"].items():
         domain = space.options[name]
         values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [one for one in values if is_number(one)]
         if len(numbers) < 2 or len(numbers) < len(values) or value not in (min(numbers), max(numbers)):
             continue
         end, way = ("largest", "larger") if value == max(numbers) else ("smallest", "smaller")
