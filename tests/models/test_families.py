@@ -1,16 +1,24 @@
 import inspect
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.saved import model_class_of
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.defaults import model_spec
 
 
 def test_every_family_can_be_read_back() -> None:
     assert all(family.module.startswith("scvi.") and "doi:" in family.paper for family in FAMILIES.values())
+
+
+def test_a_family_without_its_words_cannot_be_written() -> None:
+    with pytest.raises(TypeError, match="MuteSpec lacks description, obsm_key, paper and title"):
+
+        class MuteSpec(ModelSpec):
+            family: Literal["MUTE"] = "MUTE"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import yaml
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.numbers import is_number
 
 TRAINING = "training."
 # Names and links, and what would change the cells that trials are compared on.
@@ -74,8 +75,7 @@ class Range:
 
     def holds(self, value: Any) -> bool:
         """Whether the value is a number of the range."""
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high
+        return is_number(value) and self.low <= value <= self.high
 
     @property
     def size(self) -> float:
@@ -218,7 +218,7 @@ def _range(where: str, given: Mapping[str, Any], kinds: set[type]) -> Range:
 
 
 def _number(where: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not (is_number(value) and math.isfinite(value)):
         raise InputError(f"{where} must be a number, but it is {value!r}")
     return value
 

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.options import Options, Seed, Share
+from scvi_downstream.runtime.words import listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,6 +121,13 @@ class ModelSpec(Options):
     takes_queries: ClassVar[bool] = False
     bound: ClassVar[str] = ""
     why_not_minified: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse a family without its words where it is written, and not where a text first asks for them."""
+        missing = [name for name in ModelSpec.__class_vars__ if not hasattr(cls, name)]
+        if missing and not cls.model_fields["family"].is_required():
+            raise TypeError(f"{cls.__name__} lacks {listed(sorted(missing))}, which every family has")
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

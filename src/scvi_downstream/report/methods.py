@@ -10,7 +10,7 @@ from scvi_downstream.report.versions import with_version
 from scvi_downstream.runtime import words
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 _TEMPLATE = "methods.jinja"
 
@@ -32,8 +32,7 @@ def render_methods(package: str, **context: Any) -> str:
         What the template names: ``study`` (its models, keys, options and parameters), ``options`` of the analysis,
         ``preparation`` and ``training`` (the summaries of the counts and of the primary model).
     """
-    text = files(package).joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    written = _environment().from_string(text).render(**context)
+    written = _template(package).render(**context)
     paragraphs = (" ".join(paragraph.split()) for paragraph in written.split("\n\n"))
     return "\n\n".join(filter(None, paragraphs))
 
@@ -46,7 +45,7 @@ def jinja_environment(**settings: Any) -> Environment:
 
 
 @cache
-def _environment() -> Environment:
+def _template(package: str) -> Template:
     environment = jinja_environment(autoescape=False)
     environment.globals["with_version"] = with_version
     environment.filters |= {
@@ -59,4 +58,4 @@ def _environment() -> Environment:
         "percent": lambda share: f"{share:.0%}",
         "thousands": lambda number: f"{number:,}",
     }
-    return environment
+    return environment.from_string(files(package).joinpath(_TEMPLATE).read_text(encoding="utf-8"))

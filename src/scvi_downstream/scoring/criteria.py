@@ -102,8 +102,10 @@ class Profile:
     resolutions: tuple[float, ...]
 
 
+_FULL = Profile(max_cells=50_000, resolutions=_TEN_RESOLUTIONS)
 _PROFILES = {
-    "full": Profile(max_cells=50_000, resolutions=_TEN_RESOLUTIONS),
+    "full": _FULL,
+    "stock": _FULL,
     "fast": Profile(max_cells=5_000, resolutions=(0.2, 0.6, 1.0, 1.6)),
 }
 
@@ -116,7 +118,7 @@ def choose_profile(
     Parameters
     ----------
     name
-        ``full`` or ``fast``.
+        ``full``, ``fast``, or ``stock``, which is ``full`` with scib-metrics' own Benchmarker beside it.
     max_cells
         Cells to score at most; ``None``: as many as the profile has.
     leiden_optimisation

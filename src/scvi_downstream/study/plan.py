@@ -11,13 +11,13 @@ from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.specification import Capability, ModelSpec
 from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.comparison.options import BASELINES
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.completion import typed_options
 
 _NEEDED_KEYS = {"labels": "label_key", "samples": "sample_key", "proteins": "protein_key"}
 _HINTS = {"protein_key": " as the input brings no proteins"}
-_CORRECTING = {"harmony": "Harmony", "scanorama": "Scanorama"}
 # Baselines whose package is not installed with the project.
 _PACKAGES = {"scanorama": "scanorama"}
 # What is asked of the model whose downstream analyses are run.
@@ -101,8 +101,8 @@ def _baselines(named: list[str], keys: Keys, left_out: dict[str, str]) -> tuple[
                 f"comparison.baselines names '{name}', but its package is not installed: run `pip install "
                 f"{_PACKAGES[name]}` (it builds annoy, which needs a C++ compiler) or leave it out"
             )
-    without_batches = _CORRECTING.keys() & set(named) if not keys.batch_key else set()
-    left_out |= {name: f"{_CORRECTING[name]} needs batch_key, which is empty" for name in without_batches}
+    without_batches = [name for name in named if name != "pca" and not keys.batch_key]
+    left_out |= {name: f"{BASELINES[name]} needs batch_key, which is empty" for name in without_batches}
     return tuple(dict.fromkeys(["pca", *(name for name in named if name not in without_batches)]))
 
 

@@ -20,6 +20,7 @@ import yaml
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.numbers import is_number
 from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input, latent_names
 from scvi_downstream.serving.embedder import MAX_MISSING_GENES, Embedder
 
@@ -267,11 +268,7 @@ def _as_tags(scores: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in scores.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    return {name: float(value) for name, value in scores.items() if is_number(value) and math.isfinite(value)}
 
 
 def _log_scores(client: MlflowClient, run_id: str, model_id: str, scores: Mapping[str, Any]) -> None:

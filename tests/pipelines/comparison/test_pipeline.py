@@ -42,3 +42,9 @@ def test_batches_are_asked_about_where_there_are_some():
     assert {"correction", "correction_figure"} <= asked.all_outputs()
     assert {"pca.neighbors", "counts", "params:keys", "params:seed"} <= asked.inputs()
     assert "correction" not in template(["scvi", "pca"], ["scvi"], batches=False).all_outputs()
+
+
+def test_the_benchmarker_is_given_every_embedding_where_it_is_asked_for():
+    asked = template(["scvi", "pca"], ["scvi"], stock=True)
+    assert {"benchmarker", "benchmarker_figure", "benchmarker_summary"} <= asked.all_outputs()
+    assert {"scvi.latent", "pca.latent"} <= asked.inputs()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
 from scvi_downstream.models.families import FAMILIES
+from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.pipelines.hub.card import CardFacts, tabulate_card_scores, write_card
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.study.defaults import defaults_of
@@ -103,6 +104,28 @@ def test_every_family_has_a_card(family: str) -> None:
     text = write_card(facts(family=family), defaults_of(HubOptions))
     assert f"model_cls_name:{family}" in text
     assert ("trained on the study's labels" in text) == (family == "SCANVI")
+
+
+def test_the_words_of_a_family_are_those_of_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NewSpec(ModelSpec):
+        family: Literal["NEW"] = "NEW"
+        title = "newVI"
+        description = "newVI [@lopez2018]"
+        paper = "Doe (2027), doi:10.1/new"
+        obsm_key = "X_newVI"
+        needs = frozenset({"labels"})
+        can = frozenset({"proteins"})
+
+    monkeypatch.setitem(FAMILIES, "NEW", NewSpec)
+    text = write_card(facts(family="NEW"), defaults_of(HubOptions))
+    for said in (
+        "# newVI model 'scvi'",
+        "- newVI: Doe (2027), doi:10.1/new",
+        "modality:protein",
+        "trained on the study's labels",
+        "The encoder sees no batch",
+    ):
+        assert said in text
 
 
 def test_only_numbers_are_scores() -> None:

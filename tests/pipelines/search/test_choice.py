@@ -45,7 +45,7 @@ def test_differences_are_those_of_the_paired_t_test() -> None:
         *(one.by_cell["elbo_validation"]["validation"] for one in (better, worse))
     ).confidence_interval()
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert not found.is_noise
+    assert not found.is_noise("one_standard_error")
 
 
 def test_draws_give_the_error_of_integration_scores() -> None:
@@ -62,7 +62,7 @@ def test_draws_give_the_error_of_integration_scores() -> None:
         for number, mean in ((1, 0.62), (2, 0.61))
     ]
     found = difference(*make, "scib_total")
-    assert found.mean == pytest.approx(0.01)
+    assert found.value == pytest.approx(0.01)
     assert found.standard_error == pytest.approx(0.002 * np.sqrt(2), rel=0.15)
     assert found.low > 0
 
@@ -88,7 +88,7 @@ def test_of_equal_trials_the_smallest_is_recommended() -> None:
     choice = choose([*records, bad], ("elbo_validation",))
     assert choice.within_noise == (1, 2)
     assert choice.recommended == 2
-    assert not choice.behind[3].is_noise
+    assert not choice.behind[3].is_noise("one_standard_error")
 
 
 def test_with_two_objectives_the_second_decides_among_equals() -> None:

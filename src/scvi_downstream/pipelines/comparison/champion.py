@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scvi_downstream.pipelines.comparison.noise import Difference, Evidence, paired_difference
+from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference
 from scvi_downstream.pipelines.comparison.options import ChampionRule
 from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction
+from scvi_downstream.statistics.differences import Difference
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.comparison.batch_structure import LEVEL, MIN_EFFECT, OVERALL, Verdict, judge
-from scvi_downstream.pipelines.comparison.noise import Difference, Evidence, paired_difference
+from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference
 from scvi_downstream.scoring.criteria import rows_by_model
+from scvi_downstream.statistics.differences import Difference
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.comparison.noise import Difference, Noise, by_model, cell_values
+from scvi_downstream.pipelines.comparison.noise import by_model, cell_values
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.scoring.criteria import rows_by_model
+from scvi_downstream.statistics.differences import Difference, Noise
 
 logger = logging.getLogger(__name__)
 

@@ -4,54 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.scoring.criteria import direction, of_cells
+from scvi_downstream.statistics.differences import TAILS, Difference, drawn_difference, mean_difference
 
-Noise = Literal["one_standard_error", "interval", "none"]
-# Of intervals and of the t distribution behind them: the field reports 95 %.
-LEVEL = 0.95
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _LIKELIHOODS = ("elbo_test", "elbo_validation", "marginal_ll_test")
 # Enough that the mean gain of the chosen model is known to some 2 % of the noise, in milliseconds.
 _N_SELECTIONS = 2000
-
-
-@dataclass(frozen=True)
-class Difference:
-    """By how much one model is better than another, positive when it is; ``low`` to ``high`` holds 95 %."""
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-
-    def is_noise(self, noise: Noise) -> bool:
-        """Whether the difference cannot be told from none.
-
-        ``one_standard_error`` is Breiman's rule on paired differences: of two equally good models it finds a
-        difference in a third of cases, which is the price of seeing small ones. ``interval`` errs in 5 %.
-
-        References
-        ----------
-        Breiman, Friedman, Stone & Olshen (1984), Classification and Regression Trees, section 3.4.3.
-        """
-        if noise == "none":
-            return False
-        return self.value <= self.standard_error if noise == "one_standard_error" else self.low <= 0
-
-
-def mean_difference(values: np.ndarray) -> Difference:
-    """Mean of at least two values, one a cell, with its t interval."""
-    from scipy.stats import t
-
-    mean = float(values.mean())
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    reach = float(t.ppf(TAILS[1], len(values) - 1)) * error
-    return Difference(mean, error, mean - reach, mean + reach)
 
 
 @dataclass(frozen=True)
@@ -137,8 +100,7 @@ def paired_difference(
     if of_single_cells:
         return mean_difference(differences)
     value = float(direction(criterion) * (board.loc[better, criterion] - board.loc[other, criterion]))
-    low, high = np.quantile(differences, TAILS)
-    return Difference(value, float(differences.std(ddof=1)), float(low), float(high))
+    return drawn_difference(value, differences)
 
 
 def selection_optimism(

@@ -9,6 +9,11 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.options import Options
 from scvi_downstream.scoring.criteria import Profile, choose_profile
+from scvi_downstream.statistics.differences import Noise
+
+Baseline = Literal["pca", "harmony", "scanorama"]
+BASELINES: dict[str, str] = {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}
+"""Embedding without a model → its name in words."""
 
 
 class ChampionRule(Options):
@@ -18,7 +23,7 @@ class ChampionRule(Options):
     """
 
     criteria: Annotated[tuple[str, ...], Field(min_length=1)]
-    noise: Literal["one_standard_error", "interval", "none"]
+    noise: Noise
     within: Annotated[float, Field(ge=0)]
     tie_breakers: tuple[str, ...]
     trained_on_labels: bool
@@ -43,8 +48,8 @@ class ChampionRule(Options):
 class ComparisonOptions(Options):
     """Integration metrics, baselines and the rule for the champion."""
 
-    baselines: tuple[Literal["pca", "harmony", "scanorama"], ...]
-    profile: Literal["full", "fast"]
+    baselines: tuple[Baseline, ...]
+    profile: Literal["full", "fast", "stock"]
     max_cells: PositiveInt | None
     leiden_optimisation: bool | None
     n_bootstrap: NonNegativeInt
@@ -54,6 +59,10 @@ class ComparisonOptions(Options):
     def no_models(self) -> frozenset[str]:
         """Rows of the leaderboard that are no models; PCA always, as every study compares with it."""
         return frozenset({"pca", *self.baselines})
+
+    def asks_benchmarker(self, keys: Keys) -> bool:
+        """Whether scib-metrics' own Benchmarker is run as well, which needs labels and batches."""
+        return self.profile == "stock" and bool(keys.label_key and keys.batch_key)
 
     @property
     def metrics_profile(self) -> Profile:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kedro.pipeline import Pipeline
 
+from scvi_downstream.pipelines.comparison.benchmarker import compare_with_benchmarker, run_benchmarker
 from scvi_downstream.pipelines.comparison.correction import judge_correction
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
 from scvi_downstream.pipelines.comparison.leaderboard import build_leaderboard
@@ -20,12 +21,13 @@ from scvi_downstream.pipelines.declaration import Study
 _OPTIONS = {"options": "params:comparison"}
 _MODELS = {"models": "params:models"}
 _BOARD = {"leaderboard": "leaderboard"}
-_UNCORRECTED = {
-    "pca_neighbors": "pca.neighbors", "counts": "counts", "keys": "params:keys", "seed": "params:seed"
-}  # fmt: skip
+_CELLS = {"counts": "counts", "keys": "params:keys", "seed": "params:seed"}
+_UNCORRECTED = _CELLS | {"pca_neighbors": "pca.neighbors"}
 
 
-def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True) -> Pipeline:
+def template(
+    names: Sequence[str], with_likelihood: Sequence[str], *, batches: bool = True, stock: bool = False
+) -> Pipeline:
     """{name}.scores, .score_draws, .cell_likelihood ─► leaderboard ─► dimensions, correction, champion, figures.
 
     Parameters
@@ -36,6 +38,8 @@ def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: b
         Those of them that have ``cell_likelihood``.
     batches
         Whether the cells come in batches, so that it can be asked whether these need correcting.
+    stock
+        Whether the embeddings are scored by scib-metrics' own Benchmarker as well.
     """
     scores = {f"{name}__scores": f"{name}.scores" for name in names}
     draws = {f"{name}__score_draws": f"{name}.score_draws" for name in names}
@@ -55,6 +59,12 @@ def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: b
             step(judge_correction, judged, "correction"),
             step(plot_correction, "correction", "correction_figure"),
         ]
+    if stock:
+        latents = {f"{name}__latent": f"{name}.latent" for name in names}
+        nodes += [
+            step(run_benchmarker, _CELLS | _OPTIONS | latents, ["benchmarker", "benchmarker_figure"]),
+            step(compare_with_benchmarker, ["leaderboard", "benchmarker"], "benchmarker_summary"),
+        ]
     chosen = _BOARD | _OPTIONS | answers | evidence
     shown = ["leaderboard", "champion"]
     nodes += [
@@ -67,4 +77,6 @@ def template(names: Sequence[str], with_likelihood: Sequence[str], *, batches: b
 
 def create_pipeline(study: Study) -> Pipeline:
     """Of models, trials of the sweep and baselines."""
-    return template(study.compared, study.likelihoods, batches=study.keys.batch_key is not None)
+    stock = study.options["comparison"].asks_benchmarker(study.keys)
+    batches = study.keys.batch_key is not None
+    return template(study.compared, study.likelihoods, batches=batches, stock=stock)

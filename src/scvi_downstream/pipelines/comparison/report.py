@@ -13,12 +13,7 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
-from scvi_downstream.pipelines.comparison.noise import (
-    Difference,
-    Evidence,
-    paired_difference,
-    selection_optimism,
-)
+from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference, selection_optimism
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.sections import OUTPUT, Item, Section, names
@@ -38,6 +33,7 @@ from scvi_downstream.scoring.criteria import (
     rows_by_model,
     unit,
 )
+from scvi_downstream.statistics.differences import Difference
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +74,13 @@ SECTION = Section(
                 *names("scib_graph_connectivity scib_pcr_comparison elbo_validation left_out failed"),
             ),
         ),
+        Item(
+            dataset="benchmarker",
+            caption="The board's scores by scib-metrics' own Benchmarker.",
+            file="benchmarker.csv",
+            folded=True,
+        ),
+        Item(dataset="benchmarker_figure", caption="The same, as the Benchmarker draws them.", folded=True),
         Item(dataset="dimensions_figure", caption="How many latent dimensions the held-out cells call for."),
         Item(
             dataset="correction_figure",
@@ -103,7 +106,6 @@ _MANY = 5
 _MOST_NAMES = 4
 # Below these, the optimism of a choice is not worth a sentence: nats per cell, and shares.
 _LEAST_OPTIMISM = {True: 0.05, False: 0.0005}
-_MARGINS = {"one_standard_error": "one standard error", "interval": "its 95 % interval"}
 _ECONOMIES = {
     "n_latent": "is smaller ({own:,.0f} dimensions against {best:,.0f})",
     "n_parameters": "has fewer parameters ({own:,.0f} against {best:,.0f})",
@@ -219,7 +221,8 @@ def _state_rule(rule: ChampionRule) -> str:
     """The whole rule, whatever it came to here."""
     margins = []
     if rule.noise != "none":
-        margins.append(f"within {_MARGINS[rule.noise]} of their paired difference to the best")
+        margin = "its 95 % interval" if rule.noise == "interval" else "one standard error"
+        margins.append(f"within {margin} of their paired difference to the best")
     if rule.within or rule.noise == "none":
         margins.append(f"within {rule.within:g} of the best")
     winner = f"the lowest {', then '.join(rule.tie_breakers)}" if rule.tie_breakers else "the best"

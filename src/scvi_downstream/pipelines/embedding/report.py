@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scvi_downstream.pipelines.comparison.options import BASELINES
 from scvi_downstream.report.sections import Item, Section
 
 SECTION = Section(
@@ -18,7 +19,11 @@ SECTION = Section(
             file="{model}/umap_3d.html",
         ),
         Item(dataset="{model}.embedding_figure", caption="UMAP of {model}.", folded=True),
-        Item(dataset="pca.embedding_figure", caption="UMAP of PCA, without a model.", folded=True),
-        Item(dataset="harmony.embedding_figure", caption="UMAP of Harmony on PCA.", folded=True),
+        *(
+            Item(
+                dataset=f"{name}.embedding_figure", caption=f"UMAP of {title}, without a model.", folded=True
+            )
+            for name, title in BASELINES.items()
+        ),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.pipelines.hub.options import HubOptions
 from scvi_downstream.report.methods import jinja_environment
+from scvi_downstream.runtime.numbers import is_number
 from scvi_downstream.scoring.criteria import CLUSTERINGS
 
 # Heading → what the names of its scores begin with, and what its numbers are.
@@ -123,7 +124,7 @@ def _write_header(facts: CardFacts, options: HubOptions) -> str:
 def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if is_number(value) else str(value)
 
 
 def _format_json(content: Mapping[str, Any]) -> str:
@@ -140,7 +141,7 @@ def tabulate_card_scores(scores: Mapping[str, Any]) -> str:
         names = [
             name
             for name, value in scores.items()
-            if name.startswith(beginnings) and not name.endswith(_ENDS) and _is_number(value)
+            if name.startswith(beginnings) and not name.endswith(_ENDS) and is_number(value)
         ]
         if names:
             rows = "\n".join(
@@ -152,10 +153,6 @@ def tabulate_card_scores(scores: Mapping[str, Any]) -> str:
 
 def _uncertainty(name: str, scores: Mapping[str, Any]) -> str:
     low, high, error = (scores.get(f"{name}{end}") for end in _ENDS)
-    if _is_number(low) and _is_number(high):
+    if is_number(low) and is_number(high):
         return f"{low:,.4g} to {high:,.4g} (95 % interval)"
-    return f"± {error:,.2g} (standard error)" if _is_number(error) else ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return f"± {error:,.2g} (standard error)" if is_number(error) else ""

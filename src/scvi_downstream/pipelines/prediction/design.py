@@ -28,6 +28,7 @@ from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count, quoted, up_to
+from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 
@@ -352,10 +353,7 @@ def find_groups(
     limits = (options.max_cells // 2, options.max_cells // 2, options.max_cells)
     rng = np.random.default_rng(seed)
     for target, name, found in _candidate_groups(split, design):
-        positions = [
-            np.sort(rng.choice(cells, most, replace=False)) if len(cells) > most else cells
-            for cells, most in zip(found, limits, strict=True)
-        ]
+        positions = [sample_cells(cells, most, rng) for cells, most in zip(found, limits, strict=True)]
         inputs, reference, held_out = positions
         if not len(held_out):
             continue

@@ -13,7 +13,7 @@ from scvi_downstream.pipelines.prediction.comparison import MEAN_SHIFT, NO_CHANG
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, best_model
 from scvi_downstream.plots.charts import draw_intervals
-from scvi_downstream.plots.panels import legend_dots, panel_grid
+from scvi_downstream.plots.panels import joint_legend, legend_dots, panel_grid
 from scvi_downstream.plots.style import (
     MISSING,
     OKABE_ITO,
@@ -242,8 +242,7 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     symbols = predicted_expression.drop_duplicates("gene").set_index("gene")["symbol"].loc[genes]
     panels[-1].set_xticks(range(len(genes)), symbols.tolist(), style="italic")
     figure.supylabel("log(1 + counts per 10,000)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    joint_legend([panels[0]], loc="outside right center")
     figure.suptitle(
         "Genes that respond: predicted and measured means of held-out cells (95 % intervals)", fontsize=10
     )

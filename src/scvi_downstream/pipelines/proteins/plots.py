@@ -11,7 +11,7 @@ from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
-from scvi_downstream.plots.panels import name_rows, panel_grid, umap_panel
+from scvi_downstream.plots.panels import joint_legend, name_rows, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, draw_order, empty_figure, new_figure, point_size
 from scvi_downstream.runtime.errors import InputError, closest
 
@@ -136,8 +136,7 @@ def plot_protein_distributions(
         # most cells have none left, which would flatten the rest
         axes.set_ylim(0, 1.1 * max(np.histogram(counted, bins)[0].max(), 1))
         axes.set(title=name, xlabel="log1p of counts", ylabel="cells")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(names) > 2 else 1)
+    joint_legend(panels[:1], loc="outside lower center", ncols=3 if len(names) > 2 else 1)
     return figure
 
 
@@ -177,8 +176,7 @@ def plot_protein_imputation(
             left, scores, f"Proteins of '{batch}'{kind} hidden ({scores['n_cells'].iloc[0]:,} cells)"
         )
         _draw_values(right, values, scores)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
+    joint_legend(panels[:1], loc="outside lower left", ncols=10)
     return figure
 
 

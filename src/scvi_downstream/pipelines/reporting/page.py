@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markupsafe import escape
 
+from scvi_downstream.pipelines.comparison.options import BASELINES
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.blocks import Material, section_view
 from scvi_downstream.pipelines.reporting.findings import findings, left_out
@@ -108,7 +109,7 @@ def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> l
     )
     clusters = material.contents.get(f"{study.primary}.clustering_summary") or {}
     criterion = (material.contents.get("champion") or {}).get("criterion")
-    baselines = " and ".join(_BASELINES[name] for name in study.baselines)
+    baselines = " and ".join(BASELINES[name] for name in study.baselines)
     found = [
         _Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
         _Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
@@ -123,9 +124,6 @@ def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> l
         _Tile("champion", material.champion, str(criterion or "")),
     ]
     return [tile for tile in found if tile.value]
-
-
-_BASELINES = {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}
 
 
 def _number(value: Any) -> str:

@@ -12,12 +12,12 @@ import pandas as pd
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.search_space import TRAINING, changed, read_space
 from scvi_downstream.models.specification import TrainingOptions
-from scvi_downstream.pipelines.comparison.noise import TAILS, mean_difference
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.report import describe_search
 from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, trial_name
 from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.statistics.association import associate
+from scvi_downstream.statistics.differences import Difference, drawn_difference, mean_difference
 
 # Fewer finished trials than these say nothing of an option.
 MIN_TRIALS = 8
@@ -76,7 +76,7 @@ def choose_trial(
         "recommended_name": _best_name(model),
         "changes": dict(taken.changes),
         "within_noise": [trial_name(model, number) for number in choice.within_noise],
-        "test_elbo_gain": on_test and on_test.mean,
+        "test_elbo_gain": on_test and on_test.value,
         "test_elbo_gain_low": on_test and on_test.low,
         "test_elbo_gain_high": on_test and on_test.high,
         "option_effects": option_effects(finished, current, search.objectives[0]),
@@ -84,24 +84,6 @@ def choose_trial(
     }
     summary["sentences"] = describe_search(table, summary, space)
     return table, summary, model_entry(base, taken.changes, training)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better one trial is than another by a score, on the same cells; ``low`` to ``high`` holds 95 %.
-
-    The standard error is over cells; it and the interval are ``None`` where the score has no such measure.
-    """
-
-    mean: float
-    standard_error: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def is_noise(self) -> bool:
-        """Whether it is no more than one standard error."""
-        return self.mean <= (self.standard_error or 0.0)
 
 
 def difference(better: TrialRecord, worse: TrialRecord, score: str, share: str = "validation") -> Difference:
@@ -115,17 +97,12 @@ def difference(better: TrialRecord, worse: TrialRecord, score: str, share: str =
     if all(map(len, cells)):
         of_cells = cells[0] - cells[1]
         of_cells = of_cells[np.isfinite(of_cells)]
-        if len(of_cells) < 2:
-            return Difference(float(of_cells.mean()))
-        paired = mean_difference(of_cells)
-        return Difference(paired.value, paired.standard_error, paired.low, paired.high)
-    mean = float(better.scores[score] - worse.scores[score])
+        return mean_difference(of_cells) if len(of_cells) > 1 else Difference(float(of_cells.mean()))
+    value = float(better.scores[score] - worse.scores[score])
     draws = [np.array(record.draws.get(score, []), dtype=float) for record in trials]
     if not all(map(len, draws)):
-        return Difference(mean)
-    of_draws = draws[0] - draws[1]
-    low, high = np.quantile(of_draws, TAILS)
-    return Difference(mean, float(of_draws.std(ddof=1)), float(low), float(high))
+        return Difference(value)
+    return drawn_difference(value, draws[0] - draws[1])
 
 
 @dataclass(frozen=True)
@@ -153,7 +130,9 @@ def choose(records: Sequence[TrialRecord], objectives: tuple[str, ...]) -> Recom
     first, *others = objectives
     best = max(records, key=lambda record: (record.scores[first], -record.number))
     behind = {record.number: difference(best, record, first) for record in records if record is not best}
-    equal = [record for record in records if record is best or behind[record.number].is_noise]
+    equal = [
+        record for record in records if record is best or behind[record.number].is_noise("one_standard_error")
+    ]
 
     def rank(record: TrialRecord) -> tuple[float, ...]:
         further = [float(record.scores[name]) for name in others]
@@ -195,7 +174,7 @@ def tabulate_trials(
                 "status": record.status,
                 **{name: record.changes.get(name, value) for name, value in current.items()},
                 **{name: record.scores.get(name) for name in objectives},
-                "behind": 0.0 if record.number == choice.best else behind and behind.mean,
+                "behind": 0.0 if record.number == choice.best else behind and behind.value,
                 "behind_se": behind and behind.standard_error,
                 "pareto": record.number in on_front,
                 "recommended": record.number == choice.recommended,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.search.report import LABELS, format_effect
-from scvi_downstream.plots.panels import legend_dots, panel_grid
+from scvi_downstream.plots.panels import joint_legend, legend_dots, panel_grid
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def plot_search(
     _draw_curves(curves, [record["curve"] for record in search_records["trials"]], trials)
     _draw_course(course, trials, search_summary["objectives"][0])
     _draw_trade(trade, trials[trials["status"] == "finished"], search_summary["objectives"])
-    handles, labels = course.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    joint_legend([course], loc="outside lower center", ncols=10)
     figure.suptitle(f"Search of {search_summary['model']}: {len(trials)} trials", fontsize=11)
     return figure
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.models.search_space import Choice, SearchSpace
 from scvi_downstream.report.sections import Item, Section
+from scvi_downstream.runtime.numbers import is_number
 
 SECTION = Section(
     "Search",
@@ -100,9 +101,9 @@ def _describe_gain(summary: Mapping[str, Any]) -> Iterator[str]:
     gain, low, high = (summary[f"test_elbo_gain{end}"] for end in ("", "_low", "_high"))
     if gain is None or not summary["changes"]:
         return
-    interval = "" if low is None else f" (95 % interval {low:.1f} to {high:.1f})"
+    interval = "" if pd.isna(low) else f" (95 % interval {low:.1f} to {high:.1f})"
     verdict = "is better than"
-    if low is not None and low <= 0:
+    if low <= 0:
         verdict = "is worse than" if high < 0 else "cannot be told from"
     yield (
         f"On the test cells, which no objective looked at, {summary['recommended']} {verdict} {summary['model']} as it "
@@ -143,7 +144,7 @@ def _find_edges(summary: Mapping[str, Any], space: SearchSpace) -> Iterator[str]
     for name, value in summary["changes"].items():
         domain = space.options[name]
         values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [one for one in values if is_number(one)]
         if len(numbers) < 2 or len(numbers) < len(values) or value not in (min(numbers), max(numbers)):
             continue
         end, way = ("largest", "larger") if value == max(numbers) else ("smallest", "smaller")

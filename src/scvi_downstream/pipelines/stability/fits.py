@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.numbers import is_number
 
 SCORE_COLUMNS = [
     "metric", "n", "mean", "sd", "sd_low", "sd_high", "low", "high", "min", "max", "cv",
@@ -109,13 +110,9 @@ def spread_of_scores(fits: list[SeedFit]) -> pd.DataFrame:
         for name in fits[0].scores
         if name not in _NOT_SCORES
         and not name.endswith("_se")
-        and all(_is_number(fit.scores.get(name)) for fit in fits)
+        and all(is_number(score := fit.scores.get(name)) and np.isfinite(score) for fit in fits)
     ]
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def _spread_of_score(name: str, fits: list[SeedFit]) -> tuple[object, ...]:
