@@ -122,6 +122,7 @@ def test_methods_name_r_where_it_was_run(lacking: dict[str, str]) -> None:
     chosen = defaults_of(TrajectoryOptions, start_cluster="B", principal_graph={"n_nodes": 50})
     text = render_methods("scvi_downstream.pipelines.trajectory", study=study, options=chosen)
     assert "with 50 nodes, these placed" in text
+    assert "each covariance shrunken towards the pooled one" in text
 
 
 @pytest.mark.parametrize("order", ["consensus", "dpt", "slingshot", "principal_graph"])

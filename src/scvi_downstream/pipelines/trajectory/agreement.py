@@ -177,7 +177,8 @@ def compare_with_time(
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
     every = {name: _orders_in(table.loc[counts.obs_names]) for name, table in orders.items()}
-    basic = [table[ORDERS] for table in every.values() if "monocle_r_pseudotime" not in table]
+    basic = [table[table.columns.intersection(ORDERS)] for table in every.values()]
+    basic = [table for table in basic if not table.empty]  # R's order is none of a representation
     if len(basic) > 1:
         joined = pd.concat(basic, axis=1, keys=range(len(basic)))
         every[ALL_REPRESENTATIONS] = consensus_pseudotime(joined).to_frame()
