@@ -15,6 +15,9 @@ How the port differs from the paper and from the R package, and what is done her
   deviation within clusters, and its pseudotimes are multiplied by it; at 0.3 of that, rank correlations with ours
   changed by 0.001 (0.015 on pbmc3k).
 - The port starts each reweighting from the clusters; R goes on from the weights of the iteration before. As in R here.
+- The port smooths with the weights that it has just made, R with those of the iteration before. As in R here: against R's
+  procedure (smooth.spline, princurve 2.1.6) on the same trees, rank correlations by lineage on worm_embryo are 1.000, and
+  were 0.993 to 0.995 with the port's order.
 - The port shrinks over quartiles ± 1.5 interquartile ranges, R over the extreme cells within these. As in R here.
 - The port forces branches together that leave the start in opposite directions; R does not (allow.breaks). As in R here.
 - The port's curves cannot grow at their ends; R stretches them. As in R here.

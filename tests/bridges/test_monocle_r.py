@@ -17,7 +17,7 @@ from scvi_downstream.bridges import monocle_r
 from scvi_downstream.bridges.monocle_r import order_with_monocle, why_monocle_is_missing
 from scvi_downstream.runtime.errors import InputError
 
-needs_monocle = pytest.mark.skipif(bool(why_monocle_is_missing()), reason=f"{why_monocle_is_missing()}")
+needs_monocle = pytest.mark.skipif(bool(why_monocle_is_missing()), reason=why_monocle_is_missing())
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(script: Path, rest: str) -> None:
-    script.write_text(f'#!/bin/sh\n[ "$2" = "-e" ] && exit 0\n{rest}\n')
+    script.write_text(f'#!/bin/sh\nfor last; do [ "$last" = "-e" ] && exit 0; done\n{rest}\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
 
 
@@ -55,14 +55,33 @@ def starts(cells: anndata.AnnData) -> pd.Index:
 
 def test_without_r(line: anndata.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "Rscript is not on the PATH" in str(why_monocle_is_missing())
+    assert why_monocle_is_missing().startswith("Rscript is not on the PATH; ")
     with pytest.raises(InputError, match="install R and the Bioconductor package monocle"):
         order_with_monocle(line, line.var_names, starts(line))
 
 
 def test_without_the_package(pretend: Path) -> None:
     pretend.write_text("#!/bin/sh\nexit 1\n")
-    assert "R has no package monocle" in str(why_monocle_is_missing())
+    assert why_monocle_is_missing().startswith("R has no package monocle that it can load; install R")
+
+
+def test_an_r_that_does_not_answer(pretend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(monocle_r, "_CHECK_SECONDS", 0.2)
+    assert "did not answer in 0.2 seconds" in why_monocle_is_missing()
+
+
+def test_r_reads_what_the_user_says_of_libraries(pretend: Path, tmp_path: Path) -> None:
+    pretend.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\nexit 1\n')
+    why_monocle_is_missing()
+    with pytest.raises(InputError, match="it said nothing"):
+        monocle_r._run(tmp_path, 5)
+    called = (tmp_path / "called").read_text().splitlines()
+    assert len(called) == 2
+    for call in called:
+        assert {"--no-save", "--no-restore", "--no-site-file", "--no-init-file"} <= set(call.split())
+        assert "--no-environ" not in call
+        assert "--vanilla" not in call
 
 
 def test_what_r_says_when_it_fails(line: anndata.AnnData, pretend: Path) -> None:
@@ -88,10 +107,15 @@ def test_what_r_is_given_and_what_comes_back(line: anndata.AnnData, pretend: Pat
     pd.DataFrame(
         {"cell": [f"c{i}" for i in range(40, 0, -1)], "pseudotime": range(39, -1, -1), "state": [10, 2] * 20}
     ).to_csv(answer, index=False)
-    write(pretend, f'cp -r "$3" {tmp_path}/given; cp {answer} "$3/order.csv"')
+    write(
+        pretend,
+        f'cp -r "$last" {tmp_path}/given; cp {answer} "$last/order.csv"; '
+        'printf "R 4.2.2\\nmonocle 2.26.0\\n" > "$last/versions.txt"',
+    )
     line = line.copy()
     line.X = sparse.csr_matrix(line.X.toarray() * (np.arange(120) != 7))
-    found = order_with_monocle(line, line.var_names, starts(line), max_cells=40, seed=4)
+    found, versions = order_with_monocle(line, line.var_names, starts(line), max_cells=40, seed=4)
+    assert versions == {"R": "4.2.2", "monocle": "2.26.0"}
     given = tmp_path / "given"
     assert found.index.equals(line.obs_names.rename("cell"))
     ordered = found.dropna()
@@ -132,7 +156,9 @@ def test_sample_holds_start_cells_and_others(n_starts: int, n_held: int) -> None
 @needs_monocle
 @pytest.mark.slow
 def test_planted_time(line: anndata.AnnData) -> None:
-    found = order_with_monocle(line, line.var_names, starts(line), timeout=120)
+    found, versions = order_with_monocle(line, line.var_names, starts(line), timeout=120)
+    assert list(versions) == ["R", "monocle"]
+    assert versions["monocle"][0] == "2"
     assert found["monocle_r_pseudotime"].min() == 0
     assert spearmanr(found["monocle_r_pseudotime"], line.obs["time"])[0] > 0.8
     assert not found["monocle_r_state"].isna().any()

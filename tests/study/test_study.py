@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from scvi_downstream.pipeline_registry import register_pipelines
+from scvi_downstream.pipelines.trajectory.options import MONOCLE_R
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 from scvi_downstream.study.completion import complete_parameters
@@ -73,6 +75,7 @@ def test_a_model_overrides_the_shared_training() -> None:
         ({"models": {"scvi": {"family": "SCVII"}}}, "family 'SCVII' is unknown; the closest is 'SCVI'"),
         ({"models": {"mine": {"n_latent": 3}}}, "models.mine has no family"),
         ({"models": {"pca": {"family": "SCVI"}}}, "models.pca: use letters"),
+        ({"models": {"R": {"family": "SCVI"}}}, "models.R: use letters"),
         ({"models": {"scvi": {"n_latent": "ten"}}}, "models.scvi.n_latent: "),
         ({"training": {"train_size": 0.95}}, "train_size + validation_size"),
         ({"primary": "scvy"}, "primary 'scvy' is not among models; the closest is 'scvi'"),
@@ -132,6 +135,28 @@ def test_a_model_that_starts_from_one_left_out_is_left_out() -> None:
     parameters = load(label_key="", models={"scvi": {"training": {"lr": 0.01}}})
     parameters["models"]["scvi_more"] = {**parameters["models"]["scanvi"], "name": "scvi_more"}
     assert "scvi_more" in plan_study(parameters).left_out
+
+
+def test_without_r_its_order_alone_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned(**options: Any) -> tuple[dict[str, str], set[str]]:
+        study = plan_study(load(trajectory={"start_cluster": "CD34+", **options}))
+        return dict(study.left_out), register_pipelines(study)["__default__"].all_outputs()
+
+    rscript = tmp_path / "Rscript"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    left_out, made = planned(monocle_r=True)
+    assert left_out[MONOCLE_R].startswith("Rscript is not on the PATH; install R")
+    assert "monocle_r" not in made
+    assert {"trajectory", "trajectory_summary", "report"} <= made
+    rscript.write_text(f"#!/bin/sh\n: > {tmp_path}/asked\n")
+    rscript.chmod(0o755)
+    assert not planned(monocle_r=False)[0].keys() & {MONOCLE_R}
+    assert not planned(monocle_r=True, start_cluster="")[0].keys() & {MONOCLE_R}
+    assert not (tmp_path / "asked").exists()
+    left_out, made = planned(monocle_r=True)
+    assert MONOCLE_R not in left_out
+    assert {"monocle_r", "monocle_r_versions"} <= made
+    assert (tmp_path / "asked").exists()
 
 
 def test_a_primary_model_that_cannot_be_fitted_is_refused() -> None:

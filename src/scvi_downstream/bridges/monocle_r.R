@@ -1,5 +1,6 @@
 # Orders cells with R's own monocle (DDRTree). Arguments: a folder with counts.tsv (gene, cell, count; from 1),
-# cells.txt, genes.txt, starts.txt (positions from 1) and seed.txt. Writes order.csv: cell, pseudotime, state.
+# cells.txt, genes.txt, starts.txt (positions from 1) and seed.txt. Writes order.csv (cell, pseudotime, state) and
+# versions.txt (software, version).
 suppressMessages(suppressWarnings({
   library(Matrix)
   library(monocle)
@@ -44,3 +45,5 @@ root <- names(which.max(excess))
 cds <- suppressWarnings(orderCells(cds, root_state = as.numeric(root)))
 ordered <- data.frame(cell = cells, pseudotime = pData(cds)$Pseudotime, state = as.character(pData(cds)$State))
 write.csv(ordered, file.path(folder, "order.csv"), row.names = FALSE)
+versions <- c("R", as.character(getRversion()), "monocle", as.character(packageVersion("monocle")))
+write(versions, file.path(folder, "versions.txt"), ncolumns = 2)

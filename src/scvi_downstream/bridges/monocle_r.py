@@ -32,28 +32,26 @@ _HOW_TO_INSTALL = (
     "install R and the Bioconductor package monocle (Debian: r-bioc-monocle), or set trajectory.monocle_r to "
     "false"
 )
-_CHECK = 'quit(status = if (nzchar(system.file(package = "monocle"))) 0 else 1)'
+# As --vanilla, but for the user's ~/.Renviron: it may name the library that holds monocle.
+_PLAIN = ("--no-save", "--no-restore", "--no-site-file", "--no-init-file")
+_CHECK = 'quit(status = if (requireNamespace("monocle", quietly = TRUE)) 0 else 1)'
 _CHECK_SECONDS = 120
 
 
-def why_monocle_is_missing() -> str | None:
-    """Why R's monocle cannot be used here; ``None``: it can."""
+def why_monocle_is_missing() -> str:
+    """Why R's monocle cannot be used here, and what to do; empty: it can."""
     rscript = which("Rscript")
-    if rscript is None:
-        return f"Rscript is not on the PATH; {_HOW_TO_INSTALL}"
-    return None if _has_monocle(rscript) else f"R has no package monocle; {_HOW_TO_INSTALL}"
+    return _why_not_with(rscript) if rscript else f"Rscript is not on the PATH; {_HOW_TO_INSTALL}"
 
 
 @cache
-def _has_monocle(rscript: str) -> bool:
-    command = [rscript, "--vanilla", "-e", _CHECK]
+def _why_not_with(rscript: str) -> str:
+    command = [rscript, *_PLAIN, "-e", _CHECK]
     try:
         found = subprocess.run(command, capture_output=True, timeout=_CHECK_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError(
-            f"{rscript} did not answer in {_CHECK_SECONDS} seconds; check that R starts"
-        ) from None
-    return found.returncode == 0
+        return f"{rscript} did not answer in {_CHECK_SECONDS} seconds; check that R starts"
+    return f"R has no package monocle that it can load; {_HOW_TO_INSTALL}" if found.returncode else ""
 
 
 def order_with_monocle(
@@ -64,7 +62,7 @@ def order_with_monocle(
     max_cells: int = MAX_CELLS,
     seed: int = 0,
     timeout: float = 900.0,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """Order cells by Monocle 2's DDRTree in R, from the state that holds most start cells.
 
     Parameters
@@ -85,7 +83,7 @@ def order_with_monocle(
 
     Returns
     -------
-    ``monocle_r_pseudotime`` and ``monocle_r_state`` by cell, ``n_cells`` rows.
+    ``monocle_r_pseudotime`` and ``monocle_r_state`` by cell, ``n_cells`` rows; the versions of R and of the package.
 
     Raises
     ------
@@ -122,6 +120,7 @@ def order_with_monocle(
         _write(folder, matrix[:, expressed], np.flatnonzero(np.isin(chosen, starts)), seed)
         _run(folder, timeout)
         found = pd.read_csv(folder / "order.csv", dtype={"cell": str, "state": str}).set_index("cell")
+        versions = dict(line.split() for line in (folder / "versions.txt").read_text().splitlines())
     found = found.loc[_names("c", len(chosen))].set_axis(counts.obs_names[chosen])
     states = sorted(found["state"].unique(), key=int)
     table = pd.DataFrame(
@@ -130,7 +129,7 @@ def order_with_monocle(
             "monocle_r_state": pd.Categorical(found["state"], categories=states),
         }
     )
-    return table.reindex(counts.obs_names).rename_axis("cell")
+    return table.reindex(counts.obs_names).rename_axis("cell"), versions
 
 
 def _sample(n_cells: int, starts: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
@@ -173,7 +172,7 @@ def _run(folder: Path, timeout: float) -> None:
         (folder / "messages.txt").open("w+") as messages,
     ):
         process = subprocess.Popen(
-            [str(which("Rscript")), "--vanilla", str(script), str(folder)],
+            [str(which("Rscript")), *_PLAIN, str(script), str(folder)],
             stdout=messages,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

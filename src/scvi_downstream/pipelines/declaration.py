@@ -48,7 +48,7 @@ class Study:
     primary
         The model whose downstream analyses are run.
     left_out
-        Models and baselines that cannot be fitted, and why.
+        Models, baselines and methods that cannot be run, and why.
     analyses
         Parts of the capabilities whose needs are met.
     absent
@@ -236,6 +236,8 @@ class Analysis:
         part always.
     aspects
         What may be missing while the rest is run, and is said.
+    lacking
+        What its options ask for that cannot be run on this machine → why; it is left out, and said.
     by_name
         Run only when asked for by name.
     asked_for
@@ -267,6 +269,7 @@ class Analysis:
     demo: str = ""
     needs: Mapping[str, Need] = field(default_factory=dict)
     aspects: tuple[Need, ...] = ()
+    lacking: Callable[[Study], Mapping[str, str]] = lambda study: {}
     by_name: bool = False
     asked_for: str = ""
     brings: tuple[str, ...] = ()

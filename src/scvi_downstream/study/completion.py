@@ -114,7 +114,7 @@ _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 # Baselines, folders beside those of the models, and what nodes that take a dataset of every model take besides.
 RESERVED = (
     "pca", "harmony", "scanorama", "unintegrated", "annotation", "mapped", "provenance",
-    "counts", "keys", "options", "seed",
+    "R", "counts", "keys", "options", "seed",
 )  # fmt: skip
 
 

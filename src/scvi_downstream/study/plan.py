@@ -70,8 +70,10 @@ def plan_study(
     )
     needs = {part: need for analysis in analyses() for part, need in analysis.needs.items()}
     aspects = [need for analysis in analyses() for need in (*analysis.needs.values(), *analysis.aspects)]
+    lacking = {name: why for analysis in analyses() for name, why in analysis.lacking(study).items()}
     return replace(
         study,
+        left_out=left_out | lacking,
         analyses=frozenset(part for part, need in needs.items() if need.met(study)),
         absent=tuple(need.otherwise for need in aspects if need.otherwise and not need.met(study)),
     )

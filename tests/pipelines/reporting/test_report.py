@@ -156,6 +156,12 @@ def test_parameters_versions_and_fingerprint_are_there(page, parameters, prepara
         assert said in page.text
 
 
+def test_software_outside_of_python_is_named(parameters, preparation_summary, training_summary):
+    contents = {"trajectory_summary": {"software": {"monocle": "2.26.0"}, "sentences": []}}
+    html = render(parameters, preparation_summary, training_summary, contents)
+    assert "<li><span>monocle</span><span>2.26.0</span></li>" in html
+
+
 def test_same_input_same_page_but_for_the_time(
     html, parameters, preparation_summary, training_summary, contents
 ):

@@ -7,19 +7,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.trajectory.agreement import (
+    ORDERS,
     agreement_matrix,
+    compare_with_time,
     confounding_sentences,
     consensus_pseudotime,
     rank_agreement,
     time_agreement,
     time_explained_by_batch,
 )
+from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.statistics.correlation import stratified_spearman
+from scvi_downstream.study.defaults import defaults_of
 
 N_CELLS = 400
 CELLS = pd.Index([f"cell_{i}" for i in range(N_CELLS)])
@@ -225,6 +231,18 @@ def test_the_interval_covers_the_truth() -> None:
         )
         covered += int(table["low"].iloc[0] <= truth <= table["high"].iloc[0])
     assert 33 <= covered <= 40
+
+
+def test_a_consensus_of_all_representations_needs_two_besides_r() -> None:
+    time, _ = study()
+    counts = AnnData(np.zeros((N_CELLS, 0)), obs=time.to_frame())
+    orders = pd.DataFrame(dict.fromkeys(["pseudotime", *ORDERS], time), index=CELLS)
+    given = {"scvi": orders, "R": pd.DataFrame({"monocle_r_pseudotime": -time}, index=CELLS)}
+    options = defaults_of(TrajectoryOptions, time_key="hours")
+    found = compare_with_time(counts, Keys(), options, 0, **given)
+    assert found["representation"].tolist() == ["scvi"] * 4 + ["R"]
+    found = compare_with_time(counts, Keys(), options, 0, pca=orders, **given)
+    assert found["representation"].nunique() == 4
 
 
 def test_nothing_to_compare_is_nan_and_seeds_repeat() -> None:

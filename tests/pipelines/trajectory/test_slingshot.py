@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from scvi_downstream.pipelines.trajectory import slingshot as module
 from scvi_downstream.pipelines.trajectory.lineages import choose_start_cluster
+from scvi_downstream.pipelines.trajectory.principal_curves import smoothing_spline
 from scvi_downstream.pipelines.trajectory.slingshot import (
     Slingshot,
     reweigh,
@@ -67,6 +69,22 @@ def test_invariants(planted: Plant) -> None:
     assert np.linalg.norm(starts - starts.mean(axis=0), axis=1).max() < 0.2 * np.linalg.norm(
         ends[0] - ends[1]
     )
+
+
+def test_curves_are_smoothed_with_the_weights_of_the_iteration_before(
+    planted: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def smooth(x: np.ndarray, y: np.ndarray, weights: np.ndarray, *rest: Any) -> Any:
+        given.append(weights)
+        return smoothing_spline(x, y, weights, *rest)
+
+    given: list[np.ndarray] = []
+    monkeypatch.setattr(module, "smoothing_spline", smooth)
+    cells = planted("bifurcating")
+    found, _ = _fit(planted, "bifurcating")
+    for weights, path in zip(given, found.tree.lineages, strict=False):
+        np.testing.assert_array_equal(weights, cells.clusters.astype(str).isin(path))
+    assert ((given[2] > 0) & (given[2] < 1)).any()
 
 
 def test_same_bits_again(planted: Plant) -> None:

@@ -72,7 +72,7 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
             width=100,
         ),
         provenance=_provenance(study, preparation),
-        software=versions.software(),
+        software=versions.software() | _beside_python(contents),
         made=datetime.now(UTC).replace(microsecond=0),
     )
 
@@ -152,6 +152,12 @@ def _methods_html(methods: str, order: Sequence[str]) -> list[str]:
         html = re.sub(r"`(.+?)`", r"<code>\1</code>", html)
         paragraphs.append(bibliography.linked_citations(html, numbers))
     return paragraphs
+
+
+def _beside_python(contents: Mapping[str, Any]) -> dict[str, str]:
+    """What ran outside of Python, by version, as the summaries say it."""
+    summaries = (summary for summary in contents.values() if isinstance(summary, Mapping))
+    return {name: version for each in summaries for name, version in (each.get("software") or {}).items()}
 
 
 def _provenance(study: Study, preparation: Mapping[str, Any]) -> dict[str, str]:

@@ -1,6 +1,15 @@
 """Where cells come from and where they go: orders, lineages, fates, and genes along them."""
 
-from scvi_downstream.pipelines.declaration import Analysis, Need, Obs, Uns
+from scvi_downstream.bridges.monocle_r import why_monocle_is_missing
+from scvi_downstream.pipelines.declaration import Analysis, Need, Obs, Study, Uns
+from scvi_downstream.pipelines.trajectory.options import MONOCLE_R
+
+
+def _lacking(study: Study) -> dict[str, str]:
+    options = study.options["trajectory"]  # asking R takes seconds, so only where its order is wanted
+    why = why_monocle_is_missing() if options.monocle_r and options.has_start else ""
+    return {MONOCLE_R: why} if why else {}
+
 
 ANALYSIS = Analysis(
     name="trajectory",
@@ -12,6 +21,7 @@ ANALYSIS = Analysis(
             "No trajectory was learnt, since no start (trajectory.start_cluster, …) and no trajectory.time_key is set.",
         )
     },
+    lacking=_lacking,
     evidence="trajectory",
     summaries={"trajectory_summary": "Trajectory"},
     metrics={"trajectory_summary": "trajectory"},

@@ -26,8 +26,10 @@ ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]
 """What the consensus is over."""
 EVERY_ORDER = ["pseudotime", "dpt_pseudotime", "slingshot_pseudotime", *ORDERS[1:], "monocle_r_pseudotime"]
 """What is compared, where it is there."""
+OF_R = "R monocle_r_pseudotime"
+"""Name of R's order among those that are compared."""
 ALL_REPRESENTATIONS = "all representations"
-"""Name of the consensus over all of them."""
+"""Name of the consensus over all of them, where there are several."""
 MIN_CELLS = 10
 """That two orders must share: a correlation of fewer says nothing."""
 CONFIDENCE = 0.95
@@ -46,8 +48,8 @@ N_BOOTSTRAPS = 200
 
 def order_with_monocle_r(
     counts: AnnData, trajectory_start: dict[str, Any], options: TrajectoryOptions, seed: int
-) -> pd.DataFrame:
-    """``monocle_r_pseudotime`` and ``monocle_r_state`` by cell, of R's own monocle on the highly variable genes."""
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """:func:`.order_with_monocle` on the highly variable genes."""
     genes, start = counts.var_names[counts.var["highly_variable"]], trajectory_start["cells"]
     return order_with_monocle(counts, genes, start, seed=seed, timeout=options.monocle_r_timeout)
 
@@ -170,12 +172,13 @@ def compare_with_time(
 
     Returns
     -------
-    One row a representation and order, the highest first; the last representation is the consensus of all.
+    One row a representation and order, the highest first; of several representations also the consensus of all.
     """
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
     every = {name: _orders_in(table.loc[counts.obs_names]) for name, table in orders.items()}
-    basic = [table[[name for name in ORDERS if name in table]] for table in every.values()]
+    basic = [table[table.columns.intersection(ORDERS)] for table in every.values()]
+    basic = [table for table in basic if not table.empty]  # R's order is none of a representation
     if len(basic) > 1:
         joined = pd.concat(basic, axis=1, keys=range(len(basic)))
         every[ALL_REPRESENTATIONS] = consensus_pseudotime(joined).to_frame()

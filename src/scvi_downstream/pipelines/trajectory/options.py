@@ -12,6 +12,8 @@ from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options, Share
 
 Order = Literal["consensus", "dpt", "slingshot", "principal_graph"]
+MONOCLE_R = "Monocle 2 (R)"
+"""Name of the order that R makes, in figures and where it is left out."""
 START_OPTIONS = ("start_cell", "start_cluster", "start_gene", "time_key")
 ORDER_COLUMNS: dict[Order, str] = {
     "consensus": "pseudotime",
@@ -30,7 +32,7 @@ class SlingshotOptions(Options):
 
 
 class PrincipalGraphOptions(Options):
-    """A principal graph through the cells, as Monocle 3 learns it."""
+    """A principal graph through the cells, as Monocle 3 learns it, with as many nodes as Monocle 2 takes."""
 
     n_nodes: PositiveInt | None
     min_branch_length: PositiveInt

@@ -17,6 +17,7 @@ from scvi_downstream.pipelines.trajectory.agreement import (
 from scvi_downstream.pipelines.trajectory.diffusion import connect_clusters, order_by_diffusion
 from scvi_downstream.pipelines.trajectory.fates import map_fates
 from scvi_downstream.pipelines.trajectory.lineages import cluster_landmarks, take_landmarks
+from scvi_downstream.pipelines.trajectory.options import MONOCLE_R
 from scvi_downstream.pipelines.trajectory.plots import (
     plot_agreement,
     plot_fates,
@@ -93,15 +94,27 @@ def template(
     learnt = ["counts", "latent", *_LEARNT, "trajectory", "trajectory_start"]
     drawn = {name: name for name in learnt} | {"options": _OPTIONS}
     joined_by_cell = ["orders", "fates", "rank_spread", *(["monocle_r"] if monocle_r else [])]
-    results = ["trajectory_agreement", "trajectory_stability"]
-    known = ["params:primary", spec, _KEYS, _OPTIONS, *(["trajectory_time"] if timed else [])]
-    facts = [*_FACTS, "fate_facts", "trend_facts"]
+    facts = ["counts", "trajectory", "trajectory_start", *_FACTS, "fate_facts", "trend_facts"]
+    told = {name: name for name in facts} | {
+        "agreement": "trajectory_agreement",
+        "stability": "trajectory_stability",
+        "primary": "params:primary",
+        "spec": spec,
+        "keys": _KEYS,
+        "options": _OPTIONS,
+        **({"time": "trajectory_time"} if timed else {}),
+        **({"monocle_r_versions": "monocle_r_versions"} if monocle_r else {}),
+    }
     cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
     with_time = [
         step(compare_with_time, cells | orders, "trajectory_time"),
         step(plot_time_agreement, ["trajectory_time", _OPTIONS], "time_agreement_figure"),
     ]
-    in_r = step(order_with_monocle_r, ["counts", "trajectory_start", _OPTIONS, _SEED], "monocle_r")
+    in_r = step(
+        order_with_monocle_r,
+        ["counts", "trajectory_start", _OPTIONS, _SEED],
+        ["monocle_r", "monocle_r_versions"],
+    )
     return Pipeline(
         [
             step(
@@ -124,11 +137,7 @@ def template(
             ),
             step(compare_orders, orders, "trajectory_agreement"),
             step(join_trajectory, joined_by_cell, "trajectory"),
-            step(
-                summarize_trajectory,
-                ["counts", "trajectory", "trajectory_start", *facts, *results, *known],
-                "trajectory_summary",
-            ),
+            step(summarize_trajectory, told, "trajectory_summary"),
             step(plot_trajectory, drawn | {"umap": "umap"}, "trajectory_figure"),
             step(plot_trajectory_3d, drawn | {"umap_3d": "umap_3d"}, "trajectory_3d_page"),
             Node(
@@ -158,7 +167,8 @@ def create_pipeline(study: Study) -> Pipeline:
     options, primary = study.options["trajectory"], study.primary
     spec = f"params:models.{primary}"
     names = options.learnt_on(study)
-    made = template(names, spec, timed=options.time_key is not None, monocle_r=options.monocle_r)
+    in_r = options.monocle_r and MONOCLE_R not in study.left_out
+    made = template(names, spec, timed=options.time_key is not None, monocle_r=in_r)
     likes = (None if name in study.models else f"{primary}.landmarks" for name in names)
     learnt = [representation_template(*each) for each in zip(names, likes, strict=True)]
     return joined([on_model(made, primary, _OF_MODEL), *learnt])

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import TARGET_SUM, symbols_of
-from scvi_downstream.pipelines.trajectory.agreement import agreement_matrix
+from scvi_downstream.pipelines.trajectory.agreement import OF_R, agreement_matrix
 from scvi_downstream.pipelines.trajectory.fates import PREFIX, fate_columns
 from scvi_downstream.pipelines.trajectory.gene_trends import lineages_of
-from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.options import MONOCLE_R, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.plots_umap import TITLES
 from scvi_downstream.plots.charts import heat_map
 from scvi_downstream.plots.panels import panel_grid, scatter_known
@@ -35,6 +35,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}
 """Order → its name in figures."""
+_BESIDE = {OF_R: MONOCLE_R}  # of no representation, so its name is that of the method
 UNKNOWN = "#DDDDDD"
 """Behind heat maps: where there is no value."""
 MAX_STATES = 9
@@ -65,7 +66,7 @@ def plot_agreement(agreement: pd.DataFrame) -> Figure:
     agreement
         One row a pair of orders: ``first``, ``second``, ``spearman`` in [-1, 1] or NaN.
     """
-    matrix = agreement_matrix(agreement).rename(lambda name: name.replace("_", " "))
+    matrix = agreement_matrix(agreement).rename(lambda name: _BESIDE.get(name, name.replace("_", " ")))
     matrix = matrix.set_axis(matrix.index, axis=1)
     if len(matrix) < 2:
         return empty_figure("No agreement to show: there is one ordering only.")

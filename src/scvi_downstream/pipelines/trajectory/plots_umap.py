@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.obs import as_categories
-from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
+from scvi_downstream.pipelines.trajectory.options import MONOCLE_R, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.plots.panels import panel_grid, scatter_known
 from scvi_downstream.plots.style import MISSING, bare_umap_axes, empty_figure
@@ -29,7 +29,7 @@ TITLES = {
     "dpt_pseudotime": "diffusion pseudotime",
     "slingshot_pseudotime": "Slingshot",
     "graph_pseudotime": "principal graph",
-    "monocle_r_pseudotime": "Monocle (R)",
+    "monocle_r_pseudotime": MONOCLE_R,
 }
 """Order → title of its panel."""
 LINE, START = "#111111", "#D55E00"

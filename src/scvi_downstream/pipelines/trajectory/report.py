@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.trajectory.agreement import confounding_sentences
+from scvi_downstream.pipelines.trajectory.agreement import OF_R, ORDERS, confounding_sentences
 from scvi_downstream.pipelines.trajectory.fates import fate_columns
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
@@ -102,7 +103,7 @@ METHODS = {
     "slingshot_pseudotime": "Slingshot",
     "slingshot_consensus": "Slingshot over clusterings",
     "graph_pseudotime": "the principal graph",
-    "monocle_r_pseudotime": "Monocle in R",
+    "monocle_r_pseudotime": "Monocle 2 in R",
 }
 """Order → its name in a sentence."""
 
@@ -123,6 +124,7 @@ def summarize_trajectory(
     keys: Keys,
     options: TrajectoryOptions,
     time: pd.DataFrame | None = None,
+    monocle_r_versions: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Numbers of the trajectories and sentences: the verdict first, then what limits it.
 
@@ -146,6 +148,8 @@ def summarize_trajectory(
         The batch and the time.
     time
         Agreement with known time, the best order first; ``None``: it is not known.
+    monocle_r_versions
+        Of R and its package; ``None``: R made no order.
     """
     pairs = _pairs_of_methods(agreement, primary)
     sentences = [_verdict(pairs, stability)]
@@ -155,6 +159,7 @@ def summarize_trajectory(
             hours = known_time(counts.obs, str(options.time_key)).rename(options.time_key)
             corrected = bool(spec["correct_batch"])
             sentences += confounding_sentences(hours, counts.obs[keys.batch_key], corrected=corrected)
+    sentences += _agreement_of_monocle(agreement, time, primary, options)
     sentences += lineages["sentences"] + _stability(stability)
     sentences += trajectory_start["sentences"] + diffusion_facts["sentences"]
     sentences += _dependence_on_choices(diffusion_facts["root_dependence"], lineages["clusterings"])
@@ -173,6 +178,7 @@ def summarize_trajectory(
         "agreement": float(pairs["spearman"].median()) if len(pairs) else None,
         "stability": stability.dropna(subset="spearman").set_index("method")["spearman"].to_dict(),
         "spearman_with_time": by_method,
+        "software": monocle_r_versions or {},
         "sentences": list(dict.fromkeys(sentences)),
     }
 
@@ -217,12 +223,30 @@ def _verdict(pairs: pd.DataFrame, stability: pd.DataFrame) -> str:
 def _agreement_with_time(time: pd.DataFrame, options: TrajectoryOptions) -> str:
     best = time.iloc[0]
     within = best["within_batch_spearman"]
+    of = "" if best["method"] == "monocle_r_pseudotime" else f" on {best['representation']}"
     inside = f", {within:.2f} within batches" if pd.notna(within) else ""
     return (
-        f"with the known '{options.time_key}' the best order is {METHODS[best['method']]} on {best['representation']} "
+        f"with the known '{options.time_key}' the best order is {METHODS[best['method']]}{of} "
         f"(Spearman {best['spearman']:.2f}, 95 % interval {best['low']:.2f} to {best['high']:.2f}{inside}); it was "
         f"picked among {len(time)} by that time, so take the consensus where time is not known"
     )
+
+
+def _agreement_of_monocle(
+    agreement: pd.DataFrame, time: pd.DataFrame | None, primary: str, options: TrajectoryOptions
+) -> list[str]:
+    """Whether R's order, where there is one, is that of the primary model's consensus and of its parts."""
+    of_r = agreement[agreement["second"] == OF_R].set_index("first")["spearman"]
+    consensus, *parts = (of_r.get(f"{primary} {name}", np.nan) for name in ("pseudotime", *ORDERS))
+    if not np.isfinite(consensus):
+        return []
+    agrees = "agrees" if consensus >= BELIEVABLE else "does not agree"
+    each = ", ".join(f"{METHODS[name]} {rho:.2f}" for name, rho in zip(ORDERS, parts, strict=True))
+    text = f"Monocle 2 in R {agrees} with the consensus (rank correlation {consensus:.2f}; {each})"
+    if time is not None:
+        known = time.loc[time["method"] == "monocle_r_pseudotime", "spearman"]
+        text += f", and correlates with the known '{options.time_key}' by {known.iloc[0]:.2f}"
+    return [text]
 
 
 def _stability(stability: pd.DataFrame) -> list[str]:

@@ -253,13 +253,17 @@ class _Fit:
             self._place(k, centres, self._stretch_past_all_cells(centres))
 
     def iterate(self) -> float:
-        """Weigh cells, smooth, draw shared parts together; the sum of squared distances to the curves."""
-        self.weights = reweigh(self.weights, self._squared_distances())
+        """Weigh cells, smooth, draw shared parts together; the sum of squared distances to the curves.
+
+        As in R, curves are smoothed with the weights of the iteration before, and the new ones say which cells they
+        reach and share.
+        """
+        before, self.weights = self.weights, reweigh(self.weights, self._squared_distances())
         for k in range(len(self.curves)):
             own = self.projections[k].arc
-            on = own[self.weights[:, k] > 0]
+            on = own[before[:, k] > 0]
             grid = np.linspace(on.min(), on.max(), N_POINTS)
-            smooth, _ = smoothing_spline(own, self.latent, self.weights[:, k], grid, DEGREES_OF_FREEDOM)
+            smooth, _ = smoothing_spline(own, self.latent, before[:, k], grid, DEGREES_OF_FREEDOM)
             self._place(k, smooth)
         arcs = [projection.arc for projection in self.projections.values()]
         curves = list(self.curves.values())
