@@ -8,6 +8,7 @@ import pytest
 from kedro.pipeline import Pipeline
 
 from scvi_downstream import pipeline_registry
+from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
 from scvi_downstream.study.completion import RESERVED
@@ -57,12 +58,12 @@ def test_one_pipeline_a_capability() -> None:
 
 def test_every_trial_of_the_sweep_is_a_namespace() -> None:
     pipelines = registered(sweep={"scvi": {"n_latent": [5, 30]}})
-    namespaces = {node.namespace for node in pipelines["sweep"].nodes if node.namespace}
+    namespaces = {model_of(node) for node in pipelines["sweep"].nodes} - {""}
     trials = {"scvi_latent5", "scvi_latent30"}
     assert namespaces == trials | {"scvi", "ldvae", "scanvi", "pca", "harmony"}
-    assert {node.namespace for node in pipelines["sweep"].nodes if TRIAL in node.tags} == trials
+    assert {model_of(node) for node in pipelines["sweep"].nodes if TRIAL in node.tags} == trials
     assert "scvi_latent5.scores" in pipelines["comparison"].inputs()
-    assert trials <= {node.namespace for node in pipelines["__default__"].nodes}
+    assert trials <= {model_of(node) for node in pipelines["__default__"].nodes}
 
 
 def test_trials_are_trained_and_scored_and_no_more() -> None:
@@ -75,7 +76,7 @@ def test_trials_are_trained_and_scored_and_no_more() -> None:
 def test_a_sweep_needs_nothing_but_the_counts() -> None:
     sweep = registered(sweep={"scvi": {"n_latent": [5]}, "scanvi": {"n_layers": [1]}})["sweep"]
     free = {name for name in sweep.inputs() if not name.startswith("params:") and "checkpoint" not in name}
-    assert free == {"raw", "metadata"}
+    assert free == {"raw"}
 
 
 def test_a_trial_that_is_the_primary_model_is_a_model() -> None:
@@ -87,7 +88,7 @@ def test_a_trial_that_is_the_primary_model_is_a_model() -> None:
 def test_models_depend_on_each_other_only_where_one_starts_from_another() -> None:
     pipelines = registered()
     for model in ("scvi", "ldvae", "scanvi"):
-        needed = pipelines["__default__"].filter(node_namespaces=[model]).inputs()
+        needed = pipelines["__default__"].filter(node_namespaces=[f"models.{model}"]).inputs()
         others = {name.split(".")[0] for name in needed if "." in name and ":" not in name} - {model, "pca"}
         assert others == ({"scvi"} if model == "scanvi" else set())
 
@@ -100,7 +101,7 @@ def test_downstream_follows_the_primary_model() -> None:
 
 def test_without_labels_and_batches_nothing_needs_them() -> None:
     pipelines = registered(batch_key="", label_key="")
-    names = {node.namespace for node in pipelines["__default__"].nodes if node.namespace}
+    names = {model_of(node) for node in pipelines["__default__"].nodes} - {""}
     assert names == {"scvi", "ldvae", "pca"}
 
 

@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.copies import joined
+from scvi_downstream.pipelines.copies import boxed, joined
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.pipeline import create_pipeline as report_of
 from scvi_downstream.study.loader import load_parameters
@@ -27,7 +27,10 @@ def register_pipelines(study: Study | None = None) -> dict[str, Pipeline]:
     """
     study = study or plan_study(_parameters_without_session())
     makers = [analysis for analysis in analyses() if analysis.name != "reporting"]
-    own = {analysis.name: analysis.create_pipeline(study) for analysis in makers}
+    own = {
+        analysis.name: boxed(analysis.create_pipeline(study), analysis.box or analysis.name)
+        for analysis in makers
+    }
     pipelines = {
         analysis.name: _with_needed(own[analysis.name], analysis.brings, analysis.brings_to, own)
         if analysis.brings
@@ -35,7 +38,7 @@ def register_pipelines(study: Study | None = None) -> dict[str, Pipeline]:
         for analysis in makers
     }
     default = {analysis.name for analysis in makers if analysis.runs_in(study)}
-    pipelines["reporting"] = report_of(study, _reported(study, pipelines, default))
+    pipelines["reporting"] = report_of(study, *_reported(study, pipelines, default))
     everything = joined(pipelines[name] for name in [*sorted(default), "reporting"])
     return {"__default__": everything, **pipelines}
 
@@ -54,11 +57,14 @@ def _with_needed(
     return everything.filter(to_outputs=outputs) if outputs else Pipeline([])
 
 
-def _reported(study: Study, pipelines: Mapping[str, Pipeline], default: set[str]) -> set[str]:
-    """Datasets that the report can show: what this run makes, and what is on disk when it is asked for by name."""
+def _reported(
+    study: Study, pipelines: Mapping[str, Pipeline], default: set[str]
+) -> tuple[Pipeline, set[str]]:
+    """What the report can be of, and of its outputs what this run makes, or is on disk when it is asked for by name."""
     requested = study.requested & set(pipelines)
-    available = joined(pipelines[name] for name in default | requested).all_outputs()
+    everything = joined(pipelines[name] for name in default | requested)
+    available = everything.all_outputs()
     if study.is_stored is None:
-        return available
+        return everything, available
     made = joined(pipelines[name] for name in requested).all_outputs()
-    return {name for name in available if name in made or study.is_stored(name)}
+    return everything, {name for name in available if name in made or study.is_stored(name)}

@@ -230,7 +230,7 @@ def test_namespaces_and_tags_select_as_in_any_kedro_project(
     figure = study_run.folder("08_reporting") / "pca" / "embedding.png"
     latent = study_run.folder("07_model_output") / "scvi" / "latent.parquet"
     before = figure.stat().st_mtime_ns, latent.stat().st_mtime_ns
-    run_part(namespaces=["pca"], tags=["embedding"])
+    run_part(namespaces=["models.pca"], tags=["embedding"])
     after = figure.stat().st_mtime_ns, latent.stat().st_mtime_ns
     assert after[0] > before[0]
     assert after[1] == before[1]

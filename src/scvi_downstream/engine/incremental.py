@@ -9,9 +9,12 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from kedro.io import MemoryDataset
+
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.engine.fingerprints import code_fingerprint, digest, module_fingerprint
 from scvi_downstream.engine.kedro_internals import described, stored_path
+from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
@@ -145,11 +148,11 @@ def _of_output(fingerprint: str | None, name: str) -> str | None:
 
 def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
     dataset = catalog[name]
-    if name == "study":
+    if name == PLAN:
         return digest(_without_how(catalog.load(name).parameters))
     if name == "parameters":
         return digest(_without_how(catalog.load(name)))
-    if name.startswith("params:"):
+    if name.startswith("params:") and isinstance(dataset, MemoryDataset):
         return digest(catalog.load(name))
     record = provenance.find(name, dataset)
     return record.fingerprint if record else _source_fingerprint(dataset)

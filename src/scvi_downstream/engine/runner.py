@@ -12,6 +12,7 @@ from kedro.runner import SequentialRunner
 from scvi_downstream.engine.incremental import PROVENANCE, Plan, Provenance, plan_run
 from scvi_downstream.engine.kedro_internals import run_node
 from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups
+from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.pipelines.declaration import TRIAL, UNIT
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import InputError
@@ -165,7 +166,7 @@ def _outputs(nodes: Iterable[Node]) -> tuple[str, ...]:
 def _unit(node: Node) -> str:
     """What the node is run with in one process; empty: it runs in this one."""
     if TRIAL in node.tags:
-        return str(node.namespace)
+        return model_of(node)
     return node.name if UNIT in node.tags else ""
 
 

@@ -15,6 +15,7 @@ from kedro.io import MemoryDataset
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.kedro_internals import register_with, requested_pipelines
+from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.plan import plan_study
 
@@ -78,7 +79,7 @@ class StudyHooks:
         given = {f"params:{name}": options for name, options in study.options.items()}
         given |= {
             "parameters": dict(study.parameters),
-            "study": study,
+            PLAN: study,
             PROVENANCE: self._folder("06_models") / PROVENANCE,
         }
         for name, value in given.items():

@@ -12,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 
 from scvi_downstream.hooks.progress import path_of
 from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.runtime import events
 from scvi_downstream.scoring.criteria import rows_by_model
 
@@ -59,7 +60,7 @@ class TrackingHooks:
             self._options.get("experiment") or study,
             self._project / "mlartifacts",
         )
-        models = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
+        models = sorted({model_of(node) for node in pipeline.nodes} - {""})
         self._tracker.start(f"{study} {run_params['run_id']}", models, _tags(run_params))
         self._tracker.log_parameters(None, self._parameters)
         for model in models:
@@ -79,8 +80,8 @@ class TrackingHooks:
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Name the node in its model's run."""
-        if self._tracker is not None and node.namespace:
-            self._tracker.finish_failed_model(node.namespace.split(".")[0], f"{node.name}: {error}")
+        if self._tracker is not None and model_of(node):
+            self._tracker.finish_failed_model(model_of(node), f"{node.name}: {error}")
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -15,6 +15,8 @@ from scvi_downstream.pipelines.declaration import Study
 _SHARED = ("counts", "qc_metrics", "covariates", "pca.latent")
 # Parameters that stand for the options of one model.
 _OF_MODEL = ("params:spec", "params:initial_spec")
+_CHECKPOINT = "checkpoint"
+"""How the names end under which nodes are given where to take up unfinished work; Kedro-Viz shows no parameters."""
 
 
 def step(function: Callable[..., Any], inputs: Any, outputs: Any, **settings: Any) -> Node:
@@ -38,6 +40,21 @@ def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
 def joined(pipelines: Iterable[Pipeline]) -> Pipeline:
     """All of them in one."""
     return reduce(add, pipelines, Pipeline([]))
+
+
+def boxed(pipeline: Pipeline, box: str) -> Pipeline:
+    """All nodes below one name, which is a box of Kedro-Viz; datasets keep theirs."""
+    return Pipeline(pipeline, namespace=box, prefix_datasets_with_namespace=False)
+
+
+def box_of(node: Node) -> str:
+    """The box of Kedro-Viz's first look that holds a node."""
+    return (node.namespace or "").partition(".")[0]
+
+
+def model_of(node: Node) -> str:
+    """The model, trial or baseline whose node it is; empty: none's."""
+    return (node.namespace or "").partition(".")[2]
 
 
 def per_model(study: Study, copy: Callable[[Study, str], Pipeline]) -> Pipeline:
@@ -80,6 +97,7 @@ def copied(
     for name, model in zip(_OF_MODEL, (namespace, initial_spec), strict=True):
         if name in free:
             parameters[name] = f"params:models.{model}"
+    parameters |= {name: f"{name}.{namespace}" for name in parameters if name.endswith(_CHECKPOINT)}
     return Pipeline(
         template,
         namespace=namespace,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEMO = "pbmc68k"
 """Word of the user for the cells that ship inside scanpy."""
+PLAN = "params:plan"
+"""Under which nodes are given the :class:`Study`; as it is no data, Kedro-Viz does not draw it."""
 TRIAL = "trial"
 """Tag: all nodes of the namespace are one unit of work, and its failure is a result."""
 UNIT = "unit"
@@ -225,6 +227,8 @@ class Analysis:
         Of the pipeline, for ``kedro run --pipelines``.
     folder
         Below ``pipelines/``, where it is not the name.
+    box
+        Of the first look of Kedro-Viz that holds its nodes, where it is not its own.
     options
         Class in ``options.py``; empty: there are none.
     parameter
@@ -264,6 +268,7 @@ class Analysis:
 
     name: str
     folder: str = ""
+    box: str = ""
     options: str = ""
     parameter: str = ""
     demo: str = ""

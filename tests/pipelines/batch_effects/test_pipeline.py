@@ -38,7 +38,7 @@ def test_random_embeddings_hold_no_batch_structure(pbmc_counts, keys, random):
     genes = partition_gene_variance(pbmc_counts, NOTHING, keys, OPTIONS, 0)
     assert set(genes["gene"]) == set(pbmc_counts.var_names[pbmc_counts.var["highly_variable"]])
     labels = compare_label_separation(pbmc_counts, pca, latent, NOTHING, keys, OPTIONS, 0)
-    summary = summarize_batch_effects(structure, shares, genes, labels, {}, keys, OPTIONS)
+    summary = summarize_batch_effects(structure, shares, genes, labels, pbmc_counts, keys, OPTIONS)
     assert summary["verdict"] == "none"
     assert "no correction is needed" in summary["sentences"][0]
     again = measure_batch_structure(pbmc_counts, pca, latent, NOTHING, keys, OPTIONS, 0)
@@ -65,7 +65,7 @@ def test_one_batch_is_said_and_drawn_as_such(pbmc_counts, random):
         partition_gene_variance(counts, NOTHING, keys, OPTIONS, 0),
         compare_label_separation(counts, *random, NOTHING, keys, OPTIONS, 0),
     ]
-    summary = summarize_batch_effects(*tables, {}, keys, OPTIONS)
+    summary = summarize_batch_effects(*tables, counts, keys, OPTIONS)
     assert summary["sentences"][0].startswith("obs['one'] holds one batch")
     for figure in (
         plot_batch_effects(tables[0], summary),
@@ -96,6 +96,6 @@ def test_columns_that_are_all_unknown_are_left_out(pbmc_counts, random, unknown,
         partition_gene_variance(counts, NOTHING, keys, OPTIONS, 0),
         compare_label_separation(counts, *random, NOTHING, keys, OPTIONS, 0),
     ]
-    said = summarize_batch_effects(*tables, {}, keys, OPTIONS)["sentences"]
+    said = summarize_batch_effects(*tables, counts, keys, OPTIONS)["sentences"]
     assert ("permuted within" in said[0]) == (biology is not None)
     assert biology is None or f"permuted within {biology};" in said[0]

@@ -14,6 +14,7 @@ import pytest
 from scipy import sparse
 
 from scvi_downstream.graphs.neighbors import neighbors_graph
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reporting.nodes import write_methods
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
@@ -181,13 +182,19 @@ def contents(training_summary) -> dict[str, Any]:
     }
 
 
+def gathered(study: Study, preparation: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """What the boxes of preparation and models hand on, of the summaries of counts and primary model."""
+    summaries = {"preparation_summary": preparation, f"{study.primary}.training_summary": training}
+    return {"summaries": summaries}
+
+
 @pytest.fixture
 def describe(raw_parameters, preparation_summary, training_summary) -> Callable[..., str]:
     """The paragraph of the methods under a title, for parameters changed by keywords; empty when there is none."""
 
     def paragraph(title: str, **changes: Any) -> str:
         study = plan_study(complete_parameters(default_parameters(raw_parameters | changes)))
-        text = write_methods(study, preparation_summary, training_summary)
+        text = write_methods(study, **gathered(study, preparation_summary, training_summary))
         found = [part for part in text.split("\n\n") if part.startswith(f"**{title}.**")]
         return found[0].removeprefix(f"**{title}.** ").strip() if found else ""
 

@@ -11,6 +11,7 @@ from scvi_downstream.pipelines.reporting.nodes import join_analysed
 from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
+OF_PRIMARY = ("umap", "umap_3d", "clusters", "neighbors")
 JOINS = {
     "annotations": Obs(new_only=True),
     "protein_expression": Obs(prefix="protein_"),
@@ -23,7 +24,8 @@ def join(counts, tables, **more):
     given = tables | more
     joins = {name: Obsm(name) for name in given if name.startswith("X_")}
     joins |= {"genes_batch": Var(), "loadings": Varm("ldvae_loadings"), "tests": Uns(), "none": Uns()}
-    return join_analysed(counts=counts, keys=KEYS, primary="scvi", joins=joins | JOINS, **given)
+    named = {f"scvi.{name}" if name in OF_PRIMARY else name: table for name, table in given.items()}
+    return join_analysed(counts, KEYS, "scvi", joins=joins | JOINS, given=named)
 
 
 def test_holds_every_table_in_its_place(counts, tables):

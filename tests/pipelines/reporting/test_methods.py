@@ -8,6 +8,8 @@ from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.plan import plan_study
 
+from .conftest import gathered
+
 FULL = {
     "input": "mine.h5ad",
     "batch_key": "batch",
@@ -35,7 +37,8 @@ BARE = {
 def write(raw_parameters, preparation_summary, training_summary):
     def text(changes, **summary):
         parameters = complete_parameters(default_parameters(raw_parameters | changes))
-        return write_methods(plan_study(parameters), preparation_summary | summary, training_summary)
+        study = plan_study(parameters)
+        return write_methods(study, **gathered(study, preparation_summary | summary, training_summary))
 
     return text
 

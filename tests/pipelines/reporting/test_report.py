@@ -7,11 +7,13 @@ import pytest
 
 from scvi_downstream.engine import fingerprints
 from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, closure
-from scvi_downstream.pipelines.reporting.nodes import render_report, write_methods
+from scvi_downstream.pipelines.reporting.nodes import gather, render_report, write_methods
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.plan import plan_study
+
+from .conftest import gathered
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -46,9 +48,10 @@ class Page(HTMLParser):
 
 def render(parameters, preparation_summary, training_summary, contents) -> str:
     study = plan_study(parameters)
-    methods = write_methods(study, preparation_summary, training_summary)
+    summaries = gathered(study, preparation_summary, training_summary)
+    methods = write_methods(study, **summaries)
     return render_report(
-        study, methods, bibliography.write_references(methods), preparation_summary, **contents
+        study, methods, bibliography.write_references(methods), **summaries, shown=gather(**contents)
     )
 
 

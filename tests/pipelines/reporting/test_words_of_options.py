@@ -23,6 +23,8 @@ from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
 from scvi_downstream.study.parameters import study_parameters
 
+from .conftest import gathered
+
 PACKAGE = Path(plan.__file__).parents[1]
 # A study for which every analysis has something to say.
 EVERYTHING: dict[str, Any] = {
@@ -85,7 +87,7 @@ def write(raw_parameters, preparation_summary, training_summary, monkeypatch) ->
 
     def text(parameters: dict[str, Any]) -> str:
         study = plan.plan_study(complete_parameters(default_parameters(parameters)))
-        return write_methods(study, preparation_summary, training_summary)
+        return write_methods(study, **gathered(study, preparation_summary, training_summary))
 
     return text
 

@@ -28,7 +28,7 @@ from scvi_downstream.runtime.errors import InputError
 
 _KEYS, _OPTIONS, _SEED = "params:keys", "params:annotation", "params:seed"
 _SCORES = "annotation_scores"
-_TRAINING = [_KEYS, _OPTIONS, "params:training", _SEED, "params:accelerator", "annotation_checkpoint"]
+_TRAINING = [_KEYS, _OPTIONS, "params:training", _SEED, "params:accelerator", "params:checkpoint.annotation"]
 _TRANSFERS = ["transfer_scanvi", "transfer_neighbors", "transfer_clusters", "label_distances"]
 _SCORED = [_SCORES, "annotation_by_type", "annotation_confusion", "annotation_calibration"]
 

@@ -35,7 +35,7 @@ def template() -> Pipeline:
             step(partition_variance, ["counts", *_LATENTS, expression, *_MEASURED], "batch_variance"),
             step(partition_gene_variance, ["counts", expression, *_MEASURED], "batch_genes"),
             step(compare_label_separation, embedded, "batch_by_label"),
-            step(summarize_batch_effects, [*_TABLES, "preparation_summary", *_OPTIONS], "batch_summary"),
+            step(summarize_batch_effects, [*_TABLES, "counts", *_OPTIONS], "batch_summary"),
             step(plot_batch_effects, ["batch_effects", "batch_summary"], "batch_effects_figure"),
             step(plot_batch_variance, ["batch_variance", "batch_summary"], "batch_variance_figure"),
             step(plot_batch_genes, ["batch_genes", "params:batch_effects"], "batch_genes_figure"),

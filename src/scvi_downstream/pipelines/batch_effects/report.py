@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,14 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
+from scvi_downstream.pipelines.preparation.covariates import confounding_warnings
 from scvi_downstream.report.sections import OUTPUT, Item, Section, names
 from scvi_downstream.runtime.words import listed, sentence
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+else:  # Kedro resolves the annotations at every command, and importing anndata is slow
+    AnnData = Any
 
 SECTION = Section(
     "Batch effects",
@@ -102,8 +108,6 @@ CHANGED_SHARE = 0.1
 LARGE_SHARED_SHARE, FEW_EXCHANGEABLE = 0.05, 0.5
 # A label with this share of its cells in one batch is confined to it.
 CONFINED_SHARE = 0.95
-# How warnings of the preparation about confounding can be told from its others.
-REMOVES = "correcting for the batch also removes"
 MOST_NAMED = 5
 
 
@@ -112,7 +116,7 @@ def summarize_batch_effects(
     batch_variance: pd.DataFrame,
     batch_genes: pd.DataFrame,
     batch_by_label: pd.DataFrame,
-    preparation_summary: dict[str, Any],
+    counts: AnnData,
     keys: Keys,
     options: BatchEffectOptions,
 ) -> dict[str, Any]:
@@ -122,8 +126,8 @@ def summarize_batch_effects(
     ----------
     batch_effects, batch_variance, batch_genes, batch_by_label
         The pipeline's tables.
-    preparation_summary
-        For its warnings of confounding.
+    counts
+        For what of their annotations goes with the batch.
     keys
         The study's obs columns.
     options
@@ -135,7 +139,7 @@ def summarize_batch_effects(
     verdict = judge(stages, options.fdr)
     shares = batch_variance.pivot(index="representation", columns="source", values="share")
     caveats = [
-        *confounding_sentences(preparation_summary, before, shares, keys),
+        *confounding_sentences(confounding_warnings(counts.obs, keys), before, shares, keys),
         *_caveat_sentences(stages, batch_genes, keys, options),
     ]
     sentences = [
@@ -344,10 +348,10 @@ def _vanishing_text(row: dict[str, Any]) -> str:
 
 
 def confounding_sentences(
-    preparation_summary: dict[str, Any], before: dict[str, Any], shares: pd.DataFrame, keys: Keys
+    warnings: list[str], before: dict[str, Any], shares: pd.DataFrame, keys: Keys
 ) -> list[str]:
     """Where batch and biology go together, so that correction and biology cannot be told apart."""
-    sentences = [sentence(text) for text in preparation_summary.get("warnings") or [] if REMOVES in text]
+    sentences = [sentence(text) for text in warnings]
     sentences += [
         f"batch_key and {name} are both '{keys.batch_key}': correcting for the batch removes what is looked for, "
         "and the two cannot be told apart."

@@ -2,4 +2,6 @@
 
 from scvi_downstream.pipelines.declaration import Analysis
 
-ANALYSIS = Analysis(name="clustering", options="ClusteringOptions", evidence="{primary}.clusters")
+ANALYSIS = Analysis(
+    name="clustering", box="models", options="ClusteringOptions", evidence="{primary}.clusters"
+)

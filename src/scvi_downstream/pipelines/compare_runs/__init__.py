@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis
 
 ANALYSIS = Analysis(
     name="compare_runs",
+    box="models",
     by_name=True,
     summaries={"run_comparison_summary": "Runs"},
     files={"run_comparison": "runs compared"},

@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis, Need
 
 ANALYSIS = Analysis(
     name="comparison",
+    box="models",
     options="ComparisonOptions",
     aspects=(
         Need(

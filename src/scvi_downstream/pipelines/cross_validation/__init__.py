@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis, Need
 
 ANALYSIS = Analysis(
     name="cross_validation",
+    box="models",
     options="CrossValidationOptions",
     needs={"cross_validation": Need(lambda study: bool(study.options["cross_validation"].models))},
     asked_for="models",

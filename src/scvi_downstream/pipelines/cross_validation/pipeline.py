@@ -16,7 +16,7 @@ _FIT = {
     "evaluation": "params:evaluation",
     "seed": "params:seed",
     "accelerator": "params:accelerator",
-    "checkpoint": "cv_checkpoint",
+    "checkpoint": "params:cv_checkpoint",
 }
 _SUMMARY = ["cv_scores", "cv_summary"]
 

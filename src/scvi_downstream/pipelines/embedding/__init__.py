@@ -2,4 +2,4 @@
 
 from scvi_downstream.pipelines.declaration import Analysis
 
-ANALYSIS = Analysis(name="embedding", options="EmbeddingOptions", evidence="{primary}.umap")
+ANALYSIS = Analysis(name="embedding", box="models", options="EmbeddingOptions", evidence="{primary}.umap")

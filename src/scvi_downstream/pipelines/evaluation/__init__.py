@@ -2,4 +2,4 @@
 
 from scvi_downstream.pipelines.declaration import Analysis
 
-ANALYSIS = Analysis(name="evaluation", options="EvaluationOptions", metrics={"scores": ""})
+ANALYSIS = Analysis(name="evaluation", box="models", options="EvaluationOptions", metrics={"scores": ""})

@@ -1,6 +1,6 @@
 """What latent dimensions stand for: genes that load on them, covariates that they follow."""
 
-from scvi_downstream.pipelines.declaration import Analysis, Uns, Varm
+from scvi_downstream.pipelines.declaration import Analysis, Obs, Uns, Varm
 
 ANALYSIS = Analysis(
     name="factors",
@@ -8,6 +8,10 @@ ANALYSIS = Analysis(
     evidence="factor_associations",
     summaries={"factor_summary": "Factors"},
     metrics={"factor_summary": "factors"},
-    joins={"{model}.loadings": Varm("{model}_loadings"), "factor_associations": Uns()},
+    joins={
+        "cell_cycle": Obs(),
+        "{model}.loadings": Varm("{model}_loadings"),
+        "factor_associations": Uns(),
+    },
     files={"factors": "genes of the latent factors", "factor_associations": "what latent dimensions follow"},
 )

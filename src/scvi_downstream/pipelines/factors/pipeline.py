@@ -15,6 +15,8 @@ from scvi_downstream.pipelines.factors.effects import (
 )
 from scvi_downstream.pipelines.factors.plots import plot_associations, plot_loadings
 from scvi_downstream.pipelines.factors.report import summarize_factors
+from scvi_downstream.pipelines.preparation.covariates import gather_covariates
+from scvi_downstream.pipelines.preparation.genes import score_cell_cycle
 
 _OPTIONS = ["params:keys", "params:factors"]
 
@@ -36,7 +38,7 @@ def model_template(*, loadings: bool) -> Pipeline:
 
 
 def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
-    """Loadings and associations of all models ─► factors, factor_associations, factor_summary."""
+    """Counts ─► covariates; loadings and associations of all models ─► factors, factor_associations, factor_summary."""
     kinds = ("loadings", "factor_variance")
     tables = {f"{model}__{kind}": f"{model}.{kind}" for model in with_loadings for kind in kinds}
     loadings = step(gather_factors, {"counts": "counts"} | tables, "factors")
@@ -44,7 +46,12 @@ def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
         gather_associations, {model: f"{model}.associations" for model in models}, "factor_associations"
     )
     summary = step(summarize_factors, ["factor_associations", "params:primary", *_OPTIONS], "factor_summary")
-    return Pipeline([*([loadings] if with_loadings else []), joined, summary], tags="factors")
+    known = ["counts", "qc_metrics", "cell_cycle", "params:keys"]
+    covariates = [
+        step(score_cell_cycle, ["counts", "params:seed"], "cell_cycle"),
+        step(gather_covariates, known, "covariates"),
+    ]
+    return Pipeline([*covariates, *([loadings] if with_loadings else []), joined, summary], tags="factors")
 
 
 def create_pipeline(study: Study) -> Pipeline:

@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis
 
 ANALYSIS = Analysis(
     name="export_hub",
+    box="models",
     folder="hub",
     options="HubOptions",
     parameter="hub",

@@ -24,7 +24,7 @@ _SCORES = ["prediction_scores", "prediction_differences", "prediction_groups"]
 
 def template(*, samples: bool) -> Pipeline:
     """Counts ─► split ─► scVI (and MrVI, with samples) of the kept cells ─► predictions ─► scores, verdict, figures."""
-    scvi, mrvi = [*_TRAIN, "prediction_checkpoint"], [*_TRAIN, "prediction_mrvi_checkpoint"]
+    scvi, mrvi = [*_TRAIN, "params:checkpoint.prediction"], [*_TRAIN, "params:checkpoint.prediction_mrvi"]
     fitted_scvi = ["prediction_model", "prediction_training"]
     fitted_mrvi = ["prediction_mrvi_model", "prediction_mrvi_training"]
     compared = ["counts", *_SPLIT, "params:replicates", "params:prediction", *_RUN, "prediction_model"]

@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis
 
 ANALYSIS = Analysis(
     name="predictive_checks",
+    box="models",
     options="PredictiveCheckOptions",
     evidence="predictive_summary",
     summaries={"predictive_summary": "Predictive checks"},

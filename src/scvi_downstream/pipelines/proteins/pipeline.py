@@ -17,7 +17,7 @@ from scvi_downstream.pipelines.proteins.report import summarize_proteins
 
 _OPTIONS = ["params:keys", "params:proteins"]
 _COMPUTE = [*_OPTIONS, "params:seed", "params:accelerator"]
-_TRAIN = ["counts", "pca.latent", "params:spec", *_COMPUTE, "protein_checkpoint"]
+_TRAIN = ["counts", "pca.latent", "params:spec", *_COMPUTE, "params:checkpoint.proteins"]
 _SCORES = ["protein_imputation", "protein_imputed"]
 _DENOISED = ["protein_expression", "protein_foreground", "protein_markers"]
 

@@ -31,7 +31,7 @@ def template() -> Pipeline:
                     _PREPARATION,
                     "params:training",
                     *_RUN,
-                    "mapped_checkpoint",
+                    "params:checkpoint.mapped",
                 ],
                 ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
             ),

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting import analysed, page
@@ -20,18 +17,13 @@ else:  # Kedro resolves the annotations, and importing anndata for that would sl
     AnnData = Any
 
 
+def gather(**outputs: Any) -> dict[str, Any]:
+    """What a box hands on, by its names in the catalogue: ``scvi__umap`` is ``scvi.umap``."""
+    return {".".join(name.rsplit("__", 1)): output for name, output in outputs.items()}
+
+
 def join_analysed(
-    counts: AnnData,
-    qc_metrics: pd.DataFrame,
-    umap: pd.DataFrame,
-    umap_3d: pd.DataFrame,
-    clusters: pd.DataFrame,
-    neighbors: NeighborsGraph,
-    keys: Keys,
-    primary: str,
-    *,
-    joins: Mapping[str, Join],
-    **tables: pd.DataFrame,
+    counts: AnnData, keys: Keys, primary: str, *, joins: Mapping[str, Join], **gathered: Mapping[str, Any]
 ) -> AnnData:
     """Everything known of each cell in one AnnData that scanpy and CELLxGENE open.
 
@@ -39,20 +31,14 @@ def join_analysed(
     ----------
     counts
         Raw counts of ``n_cells``; they stay in ``X``.
-    qc_metrics, clusters
-        Per-cell columns for ``obs``.
-    umap, umap_3d
-        Layouts of the primary model.
-    neighbors
-        Its neighbours graph.
     keys
         The study's obs columns, which come first.
     primary
-        Name of the primary model.
+        Name of the primary model, whose layouts, clusters and neighbours graph these are.
     joins
-        How each of ``tables`` joins, by its name.
-    tables
-        Latents, and tables by cell, by gene or of results.
+        Datasets that join, and how.
+    gathered
+        Of :func:`gather`, of every box.
 
     Raises
     ------
@@ -61,12 +47,19 @@ def join_analysed(
         embedding holds NaN.
     """
     cells = counts.obs_names
+    tables = _together(gathered)
+    umap, umap_3d, clusters, neighbors = (
+        tables[f"{primary}.{name}"] for name in ("umap", "umap_3d", "clusters", "neighbors")
+    )
 
     def of(kind: type) -> dict[str, Any]:
-        return {name: joins[name] for name in tables if isinstance(joins[name], kind)}
+        return {name: join for name, join in joins.items() if isinstance(join, kind) and name in tables}
 
     # `batch` is the study's batch_key once more, there for the figures of quality.
-    columns = {"clusters": clusters, "qc_metrics": qc_metrics.drop(columns="batch", errors="ignore")}
+    columns = {
+        "clusters": clusters,
+        "qc_metrics": tables["qc_metrics"].drop(columns="batch", errors="ignore"),
+    }
     for name, join in of(Obs).items():
         table = (
             tables[name].drop(columns=counts.obs.columns, errors="ignore") if join.new_only else tables[name]
@@ -92,11 +85,7 @@ def join_analysed(
 
 
 def write_methods(
-    study: Study,
-    preparation_summary: dict[str, Any],
-    training_summary: dict[str, Any],
-    *,
-    without: frozenset[str] = frozenset(),
+    study: Study, *, without: frozenset[str] = frozenset(), **gathered: Mapping[str, Any]
 ) -> str:
     """The methods section of a paper, in Markdown with citation keys (``[@lopez2018]``), of exactly what ran.
 
@@ -104,20 +93,19 @@ def write_methods(
     ----------
     study
         What the user set.
-    preparation_summary
-        Numbers of the counts and how variable genes were chosen.
-    training_summary
-        Numbers of the primary model's training.
     without
         Names of the capabilities that the study calls for and that have not run yet.
+    gathered
+        Of :func:`gather`: among them numbers of the counts, and of the primary model's training.
     """
+    known = _together(gathered)
     written = [
         render_methods(
             analysis.package,
             study=study,
             options=study.options.get(analysis.options_key),
-            preparation=preparation_summary,
-            training=training_summary,
+            preparation=known["preparation_summary"],
+            training=known[f"{study.primary}.training_summary"],
         )
         for analysis in analyses()
         if analysis.name not in without and has_methods(analysis.package)
@@ -125,9 +113,7 @@ def write_methods(
     return "\n\n".join(filter(None, written)) + "\n"
 
 
-def render_report(
-    study: Study, methods: str, references: str, fingerprint: dict[str, Any], **contents: Any
-) -> str:
+def render_report(study: Study, methods: str, references: str, **gathered: Mapping[str, Any]) -> str:
     """One self-contained HTML page of the run.
 
     Parameters
@@ -138,11 +124,12 @@ def render_report(
         Markdown with citation keys.
     references
         BibTeX of what the methods cite.
-    fingerprint
-        Summary of the counts, with their fingerprint.
-    contents
-        Figures (PNG bytes), pages (HTML text), tables and summaries; ``scvi__scores`` is the dataset
-        ``scvi.scores``.
+    gathered
+        Of :func:`gather`: figures (PNG bytes), pages (HTML text), tables and summaries.
     """
-    by_dataset = {".".join(name.rsplit("__", 1)): content for name, content in contents.items()}
-    return page.render(study, fingerprint, methods, by_dataset)
+    contents = _together(gathered)
+    return page.render(study, contents["preparation_summary"], methods, contents)
+
+
+def _together(gathered: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: output for box in gathered.values() for name, output in box.items()}

@@ -2,77 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kedro.pipeline import Node, Pipeline
 
 from scvi_downstream.pipelines import analyses
-from scvi_downstream.pipelines.copies import bound, on_model, step
-from scvi_downstream.pipelines.declaration import Join, Obsm, Study, Varm
-from scvi_downstream.pipelines.reporting.nodes import join_analysed, render_report, write_methods
+from scvi_downstream.pipelines.copies import bound, box_of, boxed, step
+from scvi_downstream.pipelines.declaration import PLAN, Join, Obsm, Study, Varm
+from scvi_downstream.pipelines.reporting.nodes import gather, join_analysed, render_report, write_methods
 from scvi_downstream.pipelines.reporting.table_of_contents import report_contents
 from scvi_downstream.report.bibliography import write_references
 from scvi_downstream.report.sections import MODEL, PRIMARY
 
 _OF_PRIMARY = ("umap", "umap_3d", "clusters", "neighbors")
+_MAIN = "counts"
 
 
-def template(
-    joins: Mapping[str, Join] | None, contents: Sequence[str], without: frozenset[str] = frozenset()
-) -> Pipeline:
-    """Counts and every table ─► analysed; figures, tables, methods ─► report.
+def create_pipeline(study: Study, everything: Pipeline, available: set[str]) -> Pipeline:
+    """What each box of the first look hands on, joined to ``analysed`` and to the report.
 
-    ``joins`` are the datasets that ``analysed`` takes up, and how; ``None``: what it needs is not there. ``contents``
-    are the figures and tables that the report shows; ``without`` are the capabilities that the study calls for and
-    that were not run.
+    ``everything`` are the nodes of the other capabilities, ``available`` those of their outputs that are there or will
+    be.
     """
-    return Pipeline(
-        [
-            *([] if joins is None else [_join(joins)]),
-            Node(
-                bound(write_methods, without=without) if without else write_methods,
-                ["study", "preparation_summary", "training_summary"],
-                "methods",
-                name="write_methods",
-            ),
-            step(write_references, "methods", "references"),
-            step(
-                render_report,
-                {
-                    "study": "study",
-                    "methods": "methods",
-                    "references": "references",
-                    "fingerprint": "preparation_summary",
-                    **{_argument_name(dataset): dataset for dataset in contents},
-                },
-                "report",
-            ),
-        ],
-        tags="reporting",
-    )
-
-
-def _join(joins: Mapping[str, Join]) -> Node:
-    always = ("counts", "qc_metrics", *_OF_PRIMARY)
-    tables = {_argument_name(dataset): dataset for dataset in joins}
-    return Node(
-        bound(join_analysed, joins={_argument_name(dataset): join for dataset, join in joins.items()}),
-        {name: name for name in always} | {"keys": "params:keys", "primary": "params:primary"} | tables,
-        "analysed",
-        name="join_analysed",
-    )
-
-
-def _argument_name(dataset: str) -> str:
-    """Keyword under which a dataset reaches a node that takes many: ``scvi.umap`` → ``scvi__umap``."""
-    return dataset.replace(".", "__")
-
-
-def create_pipeline(study: Study, available: set[str]) -> Pipeline:
-    """Of all datasets that are there or will be."""
-    contents = report_contents(available, study.primary, list(study.models))
-    whole = {f"{study.primary}.{name}" for name in _OF_PRIMARY} <= available
     joins = {dataset: join for dataset, join in _joins(study).items() if dataset in available}
+    of_primary = [f"{study.primary}.{name}" for name in _OF_PRIMARY]
+    shown = report_contents(available, study.primary, list(study.models))
+    always = ["preparation_summary", f"{study.primary}.training_summary", "qc_metrics", *of_primary]
+    gathering = _gather_boxes(everything, [*shown, *joins, *always], available)
+    gathered = sorted(gathering.outputs())
     undone = {
         analysis.name
         for analysis in analyses()
@@ -80,8 +37,51 @@ def create_pipeline(study: Study, available: set[str]) -> Pipeline:
         and analysis.evidence
         and analysis.evidence.replace(PRIMARY, study.primary) not in available
     }
-    made = template(joins if whole else None, contents, frozenset(undone))
-    return on_model(made, study.primary, [*_OF_PRIMARY, "training_summary"])
+    given = {name: name for name in gathered}
+    methods = bound(write_methods, without=frozenset(undone)) if undone else write_methods
+    nodes = [
+        Node(methods, {"study": PLAN, **given}, "methods", name="write_methods"),
+        step(write_references, "methods", "references"),
+        step(
+            render_report,
+            {"study": PLAN, "methods": "methods", "references": "references", **given},
+            "report",
+        ),
+    ]
+    if set(of_primary) <= available:
+        counted = {"counts": _MAIN, "keys": "params:keys", "primary": "params:primary"}
+        nodes.append(
+            Node(bound(join_analysed, joins=joins), counted | given, "analysed", name="join_analysed")
+        )
+    return boxed(Pipeline(nodes, tags="reporting"), "reporting") + gathering
+
+
+def _gather_boxes(everything: Pipeline, wanted: Sequence[str], available: set[str]) -> Pipeline:
+    """A node in each box that hands on what is wanted of it, and what no other box takes, as one dataset.
+
+    So the first look of Kedro-Viz has one arrow from each box to the report, and no loose ends.
+    """
+    boxes: dict[str, list[Node]] = {}
+    for node in everything.nodes:
+        boxes.setdefault(box_of(node), []).append(node)
+    nodes = []
+    for box, members in boxes.items():
+        made = {output for node in members for output in node.outputs}
+        taken = {
+            name
+            for other, nodes_of in boxes.items()
+            if other != box
+            for node in nodes_of
+            for name in node.inputs
+        }
+        ends = sorted(Pipeline(members).outputs() - taken - {_MAIN})
+        handed = [name for name in dict.fromkeys([*wanted, *ends]) if name in made & available]
+        arguments = {name.replace(".", "__"): name for name in handed}
+        if handed:
+            nodes.append(
+                Node(gather, arguments, f"{box}_gathered", name="gather", namespace=box, tags="reporting")
+            )
+    return Pipeline(nodes)
 
 
 def _joins(study: Study) -> dict[str, Join]:

@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis, Need
 
 ANALYSIS = Analysis(
     name="search",
+    box="models",
     options="SearchOptions",
     needs={"search": Need(lambda study: bool(study.options["search"].model))},
     asked_for="model",

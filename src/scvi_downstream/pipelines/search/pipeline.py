@@ -22,7 +22,7 @@ _OPTIONS = (
 _SEARCHED = {
     "counts": "counts",
     "pca_latent": "pca.latent",
-    "store": "search_store",
+    "store": "params:checkpoint.search",
     **{name: f"params:{name}" for name in _OPTIONS},
 }
 _RECORDS = ["search_records", "params:models", "params:search", "params:training"]

@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis, Need
 
 ANALYSIS = Analysis(
     name="stability",
+    box="models",
     options="StabilityOptions",
     needs={"stability": Need(lambda study: bool(study.seeds))},
     asked_for="models",

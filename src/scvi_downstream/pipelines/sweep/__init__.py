@@ -4,6 +4,7 @@ from scvi_downstream.pipelines.declaration import Analysis, Need
 
 ANALYSIS = Analysis(
     name="sweep",
+    box="models",
     needs={"sweep": Need(lambda study: bool(study.swept))},
     brings=("preparation", "training", "embedding", "clustering", "evaluation", "comparison"),
     brings_to="comparison",

@@ -2,4 +2,4 @@
 
 from scvi_downstream.pipelines.declaration import Analysis
 
-ANALYSIS = Analysis(name="training", metrics={"training_summary": ""})
+ANALYSIS = Analysis(name="training", box="models", metrics={"training_summary": ""})

@@ -15,7 +15,7 @@ def template(*, initialised: bool = False) -> Pipeline:
 
     With ``initialised`` the weights start from the fitted model in ``initial``.
     """
-    inputs = ["counts", *_OPTIONS, "checkpoint", *(["initial"] if initialised else [])]
+    inputs = ["counts", *_OPTIONS, "params:checkpoint", *(["initial"] if initialised else [])]
     fitted = ["history", "training_summary"]
     return Pipeline(
         [
