@@ -5,6 +5,10 @@ Usage, in an environment with the project, cellrank==2.3.3 and jinja2<3.1 (for p
 
 Writes tests/pipelines/trajectory/reference/fates.json: for planted and real cells what CellRank alone makes of their
 neighbours graph and diffusion pseudotime, with its dense Schur decomposition and its direct solver. No counts are in it.
+
+Where several edges of a cell weigh the same and not all of them are among its nearest 30 %, CellRank keeps those that
+numpy's sort puts first, which depends on the processor; ours are the last by position. That is so for one cell of pbmc3k,
+whose fates then differ by up to 6e-4, and for none of the cells here.
 """
 
 from __future__ import annotations
@@ -26,8 +30,8 @@ from scvi_downstream.pipelines.trajectory.diffusion import scanpy_graph
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "pipelines" / "trajectory"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-PLANTED = {"bifurcating": (3, 5), "three_way": (4, 8)}
-REAL = {"worm_embryo": (3, 6, 10), "pbmc3k": (3, 6, 10)}
+PLANTED = {"bifurcating": (3, 5), "three_way": (4, 6, 8)}
+REAL = {"worm_embryo": (3, 6, 10)}
 N_KEPT = 40
 
 
@@ -69,13 +73,17 @@ def reference(
     estimator.compute_schur(max(numbers) + 2, method="brandts", verbose=False)
     states = {}
     for n_states in numbers:
-        estimator.compute_macrostates(n_states)
+        try:
+            estimator.compute_macrostates(n_states)
+        except ValueError:
+            states[n_states] = None  # a state has too few cells of its own
+            continue
         macro = estimator.macrostates
         cores = [np.flatnonzero(macro == name).tolist() for name in macro.cat.categories]
         names = list(macro.cat.categories)
         stay = np.diag(estimator.coarse_T.loc[names, names])
         states[n_states] = {"cores": cores, "stability": rounded(stay)}
-    latest = sorted(states[numbers[0]]["cores"], key=lambda core: -np.median(time[core]))[:2]
+    latest = sorted(next(filter(None, states.values()))["cores"], key=lambda core: -np.median(time[core]))[:2]
     ends = dict(zip("ab", latest, strict=True))
     estimator.set_terminal_states({name: cells.obs_names[core].tolist() for name, core in ends.items()})
     estimator.compute_fate_probabilities(solver="direct", use_petsc=False, n_jobs=1, show_progress_bar=False)
