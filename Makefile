@@ -51,7 +51,7 @@ ui: $(READY)  ## MLflow in the browser
 		--port $${PORT:-5000} --workers 1
 
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.12 --no-emit-index-url \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --no-emit-index-url \
 		--no-header --no-annotate --quiet --upgrade -o requirements.lock
 
 clean:  ## remove what runs have made (not the environment)

@@ -2,8 +2,10 @@ from itertools import pairwise
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from scvi_downstream.cli import _with_plain_errors
+from scvi_downstream.cli import _with_plain_errors, viz
+from scvi_downstream.runtime import errors
 from scvi_downstream.runtime.errors import InputError, plain_error
 
 
@@ -34,3 +36,12 @@ def test_bugs_keep_their_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         _with_plain_errors(command)()
+
+
+def test_kedro_viz_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "find_spec", lambda _: None)
+    said = CliRunner().invoke(viz, ["run", "--include-hooks"])
+    assert said.exit_code == 1
+    assert (
+        "kedro viz needs kedro_viz, which is not installed: pip install 'scvi-downstream[viz]'" in said.output
+    )

@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from scvi_downstream.engine import fingerprints
+
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = PROJECT / "src" / "scvi_downstream"
 
@@ -26,6 +28,7 @@ def declared() -> list[Requirement]:
     pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     groups = pyproject["dependency-groups"]
     wanted = [*pyproject["project"]["dependencies"]]
+    wanted += [entry for extra in pyproject["project"]["optional-dependencies"].values() for entry in extra]
     wanted += [entry for group in groups.values() for entry in group if isinstance(entry, str)]
     return [Requirement(entry) for entry in wanted]
 
@@ -35,6 +38,29 @@ def test_every_pin_lies_in_the_declared_range() -> None:
     for requirement in declared():
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement} but {version}"
+
+
+NOT_IMPORTED = {
+    "python-dateutil": "botocore, of s3fs and boto3, asks for an older one than pandas would bring",
+    "scikit-misc": "highly variable genes of scanpy's flavor seurat_v3",
+}
+NOT_DECLARED = {"scanorama": "a baseline that the user installs, as it needs a compiler"}
+
+
+def test_what_is_imported_is_what_is_declared() -> None:
+    """In types alone a library of a library may be named: it is not imported when the project runs."""
+    files = SOURCE.rglob("*.py")
+    libraries = {library for file in files for library in fingerprints._imports(file).libraries}
+    imported = {fingerprints.DISTRIBUTIONS.get(name, name) for name in libraries} - {SOURCE.name}
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(x for extra in project["optional-dependencies"].values() for x in extra),
+    ]
+    named = {canonicalize_name(Requirement(entry).name) for entry in wanted}
+    assert {canonicalize_name(name) for name in imported} | {*NOT_IMPORTED, "kedro-viz"} == named | {
+        *NOT_DECLARED
+    }
 
 
 def test_the_lock_holds_names_and_versions_only() -> None:

@@ -197,7 +197,7 @@ def trials(**functions: Callable[..., Any]) -> Pipeline:
     nodes = [
         Pipeline(
             [Node(function, "raw", "scores", name="score")],
-            namespace=name,
+            namespace=f"models.{name}",
             inputs={"raw": "raw"},
             tags=[TRIAL],
         )

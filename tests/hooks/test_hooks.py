@@ -10,6 +10,8 @@ from kedro.pipeline import Node, Pipeline
 from scvi_downstream.hooks import progress as hooks
 from scvi_downstream.hooks.progress import ProgressHooks
 from scvi_downstream.hooks.study import StudyHooks
+from scvi_downstream.pipeline_registry import register_pipelines
+from scvi_downstream.runtime import errors
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.completion import complete_parameters
 from scvi_downstream.study.defaults import default_parameters
@@ -70,7 +72,25 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
 ) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(InputError, match=r"cannot write to .*data_root="):
-        hooks_of(complete_parameters(default_parameters(STUDY)), tmp_path).before_pipeline_run()
+        hooks_of(complete_parameters(default_parameters(STUDY)), tmp_path).before_pipeline_run(Pipeline([]))
+
+
+@pytest.mark.parametrize(
+    ("of", "missing", "message"),
+    [
+        ("search", "optuna", r"the pipeline search needs optuna, .* pip install 'scvi-downstream\[ray\]'"),
+        ("export_hub", "huggingface_hub", r"export_hub needs huggingface_hub, .*'scvi-downstream\[hub\]'"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, missing: str, message: str
+) -> None:
+    monkeypatch.setattr(errors, "find_spec", lambda name: None if name == missing else name)
+    hooks = hooks_of(complete_parameters(default_parameters(STUDY)), tmp_path)
+    pipelines = register_pipelines(hooks._planned)
+    hooks.before_pipeline_run(pipelines["__default__"])
+    with pytest.raises(InputError, match=message):
+        hooks.before_pipeline_run(pipelines[of])
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,6 +98,6 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO):
         hooks_of(
             complete_parameters(default_parameters({**STUDY, "models": models})), tmp_path
-        ).before_pipeline_run()
+        ).before_pipeline_run(Pipeline([]))
     assert "scanvi is left out: SCANVI needs label_key, which is empty" in caplog.messages
     assert not list(tmp_path.rglob(".write-*"))

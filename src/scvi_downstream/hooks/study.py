@@ -15,13 +15,15 @@ from kedro.io import MemoryDataset
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.kedro_internals import register_with, requested_pipelines
+from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import PLAN
-from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.errors import InputError, require_extra
 from scvi_downstream.study.plan import plan_study
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
 
     from scvi_downstream.pipelines.declaration import Study
 
@@ -86,9 +88,13 @@ class StudyHooks:
             catalog[name] = MemoryDataset(value, copy_mode="assign")
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self) -> None:
-        """Say what is left out and why; refuse folders that cannot be written before hours are spent."""
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Say what is left out and why; refuse before hours are spent what is not installed or cannot be written."""
         study = self._planned
+        for analysis in analyses():
+            if any(node.func.__module__.startswith(f"{analysis.package}.") for node in pipeline.nodes):
+                for library, extra in analysis.extra.items():
+                    require_extra(library, extra, f"the pipeline {analysis.name}")
         if "sweep" in study.requested and not study.swept:
             raise InputError(
                 "sweep is empty: name lists of values to cross over a model, such as "

@@ -264,6 +264,8 @@ class Analysis:
         Dataset → what the user is told that it holds.
     may_be_empty
         Those of ``files`` that are not named when they have no rows.
+    extra
+        Library that its nodes import → optional dependencies of the project that bring it.
     """
 
     name: str
@@ -286,6 +288,7 @@ class Analysis:
     joins: Mapping[str, Join] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     may_be_empty: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def package(self) -> str:

@@ -10,8 +10,7 @@ from scvi_downstream.report.sections import names
 
 _PACKAGES = names(
     "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna umap-learn "
-    "pynndescent faiss-cpu leidenalg igraph scikit-learn scikit-misc statsmodels "
-    "cellrank pygpcca simpleppt jax numpy scipy pandas zarr kedro mlflow"
+    "pynndescent faiss-cpu igraph scikit-learn scikit-misc simpleppt jax numpy scipy pandas zarr kedro mlflow"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 from scvi_downstream.runtime.words import up_to
 
@@ -25,6 +26,20 @@ def closest(name: str, choices: Iterable[str]) -> str:
     if not known:
         return "; there are none"
     return f"; there are {up_to([f"'{choice}'" for choice in known], 12)}"
+
+
+def require_extra(library: str, extra: str, what: str) -> None:
+    """Refuse ``what`` while a library is not installed that only optional dependencies of the project bring.
+
+    Raises
+    ------
+    InputError
+        It is not; the message says how to install it.
+    """
+    if find_spec(library) is None:
+        raise InputError(
+            f"{what} needs {library}, which is not installed: pip install 'scvi-downstream[{extra}]'"
+        )
 
 
 def plain_error(error: BaseException) -> InputError | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+
+from scvi_downstream.graphs.neighbors import NeighborsGraph
 
 Kind = Literal["linear", "bifurcating", "three_way", "cycle", "disconnected"]
 N_GENES = 300
@@ -62,6 +65,24 @@ def planted() -> Plant:
         return plant(kind, n_cells, seed)
 
     return planted
+
+
+def graph_of(latent: np.ndarray) -> NeighborsGraph:
+    """Of cells ``cell_0``, ``cell_1`` …"""
+    from scvi_downstream.graphs.neighbors import neighbors_graph
+
+    cells = pd.Index([f"cell_{i}" for i in range(len(latent))])
+    return neighbors_graph(cells, latent, n_neighbors=15, n_search=30, exact_up_to=5000, seed=0)
+
+
+def pseudotime_of(graph: NeighborsGraph, root: int) -> np.ndarray:
+    """Diffusion pseudotime; NaN for cells that are not connected to the root."""
+    from scvi_downstream.pipelines.trajectory.diffusion import diffusion_coordinates, diffusion_pseudotime
+    from scvi_downstream.pipelines.trajectory.start import reach_from
+
+    everything = pd.Series(pd.Categorical(["0"] * len(graph.cells)), index=graph.cells)
+    reachable = reach_from(graph, np.array([root]), everything).reachable
+    return diffusion_pseudotime(diffusion_coordinates(graph, reachable), root)["dpt_pseudotime"].to_numpy()
 
 
 @pytest.fixture(scope="session")
@@ -171,6 +192,12 @@ def reference_cells() -> dict[str, np.ndarray]:
     """Planted cells that the reference values are of, ``(n_cells, 10)`` each."""
     kinds: tuple[Kind, ...] = ("bifurcating", "three_way")
     return {kind: planted_reference(kind).latent for kind in kinds}
+
+
+@pytest.fixture(scope="session")
+def cellrank() -> dict[str, Any]:
+    """What CellRank makes of planted and real cells, by their name (``benchmarks/fates_reference.py``)."""
+    return json.loads((Path(__file__).parent / "reference" / "fates.json").read_text())
 
 
 class ReferenceComponents(Protocol):

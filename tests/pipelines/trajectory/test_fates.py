@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,19 +18,11 @@ from scvi_downstream.pipelines.trajectory.start import reach_from, root_cell
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.study.defaults import defaults_of
 
-from .conftest import Kind, Plant, Planted
+from .conftest import Kind, Plant, Planted, ReferenceComponents, graph_of, pseudotime_of
 
 
-def graph_of(cells: Planted) -> NeighborsGraph:
-    return neighbors_graph(
-        cells.clusters.index, cells.latent, n_neighbors=15, n_search=30, exact_up_to=5000, seed=0
-    )
-
-
-def pseudotime_of(graph: NeighborsGraph, cells: Planted) -> pd.Series:
-    reach = reach_from(graph, np.array([cells.root_cell]), cells.clusters)
-    coordinates = diffusion_coordinates(graph, reach.reachable)
-    return diffusion_pseudotime(coordinates, cells.root_cell)["dpt_pseudotime"]
+def order_of(graph: NeighborsGraph, cells: Planted) -> pd.Series:
+    return pd.Series(pseudotime_of(graph, cells.root_cell), index=cells.clusters.index)
 
 
 def probabilities_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -41,8 +34,8 @@ def probabilities_of(table: pd.DataFrame) -> pd.DataFrame:
 def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: Plant) -> None:
     for seed in range(3):
         tree = planted(kind, seed=seed)
-        graph = graph_of(tree)
-        fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, defaults_of(FateOptions))
+        graph = graph_of(tree.latent)
+        fates = compute_fates(graph, order_of(graph, tree), tree.clusters, defaults_of(FateOptions))
         probabilities = probabilities_of(fates.cells)
         assert probabilities.shape[1] == n_tips
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -60,8 +53,8 @@ def test_terminal_states_are_the_planted_tips(kind: Kind, n_tips: int, planted: 
 
 def test_a_line_has_one_fate_and_says_so(planted: Plant) -> None:
     line = planted("linear")
-    graph = graph_of(line)
-    fates = compute_fates(graph, pseudotime_of(graph, line), line.clusters, defaults_of(FateOptions))
+    graph = graph_of(line.latent)
+    fates = compute_fates(graph, order_of(graph, line), line.clusters, defaults_of(FateOptions))
     assert (probabilities_of(fates.cells) == 1).all().all()
     assert (fates.cells["fate_entropy"] == 0).all()
     assert np.median(line.time[fates.cells["terminal_state"].notna()]) > 0.9
@@ -70,8 +63,8 @@ def test_a_line_has_one_fate_and_says_so(planted: Plant) -> None:
 
 def test_an_island_has_no_fate(planted: Plant) -> None:
     island = planted("disconnected")
-    graph = graph_of(island)
-    fates = compute_fates(graph, pseudotime_of(graph, island), island.clusters, defaults_of(FateOptions))
+    graph = graph_of(island.latent)
+    fates = compute_fates(graph, order_of(graph, island), island.clusters, defaults_of(FateOptions))
     assert np.array_equal(fates.cells.iloc[:, 0].isna(), island.branch == "island")
     with_times = pd.Series(island.time + (island.branch == "island"), index=island.clusters.index)
     again = compute_fates(graph, with_times, island.clusters, defaults_of(FateOptions))
@@ -81,8 +74,8 @@ def test_an_island_has_no_fate(planted: Plant) -> None:
 
 def test_given_clusters_are_terminal_states(planted: Plant) -> None:
     tree = planted("bifurcating")
-    graph = graph_of(tree)
-    pseudotime = pseudotime_of(graph, tree)
+    graph = graph_of(tree.latent)
+    pseudotime = order_of(graph, tree)
     latest = pseudotime.groupby(tree.clusters, observed=True).median().sort_values().index[-2:]
     fates = compute_fates(
         graph, pseudotime, tree.clusters, defaults_of(FateOptions, terminal_clusters=tuple(latest))
@@ -96,8 +89,8 @@ def test_given_clusters_are_terminal_states(planted: Plant) -> None:
 @pytest.mark.slow
 def test_the_number_of_terminal_states_can_be_given(planted: Plant) -> None:
     tree = planted("three_way")
-    graph = graph_of(tree)
-    pseudotime = pseudotime_of(graph, tree)
+    graph = graph_of(tree.latent)
+    pseudotime = order_of(graph, tree)
     two = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, n_terminal_states=2))
     assert two.states["terminal"].sum() == 2
     with pytest.raises(InputError, match="n_terminal_states is 40; at most 11"):
@@ -109,8 +102,8 @@ def test_the_number_of_terminal_states_can_be_given(planted: Plant) -> None:
 @pytest.mark.slow
 def test_groups_of_cells_give_the_fates_of_all_cells(planted: Plant) -> None:
     tree = planted("bifurcating", n_cells=1200)
-    graph = graph_of(tree)
-    pseudotime = pseudotime_of(graph, tree)
+    graph = graph_of(tree.latent)
+    pseudotime = order_of(graph, tree)
     whole = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions))
     grouped = compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions, max_cells=500))
     assert "among 500 groups" in grouped.sentences[-1]
@@ -125,7 +118,7 @@ def test_too_few_cells_are_refused(planted: Plant) -> None:
     line = planted("linear")
     few = pd.Series(np.nan, index=line.clusters.index)
     with pytest.raises(InputError, match="0 connected cells have a pseudotime"):
-        compute_fates(graph_of(line), few, line.clusters, defaults_of(FateOptions))
+        compute_fates(graph_of(line.latent), few, line.clusters, defaults_of(FateOptions))
 
 
 @pytest.mark.thorough
@@ -133,8 +126,8 @@ def test_the_same_seed_gives_the_same_bits_in_silence(
     planted: Plant, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tree = planted("bifurcating")
-    graph = graph_of(tree)
-    pseudotime = pseudotime_of(graph, tree)
+    graph = graph_of(tree.latent)
+    pseudotime = order_of(graph, tree)
     caplog.set_level(logging.INFO)
     one, two = (
         compute_fates(graph, pseudotime, tree.clusters, defaults_of(FateOptions)).cells for _ in range(2)
@@ -146,70 +139,94 @@ def test_the_same_seed_gives_the_same_bits_in_silence(
 
 def test_fates_solve_the_linear_system_of_absorption(planted: Plant) -> None:
     tree = planted("bifurcating")
-    graph = graph_of(tree)
+    graph = graph_of(tree.latent)
     everything = np.ones(600, dtype=bool)
-    transitions, cells = directed_walk(graph, everything, pseudotime_of(graph, tree).to_numpy())
+    time = pseudotime_of(graph, tree.root_cell)
+    transitions = directed_walk(graph, everything, time)
     ends = {side: np.flatnonzero((tree.branch == side) & (tree.time > 0.97)) for side in ("left", "right")}
-    found = absorb(transitions, cells, ends)
+    found = absorb(transitions, time, ends)
     absorbing = np.concatenate(list(ends.values()))
     passing = np.setdiff1d(np.arange(600), absorbing)
     dense = transitions.toarray()
     system = np.eye(len(passing)) - dense[np.ix_(passing, passing)]
     for name, members in ends.items():
         expected = np.linalg.solve(system, dense[np.ix_(passing, members)].sum(axis=1))
-        np.testing.assert_allclose(found[name].iloc[passing], expected, atol=1e-4)
+        np.testing.assert_allclose(found[name].iloc[passing], expected, atol=1e-9)
         assert (found[name].iloc[members] == 1).all()
 
 
-@pytest.mark.thorough
-def test_drivers_are_those_of_cellrank(planted: Plant) -> None:
-    import scanpy as sc
-    from anndata import AnnData
-    from cellrank.estimators import GPCCA
-    from cellrank.kernels import PrecomputedKernel
+def check_against(reference: dict[str, Any], latent: np.ndarray, root: int) -> pd.DataFrame:
+    """Walk and fates are CellRank's; the fates."""
+    graph = graph_of(latent)
+    time = pseudotime_of(graph, root)
+    ordered = np.isfinite(time)
+    walk, time = directed_walk(graph, ordered, time[ordered]), time[ordered]
+    kept = reference["cells"]
+    np.testing.assert_allclose((walk @ time)[kept], reference["steps"], atol=1e-6)
+    found = absorb(walk, time, {name: np.array(cells) for name, cells in reference["ends"].items()})
+    for name, expected in reference["fates"].items():
+        np.testing.assert_allclose(found[name].iloc[kept], expected, atol=1e-6)
+    return found
 
-    tree = planted("bifurcating")
-    graph = graph_of(tree)
+
+@pytest.mark.parametrize("kind", ["bifurcating", "three_way"])
+def test_walk_fates_and_drivers_are_those_of_cellrank(
+    planted: Plant, cellrank: dict[str, Any], kind: Kind
+) -> None:
+    from anndata import AnnData
+
+    tree = planted(kind)
+    fates = check_against(cellrank[kind], tree.latent, tree.root_cell).add_prefix("fate_")
     counts = AnnData(sparse.csr_matrix(tree.counts.astype(np.float32)))
-    counts.obs_names = tree.clusters.index
-    normalised = AnnData(counts.X.astype(np.float64))
-    normalised.obs_names = counts.obs_names
-    sc.pp.normalize_total(normalised, target_sum=1e4)
-    sc.pp.log1p(normalised)
-    everything = np.ones(600, dtype=bool)
-    transitions, _ = directed_walk(graph, everything, pseudotime_of(graph, tree).to_numpy())
-    estimator = GPCCA(PrecomputedKernel(transitions, adata=normalised))
-    ends = {side: (tree.branch == side) & (tree.time > 0.97) for side in ("left", "right")}
-    estimator.set_terminal_states({side: counts.obs_names[mask].tolist() for side, mask in ends.items()})
-    estimator.compute_fate_probabilities(use_petsc=False, n_jobs=1, show_progress_bar=False)
-    expected = estimator.compute_lineage_drivers()
-    probabilities = pd.DataFrame(
-        np.asarray(estimator.fate_probabilities[list(ends)].X),
-        index=counts.obs_names,
-        columns=[f"fate_{side}" for side in ends],
-    )
-    names = {
-        "correlation": "corr",
-        "p": "pval",
-        "p_adjusted": "qval",
-        "ci_lower": "ci_low",
-        "ci_upper": "ci_high",
-    }
-    for side, group in fate_drivers(counts, probabilities).groupby("terminal_state"):
-        rows = group.set_index("gene")
-        for ours, theirs in names.items():
-            reference = expected.loc[rows.index, f"{side}_{theirs}"]
-            np.testing.assert_allclose(rows[ours], reference, rtol=1e-4, atol=1e-7)
+    drivers = fate_drivers(counts, fates.set_axis(counts.obs_names))
+    for name, expected in cellrank[kind]["drivers"].items():
+        rows = drivers[drivers["terminal_state"] == name]
         assert rows["rank"].tolist() == list(range(1, 301))
         assert rows["correlation"].is_monotonic_decreasing
+        found = rows.set_index("gene").loc[[str(i) for i in range(40)]]
+        for column, values in expected.items():
+            np.testing.assert_allclose(found[column], values, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_walk_and_fates_of_worm_are_those_of_cellrank(
+    real_data: Path, reference_components: ReferenceComponents, cellrank: dict[str, Any]
+) -> None:
+    check_against(cellrank["worm_embryo"], reference_components(real_data / "worm_embryo.h5ad"), 0)
+
+
+def two_islands(bridge: float) -> sparse.csr_matrix:
+    """A walk on two rings of 60 cells, with an edge of the given weight from one to the other."""
+    ring = sparse.diags([np.ones(59)] * 2, [-1, 1], format="lil")
+    ring[0, 59] = ring[59, 0] = 1
+    weights = sparse.block_diag([ring, ring], format="lil")
+    weights[0, 60] = weights[60, 0] = bridge
+    weights = weights.tocsr()
+    return sparse.csr_matrix(sparse.diags(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights)
+
+
+def test_cells_that_are_all_but_cut_off_are_refused() -> None:
+    ends = {"a": np.arange(20, 25), "b": np.arange(30, 35)}
+    time = np.linspace(0, 1, 120)
+    found = absorb(two_islands(1e-4), time, ends)
+    np.testing.assert_allclose(found.iloc[60:], np.tile(found.iloc[[0]], (60, 1)), atol=1e-6)
+    with pytest.raises(InputError, match="walks from 60 cells all but never reach a terminal state"):
+        absorb(two_islands(0), time, ends)
+
+
+def test_a_cell_with_all_neighbours_in_its_past_moves_by_the_undirected_graph() -> None:
+    path = sparse.diags([[1.0, 1.0], [1.0, 1.0]], [-1, 1], format="csr")
+    graph = NeighborsGraph(pd.Index(list("abc")), None, None, path, 2, exact=True)
+    walk = directed_walk(graph, np.ones(3, dtype=bool), np.arange(3.0)).toarray()
+    np.testing.assert_allclose(walk, [[0, 1, 0], [0.1, 0, 0.9], [0, 1, 0]])
 
 
 def test_shuffled_cells_have_no_drivers(planted: Plant) -> None:
     from anndata import AnnData
 
     tree = planted("bifurcating")
-    graph = graph_of(tree)
-    fates = compute_fates(graph, pseudotime_of(graph, tree), tree.clusters, defaults_of(FateOptions)).cells
+    graph = graph_of(tree.latent)
+    fates = compute_fates(graph, order_of(graph, tree), tree.clusters, defaults_of(FateOptions)).cells
     shuffled = np.random.default_rng(0).permutation(tree.counts)
     counts = AnnData(sparse.csr_matrix(shuffled.astype(np.float32)))
     counts.obs_names = tree.clusters.index

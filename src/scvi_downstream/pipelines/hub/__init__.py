@@ -9,5 +9,6 @@ ANALYSIS = Analysis(
     options="HubOptions",
     parameter="hub",
     by_name=True,
+    extra={"huggingface_hub": "hub"},
     files={"hub": "model and its card, for scvi-hub"},
 )

@@ -9,6 +9,7 @@ ANALYSIS = Analysis(
     needs={"search": Need(lambda study: bool(study.options["search"].model))},
     asked_for="model",
     brings=("preparation", "embedding"),
+    extra={"ray": "ray", "optuna": "ray"},
     evidence="search_summary",
     summaries={"search_summary": "Search"},
     metrics={"search_summary": "search"},

@@ -12,14 +12,12 @@ from scipy.sparse import csgraph
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.graphs.neighbors import NeighborsGraph
-from scvi_downstream.pipelines.trajectory.diffusion import scanpy_graph
 from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, FateOptions, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.terminal_states import (
     MAJORITY,
     N_CORE_CELLS,
     TerminalStates,
     find_terminal_states,
-    quiet_cellrank,
     tabulate_states,
 )
 from scvi_downstream.runtime.errors import InputError, closest
@@ -34,6 +32,10 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
 
 PSEUDOTIME_WEIGHT = 0.8
 """Weight of the pseudotime kernel; the rest is the undirected connectivity kernel."""
+NEAREST_SHARE, MAX_NEAREST = 0.3, 30
+"""Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults."""
+LOST = 1e-3
+"""Of the walks from a cell, the share that no terminal state may account for: an error of the solver."""
 MIN_CELLS = 50
 """With a pseudotime: fewer hold no metastable states of some thirty cells."""
 DECIDED = 0.7
@@ -52,7 +54,7 @@ def map_fates(
     options: TrajectoryOptions,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """CellRank's terminal states and the probability to reach each.
+    """Terminal states and the probability to reach each, as CellRank defines them.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def compute_fates(
     options: FateOptions,
     seed: int = 0,
 ) -> Fates:
-    """CellRank's fate probabilities from a pseudotime.
+    """Fate probabilities from a pseudotime, as CellRank defines them.
 
     Moves against pseudotime are taken out of the graph (except to the nearest neighbours, which keep it connected), and
     a fifth of the undirected graph is mixed in. Terminal states are metastable states of this Markov chain that most
@@ -140,13 +142,12 @@ def compute_fates(
             f"{n_ordered} connected cells have a pseudotime, and fates need at least {MIN_CELLS}; choose another start"
         )
     groups, when = clusters[ordered].astype(str).to_numpy(dtype=object), time[ordered]
-    with quiet_cellrank():
-        transitions, graph = directed_walk(neighbors, ordered, when)
-        if options.terminal_clusters:
-            found = _given_states(options.terminal_clusters, groups, when)
-        else:
-            found = find_terminal_states(transitions, when, groups, options, seed)
-        probabilities = absorb(transitions, graph, found.members)
+    transitions = directed_walk(neighbors, ordered, when)
+    if options.terminal_clusters:
+        found = _given_states(options.terminal_clusters, groups, when)
+    else:
+        found = find_terminal_states(transitions, when, groups, options, seed)
+    probabilities = absorb(transitions, when, found.members)
     sentences = [_describe_states(found, probabilities)]
     if found.n_groups is not None:
         sentences.append(
@@ -174,22 +175,46 @@ def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np
     return mask, len(timed) - len(inside)
 
 
-def directed_walk(
-    neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarray
-) -> tuple[sparse.csr_matrix, AnnData]:
-    """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), and the cells it is of.
+def directed_walk(neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarray) -> sparse.csr_matrix:
+    """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), rows sum to 1.
 
-    ``ordered`` is the ``(n_cells,)`` mask of cells with pseudotime, ``time`` their ``(n_ordered,)`` pseudotime.
+    The first takes edges to earlier cells out of the graph, except those to the nearest 30 % of a cell's neighbours (30
+    at most), which keep it connected. The second divides each edge by the density at both of its ends.
+
+    Parameters
+    ----------
+    neighbors
+        kNN graph of ``n_cells`` cells.
+    ordered
+        ``(n_cells,)`` mask of those with pseudotime.
+    time
+        ``(n_ordered,)`` pseudotime.
+
+    References
+    ----------
+    Lange et al. (2022), doi:10.1038/s41592-021-01346-6; hard threshold: Setty et al. (2019),
+    doi:10.1038/s41587-019-0068-4.
     """
-    from cellrank.kernels import ConnectivityKernel, PseudotimeKernel
+    edges = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64)[ordered][:, ordered].tocoo()
+    n_edges = np.bincount(edges.row, minlength=len(time))
+    nearest = np.lexsort((-edges.col, -edges.data, edges.row))
+    rank = np.empty(len(nearest), dtype=np.int64)
+    rank[nearest] = np.arange(len(nearest)) - np.repeat(np.cumsum(n_edges) - n_edges, n_edges)
+    near = rank < np.minimum(np.floor(NEAREST_SHARE * n_edges), MAX_NEAREST)[edges.row]
+    density = np.bincount(edges.col, weights=edges.data, minlength=len(time))
+    along = edges.data * (near | (time[edges.row] <= time[edges.col]))
+    undirected = edges.data / density[edges.row] / density[edges.col]
+    walk = PSEUDOTIME_WEIGHT * _shares(along, edges.row) + (1 - PSEUDOTIME_WEIGHT) * _shares(
+        undirected, edges.row
+    )
+    # A cell without an edge of the first kind moves by the second alone.
+    return sparse.csr_matrix((_shares(walk, edges.row), (edges.row, edges.col)), edges.shape)
 
-    graph = scanpy_graph(neighbors, ordered)
-    graph.obs["pseudotime"] = time
-    along = PseudotimeKernel(graph, time_key="pseudotime")
-    along.compute_transition_matrix(threshold_scheme="hard", show_progress_bar=False, n_jobs=1)
-    undirected = ConnectivityKernel(graph).compute_transition_matrix()
-    walk = PSEUDOTIME_WEIGHT * along + (1 - PSEUDOTIME_WEIGHT) * undirected
-    return sparse.csr_matrix(walk.transition_matrix), graph
+
+def _shares(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weights of edges over their sum by row; 0 where it is 0."""
+    sums = np.bincount(rows, weights=weights)[rows]
+    return np.divide(weights, sums, out=np.zeros(len(weights)), where=sums > 0)
 
 
 def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) -> TerminalStates:
@@ -207,26 +232,58 @@ def _given_states(names: tuple[str, ...], groups: np.ndarray, time: np.ndarray) 
     return TerminalStates(members, table, n_groups=None)
 
 
-def absorb(transitions: sparse.csr_matrix, graph: AnnData, members: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Probability of a walk from each cell to enter each terminal state first, by CellRank's solver.
+def absorb(transitions: sparse.csr_matrix, time: np.ndarray, members: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Probability of a walk from each cell to enter each terminal state first.
 
-    ``transitions`` are ``(n_cells, n_cells)`` with rows that sum to 1, ``graph`` is their cells, ``members`` holds
-    the positions of the cells of each terminal state. Cells × terminal states, rows sum to 1.
+    It is the mean of the probabilities of the cells that the next step may lead to: a sparse linear system, solved to a
+    relative residual of 1e-12. Steps forward in pseudotime alone can be solved for at once, and precondition it. GMRES
+    stalls at its restarts where few edges lead out of a region, and GCROT(m,k) keeps what it would forget.
+
+    Parameters
+    ----------
+    transitions
+        ``(n_cells, n_cells)``, rows sum to 1.
+    time
+        ``(n_cells,)`` pseudotime.
+    members
+        Positions of the cells of each terminal state.
+
+    Returns
+    -------
+    Cells, by position × terminal states, rows sum to 1.
+
+    Raises
+    ------
+    InputError
+        Some cells are all but cut off from the terminal states.
     """
-    names = list(members)
-    if len(names) == 1:
-        return pd.DataFrame(1.0, index=graph.obs_names, columns=names)
-    from cellrank.estimators import GPCCA
-    from cellrank.kernels import PrecomputedKernel
+    from scipy.sparse.linalg import LinearOperator, gcrotmk, splu
 
-    progress = Progress(f"Fate probabilities of {graph.n_obs:,} cells", 2)
-    estimator = GPCCA(PrecomputedKernel(transitions, adata=graph))
-    estimator.set_terminal_states({name: graph.obs_names[cells].tolist() for name, cells in members.items()})
-    progress.advance()
-    estimator.compute_fate_probabilities(use_petsc=False, n_jobs=1, show_progress_bar=False, tol=1e-8)
-    found = estimator.fate_probabilities
-    values = np.clip(np.asarray(found[names].X, dtype=np.float64), 0, 1)
-    return pd.DataFrame(values / values.sum(axis=1, keepdims=True), index=graph.obs_names, columns=names)
+    names = list(members)
+    values = np.ones((len(time), len(names)))
+    if len(names) == 1:
+        return pd.DataFrame(values, columns=names)
+    ends = np.concatenate(list(members.values()))
+    order = np.argsort(time, kind="stable")
+    passing = order[~np.isin(order, ends)]
+    leaving = transitions[passing]
+    system = sparse.csc_matrix(sparse.eye(len(passing)) - leaving[:, passing])
+    forward = splu(sparse.triu(system, format="csc"), permc_spec="NATURAL")
+    at_once = LinearOperator(system.shape, forward.solve)
+    progress = Progress(f"Fate probabilities of {len(time):,} cells", len(names))
+    for i, cells in enumerate(members.values()):
+        values[ends, i] = np.isin(ends, cells)
+        entering = np.asarray(leaving[:, cells].sum(axis=1)).ravel()
+        values[passing, i], _ = gcrotmk(system, entering, M=at_once, rtol=1e-12)
+        progress.advance()
+    totals = values.sum(axis=1, keepdims=True)
+    cut_off = int((np.abs(totals - 1) > LOST).sum())
+    if cut_off:
+        raise InputError(
+            f"walks from {cut_off:,} cells all but never reach a terminal state: their graph is barely connected; "
+            "leave these cells out, or name ends among them by trajectory.fates.terminal_clusters"
+        )
+    return pd.DataFrame(np.clip(values, 0, 1) / totals, columns=names)
 
 
 def _by_cell(

@@ -39,7 +39,7 @@ class PrincipalGraphOptions(Options):
 
 
 class FateOptions(Options):
-    """CellRank: terminal states and the probability to reach them."""
+    """Terminal states and the probability to reach them, as in CellRank."""
 
     pseudotime: Order
     terminal_clusters: tuple[str, ...]

@@ -49,7 +49,7 @@ SECTION = Section(
         result("trajectory_stability.csv", "Whether halves of the cells give the order of all cells."),
         Item(
             dataset="fates_figure",
-            caption="Probability of every cell to reach each terminal state (CellRank), and genes that go with it.",
+            caption="Each cell's probability to reach each terminal state, as in CellRank, and genes that go with it.",
         ),
         result(
             "fate_drivers.csv",

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from scvi_downstream.pipelines.trajectory.gpcca import crisp_memberships, leading_schur
 from scvi_downstream.pipelines.trajectory.options import FateOptions
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.threads import quiet
 
 N_CORE_CELLS = 30
 """Cells with the highest membership that stand for a state, as in CellRank."""
+OWN_SHARE = 0.2
+"""Of these cells, how many must be in no other state more than in this one for it to be a state, as in CellRank."""
 METASTABLE = 0.96
 """Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
 MAX_STATES = 12
@@ -166,46 +163,6 @@ def share_moving_on(transitions: sparse.csr_matrix, cores: list[np.ndarray], tim
     return np.array([at[time > time[core].max(), i].sum() for i, core in enumerate(cores)])
 
 
-def leading_schur(
-    transitions: sparse.csr_matrix, n_components: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leading part of the real Schur decomposition of ``(n_cells, n_cells)`` transitions, by the sparse eigensolver.
-
-    CellRank without PETSc decomposes the dense matrix: O(n³) time and O(n²) memory. The leading eigenvectors, real
-    and imaginary parts of complex pairs side by side, orthonormalised in order, are leading Schur vectors as well.
-
-    Returns
-    -------
-    Vectors ``(n_cells, m)``, orthogonal with mean square 1, the first constant; matrix ``(m, m)``; eigenvalues
-    ``(m,)``, largest real part first. ``m`` is ``n_components``, or one more where that would part a complex pair.
-    """
-    from scipy.sparse.linalg import eigs
-
-    n_cells = transitions.shape[0]
-    first = np.random.default_rng(seed).random(n_cells)
-    values, vectors = eigs(
-        transitions,
-        k=min(n_components + 1, n_cells - 2),
-        which="LR",
-        v0=first,
-        ncv=min(n_cells, max(4 * n_components, 60)),
-        tol=1e-10,
-        maxiter=10_000,
-    )
-    order = np.lexsort((-values.imag, -np.round(values.real, 12)))
-    values, vectors = values[order], vectors[:, order]
-    kept = n_components + int(values.imag[n_components - 1] > 0)
-    kept = min(kept, len(values) - int(values.imag[-1] > 0))
-    values, vectors = values[:kept], vectors[:, :kept]
-    basis = np.where(values.imag[None, :] < 0, -vectors.imag, vectors.real)
-    basis[:, 0] = 1.0
-    orthonormal, upper = np.linalg.qr(basis)
-    orthonormal *= np.where(np.diag(upper) < 0, -1.0, 1.0)
-    orthonormal[:, 0] = 1 / np.sqrt(n_cells)
-    matrix = orthonormal.T @ (transitions @ orthonormal)
-    return orthonormal * np.sqrt(n_cells), matrix, values
-
-
 def macrostates(
     transitions: sparse.csr_matrix,
     vectors: np.ndarray,
@@ -213,64 +170,29 @@ def macrostates(
     eigenvalues: np.ndarray,
     n_states: int,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """CellRank's macrostates on a given Schur decomposition, ``n_states`` or fewer where GPCCA finds no such partition.
+    """Metastable states on a given Schur decomposition: ``n_states``, or as many fewer as have cells of their own.
 
     Positions of the 30 cells that stand for each state, and the states' probabilities to stay. ``vectors``,
-    ``matrix`` and ``eigenvalues`` are those of :func:`leading_schur`.
+    ``matrix`` and ``eigenvalues`` are those of :func:`.gpcca.leading_schur`.
     """
-    from anndata import AnnData
-    from cellrank.estimators import GPCCA
-    from cellrank.kernels import PrecomputedKernel
-
-    n_cells = transitions.shape[0]
-    graph = AnnData(X=sparse.csr_matrix((n_cells, 0), dtype=np.float32))
-    graph.obs_names = [str(i) for i in range(n_cells)]
     for m in range(n_states, 1, -1):
         if eigenvalues.imag[m - 1] > 0:
             continue  # a complex pair would be parted
-        estimator = GPCCA(PrecomputedKernel(transitions, adata=graph))
-        give_decomposition(estimator, transitions, vectors, matrix, eigenvalues)
-        try:
-            estimator.compute_macrostates(m, n_cells=min(N_CORE_CELLS, n_cells // (2 * m)))
-        except ValueError:
-            continue  # GPCCA gave states without cells of their own
-        assigned = estimator.macrostates
-        cores = [np.flatnonzero((assigned == name).to_numpy()) for name in assigned.cat.categories]
-        return cores, np.diag(estimator.coarse_T.to_numpy())
+        memberships, between = crisp_memberships(vectors[:, :m], matrix[:m, :m])
+        n_core = min(N_CORE_CELLS, len(vectors) // (2 * m))
+        cores = _cores(memberships, n_core)
+        if min(map(len, cores)) >= max(int(OWN_SHARE * n_core), 1):
+            return cores, np.diag(between)
     return _single_state(transitions)
 
 
-def give_decomposition(
-    estimator: Any,
-    transitions: sparse.csr_matrix,
-    vectors: np.ndarray,
-    matrix: np.ndarray,
-    eigenvalues: np.ndarray,
-) -> None:
-    """Let CellRank's ``GPCCA`` go on from a Schur decomposition of :func:`leading_schur`.
-
-    Neither CellRank nor pyGPCCA takes one from outside, so it is put where pyGPCCA keeps its own. This is the one
-    place that knows these private names.
-
-    Raises
-    ------
-    RuntimeError
-        Another version of a library keeps it elsewhere.
-    """
-    import pygpcca
-
-    decomposed = pygpcca.GPCCA(transitions, z="LR")
-    found = {"_p_X": vectors, "_p_R": matrix, "_p_eigenvalues": eigenvalues}
-    missing = [f"pygpcca.GPCCA.{name}" for name in found if not hasattr(decomposed, name)]
-    missing += [] if hasattr(estimator, "_gpcca") else ["cellrank.estimators.GPCCA._gpcca"]
-    if missing:
-        raise RuntimeError(
-            f"{' and '.join(missing)} is no longer there in pygpcca {version('pygpcca')} and cellrank "
-            f"{version('cellrank')}: look where they keep the Schur decomposition, and adapt give_decomposition"
-        )
-    for name, value in found.items():
-        setattr(decomposed, name, value)
-    estimator._gpcca = decomposed
+def _cores(memberships: np.ndarray, n_core: int) -> list[np.ndarray]:
+    """Positions of the ``n_core`` foremost cells of each state; one of several goes where its membership is highest."""
+    top = np.argsort(-memberships, axis=0, kind="stable")[:n_core]
+    chosen = np.zeros(memberships.shape)
+    np.put_along_axis(chosen, top, np.take_along_axis(memberships, top, axis=0), axis=0)
+    state = np.where(chosen.any(axis=1), chosen.argmax(axis=1), -1)
+    return [np.flatnonzero(state == i) for i in range(memberships.shape[1])]
 
 
 def _single_state(transitions: sparse.csr_matrix) -> tuple[list[np.ndarray], np.ndarray]:
@@ -301,21 +223,3 @@ def _lump(transitions: sparse.csr_matrix, groups: np.ndarray) -> sparse.csr_matr
     membership = sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), groups)), (n_cells, n_groups))
     sizes = np.bincount(groups, minlength=n_groups)
     return sparse.csr_matrix(sparse.diags(1 / sizes) @ (membership.T @ transitions @ membership))
-
-
-@contextmanager
-def quiet_cellrank() -> Iterator[None]:
-    """Silence what CellRank and pyGPCCA log and warn of, and put everything back afterwards."""
-    import cellrank  # sets the level of its logger, so it comes first
-
-    root = logging.getLogger()
-    root.addFilter(_is_not_of_pygpcca)
-    try:
-        with quiet([cellrank.__name__], logging.CRITICAL):
-            yield
-    finally:
-        root.removeFilter(_is_not_of_pygpcca)
-
-
-def _is_not_of_pygpcca(record: logging.LogRecord) -> bool:
-    return "pygpcca" not in record.pathname  # it logs to the root logger
