@@ -1,4 +1,4 @@
-"""Kedro-Viz: a static build with layers, previews and one group a model."""
+"""Kedro-Viz: a static build with layers, previews and a first look of one screen."""
 
 from __future__ import annotations
 
@@ -42,9 +42,16 @@ def test_layers_run_from_raw_to_reporting(graph: dict[str, Any]) -> None:
     assert graph["layers"] == ["raw", "primary", "feature", "models", "model_output", "reporting"]
 
 
-def test_models_and_baselines_are_collapsible_groups(graph: dict[str, Any]) -> None:
-    groups = {node["name"].lower() for node in graph["nodes"] if node["type"] == "modularPipeline"}
-    assert {"scvi", "ldvae", "scanvi", "pca", "harmony"} <= {name.replace(" ", "") for name in groups}
+def test_the_first_look_is_one_screen_of_boxes_that_open(graph: dict[str, Any]) -> None:
+    names = {node["id"]: node["name"] for node in graph["nodes"]}
+    inside = graph["modular_pipelines"]
+    first = [child for child in inside["__root__"]["children"] if child["type"] != "parameters"]
+    assert len(first) <= 35 + 2, sorted(names[child["id"]] for child in first)  # of the added analysis: box, hand-over
+    boxes = {child["id"] for child in first if child["type"] == "modularPipeline"}
+    assert {"preparation", "models", "annotation", "de", "factors", "trajectory", "reporting"} <= boxes
+    assert not [child for child in first if child["type"] == "task"]
+    of_models = {child["id"] for child in inside["models"]["children"] if child["type"] == "modularPipeline"}
+    assert of_models == {f"models.{name}" for name in ("scvi", "ldvae", "scanvi", "pca", "harmony")}
 
 
 def test_tables_and_figures_have_previews(graph: dict[str, Any]) -> None:
