@@ -46,7 +46,9 @@ def test_the_first_look_is_one_screen_of_boxes_that_open(graph: dict[str, Any]) 
     names = {node["id"]: node["name"] for node in graph["nodes"]}
     inside = graph["modular_pipelines"]
     first = [child for child in inside["__root__"]["children"] if child["type"] != "parameters"]
-    assert len(first) <= 35 + 2, sorted(names[child["id"]] for child in first)  # of the added analysis: box, hand-over
+    assert len(first) <= 35 + 2, sorted(
+        names[child["id"]] for child in first
+    )  # of the added analysis: box, hand-over
     boxes = {child["id"] for child in first if child["type"] == "modularPipeline"}
     assert {"preparation", "models", "annotation", "de", "factors", "trajectory", "reporting"} <= boxes
     assert not [child for child in first if child["type"] == "task"]
