@@ -98,6 +98,7 @@ def moderated(sums: pd.DataFrame, *, paired: bool) -> pd.Series:
 def deseq2(sums: pd.DataFrame, *, paired: bool) -> pd.Series:
     """P-values of DESeq2's Wald test by gene."""
     from pydeseq2.dds import DeseqDataSet
+    from pydeseq2.default_inference import DefaultInference
     from pydeseq2.ds import DeseqStats
 
     column = column_of(sums, paired=paired)
@@ -106,14 +107,17 @@ def deseq2(sums: pd.DataFrame, *, paired: bool) -> pd.Series:
     obs = pd.DataFrame({"side": column.values.astype(str)})
     if paired:
         obs["block"] = column.blocks
+    inference = DefaultInference(n_cpus=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = DeseqDataSet(
             counts=tested.round().astype(int), metadata=obs, design="~ block + side" if paired else "~ side",
-            size_factors_fit_type="ratio" if (tested > 0).all().sum() >= 10 else "poscounts", quiet=True,
+            size_factors_fit_type="ratio" if (tested > 0).all().sum() >= 10 else "poscounts", inference=inference, quiet=True,
         )  # fmt: skip
         fit.deseq2()
-        test = DeseqStats(fit, contrast=["side", "b", "a"], independent_filter=False, quiet=True)
+        test = DeseqStats(
+            fit, contrast=["side", "b", "a"], independent_filter=False, inference=inference, quiet=True
+        )
         test.summary()
     return test.results_df["pvalue"]
 
