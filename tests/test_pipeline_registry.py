@@ -137,7 +137,7 @@ def test_an_analysis_is_left_out_without_its_key(key: str, left_out: str) -> Non
 
 
 def test_every_dataset_has_an_entry_in_the_catalogue(catalogue_entry) -> None:
-    in_memory = {"parameters", "study"}
+    in_memory = {"parameters"}
     for name in set().union(*(pipeline.datasets() for pipeline in registered().values())) - in_memory:
         assert name.startswith("params:") or catalogue_entry(name), name
 
