@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,7 @@ from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.datasets.whole_files import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 

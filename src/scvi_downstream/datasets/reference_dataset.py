@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -16,9 +16,7 @@ from scvi_downstream.datasets.whole_files import require
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 _FITTED = "fitted"
 _SAVED_COUNTS = "adata.h5ad"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kedro.io import DatasetError
 
@@ -13,9 +13,7 @@ from scvi_downstream.datasets.whole_files import LocalFile
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel
-
-if TYPE_CHECKING:
-    from scvi.model.base import BaseModelClass
+from scvi_downstream.runtime.slow_types import BaseModelClass
 
 
 class ScviModelDataset(LocalFile):

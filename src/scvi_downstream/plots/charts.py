@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,7 @@ from numpy.typing import ArrayLike
 
 from scvi_downstream.plots.panels import name_rows
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, SEQUENTIAL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.image import AxesImage
-
+from scvi_downstream.runtime.slow_types import Axes, AxesImage, PathCollection
 
 # Rec. 601: how bright an eye sees red, green and blue.
 BRIGHTNESS = (0.299, 0.587, 0.114)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 # Okabe & Ito (2008), without yellow (too pale for points) and with black last.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")

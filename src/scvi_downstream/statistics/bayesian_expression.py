@@ -9,16 +9,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.runtime.progress import duration, track
+from scvi_downstream.runtime.slow_types import BaseModelClass
 from scvi_downstream.statistics.comparisons import Comparison
-
-if TYPE_CHECKING:
-    from scvi.model.base import BaseModelClass
 
 logger = logging.getLogger(__name__)
 # Samples of the small test by which the duration is forecast: enough to be timed, few enough to cost a second.

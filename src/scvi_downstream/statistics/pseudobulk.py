@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.designs import Design, SampleColumn, contrast_tests
 from scvi_downstream.statistics.moderated import fit_linear, fit_weighted, moderate, variances_along
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 TRIMMED_RATIOS, TRIMMED_ABUNDANCES = 0.3, 0.05
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,19 +12,13 @@ from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.scoring.resampling import stratified_sample
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = SavedModel = Any
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,7 @@ from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import joint_legend, legend_dots, name_rows
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STAGES = {"before": "PCA of\nlog counts", "after": "latent", "corrected": "corrected\nexpression"}
 COLORS = {"before": OKABE_ITO[1], "after": OKABE_ITO[0], "corrected": OKABE_ITO[2]}

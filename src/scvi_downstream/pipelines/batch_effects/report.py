@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,8 @@ from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
 from scvi_downstream.pipelines.preparation.covariates import confounding_warnings
 from scvi_downstream.report.sections import OUTPUT, Item, Section, names
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import listed, sentence
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Batch effects",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,13 @@ from scvi_downstream.pipelines.batch_effects.classifiers import cross_validated_
 from scvi_downstream.pipelines.batch_effects.design import Design, choose_cells, codes, embeddings_of
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.kbet import acceptance_rate, kbet_on_graph
 from scvi_downstream.scoring.mixing import explained_by_batch, median_batches, neighbor_weights
 from scvi_downstream.scoring.resampling import count_by_row
 from scvi_downstream.scoring.silhouette import batch_asw, bras
 from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import compare_with_null, exchangeable_share, permute_within
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,9 @@ from scvi_downstream.pipelines.batch_effects.design import (
     embeddings_of,
 )
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.resampling import cells_by_label
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
 
 SOURCES = ("batch", "biology", "shared", "residual")
 COLUMNS = ("stage", "representation", "source", "share", "low", "high", "n_cells", "n_dims")

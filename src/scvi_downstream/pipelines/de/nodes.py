@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,9 @@ from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS, compare_pseudobulk
 from scvi_downstream.pipelines.de.wilcoxon import WILCOXON_COLUMNS, compare_wilcoxon
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, known_categories, one_vs_rest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 KEY = ["grouping", "comparison", "gene"]

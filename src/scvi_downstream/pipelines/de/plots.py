@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -21,12 +19,7 @@ from scvi_downstream.plots.style import (
     label_points,
     new_figure,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 # Bounds of what can be told apart on one page.
 MAX_PANELS = 12

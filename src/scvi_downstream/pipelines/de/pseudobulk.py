@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,10 @@ import pandas as pd
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.comparisons import Comparison
 from scvi_downstream.statistics.designs import SampleColumn, condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 logger = logging.getLogger(__name__)
 PSEUDOBULK_COLUMNS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,8 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass, Tensor
 from scvi_downstream.statistics.association import associate
-
-if TYPE_CHECKING:
-    import torch
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 # Cells that effects of a non-linear decoder are measured on: their mean hardly moves with more.
 MAX_CELLS = 5000
@@ -161,9 +155,7 @@ def _covariates(model: Any) -> dict[str, np.ndarray | None]:
     }
 
 
-def split_differences(
-    here: torch.Tensor, moved: torch.Tensor, aggregation: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def split_differences(here: Tensor, moved: Tensor, aggregation: str) -> tuple[Tensor, Tensor]:
     """Effects of each dimension ``(n_cells, n_dimensions, n_genes)`` and of all together ``(n_cells, n_genes)``.
 
     ``here`` and ``moved`` are the decoder's parts at the cells' latents and at the mean latent, which it joins by
@@ -192,7 +184,7 @@ class _Sums:
         self.first, self.second, self.products = np.zeros((3, n_dimensions, n_genes))
         self.all_first, self.all_second = np.zeros((2, n_genes))
 
-    def add(self, each: torch.Tensor, together: torch.Tensor, centred: torch.Tensor) -> None:
+    def add(self, each: Tensor, together: Tensor, centred: Tensor) -> None:
         import torch
 
         self.n += len(each)

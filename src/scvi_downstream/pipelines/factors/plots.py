@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
@@ -12,13 +10,7 @@ from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.plots.charts import HIGHER, LOWER, heat_map
 from scvi_downstream.plots.panels import panel_grid, shortened
 from scvi_downstream.plots.style import DIVERGING, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 SEQUENTIAL = "Purples"
 # What fits on a page: panels and columns of panels, covariates of a heat map, letters of names.

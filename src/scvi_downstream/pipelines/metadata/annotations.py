@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,9 @@ from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.association import associate
 from scvi_downstream.statistics.designs import Design, SampleColumn, sample_columns
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

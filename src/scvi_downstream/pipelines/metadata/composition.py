@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,9 @@ from scvi_downstream.pipelines.metadata.annotations import analysed_columns
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.designs import Contrast, Design, SampleColumn, contrast_tests
 from scvi_downstream.statistics.moderated import fit_linear, moderate
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 COLUMNS = ["by", "sample", "group", "n", "total", "proportion"]
 TEST_COLUMNS = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,11 @@ from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_
 from scvi_downstream.pipelines.metadata.composition import find_groups
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.correlation import stratified_spearman
 from scvi_downstream.statistics.designs import ANY, SLOPE, SampleColumn
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +22,7 @@ from scvi_downstream.plots.style import (
     label_points,
     new_figure,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 MAX_PANELS = 12
 MAX_COMPOSITIONS = 20

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,15 +27,11 @@ from scvi_downstream.pipelines.prediction.comparison import (
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
 from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

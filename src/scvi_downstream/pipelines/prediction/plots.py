@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +22,7 @@ from scvi_downstream.plots.style import (
     new_figure,
 )
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STYLES = {
     "scvi": ("scVI", OKABE_ITO[0]),

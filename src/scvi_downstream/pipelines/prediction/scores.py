@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,8 @@ from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.training import kept_cells, mrvi_decoder, scvi_decoder
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 type Unit = dict[str, Prediction]
 """What is measured of a sample, and what each method predicts of it."""

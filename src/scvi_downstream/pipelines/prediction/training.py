@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,8 @@ from scvi_downstream.pipelines.prediction.design import UNSEEN, Decoder, block_n
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.runtime.threads import quiet
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
 SEPARATOR = " × "

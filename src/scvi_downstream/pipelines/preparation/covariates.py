@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +14,9 @@ from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import quoted, up_to
 from scvi_downstream.statistics.testing import explained_share
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import logging
 import warnings
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,8 @@ from scipy import sparse
 from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import quoted
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,7 @@ from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.plots.panels import empty_panel, shortened
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, label_points, new_figure, plain_log_ticks
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 MOST_BATCHES = 30
 N_GENES_NAMED = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import text_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 CHUNK_VALUES = 2**22
 """Values that are looked at together, so that temporary arrays stay in the order of 16 MiB."""

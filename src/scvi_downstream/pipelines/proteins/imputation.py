@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from scvi_downstream.models.fitting import ResourceMeter, build_and_fit
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.pipelines.proteins.decoding import decode, require_proteins
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.runtime.slow_types import TOTALVI, AnnData
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.correlation import (
     bootstrap_weights,
@@ -25,12 +26,6 @@ from scvi_downstream.statistics.correlation import (
     percentile_interval,
     weighted_correlation,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model import TOTALVI
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

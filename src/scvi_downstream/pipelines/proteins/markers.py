@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,21 +12,16 @@ import pandas as pd
 from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.bayesian_expression import comparison_seed, expected_fdr, mask_of_enough
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, one_vs_rest
 from scvi_downstream.statistics.correlation import bootstrap_weights, correlation_with_interval
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 _OF_POSTERIOR = (
     "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper", "proba_de", "bayes_factor",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,7 @@ from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
 from scvi_downstream.plots.panels import joint_legend, name_rows, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, draw_order, empty_figure, new_figure, point_size
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 _LARGEST_DOT = 160.0
 _MOST, _MOST_IMPUTED = 12, 40

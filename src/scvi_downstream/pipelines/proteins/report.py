@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,12 +11,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Proteins",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ from scipy import sparse
 from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
 from scvi_downstream.plots.style import category_colors
 from scvi_downstream.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 INPUT = "input_"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting import analysed, page
 from scvi_downstream.report.methods import has_methods, render_methods
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 
 def gather(**outputs: Any) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import local_states
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
     SampleDesign,
@@ -20,15 +20,8 @@ from scvi_downstream.pipelines.samples.design import (
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import MRVI, AnnData
 from scvi_downstream.scoring.resampling import sample_cells
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.external import MRVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 SMALLEST_DENSITY = 1e-300
 """Densities that are zero in double precision count as this, so that their logarithm is finite."""

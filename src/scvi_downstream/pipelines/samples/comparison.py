@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import (
     FEWEST_SAMPLES,
     Contrasts,
@@ -29,13 +30,7 @@ from scvi_downstream.pipelines.samples.distances import (
 )
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 SEPARATION = (
     "group", "condition", "reference", "n_cells", "n_samples", "n_pairs", "within", "between", "above_noise_within",

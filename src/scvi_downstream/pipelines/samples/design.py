@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb, prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,10 @@ from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count
 from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 ALL_CELLS = "all cells"
 FEWEST_SAMPLES = 4

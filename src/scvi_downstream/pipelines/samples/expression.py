@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import MRVI, AnnData, Tensor
 from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
-
-if TYPE_CHECKING:
-    import torch
-    from anndata import AnnData
-    from scvi.external import MRVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
@@ -134,7 +125,7 @@ def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min
     )
 
 
-def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
+def _mean_shift(shifts: Tensor, weights: np.ndarray) -> Tensor:
     import torch
 
     of_samples = torch.as_tensor(weights, dtype=shifts.dtype, device=shifts.device)

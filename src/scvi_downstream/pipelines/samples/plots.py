@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +22,7 @@ from scvi_downstream.plots.style import (
     new_figure,
     point_size,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, AxesImage, Figure, PathCollection
 
 MAX_PANELS, MAX_ABUNDANCE_PANELS, MAX_EXPRESSION_PANELS = 9, 3, 4
 PANELS_PER_ROW = 3

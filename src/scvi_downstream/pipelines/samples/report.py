@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,8 @@ from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, sentence, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Samples",
