@@ -11,12 +11,7 @@ from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.batch_effects.design import (
-    Design,
-    choose_cells,
-    codes,
-    embeddings_of,
-)
+from scvi_downstream.pipelines.batch_effects.design import Design, choose_cells, codes, embeddings_of
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.resampling import cells_by_label

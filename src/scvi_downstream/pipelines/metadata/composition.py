@@ -127,9 +127,7 @@ def compare_composition(
 
 
 def compare_shares(
-    composition: pd.DataFrame,
-    columns: Iterable[SampleColumn],
-    samples: Samples | None,
+    composition: pd.DataFrame, columns: Iterable[SampleColumn], samples: Samples | None
 ) -> pd.DataFrame:
     """Tests of each annotation against the share of each group, with samples as replicates.
 

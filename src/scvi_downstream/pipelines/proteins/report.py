@@ -20,18 +20,18 @@ SECTION = Section(
     "are imputed where a batch did not measure them. How well is told by hiding proteins that were measured.",
     (
         Item(
-            dataset="protein_umap_figure",
-            caption="The proteins that differ most between groups on the UMAP of the joint latent: as counted (grey "
+            "protein_umap_figure",
+            "The proteins that differ most between groups on the UMAP of the joint latent: as counted (grey "
             "where not measured), and denoised, that is the expected count without background.",
         ),
         Item(
-            dataset="protein_imputation_figure",
-            caption="Proteins of a batch hidden, imputed and compared with what was measured: Pearson's r by protein "
+            "protein_imputation_figure",
+            "Proteins of a batch hidden, imputed and compared with what was measured: Pearson's r by protein "
             "beside nearest neighbours and the protein's mean, and all values.",
         ),
         Item(
-            dataset="protein_markers_figure",
-            caption="Denoised proteins by group: colour is the mean, area the probability of the foreground.",
+            "protein_markers_figure",
+            "Denoised proteins by group: colour is the mean, area the probability of the foreground.",
         ),
         result(
             "protein_markers.parquet",
@@ -44,8 +44,8 @@ SECTION = Section(
             ),
         ),
         Item(
-            dataset="protein_distributions_figure",
-            caption="Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
+            "protein_distributions_figure",
+            "Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
             "is left stand at zero.",
         ),
         result(

@@ -133,10 +133,7 @@ def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, spars
 
     ``distances`` holds each cell's ``n_neighbors - 1`` nearest other cells, as after ``scanpy.pp.neighbors``.
     """
-    graphs = {
-        "connectivities": neighbors.connectivities.tocsr(),
-        "distances": nearest_distances(neighbors),
-    }
+    graphs = {"connectivities": neighbors.connectivities.tocsr(), "distances": nearest_distances(neighbors)}
     if neighbors.cells.equals(cells):
         return {name: graph.copy() for name, graph in graphs.items()}
     _check_cells(neighbors.cells, cells, "neighbors")

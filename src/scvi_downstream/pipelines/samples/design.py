@@ -12,11 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
-from scvi_downstream.cells.obs import (
-    as_categories,
-    reference_condition,
-    sample_column,
-)
+from scvi_downstream.cells.obs import as_categories, reference_condition, sample_column
 from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest

@@ -23,13 +23,13 @@ SECTION = Section(
     "Tests permute conditions over samples, within pairs where samples pair up: they are about samples, not cells.",
     (
         Item(
-            dataset="sample_distances_figure",
-            caption="Mean distance of samples over the cells of each group, samples in the order of their tree; lines "
+            "sample_distances_figure",
+            "Mean distance of samples over the cells of each group, samples in the order of their tree; lines "
             "part its clusters, the strip above shows the condition.",
         ),
         Item(
-            dataset="sample_map_figure",
-            caption="Samples of each group as points (multidimensional scaling of the distances); lines join the "
+            "sample_map_figure",
+            "Samples of each group as points (multidimensional scaling of the distances); lines join the "
             "samples of a pair. p: permutations of conditions over samples.",
         ),
         result(
@@ -42,8 +42,8 @@ SECTION = Section(
             ),
         ),
         Item(
-            dataset="sample_expression_figure",
-            caption="Genes that conditions change most: log2 fold change of the decoded expression (colour), share of "
+            "sample_expression_figure",
+            "Genes that conditions change most: log2 fold change of the decoded expression (colour), share of "
             "cells (size), and whether counts summed by sample say the same (ring).",
         ),
         result(
@@ -58,8 +58,8 @@ SECTION = Section(
             folded=True,
         ),
         Item(
-            dataset="sample_abundance_figure",
-            caption="Where cells of a condition are denser in u, and the mean probability of the condition by group.",
+            "sample_abundance_figure",
+            "Where cells of a condition are denser in u, and the mean probability of the condition by group.",
         ),
         result(
             "sample_abundance.csv",
