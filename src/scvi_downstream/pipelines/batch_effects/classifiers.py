@@ -33,10 +33,8 @@ def cross_validated_auc(
         ``(n_arrangements, n_cells)`` batch codes from 0; every code occurs.
     n_folds
         Number of folds; no batch should have fewer cells.
-    seed
-        Of the folds.
-    label
-        What the progress line says.
+    seed, label
+        Of the folds; what the progress line says.
 
     Returns
     -------

@@ -72,10 +72,8 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
 
     Parameters
     ----------
-    counts
-        Counts whose obs holds the study's keys.
-    keys
-        ``batch_key`` is set.
+    counts, keys
+        Counts whose obs holds the study's keys; ``batch_key`` is set.
     options
         About how many cells to keep, and folds: a batch keeps a cell a fold if it has as many.
     seed
@@ -166,20 +164,12 @@ def correct_expression(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
-    pca_latent
-        PCA of log counts, for the number of components.
-    keys
-        The study's obs columns.
-    options
-        Whether to correct, posterior samples, most cells.
-    seed
-        Of the sample of cells and of the posterior samples.
-    accelerator
-        Where to compute.
+    fitted, counts, pca_latent
+        The primary model; counts that it was fitted on; PCA of log counts, for the number of components.
+    keys, options
+        The study's obs columns; whether to correct, posterior samples, most cells.
+    seed, accelerator
+        Of the sample of cells and of the posterior samples; where to compute.
 
     Returns
     -------

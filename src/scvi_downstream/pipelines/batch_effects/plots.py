@@ -45,10 +45,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
 
     Parameters
     ----------
-    batch_effects
-        One row a stage.
-    batch_summary
-        Its first sentence is the title.
+    batch_effects, batch_summary
+        One row a stage; its first sentence is the title.
     """
     sentence = batch_summary["sentences"][0]
     if batch_effects["linear_auc"].isna().all():
@@ -136,10 +134,8 @@ def plot_batch_genes(batch_genes: pd.DataFrame, options: BatchEffectOptions) -> 
 
     Parameters
     ----------
-    batch_genes
-        One row a gene, the one that carries the batch most first.
-    options
-        ``top_genes`` and ``fdr``.
+    batch_genes, options
+        One row a gene, the one that carries the batch most first; ``top_genes`` and ``fdr``.
     """
     table = batch_genes.dropna(subset=["batch_variance"])
     if table.empty or table["batch_f"].isna().all():
@@ -203,10 +199,8 @@ def plot_batch_variance(batch_variance: pd.DataFrame, batch_summary: dict[str, A
 
     Parameters
     ----------
-    batch_variance
-        Four rows a representation.
-    batch_summary
-        ``n_batches`` and ``sentences``.
+    batch_variance, batch_summary
+        Four rows a representation; ``n_batches`` and ``sentences``.
     """
     if batch_summary["n_batches"] < 2:
         return empty_figure(batch_summary["sentences"][0])

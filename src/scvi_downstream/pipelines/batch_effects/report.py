@@ -106,10 +106,8 @@ def summarize_batch_effects(
     ----------
     batch_effects, batch_variance, batch_genes, batch_by_label
         The pipeline's tables.
-    counts
-        For what of their annotations goes with the batch.
-    keys
-        The study's obs columns.
+    counts, keys
+        For what of their annotations goes with the batch; the study's obs columns.
     options
         ``fdr`` is the level of all tests.
     """

@@ -71,10 +71,8 @@ def measure_batch_structure(
         obs holds the study's keys.
     pca_latent, latent, corrected_latent
         Coordinates before the model, on its latent, and of corrected expression (empty when there is none).
-    keys
-        The study's obs columns.
-    options
-        Most cells, neighbours, folds, permutations.
+    keys, options
+        The study's obs columns; most cells, neighbours, folds, permutations.
     seed
         Of the sample of cells, of folds and permutations.
 
@@ -101,16 +99,10 @@ def measure(
 
     Parameters
     ----------
-    points
-        ``(n_cells, n_dims)``.
-    design
-        Batch and biology of the same cells.
-    options
-        Neighbours, folds, permutations.
-    seed
-        Of folds and permutations.
-    label
-        What the progress line says.
+    points, design, options
+        ``(n_cells, n_dims)``; batch and biology of the same cells; neighbours, folds, permutations.
+    seed, label
+        Of folds and permutations; what the progress line says.
 
     Returns
     -------

@@ -49,12 +49,8 @@ def partition_variance(
         Coordinates before the model and on its latent.
     corrected_expression
         Measured cells × modelled genes; empty when there is none.
-    keys
-        The study's obs columns.
-    options
-        Most cells.
-    seed
-        Of the sample of cells and of the jackknife.
+    keys, options, seed
+        The study's obs columns; most cells; of the sample of cells and of the jackknife.
 
     Returns
     -------
@@ -246,10 +242,8 @@ def rank_genes(
     ----------
     expression
         ``(n_cells, n_genes)`` log-normalised counts.
-    corrected
-        ``(n_cells, n_genes)`` log corrected expression, if there is any.
-    genes
-        Names of the ``n_genes`` genes.
+    corrected, genes
+        ``(n_cells, n_genes)`` log corrected expression, if there is any; names of the ``n_genes`` genes.
     design
         Batch and biology of the same cells; those of unknown biology are left out.
 

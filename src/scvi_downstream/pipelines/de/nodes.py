@@ -40,10 +40,8 @@ def find_comparisons(
 
     Parameters
     ----------
-    counts
-        Counts whose obs holds the study's keys.
-    clusters
-        Cells × clusterings, in the order of ``counts``.
+    counts, clusters
+        Counts whose obs holds the study's keys; cells × clusterings, in the order of ``counts``.
     keys
         The obs columns that the study names.
     options
@@ -189,10 +187,8 @@ def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.Dat
 
     Parameters
     ----------
-    de_results
-        The three tests joined.
-    options
-        FDR of a call and number of top genes.
+    de_results, options
+        The three tests joined; FDR of a call and number of top genes.
 
     Returns
     -------

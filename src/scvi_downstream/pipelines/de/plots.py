@@ -110,10 +110,8 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
 
     Parameters
     ----------
-    de_results
-        The tests joined, one row a gene and comparison.
-    de_concordance
-        One row a comparison.
+    de_results, de_concordance
+        The tests joined, one row a gene and comparison; one row a comparison.
     """
     tests = [test for test in COLORS if de_results[f"{test}_p"].notna().any()]
     if not tests:
@@ -170,10 +168,8 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Cells × clusterings, of which ``leiden`` is drawn.
+    counts, clusters
+        Raw counts of all genes; cells × clusterings, of which ``leiden`` is drawn.
     markers
         Markers by grouping, group and rank.
     """

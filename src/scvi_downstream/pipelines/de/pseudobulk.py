@@ -33,10 +33,8 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    comparisons
-        Pairs of groups.
+    counts, comparisons
+        Raw counts of all genes; pairs of groups.
     keys
         Samples, conditions and blocks, and how many of them are enough.
 

@@ -28,10 +28,8 @@ def compare_wilcoxon(
 
     Parameters
     ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised counts, non-negative.
-    genes
-        Names of the ``n_genes`` genes.
+    expression, genes
+        ``(n_cells, n_genes)`` log-normalised counts, non-negative; names of the ``n_genes`` genes.
     comparisons
         Pairs of groups; the masks are over ``n_cells`` cells.
 

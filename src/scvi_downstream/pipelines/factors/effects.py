@@ -37,12 +37,8 @@ def read_loadings(
     ----------
     fitted
         Model with a linear decoder, or one that is a sum over dimensions.
-    latent
-        ``(n_cells, n_dimensions)`` posterior means.
-    counts
-        Counts that it was fitted on.
-    accelerator
-        Where to compute.
+    latent, counts, accelerator
+        ``(n_cells, n_dimensions)`` posterior means; counts that it was fitted on; where to compute.
 
     Returns
     -------
@@ -213,14 +209,10 @@ def order_factors(
 
     Parameters
     ----------
-    effects
-        Of the ``n_dimensions`` latent dimensions on ``n_genes`` genes.
-    latent
-        ``(n_cells, n_dimensions)``.
-    genes
-        Names of the modelled genes.
-    expression
-        ``(n_cells, n_genes)`` observed log-normalised expression.
+    effects, latent
+        Of the ``n_dimensions`` latent dimensions on ``n_genes`` genes; ``(n_cells, n_dimensions)``.
+    genes, expression
+        Names of the modelled genes; ``(n_cells, n_genes)`` observed log-normalised expression.
 
     Returns
     -------
@@ -297,10 +289,8 @@ def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    counts
-        For the genes' symbols.
-    tables
-        ``{model}__loadings`` and ``{model}__factor_variance``.
+    counts, tables
+        For the genes' symbols; ``{model}__loadings`` and ``{model}__factor_variance``.
 
     Returns
     -------
@@ -360,14 +350,10 @@ def associate_latent(
 
     Parameters
     ----------
-    latent
-        ``(n_cells, n_dimensions)`` posterior means.
-    covariates
-        Numbers and categories of the same cells.
-    keys
-        Sample and condition.
-    options
-        ``min_effect``, ``fdr``.
+    latent, covariates
+        ``(n_cells, n_dimensions)`` posterior means; numbers and categories of the same cells.
+    keys, options
+        Sample and condition; ``min_effect``, ``fdr``.
 
     Returns
     -------

@@ -29,10 +29,8 @@ def plot_loadings(
         Genes × ``factor_1`` …
     factor_variance
         One row a factor, with ``variance_share``, ``unique_share`` and ``active``; inactive ones are not drawn.
-    counts
-        For the genes' symbols.
-    options
-        How many genes of each end.
+    counts, options
+        For the genes' symbols; how many genes of each end.
     """
     active = factor_variance[factor_variance["active"]]
     if active.empty:
@@ -75,10 +73,8 @@ def plot_associations(associations: pd.DataFrame, options: FactorOptions) -> Fig
 
     Parameters
     ----------
-    associations
-        One row a dimension and covariate.
-    options
-        FDR and effect that earn a star.
+    associations, options
+        One row a dimension and covariate; FDR and effect that earn a star.
     """
     if associations["effect"].notna().sum() == 0:
         return empty_figure("No associations: no covariate varies, or none can be tested.")

@@ -63,14 +63,10 @@ def summarize_factors(
 
     Parameters
     ----------
-    factor_associations
-        One row a model, dimension and covariate, with ``follows``.
-    primary
-        Name of the primary model.
-    keys
-        Batch and sample.
-    options
-        Thresholds.
+    factor_associations, primary
+        One row a model, dimension and covariate, with ``follows``; name of the primary model.
+    keys, options
+        Batch and sample; thresholds.
 
     Returns
     -------

@@ -39,16 +39,10 @@ def join_annotations(
 
     Parameters
     ----------
-    counts
-        obs may hold the table's columns already.
-    metadata
-        The user's table by cell or by sample, or ``None``.
-    keys
-        The study's obs columns.
-    preparation
-        ``metadata_key``, the column to join on.
-    options
-        Columns to analyse.
+    counts, metadata
+        obs may hold the table's columns already; the user's table by cell or by sample, or ``None``.
+    keys, preparation, options
+        The study's obs columns; ``metadata_key``, the column to join on; columns to analyse.
 
     Returns
     -------
@@ -85,14 +79,10 @@ def gather_columns(
     ----------
     obs
         One row a cell; may hold the table's columns already.
-    metadata
-        One row a cell or a sample, or ``None``.
-    keys
-        The condition and the covariates are analysed by default.
-    metadata_key
-        Column of the table to join on.
-    options
-        ``columns`` to analyse instead.
+    metadata, keys
+        One row a cell or a sample, or ``None``; the condition and the covariates are analysed by default.
+    metadata_key, options
+        Column of the table to join on; ``columns`` to analyse instead.
 
     Returns
     -------
@@ -198,10 +188,8 @@ def analysed_columns(
 
     Parameters
     ----------
-    annotations
-        Cells × columns as :func:`typed` makes them.
-    obs
-        The same cells.
+    annotations, obs
+        Cells × columns as :func:`typed` makes them; the same cells.
     keys, options
         Sample, condition and block; most categories of a column.
     """

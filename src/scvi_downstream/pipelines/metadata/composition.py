@@ -32,10 +32,8 @@ def tabulate_composition(
 
     Parameters
     ----------
-    counts
-        Labels, samples and conditions of the cells.
-    clusters
-        Clusterings of the same cells.
+    counts, clusters
+        Labels, samples and conditions of the cells; clusterings of the same cells.
     keys, options
         Names of the obs columns; the grouping.
     """
@@ -109,12 +107,8 @@ def compare_composition(
 
     Parameters
     ----------
-    composition
-        Of :func:`tabulate_composition`.
-    annotations
-        Cells × columns.
-    counts
-        The same cells.
+    composition, annotations, counts
+        Of :func:`tabulate_composition`; cells × columns; the same cells.
     keys, options
         Sample, condition and block; what is enough to be tested.
 

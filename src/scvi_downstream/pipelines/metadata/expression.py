@@ -46,12 +46,8 @@ def compare_expression(
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Clusterings of the same cells.
-    annotations
-        Cells × columns.
+    counts, clusters, annotations
+        Raw counts of all genes; clusterings of the same cells; cells × columns.
     keys, options
         Names of the obs columns; the grouping, and what is enough to be tested.
 

@@ -42,10 +42,8 @@ def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: Metada
 
     Parameters
     ----------
-    umap
-        `n_cells` × ``UMAP1``, ``UMAP2``.
-    annotations
-        The same cells × annotations, numbers or categories.
+    umap, annotations
+        `n_cells` × ``UMAP1``, ``UMAP2``; the same cells × annotations, numbers or categories.
     options
         A column of more than ``max_categories`` categories is not drawn.
     """
@@ -83,12 +81,8 @@ def plot_composition(
 
     Parameters
     ----------
-    composition
-        One row a sample and group.
-    composition_tests
-        One row an annotation, contrast and group.
-    annotations
-        Cells × columns.
+    composition, composition_tests, annotations
+        One row a sample and group; one row an annotation, contrast and group; cells × columns.
     counts
         The same cells.
     keys, options
@@ -182,10 +176,8 @@ def plot_metadata_associations(
 
     Parameters
     ----------
-    metadata_associations
-        One row a dimension and annotation.
-    options
-        FDR.
+    metadata_associations, options
+        One row a dimension and annotation; FDR.
     """
     if metadata_associations.empty or metadata_associations["effect"].isna().all():
         return empty_figure("No associations: no annotation has enough values to be tested.")
@@ -222,10 +214,8 @@ def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisO
 
     Parameters
     ----------
-    metadata_genes
-        One row an annotation, contrast, group and gene.
-    options
-        FDR and number of top genes.
+    metadata_genes, options
+        One row an annotation, contrast, group and gene; FDR and number of top genes.
     """
     if metadata_genes.empty:
         return empty_figure("No genes: no annotation has enough samples or cells to be tested.")

@@ -76,10 +76,8 @@ def summarize_metadata(
 
     Parameters
     ----------
-    columns
-        One row an annotation, with its note.
-    join
-        Facts of the join, empty without a table.
+    columns, join
+        One row an annotation, with its note; facts of the join, empty without a table.
     associations, composition, genes
         Tables of tests.
     keys, options

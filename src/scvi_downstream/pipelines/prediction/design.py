@@ -96,14 +96,10 @@ def hold_out(
 
     Parameters
     ----------
-    counts
-        Raw counts with the study's obs columns.
-    keys
-        ``condition_key``, ``sample_key`` and ``label_key``.
-    options
-        Conditions and sizes.
-    seed
-        Of the draw of samples.
+    counts, keys
+        Raw counts with the study's obs columns; ``condition_key``, ``sample_key`` and ``label_key``.
+    options, seed
+        Conditions and sizes; of the draw of samples.
 
     Returns
     -------

@@ -109,12 +109,8 @@ def compare_predictions(
         Raw counts of all cells.
     prediction_split, prediction_design
         Of :func:`.design.hold_out_cells`.
-    keys
-        Samples and conditions.
-    options
-        Draws, bootstrap, number of top genes, FDR.
-    seed
-        Of every draw.
+    keys, options, seed
+        Samples and conditions; draws, bootstrap, number of top genes, FDR; of every draw.
     accelerator
         Where to decode.
     prediction_model, prediction_mrvi_model

@@ -41,10 +41,8 @@ def train_on_kept(
 
     Parameters
     ----------
-    counts
-        Raw counts of all cells.
-    prediction_split
-        Of :func:`.design.hold_out_cells`.
+    counts, prediction_split
+        Raw counts of all cells; of :func:`.design.hold_out_cells`.
     options, training
         Options of the model, and those of the study's trainings, which they replace.
     seed, accelerator, checkpoint

@@ -43,10 +43,8 @@ def require_keys(columns: pd.Index, keys: Keys) -> None:
 
     Parameters
     ----------
-    columns
-        Of obs, with those of the joined metadata.
-    keys
-        What the user set.
+    columns, keys
+        Of obs, with those of the joined metadata; what the user set.
 
     Raises
     ------
@@ -82,10 +80,8 @@ def typed_keys(obs: pd.DataFrame, keys: Keys, options: PreparationOptions) -> pd
 
     Parameters
     ----------
-    obs
-        One row a cell, with every key.
-    keys
-        What the user set.
+    obs, keys
+        One row a cell, with every key; what the user set.
     options
         Names of what is no label, and the least cells of a batch.
 
@@ -238,10 +234,8 @@ def gather_covariates(
         Prepared counts; the study's keys and every other column of obs that varies and makes groups are taken.
     qc_metrics
         ``n_counts``, ``n_genes``, ``mitochondrial_percent`` of the same cells.
-    cell_cycle
-        Scores and phase, or no columns.
-    keys
-        Their columns are kept whatever their number of categories.
+    cell_cycle, keys
+        Scores and phase, or no columns; their columns are kept whatever their number of categories.
 
     Returns
     -------

@@ -89,12 +89,8 @@ def find_highly_variable(
 
     Parameters
     ----------
-    counts
-        ``(n_cells, n_genes)``.
-    genes
-        Gene names.
-    batch
-        Batch of each cell, or ``None``.
+    counts, genes, batch
+        ``(n_cells, n_genes)``; gene names; batch of each cell, or ``None``.
     n_top_genes
         Cut to the number of genes.
 

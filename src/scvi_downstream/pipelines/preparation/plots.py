@@ -31,10 +31,8 @@ def plot_quality(
     ----------
     qc_metrics
         One row a cell: ``n_counts``, ``n_genes``, ``mitochondrial_percent`` and, with batches, ``batch``.
-    preparation_summary
-        Numbers of cells and genes before and after filtering.
-    options
-        Thresholds, drawn as dashed lines.
+    preparation_summary, options
+        Numbers of cells and genes before and after filtering; thresholds, drawn as dashed lines.
     """
     sizes = qc_metrics["batch"].value_counts(sort=False) if "batch" in qc_metrics else pd.Series(dtype=int)
     largest = set(sizes.nlargest(MOST_BATCHES).index)

@@ -34,12 +34,8 @@ def require_unique(names: pd.Index, what: str, remedy: str) -> None:
 
     Parameters
     ----------
-    names
-        Names of cells, genes or proteins.
-    what
-        ``cell``, ``gene`` or ``protein``.
-    remedy
-        What the user can do about it.
+    names, what, remedy
+        Names of cells, genes or proteins; ``cell``, ``gene`` or ``protein``; what the user can do about it.
     """
     repeated = names[names.duplicated()].unique()
     if len(repeated):
@@ -289,10 +285,8 @@ def require_counts(adata: AnnData, counts_layer: str | None, matrix: Any, var: p
 
     Parameters
     ----------
-    adata
-        The user's data, searched for another slot with counts.
-    counts_layer
-        Slot that the user chose.
+    adata, counts_layer
+        The user's data, searched for another slot with counts; slot that the user chose.
     matrix, var
         The chosen matrix and its genes.
 

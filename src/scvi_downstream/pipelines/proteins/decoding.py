@@ -49,18 +49,10 @@ def denoise_proteins(
 
     Parameters
     ----------
-    fitted
-        Saved totalVI.
-    counts
-        Counts and proteins that it was fitted on.
-    keys
-        Batch.
-    options
-        Number of draws.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
+    fitted, counts, keys
+        Saved totalVI; counts and proteins that it was fitted on; batch.
+    options, seed, accelerator
+        Number of draws; of the draws; where to decode.
 
     Returns
     -------

@@ -146,10 +146,8 @@ def score_protein_imputation(
 
     Parameters
     ----------
-    counts
-        With ``obsm["protein_expression"]``.
-    pca_latent
-        Principal components of the log-normalised RNA, ``n_cells`` rows.
+    counts, pca_latent
+        With ``obsm["protein_expression"]``; principal components of the log-normalised RNA, ``n_cells`` rows.
     spec
         Of the model, trained with its own options.
     keys, options

@@ -53,18 +53,12 @@ def find_protein_markers(
 
     Parameters
     ----------
-    fitted
-        Saved totalVI.
-    counts
-        Counts and proteins that it was fitted on.
-    clusters
-        Column ``leiden``.
+    fitted, counts, clusters
+        Saved totalVI; counts and proteins that it was fitted on; column ``leiden``.
     keys, options
         Labels and batches; samples, delta, FDR, fewest cells.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
+    seed, accelerator
+        Of the draws; where to decode.
 
     Returns
     -------
@@ -215,12 +209,8 @@ def correlate_with_genes(
         With proteins.
     protein_expression
         Denoised proteins; of the same latent state as the denoised RNA, so that their ρ with RNA leans upwards.
-    keys
-        Batch.
-    options
-        Number of bootstrap samples.
-    seed
-        Of these.
+    keys, options, seed
+        Batch; number of bootstrap samples; of these.
 
     Returns
     -------

@@ -141,10 +141,8 @@ def plot_protein_imputation(
 
     Parameters
     ----------
-    protein_imputation
-        Scores by held-out batch, protein and method.
-    protein_imputed
-        Measured and imputed log1p counts by cell.
+    protein_imputation, protein_imputed
+        Scores by held-out batch, protein and method; measured and imputed log1p counts by cell.
     protein_summary
         Says why there are none.
     """

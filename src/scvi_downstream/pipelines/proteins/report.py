@@ -86,14 +86,10 @@ def summarize_proteins(
 
     Parameters
     ----------
-    counts
-        With proteins.
-    protein_imputation
-        Scores of :func:`.imputation.score_protein_imputation`.
-    protein_markers
-        Of :func:`.markers.find_protein_markers`.
-    protein_genes
-        Of :func:`.markers.correlate_with_genes`.
+    counts, protein_imputation
+        With proteins; scores of :func:`.imputation.score_protein_imputation`.
+    protein_markers, protein_genes
+        Of :func:`.markers.find_protein_markers`; of :func:`.markers.correlate_with_genes`.
     keys, options
         Batch; whether imputation was asked for.
 

@@ -31,10 +31,8 @@ def join_analysed(
         The study's obs columns, which come first.
     primary
         Name of the primary model, whose layouts, clusters and neighbours graph these are.
-    joins
-        Datasets that join, and how.
-    gathered
-        Of :func:`gather`, of every box.
+    joins, gathered
+        Datasets that join, and how; of :func:`gather`, of every box.
 
     Raises
     ------
@@ -87,10 +85,8 @@ def write_methods(
 
     Parameters
     ----------
-    study
-        What the user set.
-    without
-        Names of the capabilities that the study calls for and that have not run yet.
+    study, without
+        What the user set; names of the capabilities that the study calls for and that have not run yet.
     gathered
         Of :func:`gather`: among them numbers of the counts, and of the primary model's training.
     """
@@ -114,12 +110,8 @@ def render_report(study: Study, methods: str, references: str, **gathered: Mappi
 
     Parameters
     ----------
-    study
-        What the user set.
-    methods
-        Markdown with citation keys.
-    references
-        BibTeX of what the methods cite.
+    study, methods, references
+        What the user set; Markdown with citation keys; BibTeX of what the methods cite.
     gathered
         Of :func:`gather`: figures (PNG bytes), pages (HTML text), tables and summaries.
     """

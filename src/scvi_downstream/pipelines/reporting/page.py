@@ -47,10 +47,8 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
         What the user set and what follows from it.
     preparation
         Summary of the counts: numbers, warnings, fingerprint.
-    methods
-        Markdown with citations.
-    contents
-        PNG bytes, HTML text, tables and summaries by their names in the catalogue.
+    methods, contents
+        Markdown with citations; PNG bytes, HTML text, tables and summaries by their names in the catalogue.
     """
     cited = [bibliography.all_references()[key] for key in bibliography.cited_keys(methods)]
     table_rows = study.options["reporting"].table_rows

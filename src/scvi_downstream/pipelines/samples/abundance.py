@@ -120,12 +120,8 @@ def compare_abundance(
 
     Parameters
     ----------
-    densities
-        Of :func:`sample_densities`.
-    design
-        Samples, conditions, groups.
-    options
-        Least cells, permutations.
+    densities, design, options
+        Of :func:`sample_densities`; samples, conditions, groups; least cells, permutations.
     seed
         Of permutations.
 

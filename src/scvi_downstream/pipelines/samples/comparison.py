@@ -54,20 +54,12 @@ def compare_samples(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
-    keys
-        Sample, condition, label.
-    options
-        Groups, pairs, draws, permutations.
-    seed
-        Of draws, permutations and the choice of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters
+        Saved MrVI; counts that it was fitted on; its clusters, the groups where there are no labels.
+    keys, options
+        Sample, condition, label; groups, pairs, draws, permutations.
+    seed, accelerator
+        Of draws, permutations and the choice of cells; where to compute.
 
     Returns
     -------

@@ -104,12 +104,8 @@ def sample_design(
 
     Parameters
     ----------
-    counts
-        obs holds the study's keys.
-    clusters
-        Cells × clusterings.
-    keys
-        Sample, condition and label.
+    counts, clusters, keys
+        obs holds the study's keys; cells × clusterings; sample, condition and label.
     options
         Grouping, pairs, least cells of a group.
 

@@ -46,12 +46,8 @@ def read_latent_z(fitted: SavedModel, counts: AnnData, accelerator: str) -> pd.D
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        All cells, all genes.
-    accelerator
-        Where the encoder runs.
+    fitted, counts, accelerator
+        Saved MrVI; all cells, all genes; where the encoder runs.
     """
     with quiet():
         z = attach_mrvi(fitted, counts, accelerator).get_latent_representation(give_z=True)

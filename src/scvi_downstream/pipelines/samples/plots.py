@@ -123,10 +123,8 @@ def plot_sample_abundance(
 
     Parameters
     ----------
-    umap
-        Cells × ``UMAP1``, ``UMAP2``.
-    sample_density_ratios
-        Cells × ``density_<condition>``, natural logarithms.
+    umap, sample_density_ratios
+        Cells × ``UMAP1``, ``UMAP2``; cells × ``density_<condition>``, natural logarithms.
     sample_abundance
         ``group``, ``condition``, ``reference``, ``probability``, ``p``, ``reason``.
     """

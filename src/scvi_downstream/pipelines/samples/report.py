@@ -115,10 +115,8 @@ def summarize_samples(
         By group, of :func:`.abundance.compare_sample_abundance`.
     counts, clusters
         The cells, and their clusters.
-    keys
-        The study's obs columns.
-    options
-        FDR, number of genes.
+    keys, options
+        The study's obs columns; FDR, number of genes.
 
     Returns
     -------
