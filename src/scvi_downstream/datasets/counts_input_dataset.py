@@ -84,11 +84,8 @@ def has_proteins(source: str, protein_key: str = PROTEIN_KEY) -> bool:
     try:
         if path.is_dir():
             return _folder_has(path, protein_key)
-        return (
-            path.is_file()
-            and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu")
-            and _hdf5_has(path, protein_key)
-        )
+        is_hdf5 = path.is_file() and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu")
+        return is_hdf5 and _hdf5_has(path, protein_key)
     except (OSError, ValueError, KeyError, UnicodeDecodeError, EOFError):
         return False
 
@@ -210,8 +207,6 @@ def read_mudata(path: Path) -> AnnData:
 
 def _join_shared_columns(rna: AnnData, shared: object) -> None:
     """Add the columns that MuData keeps once for all modalities, such as the batch."""
-    import pandas as pd
-
     if not isinstance(shared, pd.DataFrame):
         return
     known = {*rna.obs.columns, *(f"{_RNA}:{column}" for column in rna.obs.columns)}

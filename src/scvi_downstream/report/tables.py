@@ -30,7 +30,6 @@ _HEADINGS = {
     "n_cells": "Cells",
     "n_genes": "Genes",
     "n_clusters": "Clusters",
-    "seconds": "Seconds",
     "peak_memory_mb": "Peak memory (MB)",
     "proba_de": "P(DE)",
     "fraction1": "Share in group",
@@ -42,7 +41,6 @@ _HEADINGS = {
     "n_bayesian": "Called by Bayesian test",
     "n_wilcoxon": "Called by Wilcoxon",
     "n_pseudobulk": "Called by pseudobulk",
-    "trial_of": "Trial of",
     "pareto": "Pareto front",
     "behind_best": "Behind the best",
 }

@@ -22,15 +22,9 @@ from scvi_downstream.plots.style import (
 from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 # Bounds of what can be told apart on one page.
-MAX_PANELS = 12
-PANELS_PER_ROW = 4
-NAMES_PER_PANEL = 8
-MAX_COMPARISONS = 40
-MAX_GENES = 48
-MAX_GENES_PER_CLUSTER = 5
-MAX_HEATMAP_GENES = 60
-MAX_HEATMAP_GENES_PER_CLUSTER = 6
-MAX_CELLS = 1500
+MAX_PANELS, PANELS_PER_ROW, NAMES_PER_PANEL, MAX_COMPARISONS, MAX_CELLS = 12, 4, 8, 40, 1500
+MAX_GENES, MAX_GENES_PER_CLUSTER = 48, 5
+MAX_HEATMAP_GENES, MAX_HEATMAP_GENES_PER_CLUSTER = 60, 6
 
 MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
 PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}

@@ -327,6 +327,5 @@ def associate_annotations(
         tables.append(on_blocks.assign(unit="block"))
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
     order = {str(name): position for position, name in enumerate(usable)}
-    return table.iloc[np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")].reset_index(
-        drop=True
-    )
+    rows = np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")
+    return table.iloc[rows].reset_index(drop=True)

@@ -76,15 +76,13 @@ def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> 
     table = pd.concat(tables, ignore_index=True)
     table["symbol"] = symbols_of(counts.var).reindex(table["gene"]).to_numpy()
     nth = table.groupby(["column", "contrast"], observed=True, sort=False).ngroup()
-    ranks = pd.DataFrame(
-        {
-            "column": pd.Index(columns).get_indexer(table["column"]),
-            "contrast": nth.where(table["contrast"] != ANY, -1),
-            "group": pd.factorize(table["group"])[0],
-            "p": table["p"],
-        }
-    ).sort_values(["column", "contrast", "group", "p"], kind="stable")
-    table = table.loc[ranks.index].reset_index(drop=True)
+    ranks = table[["p"]].assign(
+        column=pd.Index(columns).get_indexer(table["column"]),
+        contrast=nth.where(table["contrast"] != ANY, -1),
+        group=pd.factorize(table["group"])[0],
+    )
+    order = ranks.sort_values(["column", "contrast", "group", "p"], kind="stable").index
+    table = table.loc[order].reset_index(drop=True)
     for name in CATEGORIES:
         table[name] = pd.Categorical(table[name], categories=table[name].unique())
     return table.reindex(columns=COLUMNS)

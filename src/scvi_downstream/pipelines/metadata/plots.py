@@ -24,15 +24,10 @@ from scvi_downstream.plots.style import (
 )
 from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
-MAX_PANELS = 12
-MAX_COMPOSITIONS = 20
+MAX_PANELS, MAX_COMPOSITIONS, MAX_ASSOCIATED, MAX_ROWS, MAX_GROUPS, NAMES_PER_PANEL = 12, 20, 30, 4, 20, 12
 JITTER = 0.08
 """Most distance of a sample's point from the middle of its category."""
 CALLED, QUIET = OKABE_ITO[3], "#333333"
-MAX_ASSOCIATED = 30
-MAX_ROWS = 4
-MAX_GROUPS = 20
-NAMES_PER_PANEL = 12
 SMALLEST_P = 1e-300
 """P-values of zero are drawn at this height."""
 
@@ -271,13 +266,10 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOpti
     groups = table["group"].astype(str)
     group = ALL if (groups == ALL).any() else groups.iloc[0]
     mine = table[groups == group]
-    points = pd.DataFrame(
-        {
-            "symbol": mine["symbol"],
-            "x": mine["effect"] if _has_direction(table) else mine["effect_size"],
-            "y": -np.log10(np.maximum(mine["p"], SMALLEST_P)),
-            "called": mine["p_adjusted"] <= options.fdr,
-        }
+    points = mine[["symbol"]].assign(
+        x=mine["effect"] if _has_direction(table) else mine["effect_size"],
+        y=-np.log10(np.maximum(mine["p"], SMALLEST_P)),
+        called=mine["p_adjusted"] <= options.fdr,
     )
     draw_volcano(axes, points, "called", sizes=(5, 11))
     reach = float(points["x"].abs().max()) * 1.15 or 1.0

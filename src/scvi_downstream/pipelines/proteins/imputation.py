@@ -84,11 +84,9 @@ def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed:
     if options.max_held_out_batches == 0:
         return []
     proteins = counts.obsm[PROTEIN_KEY]
-    batches = (
-        counts.obs[keys.batch_key].astype(str)
-        if keys.batch_key
-        else pd.Series("all cells", index=counts.obs_names)
-    )
+    batches = pd.Series("all cells", index=counts.obs_names)
+    if keys.batch_key:
+        batches = counts.obs[keys.batch_key].astype(str)
     measured = measured_by_batch(proteins, batches)
     sizes = batches.value_counts()
     with_any = [str(batch) for batch in measured.index[measured.any(axis=1)]]
@@ -181,24 +179,17 @@ def score_protein_imputation(
         )  # fmt: skip
         with ResourceMeter() as meter:
             start = time.perf_counter()
-            masked, own_keys = (
-                masked_counts(counts, held_out),
-                keys.model_copy(update={"batch_key": BATCH_COLUMN}),
-            )
+            masked = masked_counts(counts, held_out)
+            own_keys = keys.model_copy(update={"batch_key": BATCH_COLUMN})
             fitted = build_and_fit(
                 masked, model_spec, own_keys, seed=seed, accelerator=accelerator, checkpoints=checkpoint
             )
             predicted = _impute(fitted.model, counts, pca_latent, held_out, options, seed)
             seconds = time.perf_counter() - start
         table = score_predictions(predicted, options.n_bootstrap, seed)
-        scores.append(
-            table.assign(
-                held_out=held_out.name,
-                kind=held_out.kind,
-                seconds=seconds,
-                peak_memory_mb=meter.peak_memory_mb,
-            )[list(COLUMNS)]
-        )
+        table = table.assign(held_out=held_out.name, kind=held_out.kind)
+        table = table.assign(seconds=seconds, peak_memory_mb=meter.peak_memory_mb)
+        scores.append(table[list(COLUMNS)])
         values.append(_tabulate_values(predicted, held_out))
     by_protein = pd.concat(scores[1:] or scores, ignore_index=True)
     return by_protein, pd.concat(values[1:] or values, ignore_index=True)

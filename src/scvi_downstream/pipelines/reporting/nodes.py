@@ -50,20 +50,13 @@ def join_analysed(
         return {name: join for name, join in joins.items() if isinstance(join, kind) and name in tables}
 
     # `batch` is the study's batch_key once more, there for the figures of quality.
-    columns = {
-        "clusters": clusters,
-        "qc_metrics": tables["qc_metrics"].drop(columns="batch", errors="ignore"),
-    }
+    quality = tables["qc_metrics"].drop(columns="batch", errors="ignore")
+    columns = {"clusters": clusters, "qc_metrics": quality}
     for name, join in of(Obs).items():
-        table = (
-            tables[name].drop(columns=counts.obs.columns, errors="ignore") if join.new_only else tables[name]
-        )
-        columns[name] = table.add_prefix(join.prefix)
-    observations = analysed.join_observations(
-        counts.obs,
-        analysed.join_columns(columns, cells),
-        [*keys.categorical.values(), *map(str, clusters.columns)],
-    )
+        known = counts.obs.columns if join.new_only else []
+        columns[name] = tables[name].drop(columns=known, errors="ignore").add_prefix(join.prefix)
+    first = [*keys.categorical.values(), *map(str, clusters.columns)]
+    observations = analysed.join_observations(counts.obs, analysed.join_columns(columns, cells), first)
     latents = {join.key: tables[name] for name, join in of(Obsm).items()}
     layouts = {"X_umap": umap, "X_umap_3d": umap_3d}
     embeddings = {key: analysed.embedding(table, cells, key) for key, table in (layouts | latents).items()}

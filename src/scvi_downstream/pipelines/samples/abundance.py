@@ -95,9 +95,8 @@ def sample_densities(
     """Encode all cells of a fitted ``MRVI``; a sample's density is made of at most ``max_cells_per_sample`` of them."""
     cells, any_sample = np.arange(len(design.of_cell)), np.array([0])
     u, scale = [], []
-    for states in local_states(
-        model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label="densities of samples"
-    ):
+    label = "densities of samples"
+    for states in local_states(model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label=label):
         u.append(states.u.cpu().numpy())
         scale.append(states.scale.cpu().numpy())
     means, scales = np.concatenate(u), np.concatenate(scale).astype(np.float64)
