@@ -240,9 +240,8 @@ def read_ten_x_folder(folder: Path) -> AnnData:
     from anndata import AnnData
     from scipy.io import mmread
 
-    prefixes = sorted(
-        {match["prefix"] for entry in folder.iterdir() if (match := _MATRIX.fullmatch(entry.name))}
-    )
+    matches = (_MATRIX.fullmatch(entry.name) for entry in folder.iterdir())
+    prefixes = sorted({match["prefix"] for match in matches if match})
     if len(prefixes) > 1:
         raise InputError(
             f"{folder} holds {len(prefixes)} matrices ({', '.join(prefixes)}); give each its own folder"
@@ -409,10 +408,8 @@ def _read_file(path: Path) -> AnnData:
             raise InputError(f"{path} is one file of a 10x matrix folder; name the folder {path.parent}")
         raise InputError(f"{path} is of an unknown format ('{path.suffix}'); input must be {_FORMATS}")
     with reading(path, "HDF5"), h5py.File(path, "r") as file:
-        keys = set(file)
-        ten_x = "matrix" in keys or any(
-            "barcodes" in file[key] for key in keys if isinstance(file[key], h5py.Group)
-        )
+        keys, groups = set(file), [part for part in file.values() if isinstance(part, h5py.Group)]
+        ten_x = "matrix" in keys or any("barcodes" in group for group in groups)
     if ten_x:
         return read_ten_x_h5(path)
     if not {"obs", "var"} <= keys:

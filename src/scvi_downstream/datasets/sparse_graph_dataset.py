@@ -89,17 +89,14 @@ def _pack(graph: NeighborsGraph) -> dict[str, np.ndarray]:
 
 def _unpack(saved: dict[str, np.ndarray]) -> NeighborsGraph:
     about = json.loads(saved["about"].tobytes())
-    ends = np.cumsum(saved["cell_lengths"])
-    text = saved["cells"].tobytes()
-    names = [
-        text[end - length : end].decode() for end, length in zip(ends, saved["cell_lengths"], strict=True)
-    ]
+    lengths, text = saved["cell_lengths"], saved["cells"].tobytes()
+    ends = zip(np.cumsum(lengths), lengths, strict=True)
+    names = [text[end - length : end].decode() for end, length in ends]
     n_cells = len(names)
     if len(saved["indices"]) != n_cells or saved["indices"].shape != saved["distances"].shape:
         raise ValueError(f"{n_cells} cells, but neighbours of {len(saved['indices'])}")
-    connectivities = sparse.csr_matrix(
-        (saved["data"], saved["columns"], saved["row_starts"]), shape=(n_cells, n_cells)
-    )
+    arrays = (saved["data"], saved["columns"], saved["row_starts"])
+    connectivities = sparse.csr_matrix(arrays, shape=(n_cells, n_cells))
     connectivities.check_format(full_check=True)
     return NeighborsGraph(
         cells=pd.Index(names, dtype=about["index_dtype"], name=about["index_name"]),

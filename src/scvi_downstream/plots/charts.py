@@ -54,9 +54,8 @@ def heat_map(
     The image, for a colour bar.
     """
     values = table.to_numpy(dtype=np.float64)
-    image = axes.imshow(
-        values, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=aspect, interpolation="nearest"
-    )
+    low, high = limits
+    image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     slanting: dict[str, Any] = {} if rotation in (0, 90) else {"ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(
         range(values.shape[1]), table.columns.astype(str), rotation=rotation, fontsize=name_size, **slanting

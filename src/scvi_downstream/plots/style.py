@@ -107,10 +107,8 @@ def scatter_categories(
             x, y = np.median(xy[codes == code], axis=0)
             axes.text(x, y, name, ha="center", va="center", fontsize=8, weight="bold", bbox=box)
     handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
-    columns = ceil(len(names) / 16)
-    axes.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, handletextpad=0.2
-    )
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(handles=handles, ncols=ceil(len(names) / 16), handletextpad=0.2, **beside)
 
 
 def scatter_values(
@@ -118,10 +116,8 @@ def scatter_values(
 ) -> None:
     """Scatter ``(n_cells, 2)`` points coloured by a number, the highest on top, with a colour bar."""
     order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
-    x, y = xy[order].T
-    points = axes.scatter(
-        x, y, s=point_size(len(xy)), c=values[order], cmap=cmap, linewidths=0, rasterized=True
-    )
+    (x, y), size = xy[order].T, point_size(len(xy))
+    points = axes.scatter(x, y, s=size, c=values[order], cmap=cmap, linewidths=0, rasterized=True)
     axes.figure.colorbar(points, cax=axes.inset_axes((1.03, 0.1, 0.035, 0.8)), label=label)
 
 

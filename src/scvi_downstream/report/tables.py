@@ -240,9 +240,8 @@ def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def summary_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One summary as a table of two columns."""
     entries = flat(summary)
-    return pd.DataFrame(
-        {"quantity": [heading(name) for name in entries], "value": list(entries.values())}, dtype=object
-    )
+    columns = {"quantity": [heading(name) for name in entries], "value": list(entries.values())}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def summaries_table(summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:

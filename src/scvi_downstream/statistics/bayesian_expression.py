@@ -116,16 +116,12 @@ def compare_bayesian(
         len(comparisons),
         duration(_forecast(model, comparisons, test, seed)),
     )
-    averages = _raw_averages(model, comparisons)
+    pairs = zip(comparisons, _raw_averages(model, comparisons), strict=True)
     tables = [
-        _compare(model, comparison, test, seed).join(average)
-        for comparison, average in track(
-            zip(comparisons, averages, strict=True), "Bayesian differential expression", len(comparisons)
-        )
+        _compare(model, comparison, test, seed).join(average).rename_axis("gene").reset_index()
+        for comparison, average in track(pairs, "Bayesian differential expression", len(comparisons))
     ]
-    return pd.concat([table.rename_axis("gene").reset_index() for table in tables], ignore_index=True)[
-        list(COLUMNS)
-    ]
+    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
 def comparison_seed(comparison: Comparison, seed: int) -> int:

@@ -50,9 +50,8 @@ def cross_validated_auc(
     parts = [arranged[start : start + at_once] for start in range(0, len(arranged), at_once)]
     progress = Progress(label, len(parts) * n_folds * ITERATIONS)
     design = precondition(points)
-    return np.concatenate(
-        [macro_auc(_out_of_fold(design, part, order, n_folds, progress), part) for part in parts]
-    )
+    areas = [macro_auc(_out_of_fold(design, part, order, n_folds, progress), part) for part in parts]
+    return np.concatenate(areas)
 
 
 def precondition(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +146,5 @@ def neighbor_auc(neighbors: np.ndarray, arranged: np.ndarray) -> np.ndarray:
     n_cells)`` batch codes from 0, every one of which occurs; ``(n_arrangements,)``.
     """
     n_batches = int(arranged.max()) + 1
-    areas = [
-        count_auc(count_by_row(batches[neighbors], n_batches), batches, neighbors.shape[1])
-        for batches in arranged
-    ]
-    return np.array(areas)
+    k, votes = neighbors.shape[1], (count_by_row(batches[neighbors], n_batches) for batches in arranged)
+    return np.array([count_auc(found, batches, k) for found, batches in zip(votes, arranged, strict=True)])

@@ -54,9 +54,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
     table = batch_effects.set_index("stage")
     metrics = {name: text for name, text in METRICS.items() if table[name].notna().any()}
     figure = new_figure(12.5, 4.4)
-    linear, neighbor, mixing, explained = figure.subplots(
-        1, 4, width_ratios=(1.5, 1.5, 0.35 + 0.62 * len(metrics), 1.15)
-    )
+    widths = (1.5, 1.5, 0.35 + 0.62 * len(metrics), 1.15)
+    linear, neighbor, mixing, explained = figure.subplots(1, 4, width_ratios=widths)
     _draw_classifier(linear, table, "linear", "Linear classifier")
     _draw_classifier(neighbor, table, "neighbor", "Nearest neighbours")
     _draw_mixing(mixing, table, metrics)
@@ -66,9 +65,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
 
 
 def _draw_classifier(axes: Axes, table: pd.DataFrame, classifier: str, title: str) -> None:
-    parts = table.filter(like=f"{classifier}_").rename(
-        columns=lambda name: name.removeprefix(f"{classifier}_")
-    )
+    own = table.filter(like=f"{classifier}_")
+    parts = own.set_axis(own.columns.str.removeprefix(f"{classifier}_"), axis=1)
     for position, (stage, row) in enumerate(parts.iterrows()):
         axes.bar(position, row["null_high"] - row["null_low"], 0.62, bottom=row["null_low"], color="#DDDDDD")
         ends = [position - 0.31, position + 0.31]

@@ -57,9 +57,8 @@ def partition_variance(
     ``COLUMNS``; see :func:`partition`.
     """
     design = choose_cells(counts, keys, options, seed)
-    values: dict[tuple[str, str], Values] = {
-        ("before", "expression"): log_normalize_modelled(counts[design.positions])
-    }
+    expression = log_normalize_modelled(counts[design.positions])
+    values: dict[tuple[str, str], Values] = {("before", "expression"): expression}
     values |= embeddings_of(design, pca_latent, latent, pd.DataFrame())
     if not corrected_expression.empty:
         values["corrected", "corrected_expression"] = corrected_expression.loc[design.cells].to_numpy()
@@ -121,9 +120,8 @@ def factors(design: Design) -> Factors:
 
 def _indicators(values: pd.Series) -> sparse.csr_matrix:
     found = codes(values)
-    return sparse.csr_matrix(
-        (np.ones(len(found)), (np.arange(len(found)), found)), shape=(len(found), found.max() + 1)
-    )
+    ones = (np.ones(len(found)), (np.arange(len(found)), found))
+    return sparse.csr_matrix(ones, shape=(len(found), found.max() + 1))
 
 
 @dataclass(frozen=True)
@@ -265,9 +263,8 @@ def rank_genes(
         unit, (f, p) = "cell", nested_f(sums, model.with_biology, model.with_both)
     batch_after = biology_after = np.full_like(batch, np.nan)
     if corrected is not None:
-        batch_after, biology_after, *_ = shares(
-            moments(model.columns, corrected[rows]), model, together=False
-        )
+        after = moments(model.columns, corrected[rows])
+        batch_after, biology_after, *_ = shares(after, model, together=False)
     columns = (
         genes.astype(str), batch, biology, shared, f, p, benjamini_hochberg(p), unit, batch_after, biology_after,
     )  # fmt: skip

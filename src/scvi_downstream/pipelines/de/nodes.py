@@ -219,12 +219,9 @@ def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> di
     same_sign = np.sign(lfc) == np.sign(both["lfc_median"])
     n_either = (bayesian | called).sum()
     n_top = min(options.top_genes, max(len(both) // 4, 1))
-    probable = both.assign(size=both["lfc_median"].abs()).sort_values(
-        ["proba_de", "size"], ascending=False, kind="stable"
-    )
-    significant = both.assign(size=lfc.abs()).sort_values(
-        [f"{test}_p", "size"], ascending=[True, False], kind="stable"
-    )
+    sized, sized_by_test = both.assign(size=both["lfc_median"].abs()), both.assign(size=lfc.abs())
+    probable = sized.sort_values(["proba_de", "size"], ascending=False, kind="stable")
+    significant = sized_by_test.sort_values([f"{test}_p", "size"], ascending=[True, False], kind="stable")
     overlap = set(probable["gene"].head(n_top)) & set(significant["gene"].head(n_top))
     return {
         "n": int(called.sum()),
@@ -275,8 +272,7 @@ def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame
         by_wilcoxon_alone=~bayesian,
         position=groups.groupby(["grouping", "group1"], sort=False, observed=True).ngroup(),
     )
-    ranked = candidates[effect & (bayesian | wilcoxon)].sort_values(
-        ["position", "by_wilcoxon_alone", "score"], ascending=[True, True, False], kind="stable"
-    )
+    by, found = ["position", "by_wilcoxon_alone", "score"], candidates[effect & (bayesian | wilcoxon)]
+    ranked = found.sort_values(by, ascending=[True, True, False], kind="stable")
     ranked["rank"] = ranked.groupby("position").cumcount() + 1
     return ranked.loc[ranked["rank"] <= limits.max_per_group, MARKER_COLUMNS].reset_index(drop=True)

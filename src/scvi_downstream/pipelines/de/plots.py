@@ -85,9 +85,8 @@ def _choose(de_results: pd.DataFrame) -> list[pd.DataFrame]:
 def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Draw one comparison and return its points, with what decides which of them are named."""
     resolution = 0.5 / options.n_samples
-    points = table[["gene", "is_de"]].assign(
-        x=table["lfc_median"], y=-np.log10(np.maximum(1 - table["proba_de"], resolution))
-    )
+    y = -np.log10(np.maximum(1 - table["proba_de"], resolution))
+    points = table[["gene", "is_de"]].assign(x=table["lfc_median"], y=y)
     draw_volcano(axes, points, "is_de", sizes=(4, 9))
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
@@ -132,8 +131,7 @@ def _draw_fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     both = de_results[seen & de_results[f"{test}_p"].notna()]
     x, y = both["lfc_median"].to_numpy(), both[f"{test}_lfc"].to_numpy()
     reach = max(np.quantile(np.abs(np.concatenate([x, y])), 0.999), 1) if len(x) else 1.0
-    inside = np.clip([x, y], -reach, reach)
-    extent = (-reach, reach, -reach, reach)
+    inside, extent = np.clip([x, y], -reach, reach), (-reach, reach, -reach, reach)
     hexagons = axes.hexbin(
         *inside, gridsize=45, bins="log", cmap=SEQUENTIAL, mincnt=1, extent=extent, linewidths=0.1
     )

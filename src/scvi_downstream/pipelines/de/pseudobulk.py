@@ -79,9 +79,8 @@ def two_sides(comparison: Comparison, samples: pd.Series, keys: Replicates) -> S
     """
     names, codes = samples.cat.categories.astype(str), samples.cat.codes.to_numpy()
     sides = {FIRST: comparison.cells1, SECOND: comparison.cells2}
-    n_cells = {
-        side: np.bincount(codes[cells & (codes >= 0)], minlength=len(names)) for side, cells in sides.items()
-    }
+    of_side = {side: codes[cells & (codes >= 0)] for side, cells in sides.items()}
+    n_cells = {side: np.bincount(found, minlength=len(names)) for side, found in of_side.items()}
     usable = pd.DataFrame(n_cells, index=names) >= keys.min_cells_per_sample
     both = usable.all(axis=1)
     paired = bool(both.sum() >= keys.min_samples_per_group)

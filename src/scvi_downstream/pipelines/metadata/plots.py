@@ -144,9 +144,8 @@ def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Ser
 
 def _draw_bars(composition: pd.DataFrame) -> Figure:
     """Stacked bars, one a sample or condition."""
-    wide = composition.pivot_table(
-        index="sample", columns="group", values="proportion", sort=False, observed=True
-    )
+    axes_of = {"index": "sample", "columns": "group"}
+    wide = composition.pivot_table(**axes_of, values="proportion", sort=False, observed=True)
     colors = category_colors([str(name) for name in wide.columns])
     figure = new_figure(8, 0.28 * len(wide) + 0.22 * ceil(len(wide.columns) / 3) + 1.4)
     axes = figure.subplots()
@@ -156,9 +155,8 @@ def _draw_bars(composition: pd.DataFrame) -> Figure:
         left += wide[group].to_numpy() * 100
     axes.set_yticks(range(len(wide)), wide.index.astype(str), fontsize=7)
     by = str(composition["by"].iloc[0])
-    axes.set(
-        xlabel="share of cells (%)", ylabel=by, xlim=(0, 100), title=f"Composition of each {by}, not tested"
-    )
+    axes.set(xlabel="share of cells (%)", ylabel=by, xlim=(0, 100))
+    axes.set_title(f"Composition of each {by}, not tested")
     axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -180,10 +178,9 @@ def plot_metadata_associations(
     units = metadata_associations["n"].map("{:,}".format) + " " + metadata_associations["unit"].astype(str)
     names = metadata_associations["covariate"].astype(str)
     table = metadata_associations.assign(label=names + "  (" + kinds.astype(str) + ", " + units + "s)")
+    shown = {"index": table["label"].unique()[:MAX_ASSOCIATED], "columns": table["dimension"].unique()}
     effect, p = (
-        table.pivot_table(index="label", columns="dimension", values=values, observed=True).reindex(
-            index=table["label"].unique()[:MAX_ASSOCIATED], columns=table["dimension"].unique()
-        )
+        table.pivot_table(index="label", columns="dimension", values=values, observed=True).reindex(**shown)
         for values in ("effect", "p_adjusted")
     )
     n_rows, n_columns = effect.shape
@@ -306,7 +303,6 @@ def _draw_top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOp
     axes.tick_params(axis="x", rotation=90, labelsize=7)
     name_rows(axes, best["symbol"], fontsize=7)
     axes.set_xlim(-0.6, n_places - 0.4)
-    axes.set_title(
-        f"top genes (black rim: adjusted p ≤ {options.fdr:g};\nno dot: too few counts or samples)", fontsize=8
-    )
+    rim = f"black rim: adjusted p ≤ {options.fdr:g}"
+    axes.set_title(f"top genes ({rim};\nno dot: too few counts or samples)", fontsize=8)
     axes.figure.colorbar(points, ax=axes, label=_axis_label(table), shrink=0.7)

@@ -358,7 +358,7 @@ def find_groups(
                 name, target, n_source, n_target, options.min_cells,
             )  # fmt: skip
             continue
-        cells = counts.obs_names[inputs]
+        cells, of_type = counts.obs_names[inputs], (split["group"] == name).to_numpy()
         yield Group(
             source=shares[inputs],
             reference=shares[reference],
@@ -368,9 +368,7 @@ def find_groups(
             decoded={model: each(cells, source, target) for model, each in decoders.items()},
             condition=target,
             name=name,
-            p_adjusted=change_of_samples(
-                counts, (split["group"] == name).to_numpy(), (source, target), genes, keys
-            ),
+            p_adjusted=change_of_samples(counts, of_type, (source, target), genes, keys),
         )
 
 
@@ -434,9 +432,8 @@ def _training_means(
         shared = (sizes > 0).all(axis=0)
         if min(sizes[:, shared].sum(axis=1), default=0) < min_cells:
             return None
-        source_mean, target_mean = pair_means(
-            (shares[before], shares[after]), (strata[before], strata[after]), n_strata
-        )
+        cells, blocks_of = (shares[before], shares[after]), (strata[before], strata[after])
+        source_mean, target_mean = pair_means(cells, blocks_of, n_strata)
         return target_mean - source_mean
 
     everything = mean_change(trained & (types != UNKNOWN))

@@ -107,9 +107,8 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame, methods: list[str], colors: M
         rows = rows.set_index(rows["method"].astype(str)).reindex(methods).dropna(subset="value")
         fmt, ms, lw = ("D", 5, 1.6) if name == ALL_GROUPS else ("o", 3.5, 0.8)
         y = [position[method] + place for method in rows.index]
-        draw_intervals(
-            axes, y, rows["value"], rows["ci_lower"], rows["ci_upper"], fmt=fmt, ms=ms, lw=lw, color=color
-        )
+        found = (rows[name] for name in ("value", "ci_lower", "ci_upper"))
+        draw_intervals(axes, y, *found, fmt=fmt, ms=ms, lw=lw, color=color)
     for method in set(methods) - set(scores["method"].astype(str)):
         axes.text(
             0.5, position[method], "undefined", transform=axes.get_yaxis_transform(),
@@ -167,9 +166,8 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
 
 
 def _of_group(expression: pd.DataFrame, target: str, group: str) -> pd.DataFrame:
-    return expression[
-        (expression["target"].astype(str) == target) & (expression["group"].astype(str) == group)
-    ]
+    of_target = expression[expression["target"].astype(str) == target]
+    return of_target[of_target["group"].astype(str) == group]
 
 
 def _most_responding(expression: pd.DataFrame, most: int, *, least: int) -> list[tuple[str, str]]:
@@ -237,9 +235,8 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     panels[-1].set_xticks(range(len(genes)), symbols.tolist(), style="italic")
     figure.supylabel("log(1 + counts per 10,000)")
     joint_legend([panels[0]], loc="outside right center")
-    figure.suptitle(
-        "Genes that respond: predicted and measured means of held-out cells (95 % intervals)", fontsize=10
-    )
+    title = "Genes that respond: predicted and measured means of held-out cells (95 % intervals)"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

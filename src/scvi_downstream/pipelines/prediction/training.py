@@ -135,9 +135,7 @@ def mrvi_decoder(fitted: SavedModel, kept: AnnData, split: pd.DataFrame, acceler
 
     def decode(cells: pd.Index, source: str, target: str) -> Decoded:
         positions = model.adata.obs_names.get_indexer(cells)
-        both = samples[source] & samples[target]
-        return Decoded(
-            *(average(positions, sorted(both or samples[name]), name) for name in (source, target))
-        )
+        both, names = samples[source] & samples[target], (source, target)
+        return Decoded(*(average(positions, sorted(both or samples[name]), name) for name in names))
 
     return decode

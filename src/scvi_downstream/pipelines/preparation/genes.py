@@ -186,11 +186,10 @@ def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np
     n_batches = (ranks < n_top).sum(axis=0)
     ranks[ranks >= n_top] = np.nan
     median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
-    order = pd.DataFrame({"rank": median, "n_batches": n_batches}).sort_values(
-        ["rank", "n_batches"], ascending=[True, False], na_position="last"
-    )
+    found = pd.DataFrame({"rank": median, "n_batches": n_batches})
+    order = found.sort_values(list(found), ascending=[True, False], na_position="last").index
     chosen = np.zeros(ranks.shape[1], dtype=bool)
-    chosen[order.index[:n_top]] = True
+    chosen[order[:n_top]] = True
     return {"highly_variable": chosen, "highly_variable_rank": median}
 
 

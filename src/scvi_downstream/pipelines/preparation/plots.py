@@ -83,9 +83,8 @@ def _draw_batches(axes: Axes, table: pd.DataFrame, metric: str, shown: list[str]
         medianprops={"color": "black"},
         flierprops={"marker": ".", "markersize": 3, "markerfacecolor": "#555555", "markeredgewidth": 0},
     )
-    labels = [
-        f"{shortened(name, 30)} ({len(values):,})" for name, values in zip(shown, by_batch, strict=True)
-    ]
+    sized = zip(shown, map(len, by_batch), strict=True)
+    labels = [f"{shortened(name, 30)} ({size:,})" for name, size in sized]
     axes.set_yticks(range(1, len(shown) + 1), labels if names else [""] * len(shown))
     axes.invert_yaxis()
 

@@ -39,9 +39,8 @@ def require_unique(names: pd.Index, what: str, remedy: str) -> None:
     """
     repeated = names[names.duplicated()].unique()
     if len(repeated):
-        raise InputError(
-            f"{len(repeated):,} {what} names occur more than once, first {quoted(repeated)}; {remedy}"
-        )
+        first = quoted(repeated)
+        raise InputError(f"{len(repeated):,} {what} names occur more than once, first {first}; {remedy}")
     empty = np.flatnonzero(names.isna() | (names.astype(str).str.strip() == ""))
     if len(empty):
         raise InputError(
@@ -269,9 +268,8 @@ def as_counts(matrix: Any) -> sparse.csr_matrix:
         blocks = [sparse.csr_matrix(block.astype(np.float32)) for _, block in _row_blocks(matrix)]
         return sparse.vstack(blocks, format="csr")
     rows = matrix if matrix.format == "csr" else matrix.tocsr()
-    counts = sparse.csr_matrix(
-        (rows.data.astype(np.float32, copy=False), rows.indices, rows.indptr), shape=rows.shape, copy=False
-    )
+    arrays = (rows.data.astype(np.float32, copy=False), rows.indices, rows.indptr)
+    counts = sparse.csr_matrix(arrays, shape=rows.shape, copy=False)
     if counts.has_canonical_format and counts.data.all():
         return counts
     counts = counts.copy()

@@ -187,8 +187,7 @@ def decode_all(
         sources = {position: tuple(measured.index[measured.iloc[:, position]]) for position in absent}
         for source in sorted(set(sources.values())):
             chosen = [position for position in range(n_proteins) if sources.get(position) == source]
-            decoded = decode(
-                model, cells, source, n_samples=n_samples, seed=seed, label=f"imputing proteins of '{batch}'"
-            )
+            label = f"imputing proteins of '{batch}'"
+            decoded = decode(model, cells, source, n_samples=n_samples, seed=seed, label=label)
             moments[:, cells[:, None], chosen] = np.stack(decoded)[:, :, chosen]
     return DecodedProteins(*moments), measured

@@ -97,10 +97,8 @@ def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed:
         sources = tuple(other for other in with_any if other != batch)
         seen = measured.loc[list(sources)].all() & measured.loc[batch]
         if sizes[batch] >= FEWEST_CELLS and seen.any():
-            cells = (batches == batch).to_numpy()
-            chosen.append(
-                HeldOut(batch, "batch", cells, batches.astype("category"), sources, proteins.columns[seen])
-            )
+            cells, told = (batches == batch).to_numpy(), batches.astype("category")
+            chosen.append(HeldOut(batch, "batch", cells, told, sources, proteins.columns[seen]))
     return chosen[: options.max_held_out_batches]
 
 
@@ -214,9 +212,8 @@ def _impute(
         )  # fmt: skip
         latent = model.get_latent_representation()
     pca = pca_latent.loc[counts.obs_names].to_numpy()
-    in_pca, in_latent = (
-        neighbor_means(points, logged, sources, held_out, options.n_neighbors) for points in (pca, latent)
-    )
+    around = (logged, sources, held_out, options.n_neighbors)
+    in_pca, in_latent = (neighbor_means(points, *around) for points in (pca, latent))
     arrays = {
         MEASURED: logged[positions],
         "totalvi": np.log1p(decoded.expected),
@@ -225,10 +222,8 @@ def _impute(
         "knn_latent": in_latent,
         "mean": np.tile(logged[sources].mean(axis=0), (len(positions), 1)),
     }
-    cells = counts.obs_names[positions]
-    return {
-        name: pd.DataFrame(array, index=cells, columns=held_out.proteins) for name, array in arrays.items()
-    }
+    cells, proteins = counts.obs_names[positions], held_out.proteins
+    return {name: pd.DataFrame(array, index=cells, columns=proteins) for name, array in arrays.items()}
 
 
 def neighbor_means(

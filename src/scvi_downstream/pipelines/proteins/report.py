@@ -106,9 +106,8 @@ def summarize_proteins(
         if not row.all()
     }
     without = [batch for batch, names in absent.items() if len(names) == proteins.shape[1]]
-    scores = [
-        _score_of_batch(name, table) for name, table in protein_imputation.groupby("held_out", sort=False)
-    ]
+    by_batch = protein_imputation.groupby("held_out", sort=False)
+    scores = [_score_of_batch(name, table) for name, table in by_batch]
     reason = None if scores else _why_not_scored(options, int(measured.any(axis=1).sum()), keys)
     markers = {
         str(grouping): {

@@ -135,9 +135,8 @@ def _show_entry(entry: Entry, material: Material) -> Shown:
 def _table(shown: Shown, table: pd.DataFrame, entry: Entry, material: Material) -> Shown:
     item = entry.item
     if table.empty:
-        return replace(
-            shown, kind="empty", note="The table is empty: there was nothing to test or to compare."
-        )
+        note = "The table is empty: there was nothing to test or to compare."
+        return replace(shown, kind="empty", note=note)
     if item.order in table:
         table = table.sort_values(item.order, ascending=False, kind="stable")
     rows = material.table_rows if item.groups else _MOST_ROWS

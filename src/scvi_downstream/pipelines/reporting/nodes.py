@@ -42,9 +42,8 @@ def join_analysed(
     """
     cells = counts.obs_names
     tables = _together(gathered)
-    umap, umap_3d, clusters, neighbors = (
-        tables[f"{primary}.{name}"] for name in ("umap", "umap_3d", "clusters", "neighbors")
-    )
+    of_primary = (f"{primary}.{name}" for name in ("umap", "umap_3d", "clusters", "neighbors"))
+    umap, umap_3d, clusters, neighbors = (tables[name] for name in of_primary)
 
     def of(kind: type) -> dict[str, Any]:
         return {name: join for name, join in joins.items() if isinstance(join, kind) and name in tables}

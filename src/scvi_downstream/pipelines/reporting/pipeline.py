@@ -66,9 +66,7 @@ def _gather_boxes(everything: Pipeline, wanted: Sequence[str], available: set[st
         handed = [name for name in dict.fromkeys([*wanted, *ends]) if name in made & available]
         arguments = {name.replace(".", "__"): name for name in handed}
         if handed:
-            nodes.append(
-                Node(gather, arguments, f"{box}_gathered", name="gather", namespace=box, tags="reporting")
-            )
+            nodes.append(step(gather, arguments, f"{box}_gathered", namespace=box, tags="reporting"))
     return Pipeline(nodes)
 
 

@@ -104,9 +104,8 @@ def sample_densities(
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
         chosen.append(sample_cells(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
-    return SampleDensities(
-        tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
-    )
+    of_samples = tuple(means[own].astype(np.float64) for own in chosen)
+    return SampleDensities(of_samples, tuple(scales[own] for own in chosen), means)
 
 
 def compare_abundance(
@@ -143,9 +142,8 @@ def compare_abundance(
     sizes = design.members.sum(axis=1)
     for column, condition in enumerate(design.compared):
         contrast = design.contrast(condition, np.arange(len(design.samples)), options, seed)
-        table = pd.DataFrame(
-            {"group": design.groups, "condition": condition, "reference": design.reference, "n_cells": sizes}
-        )
+        table = pd.DataFrame({"group": design.groups, "condition": condition})
+        table = table.assign(reference=design.reference, n_cells=sizes)
         if isinstance(contrast, str):
             tables.append(table.assign(reason=contrast))
             continue

@@ -210,9 +210,8 @@ def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str
     ``distances`` are the rows of one group of :func:`tabulate_distances`.
     """
     names = pd.Index(samples)
-    first, second = (
-        names.get_indexer(distances[end].astype(str).to_numpy()) for end in ("sample_1", "sample_2")
-    )
+    ends = (distances[end].astype(str).to_numpy() for end in ("sample_1", "sample_2"))
+    first, second = map(names.get_indexer, ends)
     known = (first >= 0) & (second >= 0)
     first, second = first[known], second[known]
     matrix = np.zeros((len(names), len(names)))
