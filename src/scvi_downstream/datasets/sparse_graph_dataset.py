@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import LocalFile
+from scvi_downstream.datasets.json_dataset import SummarizedFile
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 
 
-class SparseGraphDataset(LocalFile):
+class SparseGraphDataset(SummarizedFile):
     """``SparseGraphDataset`` keeps a ``NeighborsGraph`` as NumPy arrays, exactly and without pickle.
 
     Examples
@@ -51,19 +51,15 @@ class SparseGraphDataset(LocalFile):
         with self._filepath.open("wb") as file:
             np.savez(file, allow_pickle=False, **_pack(data))
 
-    def preview(self) -> JSONPreview:
-        """Number of cells, neighbours and edges."""
-        if not self._exists():
-            return NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
         graph = self.load()
-        about = {
+        return {
             "n_cells": len(graph.cells),
             "k": graph.indices.shape[1],
             "n_neighbors": graph.n_neighbors,
             "edges": int(graph.connectivities.nnz),
             "exact": graph.exact,
         }
-        return JSONPreview(json.dumps(about))
 
 
 def _pack(graph: NeighborsGraph) -> dict[str, np.ndarray]:

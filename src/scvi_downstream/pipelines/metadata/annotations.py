@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys, Replicates
-from scvi_downstream.cells.obs import align_metadata, as_categories, constant_within, unmatched_sentence
+from scvi_downstream.cells.obs import (
+    align_metadata,
+    as_categories,
+    constant_within,
+    typed_values,
+    unmatched_sentence,
+)
 from scvi_downstream.cells.samples import Samples, find_samples, pairing_column
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
@@ -86,7 +92,7 @@ def gather_columns(
 
     Returns
     -------
-    Cells × columns as :func:`typed` makes them; where each comes from (``obs``, ``table``, ``obs and table``);
+    Cells × columns as :func:`.typed_values` makes them; where each comes from (``obs``, ``table``, ``obs and table``);
     the facts of the join, empty without a table.
 
     Raises
@@ -103,7 +109,7 @@ def gather_columns(
     names = _choose_columns(obs, table, keys, options)
     held = {"obs": obs, "table": table}
     sources = {name: " and ".join(where for where in held if name in held[where]) for name in names}
-    columns = {name: typed(obs[name] if name in obs else table[name]) for name in names}
+    columns = {name: typed_values(obs[name] if name in obs else table[name]) for name in names}
     return pd.DataFrame(columns, index=obs.index), pd.Series(sources, dtype=object), facts
 
 
@@ -147,23 +153,15 @@ def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> 
 
 
 def _equal_values(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
-    if is_number(typed(ours)) and is_number(typed(theirs)):
-        return np.isclose(typed(ours), typed(theirs), rtol=1e-5, equal_nan=True)
+    mine, other = typed_values(ours), typed_values(theirs)
+    if is_number(mine) and is_number(other):
+        return np.isclose(mine, other, rtol=1e-5, equal_nan=True)
     left, right = (np.asarray(as_categories(values), dtype=object) for values in (ours, theirs))
     return (left == right) | (pd.isna(left) & pd.isna(right))
 
 
-def typed(values: pd.Series) -> pd.Series:
-    """Numbers as float64, everything else as categories of strings; what is missing stays missing."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if not number:
-        return pd.Series(as_categories(values), index=values.index, name=values.name)
-    numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-    return numbers.where(np.isfinite(numbers)).rename(values.name)
-
-
 def is_number(values: pd.Series) -> bool:
-    """Whether :func:`typed` took a column for numbers."""
+    """Whether :func:`~scvi_downstream.cells.obs.typed_values` took a column for numbers."""
     return not isinstance(values.dtype, pd.CategoricalDtype)
 
 
@@ -189,7 +187,7 @@ def analysed_columns(
     Parameters
     ----------
     annotations, obs
-        Cells × columns as :func:`typed` makes them; the same cells.
+        Cells × columns as :func:`.typed_values` makes them; the same cells.
     keys, options
         Sample, condition and block; most categories of a column.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, crossed_name, with_unknown
+from scvi_downstream.cells.obs import as_categories, crossed_name, typed_values, with_unknown
 from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
@@ -268,11 +268,9 @@ def gather_covariates(
 
 def _numbers_or_groups(values: pd.Series, *, always: bool) -> pd.Series | None:
     """Typed values, or ``None`` where they are of no use."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-        values = numbers.where(np.isfinite(numbers))
-        if values.nunique() > 2:
-            return values
+    values = typed_values(values)
+    if not isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() > 2:
+        return values
     groups = pd.Series(as_categories(values), index=values.index)
     kept = [name for name in groups.cat.categories if str(name).lower() not in NO_VALUE]
     groups = groups.cat.set_categories(kept)
