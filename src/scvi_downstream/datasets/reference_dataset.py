@@ -88,13 +88,8 @@ class ReferenceDataset(AbstractDataset):
         if self._model is None or not self._exists():
             return NO_PREVIEW
         model = find_model(self._model)
-        about = {
-            "name": _name(model),
-            "family": model.family,
-            "n_genes": len(model.genes),
-            "setup": model.setup,
-        }
-        return JSONPreview(json.dumps(plain(about)))
+        about = {"name": _name(model), "family": model.family, "n_genes": len(model.genes)}
+        return JSONPreview(json.dumps(plain(about | {"setup": model.setup})))
 
     def _named_model(self) -> str:
         if self._model is None:

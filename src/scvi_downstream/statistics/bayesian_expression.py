@@ -179,18 +179,12 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
     cells = sampled_cells(comparison, test.n_samples, seed)
     posterior = differential_expression(model, *cells, test, mode="change", seed=own_seed)
     level = str(test.credible_interval)[:5]
-    table = pd.DataFrame(
-        {
-            "grouping": comparison.grouping,
-            "comparison": comparison.name,
-            "group1": comparison.group1,
-            "group2": comparison.group2,
-            **posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]],
-            "lfc_lower": posterior[f"lfc_confidence_interval_{level}_min"],
-            "lfc_upper": posterior[f"lfc_confidence_interval_{level}_max"],
-            "n1": comparison.n1,
-            "n2": comparison.n2,
-        }
+    facts = {name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")}
+    table = posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]].assign(
+        comparison=comparison.name,
+        lfc_lower=posterior[f"lfc_confidence_interval_{level}_min"],
+        lfc_upper=posterior[f"lfc_confidence_interval_{level}_max"],
+        **facts,
     )
     if test.mode == "vanilla":
         # The same seed gives the same draws, so that the fold changes above belong to these probabilities.

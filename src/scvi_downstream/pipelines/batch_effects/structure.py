@@ -81,14 +81,10 @@ def measure_batch_structure(
     ``COLUMNS``; see :func:`measure`.
     """
     design = choose_cells(counts, keys, options, seed)
-    rows = [
-        {
-            "stage": stage,
-            "representation": name,
-            **measure(points, design, options, seed=seed, label=f"telling batches by {name}"),
-        }
-        for (stage, name), points in embeddings_of(design, pca_latent, latent, corrected_latent).items()
-    ]
+    rows = []
+    for (stage, name), points in embeddings_of(design, pca_latent, latent, corrected_latent).items():
+        found = measure(points, design, options, seed=seed, label=f"telling batches by {name}")
+        rows.append({"stage": stage, "representation": name, **found})
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
@@ -293,16 +289,10 @@ def _recall_change(found: np.ndarray, before: np.ndarray, seed: int) -> dict[str
     change = found.astype(float) - before
     low, high = np.percentile(weights @ found / n_cells, INTERVAL)
     change_low, change_high = np.percentile(weights @ change / n_cells, INTERVAL)
-    return {
-        "n_cells": n_cells,
-        "recall": float(found.mean()),
-        "low": float(low),
-        "high": float(high),
-        "change": float(change.mean()),
-        "change_low": float(change_low),
-        "change_high": float(change_high),
-        "vanishes": bool(n_cells >= FEWEST_CELLS and change_high < -VANISHING_FALL),
-    }
+    recall = {"n_cells": n_cells, "recall": float(found.mean()), "low": float(low), "high": float(high)}
+    ends = {"change_low": float(change_low), "change_high": float(change_high)}
+    vanishes = bool(n_cells >= FEWEST_CELLS and change_high < -VANISHING_FALL)
+    return {**recall, "change": float(change.mean()), **ends, "vanishes": vanishes}
 
 
 def _destination(predicted: np.ndarray, code: int, names: np.ndarray) -> dict[str, object]:

@@ -92,10 +92,8 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.Dat
     axes.set_xlim(-reach, reach)
     name = shortened(table["comparison"].iloc[0], 34)
     axes.set_title(f"{name}\n{points['is_de'].sum()} of {len(points)} genes called", fontsize=8)
-    return points.assign(
-        seen=table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED,
-        strength=points["y"] + points["x"].abs() / reach,
-    )
+    seen = table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED
+    return points.assign(seen=seen, strength=points["y"] + points["x"].abs() / reach)
 
 
 def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> Figure:

@@ -232,21 +232,19 @@ def order_factors(
     spread = np.sqrt((centred**2).mean(axis=0))
     share = effects.variance[order] / effects.total if effects.total > 0 else np.zeros(len(order))
     alone, cumulative = _explained_expression(centred, expression)
-    table = pd.DataFrame(
-        {
-            "factor": names,
-            "dimension": latent.columns[order],
-            "sign": signs,
-            "sd": spread,
-            "variance_share": share,
-            "unique_share": share * _unpredicted_share(centred, share >= MIN_SHARE),
-            "observed_share": alone,
-            "observed_cumulative": cumulative,
-            "active": share >= MIN_SHARE,
-        }
-    )
+    columns = {
+        "factor": names,
+        "dimension": latent.columns[order],
+        "sign": signs,
+        "sd": spread,
+        "variance_share": share,
+        "unique_share": share * _unpredicted_share(centred, share >= MIN_SHARE),
+        "observed_share": alone,
+        "observed_cumulative": cumulative,
+        "active": share >= MIN_SHARE,
+    }
     loadings = pd.DataFrame(slopes * signs, index=pd.Index(genes, name="gene"), columns=names)
-    return loadings, table
+    return loadings, pd.DataFrame(columns)
 
 
 def _sign(loadings: np.ndarray) -> int:
@@ -372,7 +370,5 @@ def associate_latent(
 
 def gather_associations(**associations: pd.DataFrame) -> pd.DataFrame:
     """Associations of all models, one table; ``p_adjusted`` is within a model and unit."""
-    return pd.concat(
-        [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()],
-        ignore_index=True,
-    )
+    parts = [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()]
+    return pd.concat(parts, ignore_index=True)

@@ -84,15 +84,14 @@ def tabulate(groups: pd.Series, units: pd.Series | None) -> pd.DataFrame:
     np.add.at(n, (of_cell.cat.codes.to_numpy()[known], groups.cat.codes.to_numpy()[known]), 1)
     total = n.sum(axis=1)
     kept = total > 0
-    table = pd.DataFrame(
-        {
-            "by": str(of_cell.name),
-            "sample": np.repeat(np.array(names, dtype=object)[kept], n.shape[1]),
-            "group": np.tile(groups.cat.categories.to_numpy(dtype=object), int(kept.sum())),
-            "n": n[kept].ravel(),
-            "total": np.repeat(total[kept], n.shape[1]),
-        }
-    )
+    columns = {
+        "by": str(of_cell.name),
+        "sample": np.repeat(np.array(names, dtype=object)[kept], n.shape[1]),
+        "group": np.tile(groups.cat.categories.to_numpy(dtype=object), int(kept.sum())),
+        "n": n[kept].ravel(),
+        "total": np.repeat(total[kept], n.shape[1]),
+    }
+    table = pd.DataFrame(columns)
     return table.assign(proportion=table["n"] / table["total"])[COLUMNS]
 
 
@@ -170,13 +169,9 @@ def _test_shares(cells: pd.DataFrame, column: SampleColumn, design: Design) -> p
     variances = moderate(fit, n_independent=(cells.shape[1] - 1) / 2)
     shares = cells.div(cells.sum(axis=1), axis=0)
     values = column.values.reindex(design.units)
+    facts = {"group": cells.columns.to_numpy(), "n_samples": len(design.units), "df": variances.df}
     tables = [
-        tests.assign(
-            group=cells.columns.to_numpy(),
-            n_samples=len(design.units),
-            df=variances.df,
-            **_mean_shares(shares, values, contrast),
-        ).sort_values("p", kind="stable")
+        tests.assign(**facts, **_mean_shares(shares, values, contrast)).sort_values("p", kind="stable")
         for contrast, tests in contrast_tests(fit, variances, column, design)
     ]
     return pd.concat([table.reindex(columns=TEST_COLUMNS) for table in tables], ignore_index=True)

@@ -74,14 +74,9 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
     groups = [str(name) for name in sizes.sort_values(ascending=False, kind="stable").index[:MAX_GROUPS]]
     colors = {ALL_GROUPS: "#222222"} | category_colors(groups)
     height = len(methods) * (0.3 + 0.075 * (len(groups) + 1)) + 1.1
-    figure, panels = panel_grid(
-        len(PANELS) * len(targets),
-        columns=len(PANELS),
-        width=15 / len(PANELS),
-        height=height,
-        more_height=0.4,
-    )
-    rows = [panels[start : start + len(PANELS)] for start in range(0, len(panels), len(PANELS))]
+    n = len(PANELS)
+    figure, panels = panel_grid(n * len(targets), columns=n, width=15 / n, height=height, more_height=0.4)
+    rows = [panels[start : start + n] for start in range(0, len(panels), n)]
     for row, target in zip(rows, targets, strict=True):
         of_target = prediction_scores[prediction_scores["target"].astype(str) == target]
         for axes, (score, label) in zip(row, PANELS, strict=True):
@@ -140,23 +135,17 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
     columns = _most_responding(predicted_expression, MAX_CHANGES, least=1)
     if not columns:
         return empty_figure("No gene responds in any cell type, so there is no change to predict.")
-    figure, panels = panel_grid(
-        len(methods) * len(columns),
-        columns=len(columns),
-        width=4.1,
-        height=3.9,
-        more_width=0.4,
-        more_height=0.5,
-    )
+    n, size = len(columns), {"width": 4.1, "height": 3.9, "more_width": 0.4, "more_height": 0.5}
+    figure, panels = panel_grid(len(methods) * n, columns=n, **size)
     drawn = []
     for axes, (method, (target, group)) in zip(panels, product(methods, columns), strict=True):
         table = _of_group(predicted_expression, target, group)
         _draw_changes(axes, table, method)
         axes.set_title(f"{group}, {target}")
         drawn.append((axes, table, method))
-    for axes, method in zip(panels[:: len(columns)], methods, strict=True):
+    for axes, method in zip(panels[::n], methods, strict=True):
         axes.set_ylabel(f"{STYLES[method][0]}: predicted change")
-    for axes in panels[-len(columns) :]:
+    for axes in panels[-n:]:
         axes.set_xlabel("measured change of log(1 + counts per 10,000)")
     figure.suptitle("Change of mean expression in held-out cells; coloured: genes that respond")
     figure.draw_without_rendering()

@@ -86,11 +86,8 @@ def find_protein_markers(
         for group in track(groups, "markers among proteins", len(groups))
     ]
     table = pd.concat([part.rename_axis("protein").reset_index() for part in tables], ignore_index=True)
-    table["both"] = (
-        table["is_de"]
-        & (table["p_adjusted"] <= options.fdr)
-        & (np.sign(table["lfc_median"]) == np.sign(table["clr_difference"]))
-    )
+    same_sign = np.sign(table["lfc_median"]) == np.sign(table["clr_difference"])
+    table["both"] = table["is_de"] & (table["p_adjusted"] <= options.fdr) & same_sign
     return table[list(COLUMNS)]
 
 
@@ -163,18 +160,15 @@ def _test_ranks(proteins: pd.DataFrame, everywhere: pd.Index, group: Comparison)
     n = group.n1
     inside, outside = ratios[:n], ratios[n:]
     statistic, p_value = mannwhitneyu(inside, outside, axis=0, method="asymptotic")
-    table = pd.DataFrame(
-        {
-            "clr_difference": inside.mean(axis=0) - outside.mean(axis=0),
-            "auc": statistic / (n * len(outside)),
-            "p_value": p_value,
-            "mean": counts[:n].mean(axis=0),
-            "mean_rest": counts[n:].mean(axis=0),
-        },
-        index=everywhere,
-    )
-    table["p_adjusted"] = benjamini_hochberg(table["p_value"].to_numpy())
-    return table.reindex(proteins.columns).assign(n=n, n_rest=len(outside))
+    columns = {
+        "clr_difference": inside.mean(axis=0) - outside.mean(axis=0),
+        "auc": statistic / (n * len(outside)),
+        "p_value": p_value,
+        "mean": counts[:n].mean(axis=0),
+        "mean_rest": counts[n:].mean(axis=0),
+        "p_adjusted": benjamini_hochberg(p_value),
+    }
+    return pd.DataFrame(columns, index=everywhere).reindex(proteins.columns).assign(n=n, n_rest=len(outside))
 
 
 GENE_COLUMNS = (

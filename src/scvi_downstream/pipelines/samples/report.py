@@ -127,14 +127,13 @@ def summarize_samples(
     column = sample_column(counts.obs, keys)
     batch, reason = nuisance_batch(counts.obs, keys)
     verdicts = [] if design.compared else [_without_conditions(sample_distances, design, keys, options)]
+    tables = (sample_effects, sample_expression, sample_abundance)
     for condition in design.compared:
-        effects, expression, abundance = (
-            table[table["condition"] == condition]
-            for table in (sample_effects, sample_expression, sample_abundance)
-        )
+        effects, expression, abundance = (table[table["condition"] == condition] for table in tables)
         verdicts += _about_separation(effects, f"{condition} against {design.reference}", design, options)
         verdicts += _about_genes(expression, condition, options)
         verdicts += _about_abundance(abundance, condition, design, options)
+    about = _about_samples(design, column, keys)
     warnings = [*([reason] if reason else []), *sample_warnings(counts.obs, column)]
     return {
         "sample_column": column,
@@ -152,12 +151,7 @@ def summarize_samples(
             for group, table in sample_expression.groupby("group", sort=False, observed=True)
         },
         # The verdict first: a run shows the first sentence when it ends.
-        "sentences": [
-            *verdicts[:1],
-            _about_samples(design, column, keys),
-            *map(sentence, warnings),
-            *verdicts[1:],
-        ],
+        "sentences": [*verdicts[:1], about, *map(sentence, warnings), *verdicts[1:]],
     }
 
 
