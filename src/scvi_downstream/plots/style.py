@@ -76,9 +76,9 @@ def point_size(n_cells: int) -> float:
     return float(np.clip(12_000 / max(n_cells, 1), 0.5, 14))
 
 
-def draw_order(n_cells: int, seed: int = 0) -> np.ndarray:
+def draw_order(n_cells: int) -> np.ndarray:
     """A fixed random order, so that no category hides another."""
-    return np.random.default_rng(seed).permutation(n_cells)
+    return np.random.default_rng(0).permutation(n_cells)
 
 
 def scatter_categories(

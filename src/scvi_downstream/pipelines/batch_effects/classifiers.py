@@ -101,12 +101,11 @@ def fit_logistic(
     arranged: np.ndarray,
     trained: np.ndarray,
     progress: Progress | None = None,
-    iterations: int = ITERATIONS,
 ) -> np.ndarray:
     """Coefficients of all arrangements, each fitted to its own training cells.
 
     ``features`` and ``penalty`` are of :func:`precondition`; ``arranged`` and ``trained`` ``(n_arrangements,
-    n_cells)`` batch codes, and whether a cell is trained on. Nesterov's method takes ``iterations`` steps, its
+    n_cells)`` batch codes, and whether a cell is trained on. Nesterov's method takes ``ITERATIONS`` steps, its
     momentum restarted where it points uphill. ``(n_batches, n_arrangements, 1 + n_dims)``.
     """
     n_batches = int(arranged.max()) + 1
@@ -114,7 +113,7 @@ def fit_logistic(
     mask = trained.astype(np.float32)
     weights = np.zeros((n_batches, len(arranged), features.shape[1]), dtype=np.float32)
     ahead, pace = weights, np.ones((len(arranged), 1))
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         residuals = _probabilities(ahead @ features.T)
         residuals[arranged, rows, cells] -= 1
         residuals *= mask
