@@ -13,9 +13,9 @@ from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.slow_types import AnnData
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from zarr import Group
 
 

@@ -60,6 +60,15 @@ def _numbers_first(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
+def typed_values(values: pd.Series) -> pd.Series:
+    """Numbers as float64, everything else as categories of strings; what is missing stays missing."""
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not number:
+        return pd.Series(as_categories(values), index=values.index, name=values.name)
+    numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
+    return numbers.where(np.isfinite(numbers)).rename(values.name)
+
+
 def with_unknown(labels: pd.Categorical, unknown_labels: tuple[str, ...]) -> pd.Categorical:
     """Labels in which missing ones and those that say "no label" are the category ``unknown``, the last one.
 

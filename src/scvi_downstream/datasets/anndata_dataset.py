@@ -6,15 +6,13 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, TablePreview, table_preview
 from scvi_downstream.datasets.whole_files import LocalFile, reading, refuse_pickles_in_zarr
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 
 def write_h5ad(path: Path, adata: AnnData, dataset_kwargs: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,7 @@ from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.datasets.whole_files import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +84,8 @@ def has_proteins(source: str, protein_key: str = PROTEIN_KEY) -> bool:
     try:
         if path.is_dir():
             return _folder_has(path, protein_key)
-        return (
-            path.is_file()
-            and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu")
-            and _hdf5_has(path, protein_key)
-        )
+        is_hdf5 = path.is_file() and path.suffix in (".h5ad", ".h5", ".hdf5", ".h5mu")
+        return is_hdf5 and _hdf5_has(path, protein_key)
     except (OSError, ValueError, KeyError, UnicodeDecodeError, EOFError):
         return False
 
@@ -212,8 +207,6 @@ def read_mudata(path: Path) -> AnnData:
 
 def _join_shared_columns(rna: AnnData, shared: object) -> None:
     """Add the columns that MuData keeps once for all modalities, such as the batch."""
-    import pandas as pd
-
     if not isinstance(shared, pd.DataFrame):
         return
     known = {*rna.obs.columns, *(f"{_RNA}:{column}" for column in rna.obs.columns)}
@@ -247,9 +240,8 @@ def read_ten_x_folder(folder: Path) -> AnnData:
     from anndata import AnnData
     from scipy.io import mmread
 
-    prefixes = sorted(
-        {match["prefix"] for entry in folder.iterdir() if (match := _MATRIX.fullmatch(entry.name))}
-    )
+    matches = (_MATRIX.fullmatch(entry.name) for entry in folder.iterdir())
+    prefixes = sorted({match["prefix"] for match in matches if match})
     if len(prefixes) > 1:
         raise InputError(
             f"{folder} holds {len(prefixes)} matrices ({', '.join(prefixes)}); give each its own folder"
@@ -416,10 +408,8 @@ def _read_file(path: Path) -> AnnData:
             raise InputError(f"{path} is one file of a 10x matrix folder; name the folder {path.parent}")
         raise InputError(f"{path} is of an unknown format ('{path.suffix}'); input must be {_FORMATS}")
     with reading(path, "HDF5"), h5py.File(path, "r") as file:
-        keys = set(file)
-        ten_x = "matrix" in keys or any(
-            "barcodes" in file[key] for key in keys if isinstance(file[key], h5py.Group)
-        )
+        keys, groups = set(file), [part for part in file.values() if isinstance(part, h5py.Group)]
+        ten_x = "matrix" in keys or any("barcodes" in group for group in groups)
     if ten_x:
         return read_ten_x_h5(path)
     if not {"obs", "var"} <= keys:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scvi_downstream.cells.expression import ExpressionMatrix, ExpressionStream
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import LocalFile
+from scvi_downstream.datasets.json_dataset import SummarizedFile, plain
 
 _CHUNK_GENES = 256
 
 
-class ExpressionZarrDataset(LocalFile):
+class ExpressionZarrDataset(SummarizedFile):
     """``ExpressionZarrDataset`` saves blocks of cells as they are decoded; it loads a lazy handle.
 
     The store is zarr version 3, zstd-compressed, with the arrays ``values`` (float32, cells by genes),
@@ -56,13 +54,10 @@ class ExpressionZarrDataset(LocalFile):
     def _write(self, data: ExpressionStream) -> None:
         _write_blocks(data, self._filepath)
 
-    def preview(self) -> JSONPreview:
-        """Size of the matrix and how it was made."""
-        if not self._exists():
-            return NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
         matrix = self.load()
         n_cells, n_genes = matrix.shape
-        return JSONPreview(json.dumps({"n_cells": n_cells, "n_genes": n_genes} | matrix.attributes))
+        return {"n_cells": n_cells, "n_genes": n_genes} | matrix.attributes
 
 
 def _write_blocks(stream: ExpressionStream, store: Path) -> None:

@@ -7,18 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scvi_downstream.datasets.anndata_dataset import write_h5ad
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import LocalFile, reading, require
+from scvi_downstream.datasets.anndata_dataset import AnnDataDataset, write_h5ad
+from scvi_downstream.datasets.json_dataset import SummarizedFile, plain
+from scvi_downstream.datasets.whole_files import reading, require
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder, SavedModel
 from scvi_downstream.runtime.errors import InputError
 
-_COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 
-
-class HubFolderDataset(LocalFile):
+class HubFolderDataset(SummarizedFile):
     """``HubFolderDataset`` keeps ``model.pt``, minified cells, metadata and a model card as scvi-hub does.
 
     ``scvi.hub.HubModel(folder)`` takes the folder as it is, to load it or to push it to a hub.
@@ -50,23 +47,19 @@ class HubFolderDataset(LocalFile):
         data.model.save(str(self._filepath), save_anndata=False, overwrite=True)
         read_contents(self._filepath)  # never keep what could not be read back
         if data.minified is not None:
-            write_h5ad(self._filepath / MINIFIED_DATA, data.minified, _COMPRESSION)
+            write_h5ad(self._filepath / MINIFIED_DATA, data.minified, AnnDataDataset.DEFAULT_SAVE_ARGS)
         text = json.dumps(plain(dict(data.metadata)), indent=4, ensure_ascii=False) + "\n"
         (self._filepath / METADATA).write_text(text, encoding="utf-8")
         (self._filepath / CARD).write_text(data.card, encoding="utf-8")
 
-    def preview(self) -> JSONPreview:
-        """Family, genes and metadata; the cells are not read."""
-        if not self._exists():
-            return NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
         model = SavedModel(self._filepath)
-        about = {
+        return {
             "family": model.family,
             "n_genes": len(model.genes),
             "minified_cells": (self._filepath / MINIFIED_DATA).is_file(),
             "metadata": _read_metadata(self._filepath / METADATA),
         }
-        return JSONPreview(json.dumps(plain(about)))
 
 
 def open_hub_folder(folder: str | os.PathLike) -> HubFolder:

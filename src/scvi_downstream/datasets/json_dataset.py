@@ -13,7 +13,7 @@ import pandas as pd
 from kedro_datasets import json as kedro_json
 
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import WholeFile
+from scvi_downstream.datasets.whole_files import LocalFile, WholeFile
 
 
 class _Strict(json.JSONEncoder):
@@ -64,6 +64,17 @@ class JSONDataset(WholeFile, kedro_json.JSONDataset):
     def preview(self) -> JSONPreview:
         """The file itself."""
         return JSONPreview(json.dumps(self.load())) if self._exists() else NO_PREVIEW
+
+
+class SummarizedFile(LocalFile):
+    """A file or folder of which Kedro-Viz shows a few facts: those of ``_about``."""
+
+    def preview(self) -> JSONPreview:
+        """What is in it, without reading the whole."""
+        return JSONPreview(json.dumps(plain(self._about()))) if self._exists() else NO_PREVIEW
+
+    def _about(self) -> dict[str, Any]:
+        raise NotImplementedError
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line a type

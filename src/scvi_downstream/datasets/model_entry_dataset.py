@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Any
 import yaml
 from kedro.utils import find_kedro_project
 
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import LocalFile
+from scvi_downstream.datasets.json_dataset import SummarizedFile
 
 logger = logging.getLogger(__name__)
 HEADER = "# Written by a search, and written anew by the next one; to keep an entry, move it to a file of your own.\n"
 FILE_NAME = "parameters_search_best.yml"
 
 
-class ModelEntryDataset(LocalFile):
+class ModelEntryDataset(SummarizedFile):
     """``ModelEntryDataset`` saves entries of ``models:`` as YAML.
 
     With ``environment`` the same file also becomes part of a Kedro environment, so that ``kedro run --env <its name>``
@@ -96,6 +94,5 @@ class ModelEntryDataset(LocalFile):
             return
         ModelEntryDataset(filepath=copy).save(data)
 
-    def preview(self) -> JSONPreview:
-        """The entries."""
-        return JSONPreview(json.dumps(self.load())) if self._exists() else NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
+        return self.load()

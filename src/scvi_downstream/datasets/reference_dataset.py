@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -16,9 +16,7 @@ from scvi_downstream.datasets.whole_files import require
 from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 _FITTED = "fitted"
 _SAVED_COUNTS = "adata.h5ad"
@@ -90,13 +88,8 @@ class ReferenceDataset(AbstractDataset):
         if self._model is None or not self._exists():
             return NO_PREVIEW
         model = find_model(self._model)
-        about = {
-            "name": _name(model),
-            "family": model.family,
-            "n_genes": len(model.genes),
-            "setup": model.setup,
-        }
-        return JSONPreview(json.dumps(plain(about)))
+        about = {"name": _name(model), "family": model.family, "n_genes": len(model.genes)}
+        return JSONPreview(json.dumps(plain(about | {"setup": model.setup})))
 
     def _named_model(self) -> str:
         if self._model is None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets.json_dataset import plain
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.json_dataset import SummarizedFile
 from scvi_downstream.datasets.whole_files import LocalFile
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel
-
-if TYPE_CHECKING:
-    from scvi.model.base import BaseModelClass
+from scvi_downstream.runtime.slow_types import BaseModelClass
 
 
-class ScviModelDataset(LocalFile):
+class ScviModelDataset(SummarizedFile):
     """``ScviModelDataset`` keeps a fitted model as scvi-tools' own folder, without the data.
 
     The folder loads with ``scvi.model.<family>.load(folder, adata=…)``, and folders saved by scvi-tools load
@@ -52,18 +48,10 @@ class ScviModelDataset(LocalFile):
         data.save(str(self._filepath), save_anndata=False, overwrite=True)
         read_contents(self._filepath)  # never keep what could not be read back
 
-    def preview(self) -> JSONPreview:
-        """Family, number of genes and settings."""
-        if not self._exists():
-            return NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
         model = SavedModel(self._filepath)
-        about = {
-            "family": model.family,
-            "n_genes": len(model.genes),
-            "settings": model.settings,
-            "setup": model.setup,
-        }
-        return JSONPreview(json.dumps(plain(about)))
+        facts = {"family": model.family, "n_genes": len(model.genes)}
+        return facts | {"settings": model.settings, "setup": model.setup}
 
 
 class CheckpointDataset(LocalFile):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
-from scvi_downstream.datasets.whole_files import LocalFile
+from scvi_downstream.datasets.json_dataset import SummarizedFile
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 
 
-class SparseGraphDataset(LocalFile):
+class SparseGraphDataset(SummarizedFile):
     """``SparseGraphDataset`` keeps a ``NeighborsGraph`` as NumPy arrays, exactly and without pickle.
 
     Examples
@@ -51,19 +51,15 @@ class SparseGraphDataset(LocalFile):
         with self._filepath.open("wb") as file:
             np.savez(file, allow_pickle=False, **_pack(data))
 
-    def preview(self) -> JSONPreview:
-        """Number of cells, neighbours and edges."""
-        if not self._exists():
-            return NO_PREVIEW
+    def _about(self) -> dict[str, Any]:
         graph = self.load()
-        about = {
+        return {
             "n_cells": len(graph.cells),
             "k": graph.indices.shape[1],
             "n_neighbors": graph.n_neighbors,
             "edges": int(graph.connectivities.nnz),
             "exact": graph.exact,
         }
-        return JSONPreview(json.dumps(about))
 
 
 def _pack(graph: NeighborsGraph) -> dict[str, np.ndarray]:
@@ -89,17 +85,14 @@ def _pack(graph: NeighborsGraph) -> dict[str, np.ndarray]:
 
 def _unpack(saved: dict[str, np.ndarray]) -> NeighborsGraph:
     about = json.loads(saved["about"].tobytes())
-    ends = np.cumsum(saved["cell_lengths"])
-    text = saved["cells"].tobytes()
-    names = [
-        text[end - length : end].decode() for end, length in zip(ends, saved["cell_lengths"], strict=True)
-    ]
+    lengths, text = saved["cell_lengths"], saved["cells"].tobytes()
+    ends = zip(np.cumsum(lengths), lengths, strict=True)
+    names = [text[end - length : end].decode() for end, length in ends]
     n_cells = len(names)
     if len(saved["indices"]) != n_cells or saved["indices"].shape != saved["distances"].shape:
         raise ValueError(f"{n_cells} cells, but neighbours of {len(saved['indices'])}")
-    connectivities = sparse.csr_matrix(
-        (saved["data"], saved["columns"], saved["row_starts"]), shape=(n_cells, n_cells)
-    )
+    arrays = (saved["data"], saved["columns"], saved["row_starts"])
+    connectivities = sparse.csr_matrix(arrays, shape=(n_cells, n_cells))
     connectivities.check_format(full_check=True)
     return NeighborsGraph(
         cells=pd.Index(names, dtype=about["index_dtype"], name=about["index_name"]),

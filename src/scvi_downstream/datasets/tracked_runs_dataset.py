@@ -90,9 +90,8 @@ class TrackedRunsDataset(AbstractDataset):
         from scvi_downstream.tracking.reading import read_runs
         from scvi_downstream.tracking.runs import tracking_uri
 
-        return read_runs(
-            tracking_uri(self._tracking_uri, self._filepath.parent), self._runs, self._experiment
-        )
+        uri = tracking_uri(self._tracking_uri, self._filepath.parent)
+        return read_runs(uri, self._runs, self._experiment)
 
     def save(self, data: Any) -> NoReturn:
         """Refuse: runs are written by what runs."""

@@ -159,11 +159,8 @@ def refuse_pickles_in_zarr(store: Path) -> None:
 
 def _names_pickle(value: Any) -> bool:
     if isinstance(value, dict):
-        codec = value.get("id", value.get("name"))
-        if (
-            isinstance(codec, str)
-            and codec.lower().removeprefix("numcodecs.").removeprefix("numcodecs/") == "pickle"
-        ):
+        codec = str(value.get("id", value.get("name"))).lower()
+        if codec.removeprefix("numcodecs.").removeprefix("numcodecs/") == "pickle":
             return True
         return any(map(_names_pickle, value.values()))
     return isinstance(value, list) and any(map(_names_pickle, value))

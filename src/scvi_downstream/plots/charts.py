@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,7 @@ from numpy.typing import ArrayLike
 
 from scvi_downstream.plots.panels import name_rows
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, SEQUENTIAL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.image import AxesImage
-
+from scvi_downstream.runtime.slow_types import Axes, AxesImage, PathCollection
 
 # Rec. 601: how bright an eye sees red, green and blue.
 BRIGHTNESS = (0.299, 0.587, 0.114)
@@ -59,9 +54,8 @@ def heat_map(
     The image, for a colour bar.
     """
     values = table.to_numpy(dtype=np.float64)
-    image = axes.imshow(
-        values, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=aspect, interpolation="nearest"
-    )
+    low, high = limits
+    image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     slanting: dict[str, Any] = {} if rotation in (0, 90) else {"ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(
         range(values.shape[1]), table.columns.astype(str), rotation=rotation, fontsize=name_size, **slanting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,7 @@ from scvi_downstream.plots.style import (
     scatter_categories,
     scatter_values,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
+from scvi_downstream.runtime.slow_types import Axes, Figure, PathCollection
 
 
 def panel_grid(

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 # Okabe & Ito (2008), without yellow (too pale for points) and with black last.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -77,9 +76,9 @@ def point_size(n_cells: int) -> float:
     return float(np.clip(12_000 / max(n_cells, 1), 0.5, 14))
 
 
-def draw_order(n_cells: int, seed: int = 0) -> np.ndarray:
+def draw_order(n_cells: int) -> np.ndarray:
     """A fixed random order, so that no category hides another."""
-    return np.random.default_rng(seed).permutation(n_cells)
+    return np.random.default_rng(0).permutation(n_cells)
 
 
 def scatter_categories(
@@ -108,10 +107,8 @@ def scatter_categories(
             x, y = np.median(xy[codes == code], axis=0)
             axes.text(x, y, name, ha="center", va="center", fontsize=8, weight="bold", bbox=box)
     handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
-    columns = ceil(len(names) / 16)
-    axes.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, handletextpad=0.2
-    )
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(handles=handles, ncols=ceil(len(names) / 16), handletextpad=0.2, **beside)
 
 
 def scatter_values(
@@ -119,10 +116,8 @@ def scatter_values(
 ) -> None:
     """Scatter ``(n_cells, 2)`` points coloured by a number, the highest on top, with a colour bar."""
     order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
-    x, y = xy[order].T
-    points = axes.scatter(
-        x, y, s=point_size(len(xy)), c=values[order], cmap=cmap, linewidths=0, rasterized=True
-    )
+    (x, y), size = xy[order].T, point_size(len(xy))
+    points = axes.scatter(x, y, s=size, c=values[order], cmap=cmap, linewidths=0, rasterized=True)
     axes.figure.colorbar(points, cax=axes.inset_axes((1.03, 0.1, 0.035, 0.8)), label=label)
 
 

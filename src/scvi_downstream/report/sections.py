@@ -10,7 +10,7 @@ PRIMARY = "{primary}"
 MODEL = "{model}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Item:
     """One dataset that the report shows.
 

@@ -30,7 +30,6 @@ _HEADINGS = {
     "n_cells": "Cells",
     "n_genes": "Genes",
     "n_clusters": "Clusters",
-    "seconds": "Seconds",
     "peak_memory_mb": "Peak memory (MB)",
     "proba_de": "P(DE)",
     "fraction1": "Share in group",
@@ -42,7 +41,6 @@ _HEADINGS = {
     "n_bayesian": "Called by Bayesian test",
     "n_wilcoxon": "Called by Wilcoxon",
     "n_pseudobulk": "Called by pseudobulk",
-    "trial_of": "Trial of",
     "pareto": "Pareto front",
     "behind_best": "Behind the best",
 }
@@ -242,9 +240,8 @@ def flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def summary_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One summary as a table of two columns."""
     entries = flat(summary)
-    return pd.DataFrame(
-        {"quantity": [heading(name) for name in entries], "value": list(entries.values())}, dtype=object
-    )
+    columns = {"quantity": [heading(name) for name in entries], "value": list(entries.values())}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def summaries_table(summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:

@@ -29,12 +29,9 @@ class Options(BaseModel):
         """``--params`` has no lists: one word is a list of one, ``age;sex`` of two."""
         if not isinstance(given, dict):
             return given
+        kinds = (tuple[str, ...], tuple[str, ...] | None)
+        lists = {name for name, field in cls.model_fields.items() if field.annotation in kinds}
         return {
-            name: value.split(";") if isinstance(value, str) and cls._is_list_of_text(name) else value
+            name: value.split(";") if isinstance(value, str) and name in lists else value
             for name, value in given.items()
         }
-
-    @classmethod
-    def _is_list_of_text(cls, name: str) -> bool:
-        field = cls.model_fields.get(name)
-        return field is not None and field.annotation in (tuple[str, ...], tuple[str, ...] | None)

@@ -104,9 +104,8 @@ class _Covariate:
 
 def _groups_of(covariate: _Covariate, *groupings: pd.Series | None) -> pd.Series | None:
     """The first grouping of cells within which the covariate is constant."""
-    return next(
-        (groups for groups in groupings if groups is not None and _constant_within(covariate, groups)), None
-    )
+    known = (groups for groups in groupings if groups is not None)
+    return next((groups for groups in known if _constant_within(covariate, groups)), None)
 
 
 def _constant_within(covariate: _Covariate, samples: pd.Series) -> bool:

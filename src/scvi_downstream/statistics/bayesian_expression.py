@@ -9,16 +9,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.runtime.progress import duration, track
+from scvi_downstream.runtime.slow_types import BaseModelClass
 from scvi_downstream.statistics.comparisons import Comparison
-
-if TYPE_CHECKING:
-    from scvi.model.base import BaseModelClass
 
 logger = logging.getLogger(__name__)
 # Samples of the small test by which the duration is forecast: enough to be timed, few enough to cost a second.
@@ -118,16 +116,12 @@ def compare_bayesian(
         len(comparisons),
         duration(_forecast(model, comparisons, test, seed)),
     )
-    averages = _raw_averages(model, comparisons)
+    pairs = zip(comparisons, _raw_averages(model, comparisons), strict=True)
     tables = [
-        _compare(model, comparison, test, seed).join(average)
-        for comparison, average in track(
-            zip(comparisons, averages, strict=True), "Bayesian differential expression", len(comparisons)
-        )
+        _compare(model, comparison, test, seed).join(average).rename_axis("gene").reset_index()
+        for comparison, average in track(pairs, "Bayesian differential expression", len(comparisons))
     ]
-    return pd.concat([table.rename_axis("gene").reset_index() for table in tables], ignore_index=True)[
-        list(COLUMNS)
-    ]
+    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
 def comparison_seed(comparison: Comparison, seed: int) -> int:
@@ -185,18 +179,12 @@ def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) 
     cells = sampled_cells(comparison, test.n_samples, seed)
     posterior = differential_expression(model, *cells, test, mode="change", seed=own_seed)
     level = str(test.credible_interval)[:5]
-    table = pd.DataFrame(
-        {
-            "grouping": comparison.grouping,
-            "comparison": comparison.name,
-            "group1": comparison.group1,
-            "group2": comparison.group2,
-            **posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]],
-            "lfc_lower": posterior[f"lfc_confidence_interval_{level}_min"],
-            "lfc_upper": posterior[f"lfc_confidence_interval_{level}_max"],
-            "n1": comparison.n1,
-            "n2": comparison.n2,
-        }
+    facts = {name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")}
+    table = posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]].assign(
+        comparison=comparison.name,
+        lfc_lower=posterior[f"lfc_confidence_interval_{level}_min"],
+        lfc_upper=posterior[f"lfc_confidence_interval_{level}_max"],
+        **facts,
     )
     if test.mode == "vanilla":
         # The same seed gives the same draws, so that the fold changes above belong to these probabilities.

@@ -86,13 +86,8 @@ def _by_block(column: SampleColumn, block: pd.Series) -> SampleColumn:
     if not constant_within(column.values, blocks.astype(object)):
         return column
     of_cell = column.unit_of_cell.astype(object).map(block.astype(object)).astype("category")
-    return replace(
-        column,
-        unit="block",
-        values=by_group(column.values, blocks).dropna(),
-        unit_of_cell=of_cell,
-        blocks=None,
-    )
+    values = by_group(column.values, blocks).dropna()
+    return replace(column, unit="block", values=values, unit_of_cell=of_cell, blocks=None)
 
 
 @dataclass(frozen=True)
@@ -162,9 +157,8 @@ def make_design(values: pd.Series, blocks: pd.Series | None, min_samples: int) -
         others = [level for level in levels if level != reference]
         texts = kept.astype(str).to_numpy()
         columns = np.column_stack([texts == level for level in others]).astype(np.float64)
-        contrasts = tuple(
-            Contrast(f"{level} vs {reference}", (i + 1,), level, reference) for i, level in enumerate(others)
-        )
+        named = enumerate(others, 1)
+        contrasts = tuple(Contrast(f"{level} vs {reference}", (i,), level, reference) for i, level in named)
         if len(others) > 1:
             contrasts = (Contrast(ANY, tuple(range(1, len(others) + 1))), *contrasts)
         smallest = int(sizes[sizes > 0].min())

@@ -95,9 +95,8 @@ def fit_weighted(responses: np.ndarray, design: np.ndarray, weights: np.ndarray,
         part = slice(start, start + _RESPONSES_AT_ONCE)
         weighted = weights[:, part].T[:, :, None] * design
         inverse = np.linalg.inv(design.T @ weighted)
-        coefficients[:, part] = np.einsum(
-            "rij,rnj,nr->ir", inverse, weighted, responses[:, part], optimize=True
-        )
+        factors = (inverse, weighted, responses[:, part])
+        coefficients[:, part] = np.einsum("rij,rnj,nr->ir", *factors, optimize=True)
         covariance[part] = inverse[:, :n_tested, :n_tested]
     df = design.shape[0] - design.shape[1]
     variances = (weights * (responses - design @ coefficients) ** 2).sum(axis=0) / df
@@ -167,16 +166,9 @@ def t_tests(fit: LinearFit, variances: Variances, coefficient: int) -> pd.DataFr
     error = np.sqrt(variances.values * fit.covariance[..., coefficient, coefficient])
     t = np.divide(effect, error, out=np.full(effect.shape, np.nan), where=error > 0)
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, variances.df) * error
-    return pd.DataFrame(
-        {
-            "effect": effect,
-            "error": error,
-            "ci_lower": effect - reach,
-            "ci_upper": effect + reach,
-            "statistic": t,
-            "p": 2 * stats.t.sf(np.abs(t), variances.df),
-        }
-    )
+    p = 2 * stats.t.sf(np.abs(t), variances.df)
+    table = pd.DataFrame({"effect": effect, "error": error, "ci_lower": effect - reach})
+    return table.assign(ci_upper=effect + reach, statistic=t, p=p)
 
 
 def f_tests(fit: LinearFit, variances: Variances, coefficients: list[int]) -> pd.DataFrame:
@@ -192,9 +184,8 @@ def f_tests(fit: LinearFit, variances: Variances, coefficients: list[int]) -> pd
     inverse = np.linalg.inv(fit.covariance[(..., *np.ix_(coefficients, coefficients))])
     explained = np.einsum("ir,rij,jr->r" if inverse.ndim > 2 else "ir,ij,jr->r", effects, inverse, effects)
     explained /= len(coefficients)
-    f = np.divide(
-        explained, variances.values, out=np.full(explained.shape, np.nan), where=variances.values > 0
-    )
+    undefined, positive = np.full(explained.shape, np.nan), variances.values > 0
+    f = np.divide(explained, variances.values, out=undefined, where=positive)
     return pd.DataFrame({"statistic": f, "p": stats.f.sf(f, len(coefficients), variances.df)})
 
 
@@ -203,7 +194,7 @@ def _prior(variances: np.ndarray, df: int, trend: np.ndarray | None) -> tuple[np
     from scipy.special import digamma, polygamma
 
     log_variances = np.log(variances) - digamma(df / 2) + np.log(df / 2)
-    basis = np.ones((len(variances), 1)) if trend is None else _natural_spline(trend)
+    basis = np.ones((len(variances), 1)) if trend is None else _spline(trend, _knots(trend))
     expected = basis @ np.linalg.lstsq(basis, log_variances, rcond=None)[0]
     left = len(variances) - np.linalg.matrix_rank(basis)
     excess = ((log_variances - expected) ** 2).sum() / left - polygamma(1, df / 2)
@@ -232,17 +223,14 @@ def _inverse_trigamma(value: float) -> float:
     return float(x)
 
 
-def _natural_spline(covariate: np.ndarray) -> np.ndarray:
-    """Basis of the natural cubic splines with knots at quantiles, up to 4 of them; constant included."""
-    return _spline(np.asarray(covariate, dtype=np.float64), _knots(covariate))
-
-
 def _knots(covariate: np.ndarray) -> np.ndarray:
+    """Quantiles, up to 4 of them."""
     n = len(covariate)
     return np.unique(np.quantile(covariate, np.linspace(0, 1, 1 + (n >= 3) + (n >= 6) + (n >= 30))))
 
 
 def _spline(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Basis of the natural cubic splines with these knots, constant included."""
     constant = np.ones((len(x), 1))
     return constant if len(knots) < 2 else np.hstack([constant, natural_spline_columns(x, knots)])
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.designs import Design, SampleColumn, contrast_tests
 from scvi_downstream.statistics.moderated import fit_linear, fit_weighted, moderate, variances_along
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 TRIMMED_RATIOS, TRIMMED_ABUNDANCES = 0.3, 0.05
 
@@ -26,9 +22,7 @@ def tmm_factors(sums: np.ndarray) -> np.ndarray:
     counted = sums[:, sums.sum(axis=0) > 0]
     totals = counted.sum(axis=1)
     quartiles = np.quantile(counted / totals[:, None], 0.75, axis=1)
-    if (
-        np.median(quartiles) < 1e-20
-    ):  # three quarters of the genes are unseen: the deepest sum is the reference
+    if np.median(quartiles) < 1e-20:  # three quarters are unseen: the deepest is the reference
         reference = int(np.argmax(np.sqrt(counted).sum(axis=1)))
     else:
         reference = int(np.argmin(np.abs(quartiles - quartiles.mean())))
@@ -93,9 +87,8 @@ def sum_counts(counts: AnnData, units: pd.Series, cells: np.ndarray, min_cells: 
     row[kept] = np.arange(len(kept))
     of_cell = row[codes]
     used = np.flatnonzero(of_cell >= 0)
-    indicator = sparse.csr_matrix(
-        (np.ones(len(used)), (of_cell[used], used)), shape=(len(kept), counts.n_obs)
-    )
+    ones = (np.ones(len(used)), (of_cell[used], used))
+    indicator = sparse.csr_matrix(ones, shape=(len(kept), counts.n_obs))
     sums = (indicator @ counts.X).toarray()
     table = pd.DataFrame(sums, index=categories.cat.categories[kept].astype(str), columns=counts.var_names)
     return table[sums.any(axis=1)]
@@ -142,9 +135,8 @@ def test_sums(sums: pd.DataFrame, column: SampleColumn) -> dict[str, pd.DataFram
     ordinary = fit_linear(logs, design.matrix)
     log_counts = design.matrix @ ordinary.coefficients + np.log2(totals / PER_MILLION)[:, None]
     weights = 1 / variances_along(ordinary, log_counts.mean(axis=0), log_counts)
-    fit = fit_weighted(
-        logs, design.matrix, weights, 1 + max(max(each.coefficients) for each in design.contrasts)
-    )
+    n_tested = 1 + max(max(each.coefficients) for each in design.contrasts)
+    fit = fit_weighted(logs, design.matrix, weights, n_tested)
     levels = column.values[design.units].astype(str)
     tables = {}
     for contrast, tests in contrast_tests(fit, moderate(fit), column, design):

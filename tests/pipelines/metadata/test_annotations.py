@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.obs import typed_values
 from scvi_downstream.pipelines.metadata.annotations import (
     analysed,
     associate_annotations,
     gather_columns,
     join_annotations,
-    typed,
 )
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
@@ -42,7 +42,7 @@ def gathered(obs, table=None, options=OPTIONS, **keys):
     ],
 )
 def test_numbers_are_floats_and_the_rest_categories(values, expected):
-    result = typed(pd.Series(values))
+    result = typed_values(pd.Series(values))
     pd.testing.assert_series_equal(
         result.astype(object).where(result.notna(), None),
         pd.Series(expected, dtype=object).where(pd.Series(expected).notna(), None),

@@ -17,7 +17,7 @@ CONF = Path(__file__).resolve().parents[3] / "conf" / "base"
 
 def test_it_reads_the_model_and_what_was_made_of_it() -> None:
     free = {name for name in template().inputs() if not name.startswith("params:")}
-    assert free == {"fitted", "counts", "clusters", "umap", "pca.latent", "protein_checkpoint"}
+    assert free == {"fitted", "counts", "clusters", "umap", "pca.latent"}
 
 
 @pytest.mark.slow

@@ -33,10 +33,8 @@ def cross_validated_auc(
         ``(n_arrangements, n_cells)`` batch codes from 0; every code occurs.
     n_folds
         Number of folds; no batch should have fewer cells.
-    seed
-        Of the folds.
-    label
-        What the progress line says.
+    seed, label
+        Of the folds; what the progress line says.
 
     Returns
     -------
@@ -52,9 +50,8 @@ def cross_validated_auc(
     parts = [arranged[start : start + at_once] for start in range(0, len(arranged), at_once)]
     progress = Progress(label, len(parts) * n_folds * ITERATIONS)
     design = precondition(points)
-    return np.concatenate(
-        [macro_auc(_out_of_fold(design, part, order, n_folds, progress), part) for part in parts]
-    )
+    areas = [macro_auc(_out_of_fold(design, part, order, n_folds, progress), part) for part in parts]
+    return np.concatenate(areas)
 
 
 def precondition(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,12 +101,11 @@ def fit_logistic(
     arranged: np.ndarray,
     trained: np.ndarray,
     progress: Progress | None = None,
-    iterations: int = ITERATIONS,
 ) -> np.ndarray:
     """Coefficients of all arrangements, each fitted to its own training cells.
 
     ``features`` and ``penalty`` are of :func:`precondition`; ``arranged`` and ``trained`` ``(n_arrangements,
-    n_cells)`` batch codes, and whether a cell is trained on. Nesterov's method takes ``iterations`` steps, its
+    n_cells)`` batch codes, and whether a cell is trained on. Nesterov's method takes ``ITERATIONS`` steps, its
     momentum restarted where it points uphill. ``(n_batches, n_arrangements, 1 + n_dims)``.
     """
     n_batches = int(arranged.max()) + 1
@@ -117,7 +113,7 @@ def fit_logistic(
     mask = trained.astype(np.float32)
     weights = np.zeros((n_batches, len(arranged), features.shape[1]), dtype=np.float32)
     ahead, pace = weights, np.ones((len(arranged), 1))
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         residuals = _probabilities(ahead @ features.T)
         residuals[arranged, rows, cells] -= 1
         residuals *= mask
@@ -149,8 +145,5 @@ def neighbor_auc(neighbors: np.ndarray, arranged: np.ndarray) -> np.ndarray:
     n_cells)`` batch codes from 0, every one of which occurs; ``(n_arrangements,)``.
     """
     n_batches = int(arranged.max()) + 1
-    areas = [
-        count_auc(count_by_row(batches[neighbors], n_batches), batches, neighbors.shape[1])
-        for batches in arranged
-    ]
-    return np.array(areas)
+    k, votes = neighbors.shape[1], (count_by_row(batches[neighbors], n_batches) for batches in arranged)
+    return np.array([count_auc(found, batches, k) for found, batches in zip(votes, arranged, strict=True)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,19 +12,13 @@ from scvi_downstream.cells.expression import TARGET_SUM
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.scoring.resampling import stratified_sample
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = SavedModel = Any
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +72,8 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
 
     Parameters
     ----------
-    counts
-        Counts whose obs holds the study's keys.
-    keys
-        ``batch_key`` is set.
+    counts, keys
+        Counts whose obs holds the study's keys; ``batch_key`` is set.
     options
         About how many cells to keep, and folds: a batch keeps a cell a fold if it has as many.
     seed
@@ -173,20 +164,12 @@ def correct_expression(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
-    pca_latent
-        PCA of log counts, for the number of components.
-    keys
-        The study's obs columns.
-    options
-        Whether to correct, posterior samples, most cells.
-    seed
-        Of the sample of cells and of the posterior samples.
-    accelerator
-        Where to compute.
+    fitted, counts, pca_latent
+        The primary model; counts that it was fitted on; PCA of log counts, for the number of components.
+    keys, options
+        The study's obs columns; whether to correct, posterior samples, most cells.
+    seed, accelerator
+        Of the sample of cells and of the posterior samples; where to compute.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,7 @@ from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import joint_legend, legend_dots, name_rows
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STAGES = {"before": "PCA of\nlog counts", "after": "latent", "corrected": "corrected\nexpression"}
 COLORS = {"before": OKABE_ITO[1], "after": OKABE_ITO[0], "corrected": OKABE_ITO[2]}
@@ -50,10 +45,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
 
     Parameters
     ----------
-    batch_effects
-        One row a stage.
-    batch_summary
-        Its first sentence is the title.
+    batch_effects, batch_summary
+        One row a stage; its first sentence is the title.
     """
     sentence = batch_summary["sentences"][0]
     if batch_effects["linear_auc"].isna().all():
@@ -61,9 +54,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
     table = batch_effects.set_index("stage")
     metrics = {name: text for name, text in METRICS.items() if table[name].notna().any()}
     figure = new_figure(12.5, 4.4)
-    linear, neighbor, mixing, explained = figure.subplots(
-        1, 4, width_ratios=(1.5, 1.5, 0.35 + 0.62 * len(metrics), 1.15)
-    )
+    widths = (1.5, 1.5, 0.35 + 0.62 * len(metrics), 1.15)
+    linear, neighbor, mixing, explained = figure.subplots(1, 4, width_ratios=widths)
     _draw_classifier(linear, table, "linear", "Linear classifier")
     _draw_classifier(neighbor, table, "neighbor", "Nearest neighbours")
     _draw_mixing(mixing, table, metrics)
@@ -73,9 +65,8 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
 
 
 def _draw_classifier(axes: Axes, table: pd.DataFrame, classifier: str, title: str) -> None:
-    parts = table.filter(like=f"{classifier}_").rename(
-        columns=lambda name: name.removeprefix(f"{classifier}_")
-    )
+    own = table.filter(like=f"{classifier}_")
+    parts = own.set_axis(own.columns.str.removeprefix(f"{classifier}_"), axis=1)
     for position, (stage, row) in enumerate(parts.iterrows()):
         axes.bar(position, row["null_high"] - row["null_low"], 0.62, bottom=row["null_low"], color="#DDDDDD")
         ends = [position - 0.31, position + 0.31]
@@ -141,10 +132,8 @@ def plot_batch_genes(batch_genes: pd.DataFrame, options: BatchEffectOptions) -> 
 
     Parameters
     ----------
-    batch_genes
-        One row a gene, the one that carries the batch most first.
-    options
-        ``top_genes`` and ``fdr``.
+    batch_genes, options
+        One row a gene, the one that carries the batch most first; ``top_genes`` and ``fdr``.
     """
     table = batch_genes.dropna(subset=["batch_variance"])
     if table.empty or table["batch_f"].isna().all():
@@ -208,10 +197,8 @@ def plot_batch_variance(batch_variance: pd.DataFrame, batch_summary: dict[str, A
 
     Parameters
     ----------
-    batch_variance
-        Four rows a representation.
-    batch_summary
-        ``n_batches`` and ``sentences``.
+    batch_variance, batch_summary
+        Four rows a representation; ``n_batches`` and ``sentences``.
     """
     if batch_summary["n_batches"] < 2:
         return empty_figure(batch_summary["sentences"][0])

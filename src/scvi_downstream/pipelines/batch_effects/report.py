@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,9 @@ from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
 from scvi_downstream.pipelines.preparation.covariates import confounding_warnings
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import listed, sentence
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Batch effects",
@@ -27,46 +23,35 @@ SECTION = Section(
     "difference in composition alone does not count.",
     (
         Item(
-            dataset="batch_effects_figure",
-            caption="How well the batch can be predicted, and how well batches mix, before the model, on the "
+            "batch_effects_figure",
+            "How well the batch can be predicted, and how well batches mix, before the model, on the "
             "latent of the primary model and in corrected expression.",
         ),
-        Item(
-            dataset="batch_effects",
-            caption="Batch structure by representation; kBET and iLISI of batches mixed at random stand beside "
+        result(
+            "batch_effects.csv",
+            "Batch structure by representation; kBET and iLISI of batches mixed at random stand beside "
             "the observed ones.",
-            file=OUTPUT + "batch_effects.csv",
             columns=names(
                 "stage n_cells linear_auc linear_null_mean linear_p neighbor_auc neighbor_null_mean neighbor_p "
                 "kbet kbet_mixed kbet_within_labels ilisi ilisi_mixed batch_asw bras pcr"
             ),
         ),
         Item(
-            dataset="batch_variance_figure",
-            caption="Shares of the variance by batch, by biology and by what cannot be told apart.",
+            "batch_variance_figure",
+            "Shares of the variance by batch, by biology and by what cannot be told apart.",
         ),
-        Item(
-            dataset="batch_variance",
-            caption="The same in numbers, adjusted for degrees of freedom, with 95 % intervals.",
-            file=OUTPUT + "batch_variance.csv",
+        result(
+            "batch_variance.csv",
+            "The same in numbers, adjusted for degrees of freedom, with 95 % intervals.",
             groups=("representation",),
             folded=True,
         ),
-        Item(
-            dataset="batch_genes_figure",
-            caption="Genes that carry the batch most, before and after correction.",
-        ),
-        Item(
-            dataset="batch_genes",
-            caption="Genes by the share of their variance that is batch alone.",
-            file=OUTPUT + "batch_genes.csv",
-            folded=True,
-        ),
-        Item(
-            dataset="batch_by_label",
-            caption="Recall of each label by its neighbours: a label that vanishes after correction is a sign of "
+        Item("batch_genes_figure", "Genes that carry the batch most, before and after correction."),
+        result("batch_genes.csv", "Genes by the share of their variance that is batch alone.", folded=True),
+        result(
+            "batch_by_label.csv",
+            "Recall of each label by its neighbours: a label that vanishes after correction is a sign of "
             "over-correction.",
-            file=OUTPUT + "batch_by_label.csv",
             groups=("stage",),
             columns=names(
                 "label stage n_cells recall low high change change_low change_high vanishes merges_into "
@@ -74,12 +59,7 @@ SECTION = Section(
             ),
             folded=True,
         ),
-        Item(
-            dataset="batch_summary",
-            caption="The verdict and its numbers.",
-            file=OUTPUT + "batch_summary.json",
-            folded=True,
-        ),
+        result("batch_summary.json", "The verdict and its numbers.", folded=True),
     ),
 )
 
@@ -126,10 +106,8 @@ def summarize_batch_effects(
     ----------
     batch_effects, batch_variance, batch_genes, batch_by_label
         The pipeline's tables.
-    counts
-        For what of their annotations goes with the batch.
-    keys
-        The study's obs columns.
+    counts, keys
+        For what of their annotations goes with the batch; the study's obs columns.
     options
         ``fdr`` is the level of all tests.
     """

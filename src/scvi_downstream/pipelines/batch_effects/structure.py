@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,13 @@ from scvi_downstream.pipelines.batch_effects.classifiers import cross_validated_
 from scvi_downstream.pipelines.batch_effects.design import Design, choose_cells, codes, embeddings_of
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.kbet import acceptance_rate, kbet_on_graph
 from scvi_downstream.scoring.mixing import explained_by_batch, median_batches, neighbor_weights
 from scvi_downstream.scoring.resampling import count_by_row
 from scvi_downstream.scoring.silhouette import batch_asw, bras
 from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import compare_with_null, exchangeable_share, permute_within
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +71,8 @@ def measure_batch_structure(
         obs holds the study's keys.
     pca_latent, latent, corrected_latent
         Coordinates before the model, on its latent, and of corrected expression (empty when there is none).
-    keys
-        The study's obs columns.
-    options
-        Most cells, neighbours, folds, permutations.
+    keys, options
+        The study's obs columns; most cells, neighbours, folds, permutations.
     seed
         Of the sample of cells, of folds and permutations.
 
@@ -87,14 +81,10 @@ def measure_batch_structure(
     ``COLUMNS``; see :func:`measure`.
     """
     design = choose_cells(counts, keys, options, seed)
-    rows = [
-        {
-            "stage": stage,
-            "representation": name,
-            **measure(points, design, options, seed=seed, label=f"telling batches by {name}"),
-        }
-        for (stage, name), points in embeddings_of(design, pca_latent, latent, corrected_latent).items()
-    ]
+    rows = []
+    for (stage, name), points in embeddings_of(design, pca_latent, latent, corrected_latent).items():
+        found = measure(points, design, options, seed=seed, label=f"telling batches by {name}")
+        rows.append({"stage": stage, "representation": name, **found})
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
@@ -105,16 +95,10 @@ def measure(
 
     Parameters
     ----------
-    points
-        ``(n_cells, n_dims)``.
-    design
-        Batch and biology of the same cells.
-    options
-        Neighbours, folds, permutations.
-    seed
-        Of folds and permutations.
-    label
-        What the progress line says.
+    points, design, options
+        ``(n_cells, n_dims)``; batch and biology of the same cells; neighbours, folds, permutations.
+    seed, label
+        Of folds and permutations; what the progress line says.
 
     Returns
     -------
@@ -305,16 +289,10 @@ def _recall_change(found: np.ndarray, before: np.ndarray, seed: int) -> dict[str
     change = found.astype(float) - before
     low, high = np.percentile(weights @ found / n_cells, INTERVAL)
     change_low, change_high = np.percentile(weights @ change / n_cells, INTERVAL)
-    return {
-        "n_cells": n_cells,
-        "recall": float(found.mean()),
-        "low": float(low),
-        "high": float(high),
-        "change": float(change.mean()),
-        "change_low": float(change_low),
-        "change_high": float(change_high),
-        "vanishes": bool(n_cells >= FEWEST_CELLS and change_high < -VANISHING_FALL),
-    }
+    recall = {"n_cells": n_cells, "recall": float(found.mean()), "low": float(low), "high": float(high)}
+    ends = {"change_low": float(change_low), "change_high": float(change_high)}
+    vanishes = bool(n_cells >= FEWEST_CELLS and change_high < -VANISHING_FALL)
+    return {**recall, "change": float(change.mean()), **ends, "vanishes": vanishes}
 
 
 def _destination(predicted: np.ndarray, code: int, names: np.ndarray) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,11 @@ from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.pipelines.batch_effects.design import (
-    Design,
-    choose_cells,
-    codes,
-    embeddings_of,
-)
+from scvi_downstream.pipelines.batch_effects.design import Design, choose_cells, codes, embeddings_of
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.resampling import cells_by_label
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
 
 SOURCES = ("batch", "biology", "shared", "residual")
 COLUMNS = ("stage", "representation", "source", "share", "low", "high", "n_cells", "n_dims")
@@ -58,21 +49,16 @@ def partition_variance(
         Coordinates before the model and on its latent.
     corrected_expression
         Measured cells × modelled genes; empty when there is none.
-    keys
-        The study's obs columns.
-    options
-        Most cells.
-    seed
-        Of the sample of cells and of the jackknife.
+    keys, options, seed
+        The study's obs columns; most cells; of the sample of cells and of the jackknife.
 
     Returns
     -------
     ``COLUMNS``; see :func:`partition`.
     """
     design = choose_cells(counts, keys, options, seed)
-    values: dict[tuple[str, str], Values] = {
-        ("before", "expression"): log_normalize_modelled(counts[design.positions])
-    }
+    expression = log_normalize_modelled(counts[design.positions])
+    values: dict[tuple[str, str], Values] = {("before", "expression"): expression}
     values |= embeddings_of(design, pca_latent, latent, pd.DataFrame())
     if not corrected_expression.empty:
         values["corrected", "corrected_expression"] = corrected_expression.loc[design.cells].to_numpy()
@@ -134,9 +120,8 @@ def factors(design: Design) -> Factors:
 
 def _indicators(values: pd.Series) -> sparse.csr_matrix:
     found = codes(values)
-    return sparse.csr_matrix(
-        (np.ones(len(found)), (np.arange(len(found)), found)), shape=(len(found), found.max() + 1)
-    )
+    ones = (np.ones(len(found)), (np.arange(len(found)), found))
+    return sparse.csr_matrix(ones, shape=(len(found), found.max() + 1))
 
 
 @dataclass(frozen=True)
@@ -255,10 +240,8 @@ def rank_genes(
     ----------
     expression
         ``(n_cells, n_genes)`` log-normalised counts.
-    corrected
-        ``(n_cells, n_genes)`` log corrected expression, if there is any.
-    genes
-        Names of the ``n_genes`` genes.
+    corrected, genes
+        ``(n_cells, n_genes)`` log corrected expression, if there is any; names of the ``n_genes`` genes.
     design
         Batch and biology of the same cells; those of unknown biology are left out.
 
@@ -280,9 +263,8 @@ def rank_genes(
         unit, (f, p) = "cell", nested_f(sums, model.with_biology, model.with_both)
     batch_after = biology_after = np.full_like(batch, np.nan)
     if corrected is not None:
-        batch_after, biology_after, *_ = shares(
-            moments(model.columns, corrected[rows]), model, together=False
-        )
+        after = moments(model.columns, corrected[rows])
+        batch_after, biology_after, *_ = shares(after, model, together=False)
     columns = (
         genes.astype(str), batch, biology, shared, f, p, benjamini_hochberg(p), unit, batch_after, biology_after,
     )  # fmt: skip

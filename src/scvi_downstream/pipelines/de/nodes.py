@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,9 @@ from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS, compare_pseudobulk
 from scvi_downstream.pipelines.de.wilcoxon import WILCOXON_COLUMNS, compare_wilcoxon
 from scvi_downstream.runtime.errors import InputError, closest
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, known_categories, one_vs_rest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 KEY = ["grouping", "comparison", "gene"]
@@ -45,10 +40,8 @@ def find_comparisons(
 
     Parameters
     ----------
-    counts
-        Counts whose obs holds the study's keys.
-    clusters
-        Cells × clusterings, in the order of ``counts``.
+    counts, clusters
+        Counts whose obs holds the study's keys; cells × clusterings, in the order of ``counts``.
     keys
         The obs columns that the study names.
     options
@@ -194,10 +187,8 @@ def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.Dat
 
     Parameters
     ----------
-    de_results
-        The three tests joined.
-    options
-        FDR of a call and number of top genes.
+    de_results, options
+        The three tests joined; FDR of a call and number of top genes.
 
     Returns
     -------
@@ -228,12 +219,9 @@ def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> di
     same_sign = np.sign(lfc) == np.sign(both["lfc_median"])
     n_either = (bayesian | called).sum()
     n_top = min(options.top_genes, max(len(both) // 4, 1))
-    probable = both.assign(size=both["lfc_median"].abs()).sort_values(
-        ["proba_de", "size"], ascending=False, kind="stable"
-    )
-    significant = both.assign(size=lfc.abs()).sort_values(
-        [f"{test}_p", "size"], ascending=[True, False], kind="stable"
-    )
+    sized, sized_by_test = both.assign(size=both["lfc_median"].abs()), both.assign(size=lfc.abs())
+    probable = sized.sort_values(["proba_de", "size"], ascending=False, kind="stable")
+    significant = sized_by_test.sort_values([f"{test}_p", "size"], ascending=[True, False], kind="stable")
     overlap = set(probable["gene"].head(n_top)) & set(significant["gene"].head(n_top))
     return {
         "n": int(called.sum()),
@@ -284,8 +272,7 @@ def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame
         by_wilcoxon_alone=~bayesian,
         position=groups.groupby(["grouping", "group1"], sort=False, observed=True).ngroup(),
     )
-    ranked = candidates[effect & (bayesian | wilcoxon)].sort_values(
-        ["position", "by_wilcoxon_alone", "score"], ascending=[True, True, False], kind="stable"
-    )
+    by, found = ["position", "by_wilcoxon_alone", "score"], candidates[effect & (bayesian | wilcoxon)]
+    ranked = found.sort_values(by, ascending=[True, True, False], kind="stable")
     ranked["rank"] = ranked.groupby("position").cumcount() + 1
     return ranked.loc[ranked["rank"] <= limits.max_per_group, MARKER_COLUMNS].reset_index(drop=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -21,23 +19,12 @@ from scvi_downstream.plots.style import (
     label_points,
     new_figure,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 # Bounds of what can be told apart on one page.
-MAX_PANELS = 12
-PANELS_PER_ROW = 4
-NAMES_PER_PANEL = 8
-MAX_COMPARISONS = 40
-MAX_GENES = 48
-MAX_GENES_PER_CLUSTER = 5
-MAX_HEATMAP_GENES = 60
-MAX_HEATMAP_GENES_PER_CLUSTER = 6
-MAX_CELLS = 1500
+MAX_PANELS, PANELS_PER_ROW, NAMES_PER_PANEL, MAX_COMPARISONS, MAX_CELLS = 12, 4, 8, 40, 1500
+MAX_GENES, MAX_GENES_PER_CLUSTER = 48, 5
+MAX_HEATMAP_GENES, MAX_HEATMAP_GENES_PER_CLUSTER = 60, 6
 
 MIN_FRACTION_NAMED = 0.1  # of the cells of a group; rarer genes are drawn without a name
 PRIORITY = {"condition": 0, "pairs": 1, "condition_by_type": 2, "clusters": 3, "labels": 3}
@@ -98,18 +85,15 @@ def _choose(de_results: pd.DataFrame) -> list[pd.DataFrame]:
 def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Draw one comparison and return its points, with what decides which of them are named."""
     resolution = 0.5 / options.n_samples
-    points = table[["gene", "is_de"]].assign(
-        x=table["lfc_median"], y=-np.log10(np.maximum(1 - table["proba_de"], resolution))
-    )
+    y = -np.log10(np.maximum(1 - table["proba_de"], resolution))
+    points = table[["gene", "is_de"]].assign(x=table["lfc_median"], y=y)
     draw_volcano(axes, points, "is_de", sizes=(4, 9))
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
     name = shortened(table["comparison"].iloc[0], 34)
     axes.set_title(f"{name}\n{points['is_de'].sum()} of {len(points)} genes called", fontsize=8)
-    return points.assign(
-        seen=table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED,
-        strength=points["y"] + points["x"].abs() / reach,
-    )
+    seen = table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED
+    return points.assign(seen=seen, strength=points["y"] + points["x"].abs() / reach)
 
 
 def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> Figure:
@@ -117,10 +101,8 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
 
     Parameters
     ----------
-    de_results
-        The tests joined, one row a gene and comparison.
-    de_concordance
-        One row a comparison.
+    de_results, de_concordance
+        The tests joined, one row a gene and comparison; one row a comparison.
     """
     tests = [test for test in COLORS if de_results[f"{test}_p"].notna().any()]
     if not tests:
@@ -147,8 +129,7 @@ def _draw_fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     both = de_results[seen & de_results[f"{test}_p"].notna()]
     x, y = both["lfc_median"].to_numpy(), both[f"{test}_lfc"].to_numpy()
     reach = max(np.quantile(np.abs(np.concatenate([x, y])), 0.999), 1) if len(x) else 1.0
-    inside = np.clip([x, y], -reach, reach)
-    extent = (-reach, reach, -reach, reach)
+    inside, extent = np.clip([x, y], -reach, reach), (-reach, reach, -reach, reach)
     hexagons = axes.hexbin(
         *inside, gridsize=45, bins="log", cmap=SEQUENTIAL, mincnt=1, extent=extent, linewidths=0.1
     )
@@ -177,10 +158,8 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Cells × clusterings, of which ``leiden`` is drawn.
+    counts, clusters
+        Raw counts of all genes; cells × clusterings, of which ``leiden`` is drawn.
     markers
         Markers by grouping, group and rank.
     """

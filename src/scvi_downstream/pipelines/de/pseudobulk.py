@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,10 @@ import pandas as pd
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.comparisons import Comparison
 from scvi_downstream.statistics.designs import SampleColumn, condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 logger = logging.getLogger(__name__)
 PSEUDOBULK_COLUMNS = [
@@ -36,10 +33,8 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    comparisons
-        Pairs of groups.
+    counts, comparisons
+        Raw counts of all genes; pairs of groups.
     keys
         Samples, conditions and blocks, and how many of them are enough.
 
@@ -84,9 +79,8 @@ def two_sides(comparison: Comparison, samples: pd.Series, keys: Replicates) -> S
     """
     names, codes = samples.cat.categories.astype(str), samples.cat.codes.to_numpy()
     sides = {FIRST: comparison.cells1, SECOND: comparison.cells2}
-    n_cells = {
-        side: np.bincount(codes[cells & (codes >= 0)], minlength=len(names)) for side, cells in sides.items()
-    }
+    of_side = {side: codes[cells & (codes >= 0)] for side, cells in sides.items()}
+    n_cells = {side: np.bincount(found, minlength=len(names)) for side, found in of_side.items()}
     usable = pd.DataFrame(n_cells, index=names) >= keys.min_cells_per_sample
     both = usable.all(axis=1)
     paired = bool(both.sum() >= keys.min_samples_per_group)

@@ -15,11 +15,8 @@ SECTION = Section(
     "The Bayesian test gives the probability that a gene's change is larger than the threshold; "
     "classical tests on the counts stand beside it.",
     (
-        Item(
-            dataset="dotplot_figure",
-            caption="Top markers of each cluster: share of expressing cells and mean expression.",
-        ),
-        Item(dataset="heatmap_figure", caption="Top markers of each cluster in single cells."),
+        Item("dotplot_figure", "Top markers of each cluster: share of expressing cells and mean expression."),
+        Item("heatmap_figure", "Top markers of each cluster in single cells."),
         result(
             "markers.csv",
             "Markers of each group, the best first.",
@@ -29,8 +26,8 @@ SECTION = Section(
                 "proba_de expected_fdr fraction1 fraction2 specificity wilcoxon_p_adjusted"
             ),
         ),
-        Item(dataset="volcano_figure", caption="Effect and evidence of each gene, by comparison."),
-        Item(dataset="concordance_figure", caption="How far the Bayesian and the classical tests agree."),
+        Item("volcano_figure", "Effect and evidence of each gene, by comparison."),
+        Item("concordance_figure", "How far the Bayesian and the classical tests agree."),
         result("de_concordance.csv", "Concordance of the tests by comparison.", folded=True),
         result(
             "de_results.parquet",

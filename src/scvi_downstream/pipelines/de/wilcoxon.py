@@ -28,10 +28,8 @@ def compare_wilcoxon(
 
     Parameters
     ----------
-    expression
-        ``(n_cells, n_genes)`` log-normalised counts, non-negative.
-    genes
-        Names of the ``n_genes`` genes.
+    expression, genes
+        ``(n_cells, n_genes)`` log-normalised counts, non-negative; names of the ``n_genes`` genes.
     comparisons
         Pairs of groups; the masks are over ``n_cells`` cells.
 
@@ -80,9 +78,8 @@ def _rank_sum_scores(values: sparse.csc_matrix, first: np.ndarray) -> np.ndarray
     rank_sums = first @ above_zero + n1 * zero_rank
     spread = n1 * n2 / 12 * ((n_cells + 1) - ties / (n_cells * (n_cells - 1)))
     difference = rank_sums - n1 * (n_cells + 1) / 2
-    return np.divide(
-        difference, np.sqrt(np.maximum(spread, 0)), out=np.zeros_like(difference), where=spread > 1e-9
-    )
+    scale, none = np.sqrt(np.maximum(spread, 0)), np.zeros_like(difference)
+    return np.divide(difference, scale, out=none, where=spread > 1e-9)
 
 
 def _group_by_cells(comparisons: list[Comparison]) -> list[tuple[np.ndarray, list[int]]]:
@@ -107,15 +104,13 @@ def _tabulate_wilcoxon(
     from scipy import stats
 
     p_values = 2 * stats.norm.sf(np.abs(scores))
-    table = pd.DataFrame(
-        {
-            "grouping": comparison.grouping,
-            "comparison": comparison.name,
-            "gene": np.asarray(genes),
-            "lfc": np.log2((np.expm1(mean1) + 1e-9) / (np.expm1(mean2) + 1e-9)),
-            "score": scores,
-            "p_value": p_values,
-            "p_adjusted": stats.false_discovery_control(p_values),
-        }
-    )
-    return table.iloc[np.argsort(-np.abs(scores), kind="stable")]
+    columns = {
+        "grouping": comparison.grouping,
+        "comparison": comparison.name,
+        "gene": np.asarray(genes),
+        "lfc": np.log2((np.expm1(mean1) + 1e-9) / (np.expm1(mean2) + 1e-9)),
+        "score": scores,
+        "p_value": p_values,
+        "p_adjusted": stats.false_discovery_control(p_values),
+    }
+    return pd.DataFrame(columns).iloc[np.argsort(-np.abs(scores), kind="stable")]

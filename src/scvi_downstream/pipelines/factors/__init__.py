@@ -8,10 +8,6 @@ ANALYSIS = Analysis(
     evidence="factor_associations",
     summaries={"factor_summary": "Factors"},
     metrics={"factor_summary": "factors"},
-    joins={
-        "cell_cycle": Obs(),
-        "{model}.loadings": Varm("{model}_loadings"),
-        "factor_associations": Uns(),
-    },
+    joins={"cell_cycle": Obs(), "{model}.loadings": Varm("{model}_loadings"), "factor_associations": Uns()},
     files={"factors": "genes of the latent factors", "factor_associations": "what latent dimensions follow"},
 )

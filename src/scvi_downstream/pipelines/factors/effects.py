@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,8 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass, Tensor
 from scvi_downstream.statistics.association import associate
-
-if TYPE_CHECKING:
-    import torch
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 # Cells that effects of a non-linear decoder are measured on: their mean hardly moves with more.
 MAX_CELLS = 5000
@@ -43,12 +37,8 @@ def read_loadings(
     ----------
     fitted
         Model with a linear decoder, or one that is a sum over dimensions.
-    latent
-        ``(n_cells, n_dimensions)`` posterior means.
-    counts
-        Counts that it was fitted on.
-    accelerator
-        Where to compute.
+    latent, counts, accelerator
+        ``(n_cells, n_dimensions)`` posterior means; counts that it was fitted on; where to compute.
 
     Returns
     -------
@@ -161,9 +151,7 @@ def _covariates(model: Any) -> dict[str, np.ndarray | None]:
     }
 
 
-def split_differences(
-    here: torch.Tensor, moved: torch.Tensor, aggregation: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def split_differences(here: Tensor, moved: Tensor, aggregation: str) -> tuple[Tensor, Tensor]:
     """Effects of each dimension ``(n_cells, n_dimensions, n_genes)`` and of all together ``(n_cells, n_genes)``.
 
     ``here`` and ``moved`` are the decoder's parts at the cells' latents and at the mean latent, which it joins by
@@ -192,7 +180,7 @@ class _Sums:
         self.first, self.second, self.products = np.zeros((3, n_dimensions, n_genes))
         self.all_first, self.all_second = np.zeros((2, n_genes))
 
-    def add(self, each: torch.Tensor, together: torch.Tensor, centred: torch.Tensor) -> None:
+    def add(self, each: Tensor, together: Tensor, centred: Tensor) -> None:
         import torch
 
         self.n += len(each)
@@ -221,14 +209,10 @@ def order_factors(
 
     Parameters
     ----------
-    effects
-        Of the ``n_dimensions`` latent dimensions on ``n_genes`` genes.
-    latent
-        ``(n_cells, n_dimensions)``.
-    genes
-        Names of the modelled genes.
-    expression
-        ``(n_cells, n_genes)`` observed log-normalised expression.
+    effects, latent
+        Of the ``n_dimensions`` latent dimensions on ``n_genes`` genes; ``(n_cells, n_dimensions)``.
+    genes, expression
+        Names of the modelled genes; ``(n_cells, n_genes)`` observed log-normalised expression.
 
     Returns
     -------
@@ -248,21 +232,19 @@ def order_factors(
     spread = np.sqrt((centred**2).mean(axis=0))
     share = effects.variance[order] / effects.total if effects.total > 0 else np.zeros(len(order))
     alone, cumulative = _explained_expression(centred, expression)
-    table = pd.DataFrame(
-        {
-            "factor": names,
-            "dimension": latent.columns[order],
-            "sign": signs,
-            "sd": spread,
-            "variance_share": share,
-            "unique_share": share * _unpredicted_share(centred, share >= MIN_SHARE),
-            "observed_share": alone,
-            "observed_cumulative": cumulative,
-            "active": share >= MIN_SHARE,
-        }
-    )
+    columns = {
+        "factor": names,
+        "dimension": latent.columns[order],
+        "sign": signs,
+        "sd": spread,
+        "variance_share": share,
+        "unique_share": share * _unpredicted_share(centred, share >= MIN_SHARE),
+        "observed_share": alone,
+        "observed_cumulative": cumulative,
+        "active": share >= MIN_SHARE,
+    }
     loadings = pd.DataFrame(slopes * signs, index=pd.Index(genes, name="gene"), columns=names)
-    return loadings, table
+    return loadings, pd.DataFrame(columns)
 
 
 def _sign(loadings: np.ndarray) -> int:
@@ -305,10 +287,8 @@ def gather_factors(counts: AnnData, **tables: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    counts
-        For the genes' symbols.
-    tables
-        ``{model}__loadings`` and ``{model}__factor_variance``.
+    counts, tables
+        For the genes' symbols; ``{model}__loadings`` and ``{model}__factor_variance``.
 
     Returns
     -------
@@ -368,14 +348,10 @@ def associate_latent(
 
     Parameters
     ----------
-    latent
-        ``(n_cells, n_dimensions)`` posterior means.
-    covariates
-        Numbers and categories of the same cells.
-    keys
-        Sample and condition.
-    options
-        ``min_effect``, ``fdr``.
+    latent, covariates
+        ``(n_cells, n_dimensions)`` posterior means; numbers and categories of the same cells.
+    keys, options
+        Sample and condition; ``min_effect``, ``fdr``.
 
     Returns
     -------
@@ -394,7 +370,5 @@ def associate_latent(
 
 def gather_associations(**associations: pd.DataFrame) -> pd.DataFrame:
     """Associations of all models, one table; ``p_adjusted`` is within a model and unit."""
-    return pd.concat(
-        [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()],
-        ignore_index=True,
-    )
+    parts = [table.assign(model=model)[["model", *table.columns]] for model, table in associations.items()]
+    return pd.concat(parts, ignore_index=True)

@@ -23,12 +23,9 @@ _OPTIONS = ["params:keys", "params:factors"]
 
 def model_template(*, loadings: bool) -> Pipeline:
     """fitted, latent, covariates ─► loadings, associations ─► figures: a template, copied per model."""
+    fitted = ["fitted", "latent", "counts", "params:accelerator"]
     factors = [
-        step(
-            read_loadings,
-            ["fitted", "latent", "counts", "params:accelerator"],
-            ["loadings", "factor_variance"],
-        ),
+        step(read_loadings, fitted, ["loadings", "factor_variance"]),
         step(plot_loadings, ["loadings", "factor_variance", "counts", "params:factors"], "loadings_figure"),
         step(associate_factors, ["latent", "factor_variance", "covariates", *_OPTIONS], "associations"),
     ]
@@ -42,9 +39,8 @@ def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     kinds = ("loadings", "factor_variance")
     tables = {f"{model}__{kind}": f"{model}.{kind}" for model in with_loadings for kind in kinds}
     loadings = step(gather_factors, {"counts": "counts"} | tables, "factors")
-    joined = step(
-        gather_associations, {model: f"{model}.associations" for model in models}, "factor_associations"
-    )
+    of_models = {model: f"{model}.associations" for model in models}
+    joined = step(gather_associations, of_models, "factor_associations")
     summary = step(summarize_factors, ["factor_associations", "params:primary", *_OPTIONS], "factor_summary")
     known = ["counts", "qc_metrics", "cell_cycle", "params:keys"]
     covariates = [

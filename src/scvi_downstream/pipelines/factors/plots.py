@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
@@ -12,13 +10,7 @@ from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.plots.charts import HIGHER, LOWER, heat_map
 from scvi_downstream.plots.panels import panel_grid, shortened
 from scvi_downstream.plots.style import DIVERGING, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 SEQUENTIAL = "Purples"
 # What fits on a page: panels and columns of panels, covariates of a heat map, letters of names.
@@ -37,10 +29,8 @@ def plot_loadings(
         Genes × ``factor_1`` …
     factor_variance
         One row a factor, with ``variance_share``, ``unique_share`` and ``active``; inactive ones are not drawn.
-    counts
-        For the genes' symbols.
-    options
-        How many genes of each end.
+    counts, options
+        For the genes' symbols; how many genes of each end.
     """
     active = factor_variance[factor_variance["active"]]
     if active.empty:
@@ -83,10 +73,8 @@ def plot_associations(associations: pd.DataFrame, options: FactorOptions) -> Fig
 
     Parameters
     ----------
-    associations
-        One row a dimension and covariate.
-    options
-        FDR and effect that earn a star.
+    associations, options
+        One row a dimension and covariate; FDR and effect that earn a star.
     """
     if associations["effect"].notna().sum() == 0:
         return empty_figure("No associations: no covariate varies, or none can be tested.")

@@ -19,12 +19,12 @@ SECTION = Section(
     "standard deviation of the factor, relative to the mean gene.",
     (
         Item(
-            dataset="{primary}.associations_figure",
-            caption="Association of every latent dimension of {primary} with every covariate.",
+            "{primary}.associations_figure",
+            "Association of every latent dimension of {primary} with every covariate.",
         ),
         Item(
-            dataset="{model}.loadings_figure",
-            caption="Genes that the factors of {model} raise and lower most, with the share of the decoded variance, "
+            "{model}.loadings_figure",
+            "Genes that the factors of {model} raise and lower most, with the share of the decoded variance, "
             "and what of it no other factor predicts.",
         ),
         result(
@@ -34,8 +34,7 @@ SECTION = Section(
             folded=True,
         ),
         Item(
-            dataset="{model}.associations_figure",
-            caption="Association of every dimension of {model} with every covariate.",
+            "{model}.associations_figure", "Association of every dimension of {model} with every covariate."
         ),
         result(
             "factor_associations.csv",
@@ -64,14 +63,10 @@ def summarize_factors(
 
     Parameters
     ----------
-    factor_associations
-        One row a model, dimension and covariate, with ``follows``.
-    primary
-        Name of the primary model.
-    keys
-        Batch and sample.
-    options
-        Thresholds.
+    factor_associations, primary
+        One row a model, dimension and covariate, with ``follows``; name of the primary model.
+    keys, options
+        Batch and sample; thresholds.
 
     Returns
     -------

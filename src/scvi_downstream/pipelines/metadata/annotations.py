@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys, Replicates
-from scvi_downstream.cells.obs import align_metadata, as_categories, constant_within, unmatched_sentence
+from scvi_downstream.cells.obs import (
+    align_metadata,
+    as_categories,
+    constant_within,
+    typed_values,
+    unmatched_sentence,
+)
 from scvi_downstream.cells.samples import Samples, find_samples, pairing_column
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.association import associate
 from scvi_downstream.statistics.designs import Design, SampleColumn, sample_columns
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +45,10 @@ def join_annotations(
 
     Parameters
     ----------
-    counts
-        obs may hold the table's columns already.
-    metadata
-        The user's table by cell or by sample, or ``None``.
-    keys
-        The study's obs columns.
-    preparation
-        ``metadata_key``, the column to join on.
-    options
-        Columns to analyse.
+    counts, metadata
+        obs may hold the table's columns already; the user's table by cell or by sample, or ``None``.
+    keys, preparation, options
+        The study's obs columns; ``metadata_key``, the column to join on; columns to analyse.
 
     Returns
     -------
@@ -89,18 +85,14 @@ def gather_columns(
     ----------
     obs
         One row a cell; may hold the table's columns already.
-    metadata
-        One row a cell or a sample, or ``None``.
-    keys
-        The condition and the covariates are analysed by default.
-    metadata_key
-        Column of the table to join on.
-    options
-        ``columns`` to analyse instead.
+    metadata, keys
+        One row a cell or a sample, or ``None``; the condition and the covariates are analysed by default.
+    metadata_key, options
+        Column of the table to join on; ``columns`` to analyse instead.
 
     Returns
     -------
-    Cells × columns as :func:`typed` makes them; where each comes from (``obs``, ``table``, ``obs and table``);
+    Cells × columns as :func:`.typed_values` makes them; where each comes from (``obs``, ``table``, ``obs and table``);
     the facts of the join, empty without a table.
 
     Raises
@@ -117,7 +109,7 @@ def gather_columns(
     names = _choose_columns(obs, table, keys, options)
     held = {"obs": obs, "table": table}
     sources = {name: " and ".join(where for where in held if name in held[where]) for name in names}
-    columns = {name: typed(obs[name] if name in obs else table[name]) for name in names}
+    columns = {name: typed_values(obs[name] if name in obs else table[name]) for name in names}
     return pd.DataFrame(columns, index=obs.index), pd.Series(sources, dtype=object), facts
 
 
@@ -161,23 +153,15 @@ def _require_same_values(obs: pd.DataFrame, table: pd.DataFrame, keys: Keys) -> 
 
 
 def _equal_values(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
-    if is_number(typed(ours)) and is_number(typed(theirs)):
-        return np.isclose(typed(ours), typed(theirs), rtol=1e-5, equal_nan=True)
+    mine, other = typed_values(ours), typed_values(theirs)
+    if is_number(mine) and is_number(other):
+        return np.isclose(mine, other, rtol=1e-5, equal_nan=True)
     left, right = (np.asarray(as_categories(values), dtype=object) for values in (ours, theirs))
     return (left == right) | (pd.isna(left) & pd.isna(right))
 
 
-def typed(values: pd.Series) -> pd.Series:
-    """Numbers as float64, everything else as categories of strings; what is missing stays missing."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if not number:
-        return pd.Series(as_categories(values), index=values.index, name=values.name)
-    numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-    return numbers.where(np.isfinite(numbers)).rename(values.name)
-
-
 def is_number(values: pd.Series) -> bool:
-    """Whether :func:`typed` took a column for numbers."""
+    """Whether :func:`~scvi_downstream.cells.obs.typed_values` took a column for numbers."""
     return not isinstance(values.dtype, pd.CategoricalDtype)
 
 
@@ -202,10 +186,8 @@ def analysed_columns(
 
     Parameters
     ----------
-    annotations
-        Cells × columns as :func:`typed` makes them.
-    obs
-        The same cells.
+    annotations, obs
+        Cells × columns as :func:`.typed_values` makes them; the same cells.
     keys, options
         Sample, condition and block; most categories of a column.
     """
@@ -343,6 +325,5 @@ def associate_annotations(
         tables.append(on_blocks.assign(unit="block"))
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
     order = {str(name): position for position, name in enumerate(usable)}
-    return table.iloc[np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")].reset_index(
-        drop=True
-    )
+    rows = np.argsort(table["covariate"].map(order).to_numpy(), kind="stable")
+    return table.iloc[rows].reset_index(drop=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,9 @@ from scvi_downstream.pipelines.metadata.annotations import analysed_columns
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.designs import Contrast, Design, SampleColumn, contrast_tests
 from scvi_downstream.statistics.moderated import fit_linear, moderate
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 COLUMNS = ["by", "sample", "group", "n", "total", "proportion"]
 TEST_COLUMNS = [
@@ -37,10 +32,8 @@ def tabulate_composition(
 
     Parameters
     ----------
-    counts
-        Labels, samples and conditions of the cells.
-    clusters
-        Clusterings of the same cells.
+    counts, clusters
+        Labels, samples and conditions of the cells; clusterings of the same cells.
     keys, options
         Names of the obs columns; the grouping.
     """
@@ -91,15 +84,14 @@ def tabulate(groups: pd.Series, units: pd.Series | None) -> pd.DataFrame:
     np.add.at(n, (of_cell.cat.codes.to_numpy()[known], groups.cat.codes.to_numpy()[known]), 1)
     total = n.sum(axis=1)
     kept = total > 0
-    table = pd.DataFrame(
-        {
-            "by": str(of_cell.name),
-            "sample": np.repeat(np.array(names, dtype=object)[kept], n.shape[1]),
-            "group": np.tile(groups.cat.categories.to_numpy(dtype=object), int(kept.sum())),
-            "n": n[kept].ravel(),
-            "total": np.repeat(total[kept], n.shape[1]),
-        }
-    )
+    columns = {
+        "by": str(of_cell.name),
+        "sample": np.repeat(np.array(names, dtype=object)[kept], n.shape[1]),
+        "group": np.tile(groups.cat.categories.to_numpy(dtype=object), int(kept.sum())),
+        "n": n[kept].ravel(),
+        "total": np.repeat(total[kept], n.shape[1]),
+    }
+    table = pd.DataFrame(columns)
     return table.assign(proportion=table["n"] / table["total"])[COLUMNS]
 
 
@@ -114,12 +106,8 @@ def compare_composition(
 
     Parameters
     ----------
-    composition
-        Of :func:`tabulate_composition`.
-    annotations
-        Cells × columns.
-    counts
-        The same cells.
+    composition, annotations, counts
+        Of :func:`tabulate_composition`; cells × columns; the same cells.
     keys, options
         Sample, condition and block; what is enough to be tested.
 
@@ -132,9 +120,7 @@ def compare_composition(
 
 
 def compare_shares(
-    composition: pd.DataFrame,
-    columns: Iterable[SampleColumn],
-    samples: Samples | None,
+    composition: pd.DataFrame, columns: Iterable[SampleColumn], samples: Samples | None
 ) -> pd.DataFrame:
     """Tests of each annotation against the share of each group, with samples as replicates.
 
@@ -183,13 +169,9 @@ def _test_shares(cells: pd.DataFrame, column: SampleColumn, design: Design) -> p
     variances = moderate(fit, n_independent=(cells.shape[1] - 1) / 2)
     shares = cells.div(cells.sum(axis=1), axis=0)
     values = column.values.reindex(design.units)
+    facts = {"group": cells.columns.to_numpy(), "n_samples": len(design.units), "df": variances.df}
     tables = [
-        tests.assign(
-            group=cells.columns.to_numpy(),
-            n_samples=len(design.units),
-            df=variances.df,
-            **_mean_shares(shares, values, contrast),
-        ).sort_values("p", kind="stable")
+        tests.assign(**facts, **_mean_shares(shares, values, contrast)).sort_values("p", kind="stable")
         for contrast, tests in contrast_tests(fit, variances, column, design)
     ]
     return pd.concat([table.reindex(columns=TEST_COLUMNS) for table in tables], ignore_index=True)

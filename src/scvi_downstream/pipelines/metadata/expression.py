@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,11 @@ from scvi_downstream.pipelines.metadata.annotations import analysed_columns, is_
 from scvi_downstream.pipelines.metadata.composition import find_groups
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.correlation import stratified_spearman
 from scvi_downstream.statistics.designs import ANY, SLOPE, SampleColumn
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +46,8 @@ def compare_expression(
 
     Parameters
     ----------
-    counts
-        Raw counts of all genes.
-    clusters
-        Clusterings of the same cells.
-    annotations
-        Cells × columns.
+    counts, clusters, annotations
+        Raw counts of all genes; clusterings of the same cells; cells × columns.
     keys, options
         Names of the obs columns; the grouping, and what is enough to be tested.
 
@@ -85,15 +76,13 @@ def collect(tables: list[pd.DataFrame], counts: AnnData, columns: list[str]) -> 
     table = pd.concat(tables, ignore_index=True)
     table["symbol"] = symbols_of(counts.var).reindex(table["gene"]).to_numpy()
     nth = table.groupby(["column", "contrast"], observed=True, sort=False).ngroup()
-    ranks = pd.DataFrame(
-        {
-            "column": pd.Index(columns).get_indexer(table["column"]),
-            "contrast": nth.where(table["contrast"] != ANY, -1),
-            "group": pd.factorize(table["group"])[0],
-            "p": table["p"],
-        }
-    ).sort_values(["column", "contrast", "group", "p"], kind="stable")
-    table = table.loc[ranks.index].reset_index(drop=True)
+    ranks = table[["p"]].assign(
+        column=pd.Index(columns).get_indexer(table["column"]),
+        contrast=nth.where(table["contrast"] != ANY, -1),
+        group=pd.factorize(table["group"])[0],
+    )
+    order = ranks.sort_values(["column", "contrast", "group", "p"], kind="stable").index
+    table = table.loc[order].reset_index(drop=True)
     for name in CATEGORIES:
         table[name] = pd.Categorical(table[name], categories=table[name].unique())
     return table.reindex(columns=COLUMNS)

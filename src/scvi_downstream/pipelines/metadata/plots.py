@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,23 +22,12 @@ from scvi_downstream.plots.style import (
     label_points,
     new_figure,
 )
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
-
-MAX_PANELS = 12
-MAX_COMPOSITIONS = 20
+MAX_PANELS, MAX_COMPOSITIONS, MAX_ASSOCIATED, MAX_ROWS, MAX_GROUPS, NAMES_PER_PANEL = 12, 20, 30, 4, 20, 12
 JITTER = 0.08
 """Most distance of a sample's point from the middle of its category."""
 CALLED, QUIET = OKABE_ITO[3], "#333333"
-MAX_ASSOCIATED = 30
-MAX_ROWS = 4
-MAX_GROUPS = 20
-NAMES_PER_PANEL = 12
 SMALLEST_P = 1e-300
 """P-values of zero are drawn at this height."""
 
@@ -49,10 +37,8 @@ def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: Metada
 
     Parameters
     ----------
-    umap
-        `n_cells` × ``UMAP1``, ``UMAP2``.
-    annotations
-        The same cells × annotations, numbers or categories.
+    umap, annotations
+        `n_cells` × ``UMAP1``, ``UMAP2``; the same cells × annotations, numbers or categories.
     options
         A column of more than ``max_categories`` categories is not drawn.
     """
@@ -90,12 +76,8 @@ def plot_composition(
 
     Parameters
     ----------
-    composition
-        One row a sample and group.
-    composition_tests
-        One row an annotation, contrast and group.
-    annotations
-        Cells × columns.
+    composition, composition_tests, annotations
+        One row a sample and group; one row an annotation, contrast and group; cells × columns.
     counts
         The same cells.
     keys, options
@@ -162,9 +144,8 @@ def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Ser
 
 def _draw_bars(composition: pd.DataFrame) -> Figure:
     """Stacked bars, one a sample or condition."""
-    wide = composition.pivot_table(
-        index="sample", columns="group", values="proportion", sort=False, observed=True
-    )
+    axes_of = {"index": "sample", "columns": "group"}
+    wide = composition.pivot_table(**axes_of, values="proportion", sort=False, observed=True)
     colors = category_colors([str(name) for name in wide.columns])
     figure = new_figure(8, 0.28 * len(wide) + 0.22 * ceil(len(wide.columns) / 3) + 1.4)
     axes = figure.subplots()
@@ -174,9 +155,8 @@ def _draw_bars(composition: pd.DataFrame) -> Figure:
         left += wide[group].to_numpy() * 100
     axes.set_yticks(range(len(wide)), wide.index.astype(str), fontsize=7)
     by = str(composition["by"].iloc[0])
-    axes.set(
-        xlabel="share of cells (%)", ylabel=by, xlim=(0, 100), title=f"Composition of each {by}, not tested"
-    )
+    axes.set(xlabel="share of cells (%)", ylabel=by, xlim=(0, 100))
+    axes.set_title(f"Composition of each {by}, not tested")
     axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -189,10 +169,8 @@ def plot_metadata_associations(
 
     Parameters
     ----------
-    metadata_associations
-        One row a dimension and annotation.
-    options
-        FDR.
+    metadata_associations, options
+        One row a dimension and annotation; FDR.
     """
     if metadata_associations.empty or metadata_associations["effect"].isna().all():
         return empty_figure("No associations: no annotation has enough values to be tested.")
@@ -200,10 +178,9 @@ def plot_metadata_associations(
     units = metadata_associations["n"].map("{:,}".format) + " " + metadata_associations["unit"].astype(str)
     names = metadata_associations["covariate"].astype(str)
     table = metadata_associations.assign(label=names + "  (" + kinds.astype(str) + ", " + units + "s)")
+    shown = {"index": table["label"].unique()[:MAX_ASSOCIATED], "columns": table["dimension"].unique()}
     effect, p = (
-        table.pivot_table(index="label", columns="dimension", values=values, observed=True).reindex(
-            index=table["label"].unique()[:MAX_ASSOCIATED], columns=table["dimension"].unique()
-        )
+        table.pivot_table(index="label", columns="dimension", values=values, observed=True).reindex(**shown)
         for values in ("effect", "p_adjusted")
     )
     n_rows, n_columns = effect.shape
@@ -229,10 +206,8 @@ def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisO
 
     Parameters
     ----------
-    metadata_genes
-        One row an annotation, contrast, group and gene.
-    options
-        FDR and number of top genes.
+    metadata_genes, options
+        One row an annotation, contrast, group and gene; FDR and number of top genes.
     """
     if metadata_genes.empty:
         return empty_figure("No genes: no annotation has enough samples or cells to be tested.")
@@ -288,13 +263,10 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOpti
     groups = table["group"].astype(str)
     group = ALL if (groups == ALL).any() else groups.iloc[0]
     mine = table[groups == group]
-    points = pd.DataFrame(
-        {
-            "symbol": mine["symbol"],
-            "x": mine["effect"] if _has_direction(table) else mine["effect_size"],
-            "y": -np.log10(np.maximum(mine["p"], SMALLEST_P)),
-            "called": mine["p_adjusted"] <= options.fdr,
-        }
+    points = mine[["symbol"]].assign(
+        x=mine["effect"] if _has_direction(table) else mine["effect_size"],
+        y=-np.log10(np.maximum(mine["p"], SMALLEST_P)),
+        called=mine["p_adjusted"] <= options.fdr,
     )
     draw_volcano(axes, points, "called", sizes=(5, 11))
     reach = float(points["x"].abs().max()) * 1.15 or 1.0
@@ -331,7 +303,6 @@ def _draw_top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOp
     axes.tick_params(axis="x", rotation=90, labelsize=7)
     name_rows(axes, best["symbol"], fontsize=7)
     axes.set_xlim(-0.6, n_places - 0.4)
-    axes.set_title(
-        f"top genes (black rim: adjusted p ≤ {options.fdr:g};\nno dot: too few counts or samples)", fontsize=8
-    )
+    rim = f"black rim: adjusted p ≤ {options.fdr:g}"
+    axes.set_title(f"top genes ({rim};\nno dot: too few counts or samples)", fontsize=8)
     axes.figure.colorbar(points, ax=axes, label=_axis_label(table), shrink=0.7)

@@ -18,11 +18,8 @@ SECTION = Section(
     "What the study's annotations of samples and cells go together with; samples, not cells, are the replicates.",
     (
         result("metadata_columns.csv", "The annotations: what each was taken for, and how it is tested."),
-        Item(dataset="metadata_figure", caption="Annotations on the UMAP of the primary model."),
-        Item(
-            dataset="metadata_associations_figure",
-            caption="How far each latent dimension follows each annotation.",
-        ),
+        Item("metadata_figure", "Annotations on the UMAP of the primary model."),
+        Item("metadata_associations_figure", "How far each latent dimension follows each annotation."),
         result(
             "metadata_associations.csv",
             "Tests of latent dimensions against annotations.",
@@ -30,8 +27,8 @@ SECTION = Section(
             folded=True,
         ),
         Item(
-            dataset="composition_figure",
-            caption="Share of each group in every sample. Shares sum to one: when one rises, others fall.",
+            "composition_figure",
+            "Share of each group in every sample. Shares sum to one: when one rises, others fall.",
         ),
         result(
             "composition_tests.csv",
@@ -40,8 +37,8 @@ SECTION = Section(
         ),
         result("composition.csv", "Cells of every group in every sample.", folded=True),
         Item(
-            dataset="metadata_genes_figure",
-            caption="Genes that go together with annotations, over all cells and within groups.",
+            "metadata_genes_figure",
+            "Genes that go together with annotations, over all cells and within groups.",
         ),
         result(
             "metadata_genes.parquet",
@@ -79,10 +76,8 @@ def summarize_metadata(
 
     Parameters
     ----------
-    columns
-        One row an annotation, with its note.
-    join
-        Facts of the join, empty without a table.
+    columns, join
+        One row an annotation, with its note; facts of the join, empty without a table.
     associations, composition, genes
         Tables of tests.
     keys, options

@@ -270,10 +270,8 @@ def pair_means(
     cells: tuple[sparse.csr_matrix, sparse.csr_matrix], blocks: tuple[np.ndarray, np.ndarray], n_blocks: int
 ) -> list[np.ndarray]:
     """Log means ``(n_genes,)`` of the cells of two conditions, with the weights of :func:`pair_weights`."""
-    weights = pair_weights(*blocks, n_blocks)
-    return [
-        log_mean(_weighted_mean(*each))[0] for each in zip((row[None] for row in weights), cells, strict=True)
-    ]
+    rows = (row[None] for row in pair_weights(*blocks, n_blocks))
+    return [log_mean(_weighted_mean(*each))[0] for each in zip(rows, cells, strict=True)]
 
 
 def predict(group: Group, weights: Weights) -> dict[str, Prediction]:
@@ -305,9 +303,8 @@ def _decode(decoded: Decoded, weights: np.ndarray) -> Prediction:
     """Replicates take the posterior draws in turn; a single replicate takes their mean."""
     n_draws = len(decoded.target)
     if len(weights) < n_draws:
-        source, target = (
-            weights @ draws.mean(axis=0, dtype=np.float64) for draws in (decoded.source, decoded.target)
-        )
+        draws = (decoded.source, decoded.target)
+        source, target = (weights @ each.mean(axis=0, dtype=np.float64) for each in draws)
     else:
         source, target = (np.empty((len(weights), decoded.target.shape[2])) for _ in range(2))
         for draw in range(n_draws):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,15 +27,11 @@ from scvi_downstream.pipelines.prediction.comparison import (
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
 from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +96,10 @@ def hold_out(
 
     Parameters
     ----------
-    counts
-        Raw counts with the study's obs columns.
-    keys
-        ``condition_key``, ``sample_key`` and ``label_key``.
-    options
-        Conditions and sizes.
-    seed
-        Of the draw of samples.
+    counts, keys
+        Raw counts with the study's obs columns; ``condition_key``, ``sample_key`` and ``label_key``.
+    options, seed
+        Conditions and sizes; of the draw of samples.
 
     Returns
     -------
@@ -366,7 +358,7 @@ def find_groups(
                 name, target, n_source, n_target, options.min_cells,
             )  # fmt: skip
             continue
-        cells = counts.obs_names[inputs]
+        cells, of_type = counts.obs_names[inputs], (split["group"] == name).to_numpy()
         yield Group(
             source=shares[inputs],
             reference=shares[reference],
@@ -376,9 +368,7 @@ def find_groups(
             decoded={model: each(cells, source, target) for model, each in decoders.items()},
             condition=target,
             name=name,
-            p_adjusted=change_of_samples(
-                counts, (split["group"] == name).to_numpy(), (source, target), genes, keys
-            ),
+            p_adjusted=change_of_samples(counts, of_type, (source, target), genes, keys),
         )
 
 
@@ -442,9 +432,8 @@ def _training_means(
         shared = (sizes > 0).all(axis=0)
         if min(sizes[:, shared].sum(axis=1), default=0) < min_cells:
             return None
-        source_mean, target_mean = pair_means(
-            (shares[before], shares[after]), (strata[before], strata[after]), n_strata
-        )
+        cells, blocks_of = (shares[before], shares[after]), (strata[before], strata[after])
+        source_mean, target_mean = pair_means(cells, blocks_of, n_strata)
         return target_mean - source_mean
 
     everything = mean_change(trained & (types != UNKNOWN))

@@ -38,8 +38,6 @@ class PredictionOptions(Options):
         InputError
             An option that the family does not have.
         """
-        given = getattr(self, family.lower())
+        given, name = getattr(self, family.lower()), f"prediction_{family.lower()}"
         own = {**training.model_dump(), **(given.get("training") or {})}
-        return parse_spec(
-            {**given, "name": f"prediction_{family.lower()}", "family": family, "training": own}
-        )
+        return parse_spec({**given, "name": name, "family": family, "training": own})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +22,7 @@ from scvi_downstream.plots.style import (
     new_figure,
 )
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STYLES = {
     "scvi": ("scVI", OKABE_ITO[0]),
@@ -80,14 +74,9 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
     groups = [str(name) for name in sizes.sort_values(ascending=False, kind="stable").index[:MAX_GROUPS]]
     colors = {ALL_GROUPS: "#222222"} | category_colors(groups)
     height = len(methods) * (0.3 + 0.075 * (len(groups) + 1)) + 1.1
-    figure, panels = panel_grid(
-        len(PANELS) * len(targets),
-        columns=len(PANELS),
-        width=15 / len(PANELS),
-        height=height,
-        more_height=0.4,
-    )
-    rows = [panels[start : start + len(PANELS)] for start in range(0, len(panels), len(PANELS))]
+    n = len(PANELS)
+    figure, panels = panel_grid(n * len(targets), columns=n, width=15 / n, height=height, more_height=0.4)
+    rows = [panels[start : start + n] for start in range(0, len(panels), n)]
     for row, target in zip(rows, targets, strict=True):
         of_target = prediction_scores[prediction_scores["target"].astype(str) == target]
         for axes, (score, label) in zip(row, PANELS, strict=True):
@@ -113,9 +102,8 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame, methods: list[str], colors: M
         rows = rows.set_index(rows["method"].astype(str)).reindex(methods).dropna(subset="value")
         fmt, ms, lw = ("D", 5, 1.6) if name == ALL_GROUPS else ("o", 3.5, 0.8)
         y = [position[method] + place for method in rows.index]
-        draw_intervals(
-            axes, y, rows["value"], rows["ci_lower"], rows["ci_upper"], fmt=fmt, ms=ms, lw=lw, color=color
-        )
+        found = (rows[name] for name in ("value", "ci_lower", "ci_upper"))
+        draw_intervals(axes, y, *found, fmt=fmt, ms=ms, lw=lw, color=color)
     for method in set(methods) - set(scores["method"].astype(str)):
         axes.text(
             0.5, position[method], "undefined", transform=axes.get_yaxis_transform(),
@@ -147,23 +135,17 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
     columns = _most_responding(predicted_expression, MAX_CHANGES, least=1)
     if not columns:
         return empty_figure("No gene responds in any cell type, so there is no change to predict.")
-    figure, panels = panel_grid(
-        len(methods) * len(columns),
-        columns=len(columns),
-        width=4.1,
-        height=3.9,
-        more_width=0.4,
-        more_height=0.5,
-    )
+    n, size = len(columns), {"width": 4.1, "height": 3.9, "more_width": 0.4, "more_height": 0.5}
+    figure, panels = panel_grid(len(methods) * n, columns=n, **size)
     drawn = []
     for axes, (method, (target, group)) in zip(panels, product(methods, columns), strict=True):
         table = _of_group(predicted_expression, target, group)
         _draw_changes(axes, table, method)
         axes.set_title(f"{group}, {target}")
         drawn.append((axes, table, method))
-    for axes, method in zip(panels[:: len(columns)], methods, strict=True):
+    for axes, method in zip(panels[::n], methods, strict=True):
         axes.set_ylabel(f"{STYLES[method][0]}: predicted change")
-    for axes in panels[-len(columns) :]:
+    for axes in panels[-n:]:
         axes.set_xlabel("measured change of log(1 + counts per 10,000)")
     figure.suptitle("Change of mean expression in held-out cells; coloured: genes that respond")
     figure.draw_without_rendering()
@@ -173,9 +155,8 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
 
 
 def _of_group(expression: pd.DataFrame, target: str, group: str) -> pd.DataFrame:
-    return expression[
-        (expression["target"].astype(str) == target) & (expression["group"].astype(str) == group)
-    ]
+    of_target = expression[expression["target"].astype(str) == target]
+    return of_target[of_target["group"].astype(str) == group]
 
 
 def _most_responding(expression: pd.DataFrame, most: int, *, least: int) -> list[tuple[str, str]]:
@@ -243,9 +224,8 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     panels[-1].set_xticks(range(len(genes)), symbols.tolist(), style="italic")
     figure.supylabel("log(1 + counts per 10,000)")
     joint_legend([panels[0]], loc="outside right center")
-    figure.suptitle(
-        "Genes that respond: predicted and measured means of held-out cells (95 % intervals)", fontsize=10
-    )
+    title = "Genes that respond: predicted and measured means of held-out cells (95 % intervals)"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

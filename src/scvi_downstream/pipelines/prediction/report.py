@@ -27,16 +27,16 @@ SECTION = Section(
     "prediction can do better than that.",
     (
         Item(
-            dataset="prediction_scores_figure",
-            caption="Agreement of each method with the held-out cells, for every cell type and their mean.",
+            "prediction_scores_figure",
+            "Agreement of each method with the held-out cells, for every cell type and their mean.",
         ),
         Item(
-            dataset="prediction_changes_figure",
-            caption="Predicted against measured change of every gene, by the best model and by the mean shift.",
+            "prediction_changes_figure",
+            "Predicted against measured change of every gene, by the best model and by the mean shift.",
         ),
         Item(
-            dataset="prediction_genes_figure",
-            caption="Genes that respond most: measured in the source and in the target, and predicted.",
+            "prediction_genes_figure",
+            "Genes that respond most: measured in the source and in the target, and predicted.",
         ),
         result(
             "prediction_groups.csv",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,8 @@ from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.training import kept_cells, mrvi_decoder, scvi_decoder
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 type Unit = dict[str, Prediction]
 """What is measured of a sample, and what each method predicts of it."""
@@ -113,12 +109,8 @@ def compare_predictions(
         Raw counts of all cells.
     prediction_split, prediction_design
         Of :func:`.design.hold_out_cells`.
-    keys
-        Samples and conditions.
-    options
-        Draws, bootstrap, number of top genes, FDR.
-    seed
-        Of every draw.
+    keys, options, seed
+        Samples and conditions; draws, bootstrap, number of top genes, FDR; of every draw.
     accelerator
         Where to decode.
     prediction_model, prediction_mrvi_model
@@ -137,9 +129,8 @@ def compare_predictions(
     if "reason" in prediction_design:
         return Tables(*(pd.DataFrame(columns=names) for names in NO_ROWS))
     kept = kept_cells(counts, prediction_split)
-    decoders: dict[str, Decoder] = {
-        "scvi": scvi_decoder(prediction_model, kept, options.n_samples, seed, accelerator)
-    }
+    scvi = scvi_decoder(prediction_model, kept, options.n_samples, seed, accelerator)
+    decoders: dict[str, Decoder] = {"scvi": scvi}
     if prediction_mrvi_model is not None:
         decoders["mrvi"] = mrvi_decoder(prediction_mrvi_model, kept, prediction_split, accelerator)
     symbols = symbols_of(counts.var).reindex(kept.var_names).to_numpy()
@@ -186,12 +177,8 @@ def compare_groups(
     groups["changes"] = groups["change_p_adjusted"] <= options.fdr
     for by_group in scored.values():
         by_group[ALL_GROUPS] = _mean_over_groups(list(by_group.values()))
-    return Tables(
-        pd.concat(expression, ignore_index=True),
-        *_tabulate_scores(scored),
-        groups,
-        _correlate_genes(units, genes),
-    )
+    expressed, by_gene = pd.concat(expression, ignore_index=True), _correlate_genes(units, genes)
+    return Tables(expressed, *_tabulate_scores(scored), groups, by_gene)
 
 
 def _compare_group(
@@ -244,9 +231,8 @@ def _tabulate_scores(scored: dict[str, dict[str, Scores]]) -> tuple[pd.DataFrame
                         continue
                     for score in COMPARED:
                         gain = better_by(score, methods[model][score], methods[other][score])
-                        differences.append(
-                            (target, group, model, other, score, *_estimate("difference", gain))
-                        )
+                        found = _estimate("difference", gain)
+                        differences.append((target, group, model, other, score, *found))
     return (
         pd.DataFrame(rows, columns=NO_ROWS[1]).dropna(subset="value", ignore_index=True),
         pd.DataFrame(differences, columns=NO_ROWS[2]).dropna(subset="better_by", ignore_index=True),

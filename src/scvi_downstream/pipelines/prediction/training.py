@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,8 @@ from scvi_downstream.pipelines.prediction.design import UNSEEN, Decoder, block_n
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.runtime.options import Accelerator
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.runtime.threads import quiet
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 SAMPLE_COLUMN, CONDITION_COLUMN = "prediction_sample", "prediction_condition"
 SEPARATOR = " × "
@@ -46,10 +41,8 @@ def train_on_kept(
 
     Parameters
     ----------
-    counts
-        Raw counts of all cells.
-    prediction_split
-        Of :func:`.design.hold_out_cells`.
+    counts, prediction_split
+        Raw counts of all cells; of :func:`.design.hold_out_cells`.
     options, training
         Options of the model, and those of the study's trainings, which they replace.
     seed, accelerator, checkpoint
@@ -142,9 +135,7 @@ def mrvi_decoder(fitted: SavedModel, kept: AnnData, split: pd.DataFrame, acceler
 
     def decode(cells: pd.Index, source: str, target: str) -> Decoded:
         positions = model.adata.obs_names.get_indexer(cells)
-        both = samples[source] & samples[target]
-        return Decoded(
-            *(average(positions, sorted(both or samples[name]), name) for name in (source, target))
-        )
+        both, names = samples[source] & samples[target], (source, target)
+        return Decoded(*(average(positions, sorted(both or samples[name]), name) for name in names))
 
     return decode

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, crossed_name, with_unknown
+from scvi_downstream.cells.obs import as_categories, crossed_name, typed_values, with_unknown
 from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import quoted, up_to
 from scvi_downstream.statistics.testing import explained_share
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +43,8 @@ def require_keys(columns: pd.Index, keys: Keys) -> None:
 
     Parameters
     ----------
-    columns
-        Of obs, with those of the joined metadata.
-    keys
-        What the user set.
+    columns, keys
+        Of obs, with those of the joined metadata; what the user set.
 
     Raises
     ------
@@ -87,10 +80,8 @@ def typed_keys(obs: pd.DataFrame, keys: Keys, options: PreparationOptions) -> pd
 
     Parameters
     ----------
-    obs
-        One row a cell, with every key.
-    keys
-        What the user set.
+    obs, keys
+        One row a cell, with every key; what the user set.
     options
         Names of what is no label, and the least cells of a batch.
 
@@ -243,10 +234,8 @@ def gather_covariates(
         Prepared counts; the study's keys and every other column of obs that varies and makes groups are taken.
     qc_metrics
         ``n_counts``, ``n_genes``, ``mitochondrial_percent`` of the same cells.
-    cell_cycle
-        Scores and phase, or no columns.
-    keys
-        Their columns are kept whatever their number of categories.
+    cell_cycle, keys
+        Scores and phase, or no columns; their columns are kept whatever their number of categories.
 
     Returns
     -------
@@ -279,11 +268,9 @@ def gather_covariates(
 
 def _numbers_or_groups(values: pd.Series, *, always: bool) -> pd.Series | None:
     """Typed values, or ``None`` where they are of no use."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=values.index)
-        values = numbers.where(np.isfinite(numbers))
-        if values.nunique() > 2:
-            return values
+    values = typed_values(values)
+    if not isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() > 2:
+        return values
     groups = pd.Series(as_categories(values), index=values.index)
     kept = [name for name in groups.cat.categories if str(name).lower() not in NO_VALUE]
     groups = groups.cat.set_categories(kept)

@@ -6,7 +6,6 @@ import logging
 import warnings
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,8 @@ from scipy import sparse
 from scvi_downstream.cells.expression import log_normalize, symbols_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import quoted
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +89,8 @@ def find_highly_variable(
 
     Parameters
     ----------
-    counts
-        ``(n_cells, n_genes)``.
-    genes
-        Gene names.
-    batch
-        Batch of each cell, or ``None``.
+    counts, genes, batch
+        ``(n_cells, n_genes)``; gene names; batch of each cell, or ``None``.
     n_top_genes
         Cut to the number of genes.
 
@@ -195,11 +186,10 @@ def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np
     n_batches = (ranks < n_top).sum(axis=0)
     ranks[ranks >= n_top] = np.nan
     median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
-    order = pd.DataFrame({"rank": median, "n_batches": n_batches}).sort_values(
-        ["rank", "n_batches"], ascending=[True, False], na_position="last"
-    )
+    found = pd.DataFrame({"rank": median, "n_batches": n_batches})
+    order = found.sort_values(list(found), ascending=[True, False], na_position="last").index
     chosen = np.zeros(ranks.shape[1], dtype=bool)
-    chosen[order.index[:n_top]] = True
+    chosen[order[:n_top]] = True
     return {"highly_variable": chosen, "highly_variable_rank": median}
 
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,11 +35,7 @@ from scvi_downstream.pipelines.preparation.validation import (
     storable,
 )
 from scvi_downstream.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,7 @@ from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.plots.panels import empty_panel, shortened
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, label_points, new_figure, plain_log_ticks
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 MOST_BATCHES = 30
 N_GENES_NAMED = 12
@@ -37,10 +31,8 @@ def plot_quality(
     ----------
     qc_metrics
         One row a cell: ``n_counts``, ``n_genes``, ``mitochondrial_percent`` and, with batches, ``batch``.
-    preparation_summary
-        Numbers of cells and genes before and after filtering.
-    options
-        Thresholds, drawn as dashed lines.
+    preparation_summary, options
+        Numbers of cells and genes before and after filtering; thresholds, drawn as dashed lines.
     """
     sizes = qc_metrics["batch"].value_counts(sort=False) if "batch" in qc_metrics else pd.Series(dtype=int)
     largest = set(sizes.nlargest(MOST_BATCHES).index)
@@ -91,9 +83,8 @@ def _draw_batches(axes: Axes, table: pd.DataFrame, metric: str, shown: list[str]
         medianprops={"color": "black"},
         flierprops={"marker": ".", "markersize": 3, "markerfacecolor": "#555555", "markeredgewidth": 0},
     )
-    labels = [
-        f"{shortened(name, 30)} ({len(values):,})" for name, values in zip(shown, by_batch, strict=True)
-    ]
+    sized = zip(shown, map(len, by_batch), strict=True)
+    labels = [f"{shortened(name, 30)} ({size:,})" for name, size in sized]
     axes.set_yticks(range(1, len(shown) + 1), labels if names else [""] * len(shown))
     axes.invert_yaxis()
 

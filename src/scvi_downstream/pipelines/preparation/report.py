@@ -8,7 +8,7 @@ SECTION = Section(
     "Quality control",
     "What the counts look like before any model sees them.",
     (
-        Item(dataset="qc_figure", caption="Quality metrics per cell, with the filters that were applied."),
-        Item(dataset="hvg_figure", caption="Highly variable genes: those that the models see."),
+        Item("qc_figure", "Quality metrics per cell, with the filters that were applied."),
+        Item("hvg_figure", "Highly variable genes: those that the models see."),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import text_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 CHUNK_VALUES = 2**22
 """Values that are looked at together, so that temporary arrays stay in the order of 16 MiB."""
@@ -36,18 +34,13 @@ def require_unique(names: pd.Index, what: str, remedy: str) -> None:
 
     Parameters
     ----------
-    names
-        Names of cells, genes or proteins.
-    what
-        ``cell``, ``gene`` or ``protein``.
-    remedy
-        What the user can do about it.
+    names, what, remedy
+        Names of cells, genes or proteins; ``cell``, ``gene`` or ``protein``; what the user can do about it.
     """
     repeated = names[names.duplicated()].unique()
     if len(repeated):
-        raise InputError(
-            f"{len(repeated):,} {what} names occur more than once, first {quoted(repeated)}; {remedy}"
-        )
+        first = quoted(repeated)
+        raise InputError(f"{len(repeated):,} {what} names occur more than once, first {first}; {remedy}")
     empty = np.flatnonzero(names.isna() | (names.astype(str).str.strip() == ""))
     if len(empty):
         raise InputError(
@@ -275,9 +268,8 @@ def as_counts(matrix: Any) -> sparse.csr_matrix:
         blocks = [sparse.csr_matrix(block.astype(np.float32)) for _, block in _row_blocks(matrix)]
         return sparse.vstack(blocks, format="csr")
     rows = matrix if matrix.format == "csr" else matrix.tocsr()
-    counts = sparse.csr_matrix(
-        (rows.data.astype(np.float32, copy=False), rows.indices, rows.indptr), shape=rows.shape, copy=False
-    )
+    arrays = (rows.data.astype(np.float32, copy=False), rows.indices, rows.indptr)
+    counts = sparse.csr_matrix(arrays, shape=rows.shape, copy=False)
     if counts.has_canonical_format and counts.data.all():
         return counts
     counts = counts.copy()
@@ -291,10 +283,8 @@ def require_counts(adata: AnnData, counts_layer: str | None, matrix: Any, var: p
 
     Parameters
     ----------
-    adata
-        The user's data, searched for another slot with counts.
-    counts_layer
-        Slot that the user chose.
+    adata, counts_layer
+        The user's data, searched for another slot with counts; slot that the user chose.
     matrix, var
         The chosen matrix and its genes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,11 @@ from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model import TOTALVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
+from scvi_downstream.runtime.slow_types import TOTALVI, AnnData
 
 _ENTRIES_AT_ONCE = 2_000_000
 """Draws × genes that a mini-batch of cells may hold."""
@@ -55,18 +49,10 @@ def denoise_proteins(
 
     Parameters
     ----------
-    fitted
-        Saved totalVI.
-    counts
-        Counts and proteins that it was fitted on.
-    keys
-        Batch.
-    options
-        Number of draws.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
+    fitted, counts, keys
+        Saved totalVI; counts and proteins that it was fitted on; batch.
+    options, seed, accelerator
+        Number of draws; of the draws; where to decode.
 
     Returns
     -------
@@ -201,8 +187,7 @@ def decode_all(
         sources = {position: tuple(measured.index[measured.iloc[:, position]]) for position in absent}
         for source in sorted(set(sources.values())):
             chosen = [position for position in range(n_proteins) if sources.get(position) == source]
-            decoded = decode(
-                model, cells, source, n_samples=n_samples, seed=seed, label=f"imputing proteins of '{batch}'"
-            )
+            label = f"imputing proteins of '{batch}'"
+            decoded = decode(model, cells, source, n_samples=n_samples, seed=seed, label=label)
             moments[:, cells[:, None], chosen] = np.stack(decoded)[:, :, chosen]
     return DecodedProteins(*moments), measured

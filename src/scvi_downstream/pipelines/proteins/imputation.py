@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from scvi_downstream.models.fitting import ResourceMeter, build_and_fit
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.pipelines.proteins.decoding import decode, require_proteins
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
+from scvi_downstream.runtime.slow_types import TOTALVI, AnnData
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.correlation import (
     bootstrap_weights,
@@ -25,12 +26,6 @@ from scvi_downstream.statistics.correlation import (
     percentile_interval,
     weighted_correlation,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model import TOTALVI
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +84,9 @@ def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed:
     if options.max_held_out_batches == 0:
         return []
     proteins = counts.obsm[PROTEIN_KEY]
-    batches = (
-        counts.obs[keys.batch_key].astype(str)
-        if keys.batch_key
-        else pd.Series("all cells", index=counts.obs_names)
-    )
+    batches = pd.Series("all cells", index=counts.obs_names)
+    if keys.batch_key:
+        batches = counts.obs[keys.batch_key].astype(str)
     measured = measured_by_batch(proteins, batches)
     sizes = batches.value_counts()
     with_any = [str(batch) for batch in measured.index[measured.any(axis=1)]]
@@ -104,10 +97,8 @@ def choose_held_out(counts: AnnData, keys: Keys, options: ProteinsOptions, seed:
         sources = tuple(other for other in with_any if other != batch)
         seen = measured.loc[list(sources)].all() & measured.loc[batch]
         if sizes[batch] >= FEWEST_CELLS and seen.any():
-            cells = (batches == batch).to_numpy()
-            chosen.append(
-                HeldOut(batch, "batch", cells, batches.astype("category"), sources, proteins.columns[seen])
-            )
+            cells, told = (batches == batch).to_numpy(), batches.astype("category")
+            chosen.append(HeldOut(batch, "batch", cells, told, sources, proteins.columns[seen]))
     return chosen[: options.max_held_out_batches]
 
 
@@ -151,10 +142,8 @@ def score_protein_imputation(
 
     Parameters
     ----------
-    counts
-        With ``obsm["protein_expression"]``.
-    pca_latent
-        Principal components of the log-normalised RNA, ``n_cells`` rows.
+    counts, pca_latent
+        With ``obsm["protein_expression"]``; principal components of the log-normalised RNA, ``n_cells`` rows.
     spec
         Of the model, trained with its own options.
     keys, options
@@ -188,24 +177,17 @@ def score_protein_imputation(
         )  # fmt: skip
         with ResourceMeter() as meter:
             start = time.perf_counter()
-            masked, own_keys = (
-                masked_counts(counts, held_out),
-                keys.model_copy(update={"batch_key": BATCH_COLUMN}),
-            )
+            masked = masked_counts(counts, held_out)
+            own_keys = keys.model_copy(update={"batch_key": BATCH_COLUMN})
             fitted = build_and_fit(
                 masked, model_spec, own_keys, seed=seed, accelerator=accelerator, checkpoints=checkpoint
             )
             predicted = _impute(fitted.model, counts, pca_latent, held_out, options, seed)
             seconds = time.perf_counter() - start
         table = score_predictions(predicted, options.n_bootstrap, seed)
-        scores.append(
-            table.assign(
-                held_out=held_out.name,
-                kind=held_out.kind,
-                seconds=seconds,
-                peak_memory_mb=meter.peak_memory_mb,
-            )[list(COLUMNS)]
-        )
+        table = table.assign(held_out=held_out.name, kind=held_out.kind)
+        table = table.assign(seconds=seconds, peak_memory_mb=meter.peak_memory_mb)
+        scores.append(table[list(COLUMNS)])
         values.append(_tabulate_values(predicted, held_out))
     by_protein = pd.concat(scores[1:] or scores, ignore_index=True)
     return by_protein, pd.concat(values[1:] or values, ignore_index=True)
@@ -230,9 +212,8 @@ def _impute(
         )  # fmt: skip
         latent = model.get_latent_representation()
     pca = pca_latent.loc[counts.obs_names].to_numpy()
-    in_pca, in_latent = (
-        neighbor_means(points, logged, sources, held_out, options.n_neighbors) for points in (pca, latent)
-    )
+    around = (logged, sources, held_out, options.n_neighbors)
+    in_pca, in_latent = (neighbor_means(points, *around) for points in (pca, latent))
     arrays = {
         MEASURED: logged[positions],
         "totalvi": np.log1p(decoded.expected),
@@ -241,10 +222,8 @@ def _impute(
         "knn_latent": in_latent,
         "mean": np.tile(logged[sources].mean(axis=0), (len(positions), 1)),
     }
-    cells = counts.obs_names[positions]
-    return {
-        name: pd.DataFrame(array, index=cells, columns=held_out.proteins) for name, array in arrays.items()
-    }
+    cells, proteins = counts.obs_names[positions], held_out.proteins
+    return {name: pd.DataFrame(array, index=cells, columns=proteins) for name, array in arrays.items()}
 
 
 def neighbor_means(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,21 +12,16 @@ import pandas as pd
 from scvi_downstream.cells.expression import clr, log_normalize, measured_proteins, symbols_of
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.proteins.decoding import attach_totalvi
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.bayesian_expression import comparison_seed, expected_fdr, mask_of_enough
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, one_vs_rest
 from scvi_downstream.statistics.correlation import bootstrap_weights, correlation_with_interval
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 _OF_POSTERIOR = (
     "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper", "proba_de", "bayes_factor",
@@ -58,18 +53,12 @@ def find_protein_markers(
 
     Parameters
     ----------
-    fitted
-        Saved totalVI.
-    counts
-        Counts and proteins that it was fitted on.
-    clusters
-        Column ``leiden``.
+    fitted, counts, clusters
+        Saved totalVI; counts and proteins that it was fitted on; column ``leiden``.
     keys, options
         Labels and batches; samples, delta, FDR, fewest cells.
-    seed
-        Of the draws.
-    accelerator
-        Where to decode.
+    seed, accelerator
+        Of the draws; where to decode.
 
     Returns
     -------
@@ -97,11 +86,8 @@ def find_protein_markers(
         for group in track(groups, "markers among proteins", len(groups))
     ]
     table = pd.concat([part.rename_axis("protein").reset_index() for part in tables], ignore_index=True)
-    table["both"] = (
-        table["is_de"]
-        & (table["p_adjusted"] <= options.fdr)
-        & (np.sign(table["lfc_median"]) == np.sign(table["clr_difference"]))
-    )
+    same_sign = np.sign(table["lfc_median"]) == np.sign(table["clr_difference"])
+    table["both"] = table["is_de"] & (table["p_adjusted"] <= options.fdr) & same_sign
     return table[list(COLUMNS)]
 
 
@@ -174,18 +160,15 @@ def _test_ranks(proteins: pd.DataFrame, everywhere: pd.Index, group: Comparison)
     n = group.n1
     inside, outside = ratios[:n], ratios[n:]
     statistic, p_value = mannwhitneyu(inside, outside, axis=0, method="asymptotic")
-    table = pd.DataFrame(
-        {
-            "clr_difference": inside.mean(axis=0) - outside.mean(axis=0),
-            "auc": statistic / (n * len(outside)),
-            "p_value": p_value,
-            "mean": counts[:n].mean(axis=0),
-            "mean_rest": counts[n:].mean(axis=0),
-        },
-        index=everywhere,
-    )
-    table["p_adjusted"] = benjamini_hochberg(table["p_value"].to_numpy())
-    return table.reindex(proteins.columns).assign(n=n, n_rest=len(outside))
+    columns = {
+        "clr_difference": inside.mean(axis=0) - outside.mean(axis=0),
+        "auc": statistic / (n * len(outside)),
+        "p_value": p_value,
+        "mean": counts[:n].mean(axis=0),
+        "mean_rest": counts[n:].mean(axis=0),
+        "p_adjusted": benjamini_hochberg(p_value),
+    }
+    return pd.DataFrame(columns, index=everywhere).reindex(proteins.columns).assign(n=n, n_rest=len(outside))
 
 
 GENE_COLUMNS = (
@@ -220,12 +203,8 @@ def correlate_with_genes(
         With proteins.
     protein_expression
         Denoised proteins; of the same latent state as the denoised RNA, so that their ρ with RNA leans upwards.
-    keys
-        Batch.
-    options
-        Number of bootstrap samples.
-    seed
-        Of these.
+    keys, options, seed
+        Batch; number of bootstrap samples; of these.
 
     Returns
     -------

@@ -30,6 +30,7 @@ def template() -> Pipeline:
     results = ["counts", "protein_imputation", "protein_markers", "protein_genes", *_OPTIONS]
     umap = ["umap", "counts", "protein_expression", "protein_markers", "params:proteins"]
     imputed, by_group = [*_SCORES, "protein_summary"], ["counts", "clusters", *_DENOISED, *_OPTIONS]
+    drawn = ["counts", *_DENOISED, "params:proteins"]
     nodes = [
         step(denoise_proteins, ["fitted", "counts", *_COMPUTE], decoded),
         step(score_protein_imputation, _TRAIN, _SCORES),
@@ -39,11 +40,7 @@ def template() -> Pipeline:
         step(plot_protein_umap, umap, "protein_umap_figure"),
         step(plot_protein_imputation, imputed, "protein_imputation_figure"),
         step(plot_protein_markers, by_group, "protein_markers_figure"),
-        step(
-            plot_protein_distributions,
-            ["counts", *_DENOISED, "params:proteins"],
-            "protein_distributions_figure",
-        ),
+        step(plot_protein_distributions, drawn, "protein_distributions_figure"),
     ]
     return Pipeline(nodes, tags="proteins")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,7 @@ from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
 from scvi_downstream.plots.panels import joint_legend, name_rows, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, draw_order, empty_figure, new_figure, point_size
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 _LARGEST_DOT = 160.0
 _MOST, _MOST_IMPUTED = 12, 40
@@ -91,9 +85,8 @@ def plot_protein_markers(
     axes.set(title="Denoised proteins by group", ylabel=str(groups.name) if groups.name else "group")
     figure.colorbar(dots, ax=axes, label="mean log1p denoised,\nlowest to highest group", shrink=0.9)
     handles = legend_areas(axes, {"10 %": 0.1, "50 %": 0.5, "100 %": 1.0}, largest=_LARGEST_DOT)
-    figure.legend(
-        handles=handles, title="mean probability\nof foreground", loc="outside lower center", ncols=3
-    )
+    title = "mean probability\nof foreground"
+    figure.legend(handles=handles, title=title, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -147,34 +140,24 @@ def plot_protein_imputation(
 
     Parameters
     ----------
-    protein_imputation
-        Scores by held-out batch, protein and method.
-    protein_imputed
-        Measured and imputed log1p counts by cell.
+    protein_imputation, protein_imputed
+        Scores by held-out batch, protein and method; measured and imputed log1p counts by cell.
     protein_summary
         Says why there are none.
     """
     if protein_imputation.empty:
-        return empty_figure(
-            f"The imputation of proteins was not scored:\n{protein_summary['imputation_reason']}"
-        )
+        reason = protein_summary["imputation_reason"]
+        return empty_figure(f"The imputation of proteins was not scored:\n{reason}")
     batches = list(dict.fromkeys(protein_imputation["held_out"]))
     most = max(min(protein_imputation.groupby("held_out")["protein"].nunique().max(), _MOST_IMPUTED), 4)
-    figure, panels = panel_grid(
-        2 * len(batches),
-        columns=2,
-        width=5.75,
-        height=0.26 * most + 1.6,
-        more_height=0.6,
-        width_ratios=(1.5, 1),
-    )
+    size = {"width": 5.75, "height": 0.26 * most + 1.6, "more_height": 0.6}
+    figure, panels = panel_grid(2 * len(batches), columns=2, **size, width_ratios=(1.5, 1))
     for left, right, batch in zip(panels[::2], panels[1::2], batches, strict=True):
         scores = protein_imputation[protein_imputation["held_out"] == batch]
         values = protein_imputed[protein_imputed["held_out"] == batch]
         kind = "" if scores["kind"].iloc[0] == "batch" else f", {scores['kind'].iloc[0]}"
-        _draw_scores(
-            left, scores, f"Proteins of '{batch}'{kind} hidden ({scores['n_cells'].iloc[0]:,} cells)"
-        )
+        n_cells = scores["n_cells"].iloc[0]
+        _draw_scores(left, scores, f"Proteins of '{batch}'{kind} hidden ({n_cells:,} cells)")
         _draw_values(right, values, scores)
     joint_legend(panels[:1], loc="outside lower left", ncols=10)
     return figure

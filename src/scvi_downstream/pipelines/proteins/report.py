@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,12 +11,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Proteins",
@@ -24,18 +20,18 @@ SECTION = Section(
     "are imputed where a batch did not measure them. How well is told by hiding proteins that were measured.",
     (
         Item(
-            dataset="protein_umap_figure",
-            caption="The proteins that differ most between groups on the UMAP of the joint latent: as counted (grey "
+            "protein_umap_figure",
+            "The proteins that differ most between groups on the UMAP of the joint latent: as counted (grey "
             "where not measured), and denoised, that is the expected count without background.",
         ),
         Item(
-            dataset="protein_imputation_figure",
-            caption="Proteins of a batch hidden, imputed and compared with what was measured: Pearson's r by protein "
+            "protein_imputation_figure",
+            "Proteins of a batch hidden, imputed and compared with what was measured: Pearson's r by protein "
             "beside nearest neighbours and the protein's mean, and all values.",
         ),
         Item(
-            dataset="protein_markers_figure",
-            caption="Denoised proteins by group: colour is the mean, area the probability of the foreground.",
+            "protein_markers_figure",
+            "Denoised proteins by group: colour is the mean, area the probability of the foreground.",
         ),
         result(
             "protein_markers.parquet",
@@ -48,8 +44,8 @@ SECTION = Section(
             ),
         ),
         Item(
-            dataset="protein_distributions_figure",
-            caption="Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
+            "protein_distributions_figure",
+            "Counts, parted by whether they are of the foreground, and denoised values; cells in which nothing "
             "is left stand at zero.",
         ),
         result(
@@ -90,14 +86,10 @@ def summarize_proteins(
 
     Parameters
     ----------
-    counts
-        With proteins.
-    protein_imputation
-        Scores of :func:`.imputation.score_protein_imputation`.
-    protein_markers
-        Of :func:`.markers.find_protein_markers`.
-    protein_genes
-        Of :func:`.markers.correlate_with_genes`.
+    counts, protein_imputation
+        With proteins; scores of :func:`.imputation.score_protein_imputation`.
+    protein_markers, protein_genes
+        Of :func:`.markers.find_protein_markers`; of :func:`.markers.correlate_with_genes`.
     keys, options
         Batch; whether imputation was asked for.
 
@@ -114,9 +106,8 @@ def summarize_proteins(
         if not row.all()
     }
     without = [batch for batch, names in absent.items() if len(names) == proteins.shape[1]]
-    scores = [
-        _score_of_batch(name, table) for name, table in protein_imputation.groupby("held_out", sort=False)
-    ]
+    by_batch = protein_imputation.groupby("held_out", sort=False)
+    scores = [_score_of_batch(name, table) for name, table in by_batch]
     reason = None if scores else _why_not_scored(options, int(measured.any(axis=1).sum()), keys)
     markers = {
         str(grouping): {

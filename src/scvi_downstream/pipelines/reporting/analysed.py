@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ from scipy import sparse
 from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
 from scvi_downstream.plots.style import category_colors
 from scvi_downstream.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 INPUT = "input_"
@@ -41,10 +39,9 @@ def _check_cells(found: pd.Index, cells: pd.Index, name: str) -> None:
     if len(missing) or len(unexpected):
         example = (missing if len(missing) else unexpected)[0]
         raise InputError(
-            f"the cells of {name} are not those of counts: {len(missing):,} of {len(cells):,} are missing "
-            "and "
-            f"{len(unexpected):,} are not in counts, such as '{example}'; {name} comes from another run, so "
-            "make it again"
+            f"the cells of {name} are not those of counts: {len(missing):,} of {len(cells):,} are missing and "
+            f"{len(unexpected):,} are not in counts, such as '{example}'; {name} comes from another run, "
+            "so make it again"
         )
 
 
@@ -108,9 +105,7 @@ def _plain_key(name: object) -> str:
 def _viewable(column: pd.Series) -> pd.Series:
     """Categories of text, or numpy numbers and booleans: what CELLxGENE can show."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.rename_categories(
-            [str(category) for category in column.cat.categories]
-        ).cat.as_unordered()
+        return column.cat.rename_categories(str).cat.as_unordered()
     if pd.api.types.is_bool_dtype(column) and not column.hasnans:
         return column.astype(bool)
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
@@ -135,10 +130,7 @@ def scanpy_graphs(neighbors: NeighborsGraph, cells: pd.Index) -> dict[str, spars
 
     ``distances`` holds each cell's ``n_neighbors - 1`` nearest other cells, as after ``scanpy.pp.neighbors``.
     """
-    graphs = {
-        "connectivities": neighbors.connectivities.tocsr(),
-        "distances": nearest_distances(neighbors),
-    }
+    graphs = {"connectivities": neighbors.connectivities.tocsr(), "distances": nearest_distances(neighbors)}
     if neighbors.cells.equals(cells):
         return {name: graph.copy() for name, graph in graphs.items()}
     _check_cells(neighbors.cells, cells, "neighbors")
@@ -176,10 +168,8 @@ def assemble(
         counts.var.rename(columns=_plain_key).apply(_viewable) if counts.var.shape[1] else counts.var.copy()
     )
     analysed = AnnData(X=counts.X, obs=observations, var=genes)
-    for name, coordinates in (dict(counts.obsm) | dict(embeddings)).items():
-        analysed.obsm[name] = coordinates
-    for name, graph in graphs.items():
-        analysed.obsp[name] = graph
+    analysed.obsm.update(dict(counts.obsm) | dict(embeddings))
+    analysed.obsp.update(graphs)
     analysed.uns.update(_legend_colors(observations))
     return analysed
 

@@ -95,9 +95,9 @@ def _blocks(section: Section, material: Material) -> Iterator[Block]:
         if not entries:
             continue
         if item.per_model and item.kind == "result":
-            yield Block(_plain(item.caption), item.folded, (_models_table(entries, material),))
+            yield Block(item.caption.rstrip("."), item.folded, (_models_table(entries, material),))
             continue
-        title = _plain(entries[0].filled(item.caption)) if len(entries) == 1 else "The other models"
+        title = entries[0].filled(item.caption).rstrip(".") if len(entries) == 1 else "The other models"
         yield Block(title, item.folded, tuple(_show_entry(entry, material) for entry in entries))
 
 
@@ -111,10 +111,6 @@ def _joined(blocks: list[Block]) -> list[Block]:
         else:
             joined.append(block)
     return joined
-
-
-def _plain(caption: str) -> str:
-    return caption.rstrip(".")
 
 
 def _show_entry(entry: Entry, material: Material) -> Shown:
@@ -139,9 +135,8 @@ def _show_entry(entry: Entry, material: Material) -> Shown:
 def _table(shown: Shown, table: pd.DataFrame, entry: Entry, material: Material) -> Shown:
     item = entry.item
     if table.empty:
-        return replace(
-            shown, kind="empty", note="The table is empty: there was nothing to test or to compare."
-        )
+        note = "The table is empty: there was nothing to test or to compare."
+        return replace(shown, kind="empty", note=note)
     if item.order in table:
         table = table.sort_values(item.order, ascending=False, kind="stable")
     rows = material.table_rows if item.groups else _MOST_ROWS

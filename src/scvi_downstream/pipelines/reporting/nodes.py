@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting import analysed, page
 from scvi_downstream.report.methods import has_methods, render_methods
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations, and importing anndata for that would slow every command
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 
 def gather(**outputs: Any) -> dict[str, Any]:
@@ -35,10 +31,8 @@ def join_analysed(
         The study's obs columns, which come first.
     primary
         Name of the primary model, whose layouts, clusters and neighbours graph these are.
-    joins
-        Datasets that join, and how.
-    gathered
-        Of :func:`gather`, of every box.
+    joins, gathered
+        Datasets that join, and how; of :func:`gather`, of every box.
 
     Raises
     ------
@@ -48,28 +42,20 @@ def join_analysed(
     """
     cells = counts.obs_names
     tables = _together(gathered)
-    umap, umap_3d, clusters, neighbors = (
-        tables[f"{primary}.{name}"] for name in ("umap", "umap_3d", "clusters", "neighbors")
-    )
+    of_primary = (f"{primary}.{name}" for name in ("umap", "umap_3d", "clusters", "neighbors"))
+    umap, umap_3d, clusters, neighbors = (tables[name] for name in of_primary)
 
     def of(kind: type) -> dict[str, Any]:
         return {name: join for name, join in joins.items() if isinstance(join, kind) and name in tables}
 
     # `batch` is the study's batch_key once more, there for the figures of quality.
-    columns = {
-        "clusters": clusters,
-        "qc_metrics": tables["qc_metrics"].drop(columns="batch", errors="ignore"),
-    }
+    quality = tables["qc_metrics"].drop(columns="batch", errors="ignore")
+    columns = {"clusters": clusters, "qc_metrics": quality}
     for name, join in of(Obs).items():
-        table = (
-            tables[name].drop(columns=counts.obs.columns, errors="ignore") if join.new_only else tables[name]
-        )
-        columns[name] = table.add_prefix(join.prefix)
-    observations = analysed.join_observations(
-        counts.obs,
-        analysed.join_columns(columns, cells),
-        [*keys.categorical.values(), *map(str, clusters.columns)],
-    )
+        known = counts.obs.columns if join.new_only else []
+        columns[name] = tables[name].drop(columns=known, errors="ignore").add_prefix(join.prefix)
+    first = [*keys.categorical.values(), *map(str, clusters.columns)]
+    observations = analysed.join_observations(counts.obs, analysed.join_columns(columns, cells), first)
     latents = {join.key: tables[name] for name, join in of(Obsm).items()}
     layouts = {"X_umap": umap, "X_umap_3d": umap_3d}
     embeddings = {key: analysed.embedding(table, cells, key) for key, table in (layouts | latents).items()}
@@ -91,10 +77,8 @@ def write_methods(
 
     Parameters
     ----------
-    study
-        What the user set.
-    without
-        Names of the capabilities that the study calls for and that have not run yet.
+    study, without
+        What the user set; names of the capabilities that the study calls for and that have not run yet.
     gathered
         Of :func:`gather`: among them numbers of the counts, and of the primary model's training.
     """
@@ -118,12 +102,8 @@ def render_report(study: Study, methods: str, references: str, **gathered: Mappi
 
     Parameters
     ----------
-    study
-        What the user set.
-    methods
-        Markdown with citation keys.
-    references
-        BibTeX of what the methods cite.
+    study, methods, references
+        What the user set; Markdown with citation keys; BibTeX of what the methods cite.
     gathered
         Of :func:`gather`: figures (PNG bytes), pages (HTML text), tables and summaries.
     """

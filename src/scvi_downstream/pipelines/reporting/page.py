@@ -47,14 +47,13 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
         What the user set and what follows from it.
     preparation
         Summary of the counts: numbers, warnings, fingerprint.
-    methods
-        Markdown with citations.
-    contents
-        PNG bytes, HTML text, tables and summaries by their names in the catalogue.
+    methods, contents
+        Markdown with citations; PNG bytes, HTML text, tables and summaries by their names in the catalogue.
     """
     cited = [bibliography.all_references()[key] for key in bibliography.cited_keys(methods)]
     table_rows = study.options["reporting"].table_rows
     material = Material(contents, _name(study), study.primary, tuple(study.models), table_rows)
+    parameters = {name: value for name, value in study.parameters.items() if name not in _DERIVED}
     return _template().render(
         title=study.options["reporting"].title or _name(study),
         subtitle=_subtitle(study, preparation),
@@ -65,12 +64,7 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
         sections=[view for section in sections() if (view := section_view(section, material)).blocks],
         methods=_methods_html(methods, [reference.key for reference in cited]),
         references=cited,
-        parameters_yaml=yaml.safe_dump(
-            {name: value for name, value in study.parameters.items() if name not in _DERIVED},
-            sort_keys=False,
-            allow_unicode=True,
-            width=100,
-        ),
+        parameters_yaml=yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True, width=100),
         provenance=_provenance(study, preparation),
         software=versions.software() | _beside_python(contents),
         made=datetime.now(UTC).replace(microsecond=0),

@@ -29,7 +29,6 @@ def create_pipeline(study: Study, everything: Pipeline, available: set[str]) -> 
     shown = report_contents(available, study.primary, list(study.models))
     always = ["preparation_summary", f"{study.primary}.training_summary", "qc_metrics", *of_primary]
     gathering = _gather_boxes(everything, [*shown, *joins, *always], available)
-    gathered = sorted(gathering.outputs())
     undone = {
         analysis.name
         for analysis in analyses()
@@ -37,22 +36,17 @@ def create_pipeline(study: Study, everything: Pipeline, available: set[str]) -> 
         and analysis.evidence
         and analysis.evidence.replace(PRIMARY, study.primary) not in available
     }
-    given = {name: name for name in gathered}
+    given = {name: name for name in sorted(gathering.outputs())}
+    written = {"study": PLAN, "methods": "methods", "references": "references"} | given
     methods = bound(write_methods, without=frozenset(undone)) if undone else write_methods
     nodes = [
-        Node(methods, {"study": PLAN, **given}, "methods", name="write_methods"),
+        step(methods, {"study": PLAN, **given}, "methods"),
         step(write_references, "methods", "references"),
-        step(
-            render_report,
-            {"study": PLAN, "methods": "methods", "references": "references", **given},
-            "report",
-        ),
+        step(render_report, written, "report"),
     ]
     if set(of_primary) <= available:
         counted = {"counts": _MAIN, "keys": "params:keys", "primary": "params:primary"}
-        nodes.append(
-            Node(bound(join_analysed, joins=joins), counted | given, "analysed", name="join_analysed")
-        )
+        nodes.append(step(bound(join_analysed, joins=joins), counted | given, "analysed"))
     return boxed(Pipeline(nodes, tags="reporting"), "reporting") + gathering
 
 
@@ -67,20 +61,12 @@ def _gather_boxes(everything: Pipeline, wanted: Sequence[str], available: set[st
     nodes = []
     for box, members in boxes.items():
         made = {output for node in members for output in node.outputs}
-        taken = {
-            name
-            for other, nodes_of in boxes.items()
-            if other != box
-            for node in nodes_of
-            for name in node.inputs
-        }
+        taken = {name for node in everything.nodes if box_of(node) != box for name in node.inputs}
         ends = sorted(Pipeline(members).outputs() - taken - {_MAIN})
         handed = [name for name in dict.fromkeys([*wanted, *ends]) if name in made & available]
         arguments = {name.replace(".", "__"): name for name in handed}
         if handed:
-            nodes.append(
-                Node(gather, arguments, f"{box}_gathered", name="gather", namespace=box, tags="reporting")
-            )
+            nodes.append(step(gather, arguments, f"{box}_gathered", namespace=box, tags="reporting"))
     return Pipeline(nodes)
 
 

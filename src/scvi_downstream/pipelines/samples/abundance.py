@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import local_states
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import (
     Contrast,
     SampleDesign,
@@ -20,15 +20,8 @@ from scvi_downstream.pipelines.samples.design import (
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import MRVI, AnnData
 from scvi_downstream.scoring.resampling import sample_cells
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.external import MRVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 SMALLEST_DENSITY = 1e-300
 """Densities that are zero in double precision count as this, so that their logarithm is finite."""
@@ -102,9 +95,8 @@ def sample_densities(
     """Encode all cells of a fitted ``MRVI``; a sample's density is made of at most ``max_cells_per_sample`` of them."""
     cells, any_sample = np.arange(len(design.of_cell)), np.array([0])
     u, scale = [], []
-    for states in local_states(
-        model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label="densities of samples"
-    ):
+    label = "densities of samples"
+    for states in local_states(model, cells, samples=any_sample, batch_size=LARGEST_BATCH, label=label):
         u.append(states.u.cpu().numpy())
         scale.append(states.scale.cpu().numpy())
     means, scales = np.concatenate(u), np.concatenate(scale).astype(np.float64)
@@ -112,9 +104,8 @@ def sample_densities(
     for s in range(len(design.samples)):
         own = np.flatnonzero(design.of_cell == s)
         chosen.append(sample_cells(own, options.max_cells_per_sample, np.random.default_rng([seed, s])))
-    return SampleDensities(
-        tuple(means[own].astype(np.float64) for own in chosen), tuple(scales[own] for own in chosen), means
-    )
+    of_samples = tuple(means[own].astype(np.float64) for own in chosen)
+    return SampleDensities(of_samples, tuple(scales[own] for own in chosen), means)
 
 
 def compare_abundance(
@@ -127,12 +118,8 @@ def compare_abundance(
 
     Parameters
     ----------
-    densities
-        Of :func:`sample_densities`.
-    design
-        Samples, conditions, groups.
-    options
-        Least cells, permutations.
+    densities, design, options
+        Of :func:`sample_densities`; samples, conditions, groups; least cells, permutations.
     seed
         Of permutations.
 
@@ -155,9 +142,8 @@ def compare_abundance(
     sizes = design.members.sum(axis=1)
     for column, condition in enumerate(design.compared):
         contrast = design.contrast(condition, np.arange(len(design.samples)), options, seed)
-        table = pd.DataFrame(
-            {"group": design.groups, "condition": condition, "reference": design.reference, "n_cells": sizes}
-        )
+        table = pd.DataFrame({"group": design.groups, "condition": condition})
+        table = table.assign(reference=design.reference, n_cells=sizes)
         if isinstance(contrast, str):
             tables.append(table.assign(reason=contrast))
             continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import (
     FEWEST_SAMPLES,
     Contrasts,
@@ -29,13 +30,7 @@ from scvi_downstream.pipelines.samples.distances import (
 )
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 SEPARATION = (
     "group", "condition", "reference", "n_cells", "n_samples", "n_pairs", "within", "between", "above_noise_within",
@@ -59,20 +54,12 @@ def compare_samples(
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        Counts that it was fitted on.
-    clusters
-        Its clusters, the groups where there are no labels.
-    keys
-        Sample, condition, label.
-    options
-        Groups, pairs, draws, permutations.
-    seed
-        Of draws, permutations and the choice of cells.
-    accelerator
-        Where to compute.
+    fitted, counts, clusters
+        Saved MrVI; counts that it was fitted on; its clusters, the groups where there are no labels.
+    keys, options
+        Sample, condition, label; groups, pairs, draws, permutations.
+    seed, accelerator
+        Of draws, permutations and the choice of cells; where to compute.
 
     Returns
     -------
@@ -86,19 +73,14 @@ def compare_samples(
     log_forecast(model)
     sums = sum_distances(model, design.members)
     chosen = [design.chosen_cells(g, options.max_cells_per_group, seed) for g in range(len(design.groups))]
-    normalized = np.stack(
-        [
-            normalized_distances(model, cells, draws=options.noise_draws, seed=seed)
-            for cells in track(chosen, "noise of sample distances", len(chosen))
-        ]
-    )
-    distances = tabulate_distances(sums, normalized, design, options)
+    tracked = track(chosen, "noise of sample distances", len(chosen))
+    noise = [normalized_distances(model, cells, draws=options.noise_draws, seed=seed) for cells in tracked]
+    distances = tabulate_distances(sums, np.stack(noise), design, options)
     contrasts = make_contrasts(design, options, seed)
-    table = separate_conditions(distances, design, contrasts, options).assign(
-        **dict.fromkeys(EFFECTS, np.nan)
-    )
-    tracked = track(contrasts.items(), "effects of conditions", len(contrasts))
-    for row, ((group, _), contrast) in enumerate(tracked):
+    table = separate_conditions(distances, design, contrasts, options)
+    table = table.assign(**dict.fromkeys(EFFECTS, np.nan))
+    effects = track(contrasts.items(), "effects of conditions", len(contrasts))
+    for row, ((group, _), contrast) in enumerate(effects):
         if isinstance(contrast, str):
             continue
         g = design.groups.index(group)
@@ -207,19 +189,16 @@ def cluster_in_groups(distances: pd.DataFrame, design: SampleDesign, options: Sa
         tree = linkage(squareform(matrix, checks=False), method="average", optimal_ordering=True)
         cuts = [fcluster(tree, k, "maxclust") for k in range(2, min(len(used) - 1, MOST_CLUSTERS) + 1)]
         best = max(cuts, key=lambda cut: float(silhouette(matrix, cut[None])[0]))
-        tables.append(
-            pd.DataFrame(
-                {
-                    "group": group,
-                    "sample": names,
-                    "condition": [design.conditions[s] if design.conditions else None for s in used],
-                    "block": [design.blocks[s] if design.blocks else None for s in used],
-                    "n_cells": design.cells[g][used],
-                    "position": np.argsort(leaves_list(tree)),
-                    "cluster": best.astype(np.int64),
-                }
-            )
-        )
+        columns = {
+            "group": group,
+            "sample": names,
+            "condition": [design.conditions[s] if design.conditions else None for s in used],
+            "block": [design.blocks[s] if design.blocks else None for s in used],
+            "n_cells": design.cells[g][used],
+            "position": np.argsort(leaves_list(tree)),
+            "cluster": best.astype(np.int64),
+        }
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 

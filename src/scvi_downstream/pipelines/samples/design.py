@@ -7,27 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb, prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
-from scvi_downstream.cells.obs import (
-    as_categories,
-    reference_condition,
-    sample_column,
-)
+from scvi_downstream.cells.obs import as_categories, reference_condition, sample_column
 from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count
 from scvi_downstream.scoring.resampling import sample_cells
+from scvi_downstream.statistics.comparisons import known_categories
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 ALL_CELLS = "all cells"
 FEWEST_SAMPLES = 4
@@ -111,12 +104,8 @@ def sample_design(
 
     Parameters
     ----------
-    counts
-        obs holds the study's keys.
-    clusters
-        Cells × clusterings.
-    keys
-        Sample, condition and label.
+    counts, clusters, keys
+        obs holds the study's keys; cells × clusterings; sample, condition and label.
     options
         Grouping, pairs, least cells of a group.
 
@@ -133,11 +122,7 @@ def sample_design(
     distinct = sorted(set(conditions))
     grouping, labels = _find_grouping(obs, clusters, keys, options)
     sizes = labels.value_counts()
-    kept = [
-        str(name)
-        for name in labels.cat.categories
-        if sizes[name] >= options.min_cells_per_group and str(name) != UNKNOWN
-    ]
+    kept = [name for name in known_categories(labels) if sizes[name] >= options.min_cells_per_group]
     members = np.vstack([np.ones(len(obs), dtype=bool), *[(labels == name).to_numpy() for name in kept]])
     cells = np.array([np.bincount(of_cell[inside], minlength=len(names)) for inside in members])
     return SampleDesign(

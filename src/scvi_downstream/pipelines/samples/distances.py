@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,19 +14,12 @@ import pandas as pd
 from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.mrvi import LocalStates, local_states
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import Contrast, SampleDesign, permutation_p
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import duration
+from scvi_downstream.runtime.slow_types import MRVI, AnnData, Tensor
 from scvi_downstream.runtime.threads import quiet
-
-if TYPE_CHECKING:
-    import torch
-    from anndata import AnnData
-    from scvi.external import MRVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
 
 logger = logging.getLogger(__name__)
 VALUES_AT_ONCE = 2**24
@@ -53,12 +46,8 @@ def read_latent_z(fitted: SavedModel, counts: AnnData, accelerator: str) -> pd.D
 
     Parameters
     ----------
-    fitted
-        Saved MrVI.
-    counts
-        All cells, all genes.
-    accelerator
-        Where the encoder runs.
+    fitted, counts, accelerator
+        Saved MrVI; all cells, all genes; where the encoder runs.
     """
     with quiet():
         z = attach_mrvi(fitted, counts, accelerator).get_latent_representation(give_z=True)
@@ -148,7 +137,7 @@ def normalized_distances(model: MRVI, cells: np.ndarray, *, draws: int, seed: in
     return (mean + mean.T) / 2
 
 
-def _normalized_of_batch(model: MRVI, states: LocalStates, draws: int) -> torch.Tensor:
+def _normalized_of_batch(model: MRVI, states: LocalStates, draws: int) -> Tensor:
     import torch
 
     n_samples = states.shifts.shape[1]
@@ -163,7 +152,7 @@ def _normalized_of_batch(model: MRVI, states: LocalStates, draws: int) -> torch.
     return (apart / draws - mean[:, None, None]) / spread[:, None, None]
 
 
-def _draw_states(model: MRVI, states: LocalStates, codes: torch.Tensor) -> torch.Tensor:
+def _draw_states(model: MRVI, states: LocalStates, codes: Tensor) -> Tensor:
     """States z of ``codes`` (n_cells, n) with an own draw of u each, ``(n_cells, n, n_latent)``."""
     import torch
 
@@ -174,7 +163,7 @@ def _draw_states(model: MRVI, states: LocalStates, codes: torch.Tensor) -> torch
     return (base + shifts[..., : base.shape[-1]]).reshape(len(states.u), n, -1)
 
 
-def _pairwise_distances(z: torch.Tensor) -> torch.Tensor:
+def _pairwise_distances(z: Tensor) -> Tensor:
     """``(n_cells, n_samples, n_latent)`` → Euclidean distances ``(n_cells, n_samples, n_samples)``."""
     import torch
 
@@ -221,9 +210,8 @@ def distance_matrix(distances: pd.DataFrame, samples: Sequence[str], column: str
     ``distances`` are the rows of one group of :func:`tabulate_distances`.
     """
     names = pd.Index(samples)
-    first, second = (
-        names.get_indexer(distances[end].astype(str).to_numpy()) for end in ("sample_1", "sample_2")
-    )
+    ends = (distances[end].astype(str).to_numpy() for end in ("sample_1", "sample_2"))
+    first, second = map(names.get_indexer, ends)
     known = (first >= 0) & (second >= 0)
     first, second = first[known], second[known]
     matrix = np.zeros((len(names), len(names)))

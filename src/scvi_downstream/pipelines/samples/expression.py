@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
+from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.distances import LARGEST_BATCH, attach_mrvi
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import MRVI, AnnData, Tensor
 from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
 
-if TYPE_CHECKING:
-    import torch
-    from anndata import AnnData
-    from scvi.external import MRVI
-
-    from scvi_downstream.models.saved import SavedModel
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = SavedModel = Any
-
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
-PSEUDOBULK = {name: f"pseudobulk_{name}" for name in ("effect", "p", "p_adjusted")} | {
-    "effect": "pseudobulk_lfc"
-}
+PSEUDOBULK = {"effect": "pseudobulk_lfc", "p": "pseudobulk_p", "p_adjusted": "pseudobulk_p_adjusted"}
 CHANGES = (
     "group", "condition", "reference", "gene", "mean_condition", "mean_reference", "lfc", "lfc_sd",
     "share_of_cells", "rank", "pseudobulk_lfc", "pseudobulk_p", "pseudobulk_p_adjusted",
@@ -84,12 +73,9 @@ def compare_sample_expression(
         if column is not None and group not in tests:
             sums = sum_counts(counts, column.unit_of_cell, design.members[g], column.min_cells)
             tests[group] = test_sums(sums, column)
-        bulk = tests.get(group, {}).get(
-            f"{condition} vs {design.reference}", pd.DataFrame(columns=["gene", *PSEUDOBULK])
-        )
-        bulk = (
-            bulk.set_index("gene")[[*PSEUDOBULK]].reindex(genes).astype(np.float64).rename(columns=PSEUDOBULK)
-        )
+        nothing = pd.DataFrame(columns=["gene", *PSEUDOBULK])
+        bulk = tests.get(group, {}).get(f"{condition} vs {design.reference}", nothing).set_index("gene")
+        bulk = bulk[[*PSEUDOBULK]].reindex(genes).astype(np.float64).rename(columns=PSEUDOBULK)
         table = pd.concat([changes, bulk.reset_index(drop=True)], axis=1).assign(
             group=group,
             condition=condition,
@@ -123,18 +109,12 @@ def change_of_expression(model: MRVI, cells: np.ndarray, contrast: Contrast, min
         for row, values in enumerate(added):
             sums[row] += values.double().sum(dim=0).cpu().numpy()
     treated, reference, first, second, up, down = sums / len(cells)
-    return pd.DataFrame(
-        {
-            "mean_condition": treated,
-            "mean_reference": reference,
-            "lfc": first,
-            "lfc_sd": np.sqrt(np.maximum(second - first**2, 0)),
-            "share_of_cells": np.where(first >= 0, up, down),
-        }
-    )
+    table = pd.DataFrame({"mean_condition": treated, "mean_reference": reference, "lfc": first})
+    spread = np.sqrt(np.maximum(second - first**2, 0))
+    return table.assign(lfc_sd=spread, share_of_cells=np.where(first >= 0, up, down))
 
 
-def _mean_shift(shifts: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
+def _mean_shift(shifts: Tensor, weights: np.ndarray) -> Tensor:
     import torch
 
     of_samples = torch.as_tensor(weights, dtype=shifts.dtype, device=shifts.device)
@@ -178,10 +158,9 @@ def decode_as_samples(
     design = sample_design(counts, clusters, keys, options)
     genes = list(options.genes)
     if not genes:
-        changed = sample_expression[sample_expression["group"] == ALL_CELLS].sort_values(
-            "rank", kind="stable"
-        )
-        genes = changed["gene"].drop_duplicates().head(options.top_genes).tolist()
+        whole = sample_expression[sample_expression["group"] == ALL_CELLS]
+        changed = whole.sort_values("rank", kind="stable")["gene"].drop_duplicates()
+        genes = changed.head(options.top_genes).tolist()
     if not genes:
         variable = counts.var.loc[model.adata.var_names].sort_values("highly_variable_rank", kind="stable")
         genes = variable.index[: options.top_genes].tolist()
@@ -200,18 +179,15 @@ def decode_as_samples(
                 sums[s] += PER_CELL * decoded.double().sum(dim=0).cpu().numpy()
         for s, sample in enumerate(design.samples):
             own = design.members[g] & (design.of_cell == s)
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "group": group,
-                        "sample": sample,
-                        "condition": design.conditions[s] if design.conditions else None,
-                        "gene": genes,
-                        "counterfactual": sums[s] / len(cells),
-                        "observed": shares[own].mean(axis=0) if own.any() else np.nan,
-                        "n_cells": len(cells),
-                        "n_cells_observed": int(own.sum()),
-                    }
-                )
-            )
+            means = {
+                "group": group,
+                "sample": sample,
+                "condition": design.conditions[s] if design.conditions else None,
+                "gene": genes,
+                "counterfactual": sums[s] / len(cells),
+                "observed": shares[own].mean(axis=0) if own.any() else np.nan,
+                "n_cells": len(cells),
+                "n_cells_observed": int(own.sum()),
+            }
+            tables.append(pd.DataFrame(means))
     return pd.concat(tables, ignore_index=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +22,7 @@ from scvi_downstream.plots.style import (
     new_figure,
     point_size,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, AxesImage, Figure, PathCollection
 
 MAX_PANELS, MAX_ABUNDANCE_PANELS, MAX_EXPRESSION_PANELS = 9, 3, 4
 PANELS_PER_ROW = 3
@@ -131,10 +123,8 @@ def plot_sample_abundance(
 
     Parameters
     ----------
-    umap
-        Cells × ``UMAP1``, ``UMAP2``.
-    sample_density_ratios
-        Cells × ``density_<condition>``, natural logarithms.
+    umap, sample_density_ratios
+        Cells × ``UMAP1``, ``UMAP2``; cells × ``density_<condition>``, natural logarithms.
     sample_abundance
         ``group``, ``condition``, ``reference``, ``probability``, ``p``, ``reason``.
     """
@@ -146,9 +136,8 @@ def plot_sample_abundance(
     xy = umap.loc[ratios.index, ["UMAP1", "UMAP2"]].to_numpy()
     for column, left, right in zip(ratios, panels[::2], panels[1::2], strict=True):
         condition = column.removeprefix(DENSITY)
-        groups = sample_abundance[
-            (sample_abundance["condition"].astype(str) == condition) & sample_abundance["reason"].isna()
-        ]
+        of_condition = sample_abundance["condition"].astype(str) == condition
+        groups = sample_abundance[of_condition & sample_abundance["reason"].isna()]
         title = f"{condition} against {groups['reference'].iloc[0]}"
         _draw_densities(left, xy, ratios[column].to_numpy(), title)
         _draw_probabilities(right, groups, condition)
@@ -180,11 +169,8 @@ def _draw_probabilities(axes: Axes, groups: pd.DataFrame, condition: str) -> Non
             textcoords="offset points", ha=side, va="center", fontsize=7,
         )  # fmt: skip
     name_rows(axes, groups["group"], fontsize=8)
-    axes.set(
-        xlim=(0.5 - reach, 0.5 + reach),
-        xlabel=f"probability of {condition} given u (0.5: as frequent)",
-        title="by group (p corrected over groups)",
-    )
+    label = f"probability of {condition} given u (0.5: as frequent)"
+    axes.set(xlim=(0.5 - reach, 0.5 + reach), xlabel=label, title="by group (p corrected over groups)")
 
 
 def plot_sample_distances(sample_distances: pd.DataFrame, sample_clusters: pd.DataFrame) -> Figure:

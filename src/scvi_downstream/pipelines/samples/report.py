@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,8 @@ from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, sentence, up_to
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 SECTION = Section(
     "Samples",
@@ -27,13 +23,13 @@ SECTION = Section(
     "Tests permute conditions over samples, within pairs where samples pair up: they are about samples, not cells.",
     (
         Item(
-            dataset="sample_distances_figure",
-            caption="Mean distance of samples over the cells of each group, samples in the order of their tree; lines "
+            "sample_distances_figure",
+            "Mean distance of samples over the cells of each group, samples in the order of their tree; lines "
             "part its clusters, the strip above shows the condition.",
         ),
         Item(
-            dataset="sample_map_figure",
-            caption="Samples of each group as points (multidimensional scaling of the distances); lines join the "
+            "sample_map_figure",
+            "Samples of each group as points (multidimensional scaling of the distances); lines join the "
             "samples of a pair. p: permutations of conditions over samples.",
         ),
         result(
@@ -46,8 +42,8 @@ SECTION = Section(
             ),
         ),
         Item(
-            dataset="sample_expression_figure",
-            caption="Genes that conditions change most: log2 fold change of the decoded expression (colour), share of "
+            "sample_expression_figure",
+            "Genes that conditions change most: log2 fold change of the decoded expression (colour), share of "
             "cells (size), and whether counts summed by sample say the same (ring).",
         ),
         result(
@@ -62,8 +58,8 @@ SECTION = Section(
             folded=True,
         ),
         Item(
-            dataset="sample_abundance_figure",
-            caption="Where cells of a condition are denser in u, and the mean probability of the condition by group.",
+            "sample_abundance_figure",
+            "Where cells of a condition are denser in u, and the mean probability of the condition by group.",
         ),
         result(
             "sample_abundance.csv",
@@ -119,10 +115,8 @@ def summarize_samples(
         By group, of :func:`.abundance.compare_sample_abundance`.
     counts, clusters
         The cells, and their clusters.
-    keys
-        The study's obs columns.
-    options
-        FDR, number of genes.
+    keys, options
+        The study's obs columns; FDR, number of genes.
 
     Returns
     -------
@@ -133,14 +127,13 @@ def summarize_samples(
     column = sample_column(counts.obs, keys)
     batch, reason = nuisance_batch(counts.obs, keys)
     verdicts = [] if design.compared else [_without_conditions(sample_distances, design, keys, options)]
+    tables = (sample_effects, sample_expression, sample_abundance)
     for condition in design.compared:
-        effects, expression, abundance = (
-            table[table["condition"] == condition]
-            for table in (sample_effects, sample_expression, sample_abundance)
-        )
+        effects, expression, abundance = (table[table["condition"] == condition] for table in tables)
         verdicts += _about_separation(effects, f"{condition} against {design.reference}", design, options)
         verdicts += _about_genes(expression, condition, options)
         verdicts += _about_abundance(abundance, condition, design, options)
+    about = _about_samples(design, column, keys)
     warnings = [*([reason] if reason else []), *sample_warnings(counts.obs, column)]
     return {
         "sample_column": column,
@@ -158,12 +151,7 @@ def summarize_samples(
             for group, table in sample_expression.groupby("group", sort=False, observed=True)
         },
         # The verdict first: a run shows the first sentence when it ends.
-        "sentences": [
-            *verdicts[:1],
-            _about_samples(design, column, keys),
-            *map(sentence, warnings),
-            *verdicts[1:],
-        ],
+        "sentences": [*verdicts[:1], about, *map(sentence, warnings), *verdicts[1:]],
     }
 
 
