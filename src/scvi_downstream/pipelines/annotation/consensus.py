@@ -25,8 +25,7 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 
 # Share of a uniform distribution that is mixed in, so that a neighbour's 0 is not taken for impossible.
 SMOOTHING = 1e-3
-# Temperatures beyond these leave probabilities of 0 and 1, or all alike.
-COLDEST, HOTTEST = 0.05, 20.0
+COLDEST, HOTTEST = 0.05, 20.0  # Temperatures beyond these leave probabilities of 0 and 1, or all alike.
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ else:  # Kedro resolves the annotations at every command, and importing this is 
 logger = logging.getLogger(__name__)
 GIVEN, HELD_OUT, LEFT_OUT = "given", "held_out", "left_out"
 ROLES = (GIVEN, HELD_OUT, UNKNOWN, LEFT_OUT)
-# One labelled cell would have no other one to be compared with.
-LEAST_GIVEN = 2
+LEAST_GIVEN = 2  # One labelled cell would have no other one to be compared with.
 
 
 def hold_out_labels(counts: AnnData, keys: Keys, annotation: AnnotationOptions, seed: int) -> pd.DataFrame:

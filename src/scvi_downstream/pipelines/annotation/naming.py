@@ -27,8 +27,7 @@ else:  # Kedro resolves the annotations at every command, and importing this is 
 
 # Bins of equal mean expression, from which random genes are drawn: as many as in Tirosh et al. (2016).
 N_BINS = 25
-# Random sets of genes that are scored at once, which bounds the memory.
-SETS_AT_ONCE = 500
+SETS_AT_ONCE = 500  # Random sets of genes that are scored at once, which bounds the memory.
 # Standard deviation of log-expression below which a gene counts as constant.
 LEAST_SD = 1e-6
 MOST_GENES_NAMED = 5

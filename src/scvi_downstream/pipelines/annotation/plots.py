@@ -38,8 +38,8 @@ METHOD_TITLES = {
     "knn": "Nearest neighbours",
     "clusters": "Cluster majority",
 }
+# Colour and marker of probabilities before and after calibration.
 STAGES = {"raw": ("#888888", "s"), "calibrated": (OKABE_ITO[0], "o")}
-"""Colour and marker of probabilities before and after calibration."""
 VERDICTS = {
     "held out, wrong": OKABE_ITO[3],
     "held out, not called": OKABE_ITO[1],

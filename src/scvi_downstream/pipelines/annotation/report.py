@@ -96,8 +96,7 @@ SECTION = Section(
 METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
 # Types that are named as hard to tell: those with the lowest F1, when it is below this.
 FEW_TYPES, WEAK_F1 = 3, 0.8
-# Level of the single test, for the share of held-out cells that look far from the labelled ones.
-FAR = 0.05
+FAR = 0.05  # Level of the single test, for the share of held-out cells that look far from the labelled ones.
 
 
 def summarize_transfer(

@@ -26,16 +26,11 @@ CONFUSION_COLUMNS = ("method", "true", "predicted", "n")
 CALIBRATION_COLUMNS = (
     "method", "probabilities", "low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high", "n",
 )  # fmt: skip
-# Resamples of the held-out cells: enough for quantiles of 2.5 and 97.5 %.
-N_RESAMPLES = 500
-CONSENSUS = "consensus"
-"""Name of the mean of all methods among the methods."""
-PREFIX = "cell_type_"
-"""Before the names of all that is known of each cell's type."""
-FEWEST_TO_CALIBRATE = 30
-"""Held-out cells from which temperatures are fitted: each is fitted to half of them."""
-SUSPECT_FROM = 0.9
-"""Probability of another type from which a held-out cell's own label is suspect."""
+N_RESAMPLES = 500  # Resamples of the held-out cells: enough for quantiles of 2.5 and 97.5 %.
+CONSENSUS = "consensus"  # Name of the mean of all methods among the methods.
+PREFIX = "cell_type_"  # Before the names of all that is known of each cell's type.
+FEWEST_TO_CALIBRATE = 30  # Held-out cells from which temperatures are fitted: each is fitted to half of them.
+SUSPECT_FROM = 0.9  # Probability of another type from which a held-out cell's own label is suspect.
 
 
 def compare_with_labels(

@@ -41,10 +41,8 @@ logger = logging.getLogger(__name__)
 LABEL_COLUMN = "given_label"
 # Epochs of fine tuning: as many gradient steps as 5,000 cells have, but no fewer epochs than scvi-tools' own 10.
 TUNING_EPOCHS, TUNING_UP_TO, LEAST_EPOCHS = 40, 5000, 10
-# As for every model of the study.
-VALIDATION_SHARE = 0.1
-# Weight, in cells, of the frequencies over all clusters in each cluster.
-PRIOR_CELLS = 1.0
+VALIDATION_SHARE = 0.1  # As for every model of the study.
+PRIOR_CELLS = 1.0  # Weight, in cells, of the frequencies over all clusters in each cluster.
 
 
 def transfer_with_scanvi(

@@ -23,10 +23,9 @@ else:  # Kedro resolves the annotations at every command, and importing anndata 
 
 STABILITY_COLUMNS = ["resolution", "replicate", "n_clusters", "ari"]
 AGREEMENT_COLUMNS = ["clustering_a", "clustering_b", "ari", "nmi", "n_cells"]
+# Cells on which numbers of clusters are compared; the chosen one is fitted on all.
 MOST_CELLS_FITTED = 10_000
-"""Cells on which numbers of clusters are compared; the chosen one is fitted on all."""
-MOST_CELLS_MEASURED = 3_000
-"""Cells of the silhouette, whose distance matrix is held in memory (72 MB)."""
+MOST_CELLS_MEASURED = 3_000  # Cells of the silhouette, whose distance matrix is held in memory (72 MB).
 STARTS = 5
 MOST_ITERATIONS = 300
 

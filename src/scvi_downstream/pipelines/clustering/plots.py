@@ -25,8 +25,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 BLUE, ORANGE = OKABE_ITO[:2]
 GREY = "#888888"
-REASON_WIDTH = 150
-"""Characters of the recommendation that fit in a line above the panels."""
+REASON_WIDTH = 150  # Characters of the recommendation that fit in a line above the panels.
 LEAVES_SHOWN = 30
 INCHES_A_LEAF = 0.36
 _RING: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "mec": ORANGE, "mew": 2, "ls": ""}

@@ -45,13 +45,13 @@ SECTION = Section(
     ),
 )
 
+# Mean silhouette widths, after Kaufman & Rousseeuw, and what they say of k-means clusters.
 STRENGTHS = (
     (0.7, "a strong structure"),
     (0.5, "a reasonable structure"),
     (0.25, "a weak structure"),
     (-float("inf"), "no substantial structure"),
 )
-"""Mean silhouette widths, after Kaufman & Rousseeuw, and what they say of k-means clusters."""
 
 
 @dataclass(frozen=True)

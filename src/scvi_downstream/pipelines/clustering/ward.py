@@ -16,10 +16,8 @@ from scvi_downstream.runtime.progress import Progress
 logger = logging.getLogger(__name__)
 
 LINKAGE_COLUMNS = ["left", "right", "height", "size", "left_size", "right_size"]
-MOST_LEAVES = 10_000
-"""Cells up to which each is a leaf: the time grows with their square."""
-MICRO_CLUSTERS = 2_000
-"""k-means groups that are the leaves beyond that."""
+MOST_LEAVES = 10_000  # Cells up to which each is a leaf: the time grows with their square.
+MICRO_CLUSTERS = 2_000  # k-means groups that are the leaves beyond that.
 MICRO_ITERATIONS = 20
 
 

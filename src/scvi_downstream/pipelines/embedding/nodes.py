@@ -28,10 +28,9 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 logger = logging.getLogger(__name__)
 
-MUTUAL_NEIGHBORS = 20
-"""Scanorama's own number of neighbours among which cells of two batches are matched."""
+MUTUAL_NEIGHBORS = 20  # Scanorama's own number of neighbours among which cells of two batches are matched.
+# Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces.
 START_WIDTH, START_NOISE = 10.0, 1e-4
-"""Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces."""
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Figure = Page = Any
 
-MOST_CATEGORIES = 40
-"""Beyond this a legend is longer than its panel."""
+MOST_CATEGORIES = 40  # Beyond this a legend is longer than its panel.
 
 
 def plot_embedding(

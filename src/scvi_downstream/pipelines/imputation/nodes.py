@@ -22,8 +22,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
     AnnData = Any
 
 
-# Of smaller blocks scvi-tools would spend more time on each than on its cells.
-_FEWEST_CELLS_AT_ONCE = 128
+_FEWEST_CELLS_AT_ONCE = 128  # Of smaller blocks scvi-tools would spend more time on each than on its cells.
 
 
 def denoise_expression(

@@ -36,8 +36,7 @@ _MOST_TUNING_CELLS = 500
 _CELLS_AT_ONCE = 1024
 _REPLICATES = 500
 _INTERVAL = (2.5, 97.5)
-# The correlation of a gene that is seen in fewer cells is noise.
-_FEWEST_DETECTIONS = 10
+_FEWEST_DETECTIONS = 10  # The correlation of a gene that is seen in fewer cells is noise.
 # Tried for each baseline: 3 to 30,000 molecules.
 _PRIOR_COUNTS = tuple(float(10**exponent) for exponent in np.arange(0.5, 4.51, 0.5))
 _SCALE = 1e4

@@ -17,8 +17,7 @@ from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
 N_COMPONENTS, N_SIMILAR = 20, 10
-# Shifts hardly move after two concentration steps.
-N_CONCENTRATIONS = 2
+N_CONCENTRATIONS = 2  # Shifts hardly move after two concentration steps.
 # Cells that shift and directions are fitted on, and that calibrate in all: enough for both, whatever a reference holds.
 MOST_FITTED, MOST_CALIBRATION = 5000, 20_000
 # A batch of fewer cells has no typical deviation of its own.

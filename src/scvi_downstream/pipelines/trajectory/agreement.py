@@ -22,28 +22,23 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
-ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]
-"""What the consensus is over."""
+ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]  # What the consensus is over.
+# What is compared, where it is there.
 EVERY_ORDER = ["pseudotime", "dpt_pseudotime", "slingshot_pseudotime", *ORDERS[1:], "monocle_r_pseudotime"]
-"""What is compared, where it is there."""
-OF_R = "R monocle_r_pseudotime"
-"""Name of R's order among those that are compared."""
+OF_R = "R monocle_r_pseudotime"  # Name of R's order among those that are compared.
+# Name of the consensus over all of them, where there are several.
 ALL_REPRESENTATIONS = "all representations"
-"""Name of the consensus over all of them, where there are several."""
-MIN_CELLS = 10
-"""That two orders must share: a correlation of fewer says nothing."""
-CONFIDENCE = 0.95
-"""Share of the samples whose interval holds the truth; of all intervals here."""
+MIN_CELLS = 10  # That two orders must share: a correlation of fewer says nothing.
+CONFIDENCE = 0.95  # Share of the samples whose interval holds the truth; of all intervals here.
 PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
 TIME_COLUMNS = [
     "n", "spearman", "low", "high", "within_batch_spearman", "within_batch_low", "within_batch_high", "n_batches",
 ]  # fmt: skip
+# Share of the variance of time between batches from which the two count as confounded, as in preparation.
 LARGE_SHARE = 0.3
-"""Share of the variance of time between batches from which the two count as confounded, as in preparation."""
+# Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred.
 N_SHUFFLES = 99
-"""Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred."""
-N_BOOTSTRAPS = 200
-"""Bootstrap samples of the cells: enough for the percentiles of a 95 % interval."""
+N_BOOTSTRAPS = 200  # Bootstrap samples of the cells: enough for the percentiles of a 95 % interval.
 
 
 def order_with_monocle_r(

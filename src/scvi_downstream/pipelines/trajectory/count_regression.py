@@ -13,25 +13,19 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import LinearFit, moderate, natural_spline_columns
 
-BLOCK_VALUES = 2**22
-"""Counts that are dense at a time: 32 MB."""
-MAX_ITERATIONS = 50
-"""Steps of Fisher scoring; a gene that needs more has not converged."""
-TOLERANCE = 1e-9
-"""Share of the loss below which a step has changed nothing."""
-HALVINGS = 12
-"""Halvings of a step that raises the loss: the last is smaller than a thousandth of the step."""
-LARGEST_LOG_MEAN = 30.0
-"""No cell holds so many counts, and squares of the mean can still be computed."""
+BLOCK_VALUES = 2**22  # Counts that are dense at a time: 32 MB.
+MAX_ITERATIONS = 50  # Steps of Fisher scoring; a gene that needs more has not converged.
+TOLERANCE = 1e-9  # Share of the loss below which a step has changed nothing.
+HALVINGS = 12  # Halvings of a step that raises the loss: the last is smaller than a thousandth of the step.
+LARGEST_LOG_MEAN = 30.0  # No cell holds so many counts, and squares of the mean can still be computed.
+# Precision of the prior of every coefficient but the first: a standard deviation of 10 on the log scale keeps genes
+# that are absent from a stretch of pseudotime finite, and moves no other.
 PRIOR_PRECISION = 0.01
-"""Precision of the prior of every coefficient but the first: a standard deviation of 10 on the log scale keeps genes
-that are absent from a stretch of pseudotime finite, and moves no other."""
-SMALLEST_DISPERSION = 1e-4
-"""As good as Poisson."""
+SMALLEST_DISPERSION = 1e-4  # As good as Poisson.
+# Bins of the trend of the dispersion over means: genes in each, and how many at most.
 GENES_PER_BIN, MOST_BINS = 50, 20
-"""Bins of the trend of the dispersion over means: genes in each, and how many at most."""
+# Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015).
 OUTERMOST = 0.025
-"""Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015)."""
 
 
 @dataclass(frozen=True, eq=False)

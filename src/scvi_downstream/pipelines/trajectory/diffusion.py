@@ -19,12 +19,11 @@ from scvi_downstream.runtime.threads import quiet
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MIN_CELLS = 10
-"""That must be connected to the start: among fewer no eigenvector tells an order from noise."""
+MIN_CELLS = 10  # That must be connected to the start: among fewer no eigenvector tells an order from noise.
+# Start cells that take the root's place in turn: enough for the lowest correlation to be seen.
 N_OTHER_ROOTS = 10
-"""Start cells that take the root's place in turn: enough for the lowest correlation to be seen."""
+# PAGA connectivity: edges between two clusters as a share of those expected if cells were joined at random.
 BARELY_CONNECTED = 0.05
-"""PAGA connectivity: edges between two clusters as a share of those expected if cells were joined at random."""
 
 
 def order_by_diffusion(

@@ -30,20 +30,15 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-PSEUDOTIME_WEIGHT = 0.8
-"""Weight of the pseudotime kernel; the rest is the undirected connectivity kernel."""
+PSEUDOTIME_WEIGHT = 0.8  # Weight of the pseudotime kernel; the rest is the undirected connectivity kernel.
+# Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults.
 NEAREST_SHARE, MAX_NEAREST = 0.3, 30
-"""Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults."""
+# Of the walks from a cell, the share that no terminal state may account for: an error of the solver.
 LOST = 1e-3
-"""Of the walks from a cell, the share that no terminal state may account for: an error of the solver."""
-MIN_CELLS = 50
-"""With a pseudotime: fewer hold no metastable states of some thirty cells."""
-DECIDED = 0.7
-"""Probability of a fate from which a cell is not undecided."""
-MIN_DRIVER_CELLS = 10
-"""With a known fate: a correlation of fewer says nothing."""
-PREFIX = "fate_"
-"""Before the name of a terminal state, in the columns by cell."""
+MIN_CELLS = 50  # With a pseudotime: fewer hold no metastable states of some thirty cells.
+DECIDED = 0.7  # Probability of a fate from which a cell is not undecided.
+MIN_DRIVER_CELLS = 10  # With a known fate: a correlation of fewer says nothing.
+PREFIX = "fate_"  # Before the name of a terminal state, in the columns by cell.
 
 
 def map_fates(
@@ -94,11 +89,7 @@ class Fates:
 
 
 def compute_fates(
-    neighbors: NeighborsGraph,
-    pseudotime: pd.Series,
-    clusters: pd.Series,
-    options: FateOptions,
-    seed: int = 0,
+    neighbors: NeighborsGraph, pseudotime: pd.Series, clusters: pd.Series, options: FateOptions, seed: int = 0
 ) -> Fates:
     """Fate probabilities from a pseudotime, as CellRank defines them.
 

@@ -19,16 +19,11 @@ from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
 
-COUNTS_PER = 10_000
-"""Levels of expression are counts per so many counts of the cell."""
-MIN_CELLS = 10
-"""Cells of a lineage that must hold a gene; fewer say nothing about a curve."""
-CELLS_PER_COEFFICIENT = 5
-"""Cells that a lineage must hold for each knot of its curve."""
-PRIOR_COUNT = 0.1
-"""Count that is added in a cell of average depth before ratios are taken."""
-CONFIDENCE = 0.95
-"""Share of the samples whose interval holds the truth."""
+COUNTS_PER = 10_000  # Levels of expression are counts per so many counts of the cell.
+MIN_CELLS = 10  # Cells of a lineage that must hold a gene; fewer say nothing about a curve.
+CELLS_PER_COEFFICIENT = 5  # Cells that a lineage must hold for each knot of its curve.
+PRIOR_COUNT = 0.1  # Count that is added in a cell of average depth before ratios are taken.
+CONFIDENCE = 0.95  # Share of the samples whose interval holds the truth.
 
 
 @dataclass(frozen=True, eq=False)

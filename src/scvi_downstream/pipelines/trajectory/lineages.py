@@ -14,10 +14,9 @@ from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 
+# Resolutions of the Leiden algorithm, from a few communities to some dozens.
 RESOLUTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
-"""Resolutions of the Leiden algorithm, from a few communities to some dozens."""
-RELATIVE_FLOOR = 1e-6
-"""Smallest eigenvalue of a covariance, relative to the mean variance of the data."""
+RELATIVE_FLOOR = 1e-6  # Smallest eigenvalue of a covariance, relative to the mean variance of the data.
 
 
 def take_landmarks(clusters: pd.DataFrame, options: TrajectoryOptions) -> pd.DataFrame:

@@ -33,29 +33,19 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = Figure = Any
 
-METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}
-"""Order → its name in figures."""
+METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}  # Order → its name in figures.
 _BESIDE = {OF_R: MONOCLE_R}  # of no representation, so its name is that of the method
-UNKNOWN = "#DDDDDD"
-"""Behind heat maps: where there is no value."""
-MAX_STATES = 9
-"""Terminal states of which fates are drawn."""
-TERMINAL = OKABE_ITO[3]
-"""Rim of the cells of a terminal state."""
-MAX_TRENDS = 16
-"""Genes of which curves are drawn."""
-MAX_CELLS = 1500
-"""Drawn behind the curves of each gene."""
-TOP_QUANTILE = 0.995
-"""Share of the cells that the axis of a gene reaches up to."""
-MAX_LINEAGES = 6
-"""Lineages in a heat map of genes."""
-LIMIT = 2.5
-"""Z-scores of the darkest colours."""
-N_COLUMNS = 80
-"""Places of pseudotime of a heat map."""
+UNKNOWN = "#DDDDDD"  # Behind heat maps: where there is no value.
+MAX_STATES = 9  # Terminal states of which fates are drawn.
+TERMINAL = OKABE_ITO[3]  # Rim of the cells of a terminal state.
+MAX_TRENDS = 16  # Genes of which curves are drawn.
+MAX_CELLS = 1500  # Drawn behind the curves of each gene.
+TOP_QUANTILE = 0.995  # Share of the cells that the axis of a gene reaches up to.
+MAX_LINEAGES = 6  # Lineages in a heat map of genes.
+LIMIT = 2.5  # Z-scores of the darkest colours.
+N_COLUMNS = 80  # Places of pseudotime of a heat map.
+# Share of a gene's highest mean that is added before logarithms: what happens far below it is noise.
 FLOOR = 0.05
-"""Share of a gene's highest mean that is added before logarithms: what happens far below it is noise."""
 
 
 def plot_agreement(agreement: pd.DataFrame) -> Figure:

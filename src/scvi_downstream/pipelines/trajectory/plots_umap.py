@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = Figure = Page = Any
 
+# Order → title of its panel.
 TITLES = {
     "pseudotime": "consensus",
     "dpt_pseudotime": "diffusion pseudotime",
@@ -31,24 +32,17 @@ TITLES = {
     "graph_pseudotime": "principal graph",
     "monocle_r_pseudotime": MONOCLE_R,
 }
-"""Order → title of its panel."""
 LINE, START = "#111111", "#D55E00"
-N_NEIGHBORS = 20
-"""Cells of the latent that a point is placed by on the layout."""
-WIDTHS = (0.6, 4.0)
-"""Widths of PAGA's weakest and strongest edge, points."""
-DRAWN_PAGA = 0.1
-"""Connectivity from which an edge is drawn that is not of PAGA's tree."""
-SMOOTHING_STEPS = 2
-"""Steps along a principal graph over which the places of its nodes are averaged."""
+N_NEIGHBORS = 20  # Cells of the latent that a point is placed by on the layout.
+WIDTHS = (0.6, 4.0)  # Widths of PAGA's weakest and strongest edge, points.
+DRAWN_PAGA = 0.1  # Connectivity from which an edge is drawn that is not of PAGA's tree.
+SMOOTHING_STEPS = 2  # Steps along a principal graph over which the places of its nodes are averaged.
+# Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout.
 LEAP = 0.12
-"""Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout."""
+# Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted.
 GAP = 0.04
-"""Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted."""
-PLACES_A_STEP = 9
-"""Places of a segment at which cells are looked for."""
-MOST_NAMES = 25
-"""Names of clusters, lineages or tips in a panel; more cannot be read."""
+PLACES_A_STEP = 9  # Places of a segment at which cells are looked for.
+MOST_NAMES = 25  # Names of clusters, lineages or tips in a panel; more cannot be read.
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,32 +22,24 @@ from scvi_downstream.runtime.words import count
 
 logger = logging.getLogger(__name__)
 
+# Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept.
 MIN_CELLS = 30
-"""Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept."""
-NODES_LIMIT = 100
-"""Half of the number of nodes that Monocle 2 never exceeds."""
-MOST_CELLS = 10_000
-"""Beyond it the tree is learnt on a random sample; all cells are projected onto it."""
-SMOOTHING = 0.5
-"""Pull of an edge, as a share of the cells of an average node."""
+NODES_LIMIT = 100  # Half of the number of nodes that Monocle 2 never exceeds.
+MOST_CELLS = 10_000  # Beyond it the tree is learnt on a random sample; all cells are projected onto it.
+SMOOTHING = 0.5  # Pull of an edge, as a share of the cells of an average node.
+# The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not.
 SOFTNESS = 0.5
-"""The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not."""
-FINER = 0.5
-"""Nodes are placed at this share of the scale that edges are learnt at."""
+FINER = 0.5  # Nodes are placed at this share of the scale that edges are learnt at.
+# Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are.
 ITERATIONS, PLACING_STEPS = 50, 30
-"""Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are."""
-MIN_CELLS_BEYOND = 5
-"""A tip with fewer cells beyond it is not extended: their mean is no direction."""
-REACHED_SHARE = 0.95
-"""Share of the cells beyond a tip that it is extended to; the farthest few are outliers."""
+MIN_CELLS_BEYOND = 5  # A tip with fewer cells beyond it is not extended: their mean is no direction.
+REACHED_SHARE = 0.95  # Share of the cells beyond a tip that it is extended to; the farthest few are outliers.
+# Cells without a start that each node is given, so that a node of a single start cell is not the root.
 PRIOR_CELLS = 5.0
-"""Cells without a start that each node is given, so that a node of a single start cell is not the root."""
+# Share of the longest way from the root that a way on its other side needs, to be a path of its own.
 SHORT = 0.1
-"""Share of the longest way from the root that a way on its other side needs, to be a path of its own."""
-MOST_TORN = 0.06
-"""Share from which a tree is not a faithful picture: more than planted trees give."""
-FAR = 0.1
-"""Share of the graph's longest way beyond which two neighbours are torn apart."""
+MOST_TORN = 0.06  # Share from which a tree is not a faithful picture: more than planted trees give.
+FAR = 0.1  # Share of the graph's longest way beyond which two neighbours are torn apart.
 
 
 @one_thread()

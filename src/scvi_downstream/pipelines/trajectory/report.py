@@ -95,8 +95,8 @@ SECTION = Section(
 )
 
 
-BELIEVABLE = 0.7
-"""Rank correlation below which orders are said to disagree."""
+BELIEVABLE = 0.7  # Rank correlation below which orders are said to disagree.
+# Order → its name in a sentence.
 METHODS = {
     "pseudotime": "the consensus",
     "dpt_pseudotime": "diffusion pseudotime",
@@ -105,7 +105,6 @@ METHODS = {
     "graph_pseudotime": "the principal graph",
     "monocle_r_pseudotime": "Monocle 2 in R",
 }
-"""Order → its name in a sentence."""
 
 
 def summarize_trajectory(

@@ -37,17 +37,15 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress, track
 from scvi_downstream.runtime.threads import one_thread
 
+# Effective degrees of freedom of each curve in each dimension: it bends some three times.
 DEGREES_OF_FREEDOM = 5.0
-"""Effective degrees of freedom of each curve in each dimension: it bends some three times."""
+# Curves are moved until their squared distances to the cells change by less than this share, as in R.
 MAX_ITERATIONS, TOLERANCE = 15, 1e-3
-"""Curves are moved until their squared distances to the cells change by less than this share, as in R."""
+# Shares of all distances below which a cell joins a lineage and beyond which it may leave it, and the weight at which
+# it does; as in R.
 CLOSE, FAR, FAINT = 0.5, 0.9, 0.1
-"""Shares of all distances below which a cell joins a lineage and beyond which it may leave it, and the weight at which
-it does; as in R."""
-SURE = 0.8
-"""Share of bootstrap samples below which an edge of the tree is said to be uncertain."""
-MANY_CELLS = 10
-"""A clustering is taken for the mean order when it has so many cells a cluster."""
+SURE = 0.8  # Share of bootstrap samples below which an edge of the tree is said to be uncertain.
+MANY_CELLS = 10  # A clustering is taken for the mean order when it has so many cells a cluster.
 
 
 @one_thread()

@@ -22,15 +22,12 @@ from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import one_thread
 
 type Ordering = Callable[[np.ndarray], np.ndarray]
-N_NEIGHBORS = 10
-"""Cells of the other half whose mean pseudotime a cell is given."""
-MIN_HALF = 20
-"""Cells of a half, so that a correlation over its cells says something."""
+N_NEIGHBORS = 10  # Cells of the other half whose mean pseudotime a cell is given.
+MIN_HALF = 20  # Cells of a half, so that a correlation over its cells says something.
+# Rank correlation between halves above which an ordering is stable, where all of the interval is, and below which it
+# is not.
 STABLE, UNSTABLE = 0.8, 0.6
-"""Rank correlation between halves above which an ordering is stable, where all of the interval is, and below which it
-is not."""
-EXACT_UP_TO = 50_000
-"""Cells of a half up to which its neighbours are searched exactly."""
+EXACT_UP_TO = 50_000  # Cells of a half up to which its neighbours are searched exactly.
 
 
 def resample_orders(
@@ -282,9 +279,9 @@ def _order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) -
 
 
 type HalfOrder = Callable[[Half, TrajectoryOptions, int], np.ndarray]
+# Order → how it is learnt again on half of the cells.
 HALF_ORDERS: dict[str, HalfOrder] = {
     "dpt_pseudotime": _order_half_by_diffusion,
     "slingshot_pseudotime": _order_half_by_slingshot,
     "graph_pseudotime": _order_half_along_graph,
 }
-"""Order → how it is learnt again on half of the cells."""

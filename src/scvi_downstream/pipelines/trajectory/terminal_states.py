@@ -13,20 +13,16 @@ from scvi_downstream.pipelines.trajectory.gpcca import crisp_memberships, leadin
 from scvi_downstream.pipelines.trajectory.options import FateOptions
 from scvi_downstream.runtime.errors import InputError
 
-N_CORE_CELLS = 30
-"""Cells with the highest membership that stand for a state, as in CellRank."""
+N_CORE_CELLS = 30  # Cells with the highest membership that stand for a state, as in CellRank.
+# Of these cells, how many must be in no other state more than in this one for it to be a state, as in CellRank.
 OWN_SHARE = 0.2
-"""Of these cells, how many must be in no other state more than in this one for it to be a state, as in CellRank."""
+# Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps.
 METASTABLE = 0.96
-"""Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
-MAX_STATES = 12
-"""States that are searched; the eigensolver is asked for two more."""
+MAX_STATES = 12  # States that are searched; the eigensolver is asked for two more.
+# Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go.
 N_STEPS = 100
-"""Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go."""
-LONG_RUN = 1000
-"""Steps after which a walk through one metastable state has forgotten where it began."""
-MAJORITY = 0.5
-"""Share of the walks from a terminal state that may leave it for later cells."""
+LONG_RUN = 1000  # Steps after which a walk through one metastable state has forgotten where it began.
+MAJORITY = 0.5  # Share of the walks from a terminal state that may leave it for later cells.
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,14 +38,10 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-N_PLACES = 100
-"""Places of pseudotime at which curves are judged."""
-MONOTONE = 0.75
-"""Share of the range that lies between both ends of a curve that is said to go up or down."""
-DECIDED = 0.5
-"""A cell is of one lineage where the weight of the other is at most this share."""
-MIN_DECIDED = 30
-"""Cells of each of two lineages, so that they can be compared."""
+N_PLACES = 100  # Places of pseudotime at which curves are judged.
+MONOTONE = 0.75  # Share of the range that lies between both ends of a curve that is said to go up or down.
+DECIDED = 0.5  # A cell is of one lineage where the weight of the other is at most this share.
+MIN_DECIDED = 30  # Cells of each of two lineages, so that they can be compared.
 CONTRAST_COLUMNS = [
     *["lineage", "other", "gene", "n_cells", "statistic", "df", "p", "p_adjusted", "log2_difference", "at"]
 ]
