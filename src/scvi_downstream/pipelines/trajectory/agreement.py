@@ -87,21 +87,9 @@ def consensus_pseudotime(pseudotimes: pd.DataFrame) -> pd.Series:
 
 
 def compare_orders(**orders: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation between all orders of all representations; see :func:`rank_agreement`.
-
-    Parameters
-    ----------
-    orders
-        Orders by cell of each representation.
-    """
-    columns = {
-        f"{name} {order}": table[order] for name, table in orders.items() for order in _orders_in(table)
-    }
-    return rank_agreement(pd.DataFrame(columns))
-
-
-def _orders_in(table: pd.DataFrame) -> pd.DataFrame:
-    return table[[name for name in EVERY_ORDER if name in table]]
+    """:func:`rank_agreement` of all ``orders`` by cell of all representations."""
+    named = [table.filter(EVERY_ORDER).add_prefix(f"{name} ") for name, table in orders.items()]
+    return rank_agreement(pd.concat(named, axis=1))
 
 
 def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +159,7 @@ def compare_with_time(
     """
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    every = {name: _orders_in(table.loc[counts.obs_names]) for name, table in orders.items()}
+    every = {name: table.loc[counts.obs_names].filter(EVERY_ORDER) for name, table in orders.items()}
     basic = [table[table.columns.intersection(ORDERS)] for table in every.values()]
     basic = [table for table in basic if not table.empty]  # R's order is none of a representation
     if len(basic) > 1:
@@ -240,10 +228,7 @@ def _correlate_with_time(
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
+    return tuple(np.quantile(finite, [0.025, 0.975])) if len(finite) else (np.nan, np.nan)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -263,7 +248,7 @@ def _spearman_within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
     for code in np.unique(strata):
         inside = strata == code
         size = int(inside.sum())
-        if size < 2 or np.ptp(x[inside]) == 0 or np.ptp(y[inside]) == 0:
+        if np.ptp(x[inside]) == 0 or np.ptp(y[inside]) == 0:
             continue
         centred.append((np.stack([rankdata(x[inside]), rankdata(y[inside])]) - (size + 1) / 2) / size)
     if not centred:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
@@ -157,7 +159,7 @@ def build_tree(
     distances, centres = cluster_distances(np.asarray(latent, dtype=np.float64), codes)
     edges = _spanning_edges(distances, [names.index(end) for end in ends])
     directed = _edges_from_start(edges, names.index(start))
-    paths = _paths_to_leaves(directed, names.index(start))
+    paths = _paths_to_leaves(directed)
     return ClusterTree(
         clusters=names,
         start=str(start),
@@ -248,26 +250,20 @@ def _spanning_edges(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[in
 
 
 def _edges_from_start(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
-    directed, reached, waiting = [], {start}, [start]
-    while waiting:
-        parent = waiting.pop(0)
-        near = sorted({a if b == parent else b for a, b in edges if parent in (a, b)} - reached)
-        directed += [(parent, child) for child in near]
-        reached.update(near)
-        waiting += near
-    return directed
+    """Edges as parent and child, level by level, children of one parent in order."""
+    first, second = np.array(edges).T
+    both = np.r_[first, second], np.r_[second, first]
+    graph = sparse.coo_matrix((np.ones(2 * len(edges)), both)).tocsr()
+    nodes, parents = csgraph.breadth_first_order(graph, start)
+    return [(int(parents[node]), int(node)) for node in nodes[1:]]
 
 
-def _paths_to_leaves(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
-    parents = {child: parent for parent, child in directed}
-    leaves = [child for _, child in directed if child not in {parent for parent, _ in directed}]
-    paths = []
-    for leaf in leaves:
-        path = [leaf]
-        while path[-1] != start:
-            path.append(parents[path[-1]])
-        paths.append(path[::-1])
-    return sorted(paths, key=lambda path: (-len(path), path))
+def _paths_to_leaves(directed: list[tuple[int, int]]) -> list[list[int]]:
+    paths = {directed[0][0]: [directed[0][0]]}
+    for parent, child in directed:
+        paths[child] = [*paths[parent], child]
+    leaves = paths.keys() - {parent for parent, _ in directed}
+    return sorted((paths[leaf] for leaf in leaves), key=lambda path: (-len(path), path))
 
 
 def _side_of_edge(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int]:

@@ -139,16 +139,12 @@ def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def _positions(tree_edges: Iterable[tuple[str, str]], names: list[str]) -> set[tuple[int, int]]:
-    joined = set()
-    for edge in tree_edges:
-        missing = [name for name in edge if name not in names]
-        if missing:
-            raise InputError(
-                f"the tree joins cluster '{missing[0]}', which has no cells; build both on the same"
-            )
-        first, second = sorted(map(names.index, edge))
-        joined.add((first, second))
-    return joined
+    edges = list(tree_edges)
+    missing = [name for edge in edges for name in edge if name not in names]
+    if missing:
+        raise InputError(f"the tree joins cluster '{missing[0]}', which has no cells; build both on the same")
+    pairs = [(names.index(first), names.index(second)) for first, second in edges]
+    return {(min(pair), max(pair)) for pair in pairs}
 
 
 def _symmetric_graph(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:
