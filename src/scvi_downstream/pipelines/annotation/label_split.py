@@ -26,20 +26,7 @@ LEAST_GIVEN = 2  # One labelled cell would have no other one to be compared with
 
 
 def hold_out_labels(counts: AnnData, keys: Keys, annotation: AnnotationOptions, seed: int) -> pd.DataFrame:
-    """Role of each cell in the transfer of the study's labels.
-
-    Parameters
-    ----------
-    counts
-        obs holds the labels of `n_cells` cells.
-    keys
-        ``label_key``.
-    annotation, seed
-        As for :func:`split_labels`.
-
-    Returns
-    -------
-    ``label`` and ``role`` of each cell, see :func:`split_labels`.
+    """``label`` and ``role`` of each cell in the transfer of the study's labels, as :func:`split_labels` gives them.
 
     Raises
     ------
@@ -89,16 +76,8 @@ def chosen_clustering(clusters: pd.DataFrame, annotation: AnnotationOptions) -> 
 def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd.DataFrame:
     """Divide the labelled cells of each type into given and held-out ones.
 
-    Every type keeps at least two given cells, and holds out at least one when it has three.
-
-    Parameters
-    ----------
-    labels
-        Categories of `n_cells` cells; ``unknown`` or missing where there is no label.
-    options
-        ``held_out_share``, ``min_cells_per_type``.
-    seed
-        Of the choice.
+    Every type keeps at least two given cells, and holds out at least one when it has three. ``labels`` are categories
+    of `n_cells` cells, ``unknown`` or missing where there is no label.
 
     Returns
     -------

@@ -63,18 +63,14 @@ def name_clusters(
 
     Parameters
     ----------
-    counts
-        Raw counts of `n_cells` cells, all genes.
-    clusters
-        Clusterings of the same cells.
+    counts, clusters
+        Raw counts of `n_cells` cells, all genes, and clusterings of the same cells.
     marker_table
         Columns ``type``, ``gene`` and ``sign``.
     keys
         ``label_key``, whose labels are compared with the names.
-    annotation
-        ``clustering`` and ``markers``.
-    seed
-        Of the random sets of genes.
+    annotation, seed
+        ``clustering`` and ``markers``; the seed is that of the random sets of genes.
 
     Returns
     -------
@@ -84,8 +80,7 @@ def name_clusters(
     Raises
     ------
     InputError
-        Something is wrong with the table, or none of its genes is in the counts; see
-        :func:`.marker_table.find_markers`.
+        As of :func:`.marker_table.find_markers`.
     """
     options = annotation.markers
     known = find_markers(marker_table, counts, options.min_genes)
@@ -103,24 +98,12 @@ def score_types(
 ) -> tuple[pd.DataFrame, ClusterMeans]:
     """Score of every cluster for every type, tidy.
 
-    The score is the mean z-scored log-normalised expression of the positive markers less that of the negative
-    ones, averaged over the cluster. It is compared with random genes, sets of equally many genes of the
-    same expression (as in Tirosh et al., 2016, the type's own markers left out), and with random cells, equally
-    many of any cluster. Random genes alone would call any cluster of mixed cells something, since the markers
-    of a type vary together; random cells alone would call a cluster in which most genes are high everything.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, all genes.
-    clusters
-        Cluster of each cell, in the order of ``counts``.
-    known
-        Markers of each type.
-    n_random_sets
-        Number of random sets of genes.
-    seed
-        Of these sets.
+    The score is the mean z-scored log-normalised expression of the positive markers less that of the negative ones,
+    averaged over the cluster. It is compared with random genes, ``n_random_sets`` sets of equally many genes of the
+    same expression (as in Tirosh et al., 2016, the type's own markers left out), and with random cells, equally many
+    of any cluster. Random genes alone would call any cluster of mixed cells something, since the markers of a type
+    vary together; random cells alone would call a cluster in which most genes are high everything. ``counts`` are
+    raw, of all genes, ``clusters`` those of each cell in their order.
 
     Returns
     -------

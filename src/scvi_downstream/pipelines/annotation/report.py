@@ -112,10 +112,8 @@ def summarize_transfer(
     ----------
     label_split
         Label and role of `n_cells` cells.
-    found
-        The consensus and its scores.
-    cell_types
-        Of :func:`.cell_type_table`.
+    found, cell_types
+        The consensus with its scores, and its :func:`.cell_type_table`.
     p
         P-values of being farther from labelled cells than these are from one another.
     options
@@ -250,10 +248,8 @@ def summarize_names(
     ----------
     names, cells
         Of :func:`.choose_names` and :func:`.cells_by_name`.
-    known
-        Markers that the counts hold.
-    labels
-        The study's own labels of the same cells, or ``None``.
+    known, labels
+        Markers that the counts hold; the study's own labels of the same cells, or ``None``.
     """
     named = names[names["name"] != UNKNOWN]
     summary: dict[str, Any] = {

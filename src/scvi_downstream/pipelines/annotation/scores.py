@@ -36,18 +36,7 @@ SUSPECT_FROM = 0.9  # Probability of another type from which a held-out cell's o
 def compare_with_labels(
     clusters: pd.DataFrame, counts: AnnData, keys: Keys, annotation: AnnotationOptions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Agreement of every clustering with the labels; cells of each cluster and label of one clustering.
-
-    Parameters
-    ----------
-    clusters
-        `n_cells` rows, one categorical column a clustering.
-    counts
-        obs holds the labels of the same cells.
-    keys
-        ``label_key``.
-    annotation
-        ``clustering`` names the one whose clusters are tabulated.
+    """Agreement of every clustering with the labels; cells of each cluster and label of the chosen one.
 
     Returns
     -------

@@ -31,17 +31,7 @@ MOST_ITERATIONS = 300
 
 
 def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: int) -> pd.DataFrame:
-    """Leiden communities of the shared graph: `n_cells` rows, one categorical column a resolution.
-
-    Parameters
-    ----------
-    neighbors
-        Symmetric connectivities in [0, 1].
-    options
-        Resolutions.
-    seed
-        Of Leiden.
-    """
+    """Leiden communities of the shared graph: `n_cells` rows, one categorical column a resolution."""
     graph = weighted_graph(neighbors.connectivities)
     found = {
         leiden_column(resolution): by_falling_size(communities(graph, resolution, seed))
@@ -55,18 +45,8 @@ def resample_leiden(
 ) -> pd.DataFrame:
     """Whether two halves of the cells, clustered without each other, are split alike.
 
-    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not.
-
-    Parameters
-    ----------
-    neighbors
-        Graph of all cells; a half sees its induced part.
-    leiden
-        Clusters of all cells, one column a resolution.
-    options
-        Resolutions and number of divisions into halves.
-    seed
-        Of the divisions and of Leiden.
+    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not. A half sees its
+    induced part of the graph of all cells; ``leiden`` has their clusters, one column a resolution.
 
     Returns
     -------
@@ -116,16 +96,7 @@ def _transfer_agreement(
 def cluster_kmeans(
     latent: pd.DataFrame, options: ClusteringOptions, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """k-means with the best mean silhouette width, or ``options.kmeans_k``.
-
-    Parameters
-    ----------
-    latent
-        `n_cells` × `n_latent`.
-    options
-        ``kmeans_k`` fixes the number of clusters; ``kmeans_max_k`` bounds the search.
-    seed
-        Of samples and starts.
+    """k-means on a latent, `n_cells` × `n_latent`, with the best mean silhouette width, or ``options.kmeans_k``.
 
     Returns
     -------
@@ -192,10 +163,8 @@ def assemble_clusters(
     ----------
     leiden, others
         Clusterings of the same cells: of every resolution, and ``kmeans``, ``hierarchical`` and any other.
-    leiden_stability, kmeans_silhouette
-        What the choices rest on.
-    options
-        ``min_stability``.
+    leiden_stability, kmeans_silhouette, options
+        What the choices rest on, with ``min_stability``.
 
     Returns
     -------
@@ -224,14 +193,8 @@ def assemble_clusters(
 def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> pd.DataFrame:
     """Adjusted Rand index and normalised mutual information of every pair of clusterings.
 
-    Parameters
-    ----------
-    clusters
-        `n_cells` rows, one categorical column a clustering.
-    counts
-        obs of the same cells.
-    keys
-        Name the labels and the batch.
+    ``clusters`` have `n_cells` rows, one categorical column a clustering; ``counts`` hold labels and batch of the same
+    cells in obs.
 
     Returns
     -------

@@ -36,14 +36,7 @@ START_WIDTH, START_NOISE = 10.0, 1e-4
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
     """Posterior mean of every cell: `n_cells` × ``latent_1``, …, exactly as scvi-tools gives it.
 
-    Parameters
-    ----------
-    fitted
-        Saved model.
-    counts
-        All cells, all genes.
-    accelerator
-        Where the encoder runs.
+    ``counts`` are of all cells and genes; ``accelerator`` is where the encoder of the saved model runs.
     """
     means = fitted.attach(counts, accelerator).get_latent_representation()
     return _by_cell(means, counts.obs_names, "latent_")
@@ -52,18 +45,8 @@ def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator
 def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Principal components of log-normalised highly variable genes, and what they cost.
 
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``.
-    options
-        Number of components, cut to what the data allow.
-    seed
-        Of the solver.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
+    ``counts`` are raw, with ``var["highly_variable"]``; ``n_pcs`` is cut to what the data allow, ``seed`` that of the
+    solver. `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
     """
     import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
 
@@ -100,20 +83,8 @@ def compute_harmony(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Principal components with the batches aligned by Harmony, and what that cost beyond the PCA.
 
-    Parameters
-    ----------
-    counts
-        obs holds ``keys.batch_key``.
-    pca_latent
-        `n_cells` × `n_pcs`.
-    keys
-        Names the batch.
-    seed
-        Of Harmony's clusters.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
+    ``pca_latent`` is `n_cells` × `n_pcs`; obs of the counts holds ``keys.batch_key``; ``seed`` is that of Harmony's
+    clusters. `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
     """
     scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
     with ResourceMeter() as meter:
@@ -143,20 +114,9 @@ def compute_scanorama(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scanorama's embedding of log-normalised highly variable genes, and what it costs.
 
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``; obs holds ``keys.batch_key``.
-    options
-        Number of dimensions.
-    keys
-        Names the batch.
-    seed
-        Of the singular vectors and the neighbour search.
-
-    Returns
-    -------
-    `n_cells` × ``scanorama_1``, …; training summary.
+    ``counts`` are raw, with ``var["highly_variable"]`` and ``keys.batch_key`` in obs; ``n_pcs`` is the number of
+    dimensions, ``seed`` that of the singular vectors and the neighbour search. `n_cells` × ``scanorama_1``, …; training
+    summary.
 
     Raises
     ------
@@ -204,17 +164,7 @@ def _stitch_batches(
 
 
 def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) -> NeighborsGraph:
-    """The one graph of an embedding that UMAP, clustering and metrics share.
-
-    Parameters
-    ----------
-    latent
-        `n_cells` × `n_latent`.
-    options
-        Neighbours of the graph and of the search, and up to how many cells the search is exhaustive.
-    seed
-        Of the approximate search.
-    """
+    """The one graph of an embedding, `n_cells` × `n_latent`, that UMAP, clustering and metrics share."""
     return neighbors_graph(
         latent.index.rename("cell"),
         latent.to_numpy(np.float32),
@@ -232,10 +182,8 @@ def compute_umap(
 
     Parameters
     ----------
-    latent
-        `n_cells` × `n_latent`; places the start.
-    neighbors
-        Graph of the same cells in the same order.
+    latent, neighbors
+        `n_cells` × `n_latent`, which places the start; graph of the same cells in the same order.
     options
         Minimal distance, spread and epochs (``None``: 500 up to 10,000 cells, 200 beyond).
     seed

@@ -38,20 +38,14 @@ def denoise_expression(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
+    fitted, counts
+        The primary model, and the counts that it was fitted on.
     markers
         Table with a column ``gene``, used when ``options.genes`` is ``markers``.
-    keys
-        The study's obs columns.
-    options
-        Genes, posterior samples, library size, cells per block.
-    seed
-        Seed of the posterior samples.
-    accelerator
-        Where to compute.
+    keys, options
+        The study's obs columns; genes, posterior samples, library size, cells per block.
+    seed, accelerator
+        Seed of the posterior samples, and where to compute.
 
     Returns
     -------

@@ -59,16 +59,12 @@ def score_imputation(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
+    fitted, counts
+        The primary model, and the counts that it was fitted on.
     options
         ``score``: share of the counts held out, neighbours of the smoothing baseline, most cells.
-    seed
-        Seed of the thinning, the posterior samples and the bootstrap.
-    accelerator
-        Where to compute.
+    seed, accelerator
+        Seed of the thinning, the posterior samples and the bootstrap; where to compute.
 
     Returns
     -------
@@ -143,27 +139,11 @@ def assign_roles(
 def thin(
     counts: sparse.csr_matrix, held_out_share: float, seed: int
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split molecules at random: each is held out with the same probability.
+    """Split molecules at random: each is held out with the probability ``held_out_share``.
 
-    For Poisson counts the two parts are independent, and the expectation of the held-out part is that of the
-    kept part times ``held_out_share / (1 - held_out_share)``.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` integers.
-    held_out_share
-        Probability that a molecule is held out.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    The kept and the held-out part, both ``(n_cells, n_genes)``; they add up to ``counts``.
-
-    References
-    ----------
-    Batson, Royer & Webber (2019), doi:10.1101/786269.
+    For Poisson counts the two parts are independent, and the expectation of the held-out part is that of the kept
+    part times ``held_out_share / (1 - held_out_share)``. The kept and the held-out part, both ``(n_cells, n_genes)``,
+    add up to the integers of ``counts``. Batson, Royer & Webber (2019), doi:10.1101/786269.
     """
     held_out, kept = counts.copy(), counts.copy()
     drawn = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), held_out_share)
@@ -178,19 +158,11 @@ def thin(
 class Baselines:
     """Baselines learned from reference cells, none of which is scored.
 
-    Attributes
-    ----------
-    reference
-        ``(n_reference, n_genes)`` counts.
-    mean_rate
-        ``(n_genes,)`` share of each gene among all molecules of the reference, never zero.
-    centre, components
-        PCA of the log-normalised reference: ``(n_genes,)`` and ``(n_genes, n_components)``.
-    n_neighbors
-        Reference cells averaged.
-    prior_counts
-        Per method, the number of molecules that the gene mean counts for beside the observed ones; empty
-        before the baselines are tuned.
+    ``reference`` are ``(n_reference, n_genes)`` counts, ``mean_rate`` the ``(n_genes,)`` share of each gene among all
+    molecules of the reference, never zero; ``centre`` and ``components`` the PCA of the log-normalised reference,
+    ``(n_genes,)`` and ``(n_genes, n_components)``; ``n_neighbors`` reference cells are averaged; ``prior_counts`` say
+    per method for how many molecules the gene mean counts beside the observed ones, empty before the baselines are
+    tuned.
     """
 
     reference: sparse.csr_matrix

@@ -66,10 +66,8 @@ def find_unlike(
         and are left out of the calibration.
     n_neighbors
         Reference cells that a cell is compared with.
-    fdr
-        Of the cells flagged, by Benjamini and Hochberg.
-    seed
-        Of the halves that counts are thinned into, and of samples.
+    fdr, seed
+        Of the cells flagged, by Benjamini and Hochberg; of the halves that counts are thinned into, and of samples.
 
     Returns
     -------
@@ -81,14 +79,10 @@ def find_unlike(
     Notes
     -----
     The p-values are valid, and the false discovery rate is kept, when known query cells deviate in their
-    batch as known cells of a left-out reference batch do in theirs (Bates et al., 2023). That is not
-    guaranteed under a batch shift: a technology that changes some types more than others breaks it. A batch
+    batch as known cells of a left-out reference batch do in theirs (Bates et al., 2023, doi:10.1214/22-AOS2244). That
+    is not guaranteed under a batch shift: a technology that changes some types more than others breaks it. A batch
     most of whose cells are unlike the reference has their deviation for its shift, so that its few known
     cells may be flagged instead; ``shift`` is then larger than in batches of the reference.
-
-    References
-    ----------
-    Bates, Candès, Lei, Romano & Sesia (2023), doi:10.1214/22-AOS2244.
     """
     rng = np.random.default_rng(seed)
     expression = log_normalize_counts(reference.counts)
