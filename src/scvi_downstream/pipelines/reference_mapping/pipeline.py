@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.reference_mapping.plots import plot_mapping
 from scvi_downstream.pipelines.reference_mapping.report import summarize_mapping
 
 _KEYS, _OPTIONS, _PREPARATION = "params:keys", "params:reference_mapping", "params:preparation"
+_GIVEN = ["reference", "counts"]
 _RUN = ["params:study", "params:seed", "params:accelerator"]
 
 
@@ -24,8 +25,7 @@ def template() -> Pipeline:
             step(
                 map_onto_reference,
                 [
-                    "reference",
-                    "counts",
+                    *_GIVEN,
                     _KEYS,
                     _OPTIONS,
                     _PREPARATION,
@@ -38,7 +38,7 @@ def template() -> Pipeline:
             step(embed_jointly, ["joint_latent", "params:embedding", "params:seed"], "joint_umap"),
             step(
                 transfer_reference_labels,
-                ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, _PREPARATION, *_RUN],
+                [*_GIVEN, "mapped_model", "joint_latent", _KEYS, _OPTIONS, _PREPARATION, *_RUN],
                 ["mapped_cell_types", "mapping_batches"],
             ),
             step(

@@ -370,14 +370,8 @@ def _even_places(curves: pd.DataFrame) -> pd.DataFrame:
 
 def _by_peak(panels: dict[str, pd.DataFrame]) -> list[str]:
     highest = pd.DataFrame({name: panel.max(axis=1) for name, panel in panels.items()}).idxmax(axis=1)
-    curves = {gene: panels[name].loc[gene] for gene, name in highest.items()}
-    places = pd.DataFrame(
-        {
-            "peak": {gene: curve.idxmax() for gene, curve in curves.items()},
-            "trough": {gene: -curve.idxmin() for gene, curve in curves.items()},
-        }
-    )
-    return places.sort_values(["peak", "trough"], kind="stable").index.astype(str).tolist()
+    curves = {str(gene): panels[name].loc[gene] for gene, name in highest.items()}
+    return sorted(curves, key=lambda gene: (curves[gene].idxmax(), -curves[gene].idxmin()))
 
 
 def _z_scores(panels: dict[str, pd.DataFrame], order: list[str]) -> dict[str, pd.DataFrame]:
