@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-STABILITY_COLUMNS = ["resolution", "replicate", "n_clusters", "ari"]
-AGREEMENT_COLUMNS = ["clustering_a", "clustering_b", "ari", "nmi", "n_cells"]
 # Cells on which numbers of clusters are compared; the chosen one is fitted on all.
 MOST_CELLS_FITTED = 10_000
 MOST_CELLS_MEASURED = 3_000  # Cells of the silhouette, whose distance matrix is held in memory (72 MB).
@@ -78,7 +76,7 @@ def resample_leiden(
                 ari = _transfer_agreement(own, other, edges, is_split=is_split)
                 rows.append((resolution, 2 * division + side, len(np.unique(own)), ari))
             progress.advance()
-    return pd.DataFrame(rows, columns=STABILITY_COLUMNS)
+    return pd.DataFrame(rows, columns=["resolution", "replicate", "n_clusters", "ari"])
 
 
 def _transfer_agreement(
@@ -216,7 +214,7 @@ def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> 
             known = known[known != UNKNOWN]
         if len(known.unique()) > 1:
             rows += [_compare(clusters.loc[known.index, column], known, name) for column in clusters.columns]
-    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+    return pd.DataFrame(rows, columns=["clustering_a", "clustering_b", "ari", "nmi", "n_cells"])
 
 
 def _compare(clusters: pd.Series, other: pd.Series, name: str) -> tuple[Any, str, float, float, int]:

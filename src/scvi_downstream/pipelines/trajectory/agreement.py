@@ -142,20 +142,9 @@ def compare_with_time(
 ) -> pd.DataFrame:
     """Rank correlation of every order with known time, over all cells and within batches.
 
-    Parameters
-    ----------
-    counts
-        obs holds the time and the batch.
-    keys, options
-        Name them.
-    seed
-        Seed of the bootstrap samples.
-    orders
-        Orders by cell of each representation.
-
-    Returns
-    -------
-    One row a representation and order, the highest first; of several representations also the consensus of all.
+    obs of the counts holds time and batch, which ``options`` and ``keys`` name; ``seed`` is that of the bootstrap
+    samples. One row a representation and order, as of :func:`time_agreement`, the highest first; of several
+    representations also the consensus of all.
     """
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
@@ -268,14 +257,8 @@ def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
 def confounding_sentences(time: pd.Series, batches: pd.Series, *, corrected: bool) -> list[str]:
     """What it means for a trajectory that batches go together with time; nothing where they do not.
 
-    Parameters
-    ----------
-    time
-        Known time by cell, named; NaN where it is not known.
-    batches
-        Batches of the same cells; the name is that of the column.
-    corrected
-        Whether the latent was corrected for the batch.
+    ``time`` by cell is named, NaN where it is not known; ``batches`` of the same cells have the name of their column;
+    ``corrected`` says whether the latent was corrected for the batch.
     """
     share = time_explained_by_batch(time, batches)
     if not share > LARGE_SHARE:

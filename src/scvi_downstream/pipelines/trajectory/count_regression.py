@@ -176,20 +176,9 @@ class _Block:
 class NestedFit:
     """A model, and the test of those of its columns that a smaller model leaves out.
 
-    Attributes
-    ----------
-    full
-        Fit of all columns.
-    dispersion
-        ``(n_genes,)`` of the negative binomial: the trend over means.
-    quasi_dispersion
-        ``(n_genes,)`` factor of the variance that is the gene's own, moderated.
-    df
-        Degrees of freedom of ``quasi_dispersion``.
-    statistic, p
-        ``(n_genes,)`` quasi-score χ² and its p-value.
-    n_tested
-        Degrees of freedom of the statistic.
+    ``full`` is the fit of all columns. ``(n_genes,)`` are the ``dispersion`` of the negative binomial, the trend over
+    means, the ``quasi_dispersion``, a factor of the variance that is the gene's own, moderated, with ``df`` degrees
+    of freedom, and the quasi-score χ², ``statistic``, with ``n_tested`` degrees of freedom and p-value ``p``.
     """
 
     full: CountFit

@@ -175,12 +175,7 @@ def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> 
 def connect_clusters(neighbors: NeighborsGraph, landmarks: pd.DataFrame) -> pd.DataFrame:
     """PAGA's connectivities of all pairs of clusters that share an edge of the graph.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    landmarks
-        Column ``landmark``: clusters of the cells, in the same order; cells without one are left out.
+    ``landmark`` holds the clusters of the cells of the graph, in the same order; cells without one are left out.
 
     Returns
     -------

@@ -71,16 +71,10 @@ def fate_columns(table: pd.DataFrame) -> list[str]:
 class Fates:
     """Where cells go.
 
-    Attributes
-    ----------
-    cells
-        By cell: ``fate_<terminal state>`` in [0, 1], rows sum to 1; ``fate_entropy``, 0 where the fate is certain and
-        1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for cells that
-        cannot be reached from the start.
-    states
-        One row a metastable state, as the table of :class:`.terminal_states.TerminalStates`.
-    sentences
-        What was found, in words.
+    ``cells`` has by cell: ``fate_<terminal state>`` in [0, 1], rows sum to 1; ``fate_entropy``, 0 where the fate is
+    certain and 1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for
+    cells that cannot be reached from the start. ``states`` is the table of :class:`.terminal_states.TerminalStates`,
+    and ``sentences`` say what was found.
     """
 
     cells: pd.DataFrame
@@ -100,12 +94,9 @@ def compute_fates(
 
     Parameters
     ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    pseudotime
-        ``(n_cells,)`` in the same order; cells without one are left out.
-    clusters
-        ``(n_cells,)`` clusters, after which terminal states are named.
+    neighbors, pseudotime, clusters
+        kNN graph of ``n_cells`` cells and, ``(n_cells,)`` in the same order, their pseudotime, without which cells
+        are left out, and the clusters after which terminal states are named.
     options
         Clusters in whose latest cells walks end (``terminal_clusters``), instead of states that are searched; the
         number of terminal states (``n_terminal_states``), found automatically when left out; and the number of cells
@@ -169,17 +160,9 @@ def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np
 def directed_walk(neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarray) -> sparse.csr_matrix:
     """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), rows sum to 1.
 
-    The first takes edges to earlier cells out of the graph, except those to the nearest 30 % of a cell's neighbours (30
-    at most), which keep it connected. The second divides each edge by the density at both of its ends.
-
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    ordered
-        ``(n_cells,)`` mask of those with pseudotime.
-    time
-        ``(n_ordered,)`` pseudotime.
+    The first takes edges to earlier cells out of the graph, except those to the nearest 30 % of a cell's neighbours
+    (30 at most), which keep it connected. The second divides each edge by the density at both of its ends.
+    ``ordered`` is the ``(n_cells,)`` mask of those with pseudotime, ``time`` their ``(n_ordered,)`` pseudotime.
 
     References
     ----------
@@ -230,14 +213,8 @@ def absorb(transitions: sparse.csr_matrix, time: np.ndarray, members: dict[str, 
     relative residual of 1e-12. Steps forward in pseudotime alone can be solved for at once, and precondition it. GMRES
     stalls at its restarts where few edges lead out of a region, and GCROT(m,k) keeps what it would forget.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    time
-        ``(n_cells,)`` pseudotime.
-    members
-        Positions of the cells of each terminal state.
+    ``transitions`` are ``(n_cells, n_cells)``, rows sum to 1, ``time`` the ``(n_cells,)`` pseudotime, ``members``
+    positions of the cells of each terminal state.
 
     Returns
     -------
@@ -316,15 +293,9 @@ def _describe_states(found: TerminalStates, probabilities: pd.DataFrame) -> str:
 def fate_drivers(counts: AnnData, fates: pd.DataFrame) -> pd.DataFrame:
     """Correlation of log-normalised expression with the probability of each fate, as CellRank computes it.
 
-    Cells are treated as independent, and fates were learnt from the same counts: p-values are too small, and genes are
-    to be ranked by their correlation.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, ``n_cells`` × ``n_genes``.
-    fates
-        ``fate_<terminal state>`` by cell; NaN for cells that cannot be reached, which are left out.
+    Cells are treated as independent, and fates were learnt from the same counts: p-values are too small, and genes
+    are to be ranked by their correlation. ``counts`` are raw; ``fate_<terminal state>`` by cell is NaN for cells that
+    cannot be reached, which are left out.
 
     Returns
     -------

@@ -61,20 +61,10 @@ def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> p
 class ClusterTree:
     """Clusters joined by a minimum spanning tree and read from the start.
 
-    Attributes
-    ----------
-    clusters
-        Names of the ``n_clusters`` clusters with cells, in the order of the categories.
-    start
-        Name of the cluster at which all lineages begin.
-    centres
-        ``(n_clusters, n_dims)`` means.
-    distances
-        ``(n_clusters, n_clusters)`` distances scaled by the clusters' covariances.
-    edges
-        ``(parent, child)`` pairs, parents before children.
-    lineages
-        Paths from the start to each leaf, those through most clusters first.
+    ``clusters`` are the names of the ``n_clusters`` clusters with cells, in the order of the categories; at ``start``
+    all lineages begin. ``centres`` are ``(n_clusters, n_dims)`` means, ``distances`` ``(n_clusters, n_clusters)``,
+    scaled by the clusters' covariances; ``edges`` are ``(parent, child)`` pairs, parents before children, and
+    ``lineages`` the paths from the start to each leaf, those through most clusters first.
     """
 
     clusters: tuple[str, ...]

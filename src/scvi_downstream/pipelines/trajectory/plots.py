@@ -49,13 +49,7 @@ FLOOR = 0.05
 
 
 def plot_agreement(agreement: pd.DataFrame) -> Figure:
-    """Rank correlations between orders; grey where they share too few cells.
-
-    Parameters
-    ----------
-    agreement
-        One row a pair of orders: ``first``, ``second``, ``spearman`` in [-1, 1] or NaN.
-    """
+    """Rank correlations between orders, a row of the table a pair; grey where they share too few cells."""
     matrix = agreement_matrix(agreement).rename(lambda name: _BESIDE.get(name, name.replace("_", " ")))
     matrix = matrix.set_axis(matrix.index, axis=1)
     if len(matrix) < 2:
@@ -79,8 +73,6 @@ def plot_time_agreement(time: pd.DataFrame, options: TrajectoryOptions) -> Figur
     time
         ``representation``, ``method``, ``spearman``, ``low``, ``high``; ``within_batch_spearman``, ``within_batch_low``
         and ``within_batch_high`` are drawn hollow where they are known.
-    options
-        Name of the known time.
     """
     known = time[time["spearman"].notna()]
     if known.empty:
@@ -150,10 +142,8 @@ def plot_fates(
         have a rim.
     fate_drivers
         ``terminal_state``, ``gene``, ``correlation``, ``ci_lower``, ``ci_upper``, ``rank``; empty: maps only.
-    counts
-        Symbols of the genes.
-    options
-        Number of genes a state.
+    counts, options
+        Symbols of the genes, and the number of genes a state.
     """
     states = fates[fate_columns(fates)].sum().sort_values(ascending=False).index.str.removeprefix(PREFIX)
     if states.empty:
@@ -217,10 +207,8 @@ def plot_gene_trends(
         ``lineage``, ``gene``, ``pseudotime``, ``mean``, ``ci_lower``, ``ci_upper`` (counts per 10,000).
     trend_tests
         ``gene``, ``dynamic`` and ``log2_range``, by which genes are chosen.
-    orders
-        By cell; a cell is drawn on the lineage that it has most weight on.
-    counts
-        Raw counts of the same cells × all genes.
+    orders, counts
+        By cell; a cell is drawn on the lineage that it has most weight on. Raw counts of the same cells × all genes.
     options
         The order that lineages are of.
     """
@@ -314,14 +302,11 @@ def plot_trend_heatmap(
 
     Parameters
     ----------
-    gene_trends
-        ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000).
-    trend_tests
-        ``gene``, ``dynamic`` and ``log2_range``, by which genes are chosen.
-    counts
-        Symbols of the genes.
-    options
-        Number of genes.
+    gene_trends, trend_tests
+        ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000); ``gene``, ``dynamic`` and ``log2_range``,
+        by which genes are chosen.
+    counts, options
+        Symbols of the genes, and how many.
     """
     genes = _widest_genes(trend_tests, counts, options.trends.top_genes)
     chosen = gene_trends[gene_trends["gene"].astype(str).isin(genes.index)]

@@ -80,10 +80,8 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
     ----------
     umap
         ``n_cells`` × ``UMAP1``, ``UMAP2``.
-    trajectory_start
-        ``cells``: names of the start cells; the star is at the one in their middle.
-    learnt
-        As of :func:`order_panels`.
+    trajectory_start, learnt
+        ``cells``: names of the start cells, in whose middle the star is; as of :func:`order_panels`.
     """
     panels = order_panels(umap, **learnt)
     if not panels:
@@ -109,12 +107,7 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
 def plot_trajectory_3d(umap_3d: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Page:
     """The same as a page that can be turned; the menu changes the method.
 
-    Parameters
-    ----------
-    umap_3d
-        ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
-    trajectory_start, learnt
-        As of :func:`plot_trajectory`.
+    ``umap_3d`` is ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
     """
     panels = order_panels(umap_3d, **learnt)
     drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
@@ -155,16 +148,12 @@ def order_panels(
     ----------
     layout
         ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
-    counts
-        ``obs`` holds the known time.
-    latent, landmarks
-        What the methods learnt on, of the same cells.
+    counts, options
+        ``obs`` holds the known time, which ``options`` name.
+    latent, landmarks, trajectory
+        What the methods learnt on, and orders, of the same cells.
     paga, slingshot_curves, graph_nodes, graph_edges
         What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
-    trajectory
-        Orders of the same cells.
-    options
-        Name of the known time.
     """
     orders, latent = trajectory.loc[layout.index], latent.loc[layout.index]
     lines = {

@@ -104,18 +104,9 @@ def _facts(graph: PrincipalGraph, root: int, torn: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class PrincipalGraph:
-    """A tree in the space of the cells.
+    """A tree in the space of the cells: ``(n_nodes, n_dims)`` nodes, ``(n_nodes - 1, 2)`` edges as positions of nodes.
 
-    Attributes
-    ----------
-    nodes
-        ``(n_nodes, n_dims)``.
-    edges
-        ``(n_nodes - 1, 2)`` positions of nodes.
-    n_pruned
-        Nodes of branches that were too short to keep.
-    n_learnt_on
-        Cells that the tree was learnt on.
+    ``n_pruned`` nodes were of branches that were too short to keep; the tree was learnt on ``n_learnt_on`` cells.
     """
 
     nodes: np.ndarray
@@ -161,13 +152,12 @@ def learn_principal_graph(
     ----------
     latent
         ``(n_cells, n_dims)`` of one connected population.
-    n_nodes
-        Number of nodes; ``None``: see :func:`nodes_for`.
+    n_nodes, seed
+        Number of nodes, ``None``: see :func:`nodes_for`; seed of the sample and of the k-means centres where nodes
+        start.
     min_branch_length
         Branches of fewer nodes than this are taken off, as in Monocle 3. At most an eighth of the nodes, so that small
         data keep branches.
-    seed
-        Seed of the sample and of the k-means centres from which nodes start.
 
     Raises
     ------

@@ -124,23 +124,12 @@ def _unsure_edges(confidence: pd.DataFrame) -> list[str]:
 class Slingshot:
     """Lineages as smooth curves, and where cells lie along them.
 
-    Attributes
-    ----------
-    tree
-        Clusters, edges and lineages.
-    curves
-        Per lineage ``(n_points, n_dims)``, from the start on.
-    pseudotime
-        ``(n_cells, n_lineages)`` length of the curve up to the cell, 0 at its first cell; NaN for cells that are not on
-        the lineage.
-    weights
-        ``(n_cells, n_lineages)`` in [0, 1]; the largest of a cell is 1, 0 is off the lineage.
-    lineage
-        ``(n_cells,)`` lineage of the highest weight, of several the nearest; -1 where there is none.
-    mean_pseudotime
-        ``(n_cells,)`` weighted mean over lineages; NaN for cells that the start does not reach.
-    converged
-        Whether the curves stopped moving.
+    ``tree`` has clusters, edges and lineages; ``curves`` are per lineage ``(n_points, n_dims)``, from the start on.
+    ``pseudotime`` is the ``(n_cells, n_lineages)`` length of the curve up to the cell, 0 at its first cell, NaN for
+    cells that are not on the lineage; ``weights`` of the same shape are in [0, 1], the largest of a cell 1, 0 off the
+    lineage. ``lineage`` is the ``(n_cells,)`` lineage of the highest weight, of several the nearest, -1 where there
+    is none; ``mean_pseudotime`` the weighted mean over lineages, NaN for cells that the start does not reach.
+    ``converged`` says whether the curves stopped moving.
     """
 
     tree: ClusterTree
@@ -169,14 +158,10 @@ def slingshot(
 
     Parameters
     ----------
-    latent
-        ``(n_cells, n_dims)``; distances in it are taken at face value.
-    clusters
-        ``(n_cells,)`` categories.
-    start
-        Cluster at which all lineages begin.
-    ends
-        Clusters at which lineages end.
+    latent, clusters
+        ``(n_cells, n_dims)``, in which distances are taken at face value; ``(n_cells,)`` categories.
+    start, ends
+        Cluster at which all lineages begin; clusters at which they end.
     components
         ``(n_cells,)`` connected component of each cell, as of the neighbours graph. Cells of other components than most
         cells of ``start`` get no pseudotime. Without it the tree joins everything, however far apart.

@@ -50,15 +50,10 @@ def choose_start(
         Raw counts, ``n_cells`` × all genes; ``obs`` holds the labels and the time.
     neighbors
         kNN graph of the same cells, over which a marker gene's expression is smoothed.
-    clusters
-        Clusterings of the same cells, a column each; where a cluster and a label have the same name, the cluster is
-        meant.
-    keys
-        The label.
-    options
-        The start, the known time and the clustering.
-    seed
-        Seed of the permutations that tell a marker gene from noise.
+    clusters, keys
+        Clusterings of the same cells, a column each, and the label; where both have the name, the cluster is meant.
+    options, seed
+        The start, the known time and the clustering; seed of the permutations that tell a marker gene from noise.
 
     Returns
     -------

@@ -27,18 +27,12 @@ MAJORITY = 0.5  # Share of the walks from a terminal state that may leave it for
 
 @dataclass(frozen=True, eq=False)
 class TerminalStates:
-    """Terminal states among metastable ones.
+    """Terminal states among metastable ones: positions of the cells of each terminal state in ``members``, by name.
 
-    Attributes
-    ----------
-    members
-        Positions of the cells of each terminal state, by name.
-    table
-        One row a metastable state, earliest first: the ``cluster`` that most of its cells are in, ``terminal``,
-        ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how many end later
-        than all its cells), median ``pseudotime``, ``n_cells``.
-    n_groups
-        Number of groups of cells among which states were searched, if not among the cells themselves.
+    ``table`` has one row a metastable state, earliest first: the ``cluster`` that most of its cells are in,
+    ``terminal``, ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how
+    many end later than all its cells), median ``pseudotime``, ``n_cells``. ``n_groups`` counts the groups of cells
+    among which states were searched, if not among the cells themselves.
     """
 
     members: dict[str, np.ndarray]
@@ -58,12 +52,8 @@ def find_terminal_states(
 
     Parameters
     ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    time
-        ``(n_cells,)`` pseudotime.
-    clusters
-        ``(n_cells,)`` names.
+    transitions, time, clusters
+        ``(n_cells, n_cells)``, rows sum to 1; ``(n_cells,)`` pseudotime and names of clusters.
     options
         The number of terminal states (``n_terminal_states``), those that the fewest walks leave; by the rule above when
         left out. Above ``max_cells``, states are searched on the walk between as many groups of neighbouring cells.

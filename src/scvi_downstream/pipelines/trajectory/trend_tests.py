@@ -54,14 +54,10 @@ def fit_trends(
 
     Parameters
     ----------
-    counts
-        Raw counts of ``n_cells`` × all genes.
-    orders
-        Orders of the same cells.
-    keys
-        The batch.
-    options
-        Which order, which genes, knots and thresholds.
+    counts, orders
+        Raw counts of ``n_cells`` × all genes; orders of the same cells.
+    keys, options
+        The batch; which order, which genes, knots and thresholds.
     seed
         Seed of the permutations that check the test.
 
