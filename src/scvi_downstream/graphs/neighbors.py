@@ -164,15 +164,9 @@ def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix
     from umap.umap_ import fuzzy_simplicial_set
 
     n_cells, n_neighbors = indices.shape
-    connectivities, *_ = fuzzy_simplicial_set(
-        sparse.coo_matrix((n_cells, 1)),
-        n_neighbors,
-        random_state=np.random.RandomState(0),
-        metric="euclidean",
-        knn_indices=indices,
-        knn_dists=distances,
-    )
-    return connectivities.tocsr()
+    known = {"metric": "euclidean", "knn_indices": indices, "knn_dists": distances}
+    points, state = sparse.coo_matrix((n_cells, 1)), np.random.RandomState(0)
+    return fuzzy_simplicial_set(points, n_neighbors, random_state=state, **known)[0].tocsr()
 
 
 def neighbors_graph(
@@ -186,14 +180,8 @@ def neighbors_graph(
     exact = len(cells) <= exact_up_to
     indices, distances = find_neighbors(latent, max(n_search, n_neighbors), exact=exact, seed=seed)
     used = min(n_neighbors, indices.shape[1])
-    return NeighborsGraph(
-        cells=cells,
-        indices=indices,
-        distances=distances,
-        connectivities=fuzzy_union(indices[:, :used], distances[:, :used]),
-        n_neighbors=used,
-        exact=exact,
-    )
+    connectivities = fuzzy_union(indices[:, :used], distances[:, :used])
+    return NeighborsGraph(cells, indices, distances, connectivities, used, exact)
 
 
 ITERATIONS = 2

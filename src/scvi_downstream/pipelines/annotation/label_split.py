@@ -102,10 +102,7 @@ def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd
         message = "%s: %d types with fewer than %d labelled cells are not transferred: %s"
         logger.warning(message, labels.name, len(few), fewest, ", ".join(few[:10]))
     categories = [*sizes.index, *([UNKNOWN] if (known == UNKNOWN).any() else [])]
-    columns = {
-        "label": pd.Categorical(known, categories=categories),
-        "role": pd.Categorical(roles, categories=ROLES),
-    }
+    columns = {"label": pd.Categorical(known, categories), "role": pd.Categorical(roles, ROLES)}
     return pd.DataFrame(columns, index=labels.index.rename("cell"))
 
 

@@ -252,11 +252,8 @@ def choose_names(
     ranked = scores.sort_values("z", ascending=False, kind="stable").groupby("cluster", sort=False)
     best, second = (ranked.nth(place).set_index("cluster").reindex(means.clusters) for place in (0, 1))
     margin = best["z"] - second["z"].fillna(0)
-    why_unknown = np.select(
-        [best["fdr"] >= options.fdr, margin < options.min_margin],
-        ["no type is significant", "two types are equally likely"],
-        default="",
-    )
+    unclear = np.where(margin < options.min_margin, "two types are equally likely", "")
+    why_unknown = np.where(best["fdr"] >= options.fdr, "no type is significant", unclear)
     table = best[["score", "z", "fdr"]].assign(
         n_cells=means.sizes,
         name=best["type"].where(why_unknown == "", UNKNOWN),

@@ -303,10 +303,8 @@ def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.
     figure = new_figure(max(width, 5.5), max(height, 2.8))
     axes = figure.subplots()
     shares.index = [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters]
-    few = max(shares.shape) <= MOST_SHARES_BY_CLUSTER
-    image = heat_map(
-        axes, shares, limits=(0, 100), cmap=COLORMAP, texts=shares.map(_share_text) if few else None
-    )
+    texts = shares.map(_share_text) if max(shares.shape) <= MOST_SHARES_BY_CLUSTER else None
+    image = heat_map(axes, shares, limits=(0, 100), cmap=COLORMAP, texts=texts)
     title = _contingency_title(name, label_agreement)
     axes.set(xlabel="label", ylabel=f"{name} cluster (labelled cells)", title=title)
     figure.colorbar(image, ax=axes, label="share of the cluster (%)", shrink=0.8, pad=0.02)

@@ -121,12 +121,8 @@ def summarize_transfer(
     """
     roles = label_split["role"]
     held_out = label_split["label"].astype(str)[roles == HELD_OUT]
-    numbers: dict[str, Any] = {
-        **_count_roles(roles),
-        "n_types": found.probabilities[CONSENSUS].shape[1],
-        "calibrated": found.calibrated,
-        **found.scores,
-    }
+    facts = {"n_types": found.probabilities[CONSENSUS].shape[1], "calibrated": found.calibrated}
+    numbers: dict[str, Any] = {**_count_roles(roles), **facts, **found.scores}
     if len(held_out):
         numbers["accuracy_of_the_largest_type"] = float(held_out.value_counts(normalize=True).iloc[0])
         numbers["held_out_far"] = float((p[roles == HELD_OUT] <= FAR).mean())

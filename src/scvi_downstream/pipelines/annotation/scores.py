@@ -70,11 +70,9 @@ def score_clusterings(clusters: pd.DataFrame, labels: pd.Series) -> pd.DataFrame
     rows = []
     for name in clusters.columns:
         found = clusters.loc[known.index, name].astype(str)
-        ari = adjusted_rand_score(known, found)
-        nmi = normalized_mutual_info_score(known, found)
-        rows.append(
-            (name, found.nunique(), ari, nmi, *homogeneity_completeness_v_measure(known, found), len(known))
-        )
+        ari, nmi = adjusted_rand_score(known, found), normalized_mutual_info_score(known, found)
+        others = homogeneity_completeness_v_measure(known, found)
+        rows.append((name, found.nunique(), ari, nmi, *others, len(known)))
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
@@ -256,11 +254,8 @@ def error_of_exact_probabilities(confidence: np.ndarray, n_bins: int, seed: int)
     Bröcker & Smith (2007), doi:10.1175/WAF993.1.
     """
     rng = np.random.default_rng(seed)
-    errors = [
-        calibration_error(confidence, rng.random(len(confidence)) < confidence, n_bins)
-        for _ in range(N_RESAMPLES)
-    ]
-    return float(np.mean(errors))
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(N_RESAMPLES))
+    return float(np.mean([calibration_error(confidence, is_right, n_bins) for is_right in drawn]))
 
 
 def wilson_interval(n_right: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

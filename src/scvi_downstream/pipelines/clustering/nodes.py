@@ -32,8 +32,7 @@ def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: 
     """Leiden communities of the shared graph: `n_cells` rows, one categorical column a resolution."""
     graph = weighted_graph(neighbors.connectivities)
     found = {
-        leiden_column(resolution): by_falling_size(communities(graph, resolution, seed))
-        for resolution in options.resolutions
+        leiden_column(each): by_falling_size(communities(graph, each, seed)) for each in options.resolutions
     }
     return pd.DataFrame(found, index=neighbors.cells.rename("cell"))
 
@@ -171,9 +170,7 @@ def assemble_clusters(
     ``n_clusters`` and mean ``stability`` by column, and ``kmeans``: ``k``, ``silhouette``, ``reason``.
     """
     best = recommend(leiden, leiden_stability, options.min_stability)
-    clusters = leiden.assign(leiden=leiden[best.column]).join(
-        list(others.values()), how="left", validate="1:1"
-    )
+    clusters = leiden.assign(leiden=leiden[best.column]).join(list(others.values()), validate="1:1")
     mean = leiden_stability.groupby("resolution")["ari"].mean()
     summary = {
         "recommended_resolution": best.resolution,

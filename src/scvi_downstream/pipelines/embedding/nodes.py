@@ -165,14 +165,9 @@ def _stitch_batches(
 
 def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) -> NeighborsGraph:
     """The one graph of an embedding, `n_cells` × `n_latent`, that UMAP, clustering and metrics share."""
-    return neighbors_graph(
-        latent.index.rename("cell"),
-        latent.to_numpy(np.float32),
-        n_neighbors=options.n_neighbors,
-        n_search=options.n_neighbors_metrics,
-        exact_up_to=options.exact_up_to,
-        seed=seed,
-    )
+    cells, points = latent.index.rename("cell"), latent.to_numpy(np.float32)
+    sizes = {"n_neighbors": options.n_neighbors, "n_search": options.n_neighbors_metrics}
+    return neighbors_graph(cells, points, **sizes, exact_up_to=options.exact_up_to, seed=seed)
 
 
 def compute_umap(
@@ -203,25 +198,20 @@ def compute_umap(
     from umap.umap_ import find_ab_params, simplicial_set_embedding
 
     a, b = find_ab_params(options.umap_spread, options.umap_min_dist)
-    random_state = np.random.RandomState(seed)
+    state = np.random.RandomState(seed)
+    layout = {"a": a, "b": b, "gamma": 1.0, "initial_alpha": 1.0, "negative_sample_rate": 5}
+    plain: dict[str, Any] = {"metric_kwds": {}, "densmap": False, "densmap_kwds": {}, "output_dens": False}
     coordinates, _ = simplicial_set_embedding(
         data=latent.to_numpy(np.float32),
         graph=neighbors.connectivities.tocoo(copy=True),
         n_components=n_dims,
-        initial_alpha=1.0,
-        a=a,
-        b=b,
-        gamma=1.0,
-        negative_sample_rate=5,
         n_epochs=options.umap_epochs,
-        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, random_state),
-        random_state=random_state,
+        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, state),
+        random_state=state,
         metric="euclidean",
-        metric_kwds={},
-        densmap=False,
-        densmap_kwds={},
-        output_dens=False,
         parallel=False,
+        **layout,
+        **plain,
     )
     names = [f"UMAP{i + 1}" for i in range(n_dims)]
     return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)

@@ -77,9 +77,7 @@ def _colorings(
     At most 40 categories a column: the smaller ones are joined as ``other``, and the title says so.
     """
     quality = qc_metrics.reindex(counts.obs_names)
-    known = pd.concat(
-        [counts.obs, quality[quality.columns.difference(counts.obs.columns, sort=False)]], axis=1
-    )
+    known = pd.concat([counts.obs, quality.drop(columns=counts.obs.columns, errors="ignore")], axis=1)
     for name in color_by:
         if name not in known:
             raise InputError(f"embedding.color_by '{name}' is not in obs{closest(name, known.columns)}")

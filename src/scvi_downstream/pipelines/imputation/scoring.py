@@ -129,10 +129,8 @@ def assign_roles(
     tuning = validation
     if share == "validation" or len(tuning) < FEWEST_TEST_CELLS:
         tuning = rng.permutation(train)[: max(1, len(train) // 5)]
-    tuning, scored = (
-        np.sort(sample_cells(cells, number, rng))
-        for cells, number in ((tuning, _MOST_TUNING_CELLS), (scored, most))
-    )
+    tuning = np.sort(sample_cells(tuning, _MOST_TUNING_CELLS, rng))
+    scored = np.sort(sample_cells(scored, most, rng))
     return CellRoles(scored=scored, tuning=tuning, reference=np.setdiff1d(train, tuning), share=share)
 
 
@@ -185,13 +183,9 @@ class Baselines:
         n_components = min(_MOST_COMPONENTS, *(side - 1 for side in normalised.shape))
         solver = "covariance_eigh" if normalised.shape[1] <= 2000 else "arpack"
         pca = PCA(max(1, n_components), svd_solver=solver, random_state=seed).fit(normalised)
-        return cls(
-            reference=reference,
-            mean_rate=totals / totals.sum(),
-            centre=np.asarray(pca.mean_, dtype=np.float32).ravel(),
-            components=np.asarray(pca.components_, dtype=np.float32).T,
-            n_neighbors=min(n_neighbors, reference.shape[0]),
-        )
+        centre, components = (np.asarray(each, dtype=np.float32) for each in (pca.mean_, pca.components_))
+        n_neighbors = min(n_neighbors, reference.shape[0])
+        return cls(reference, totals / totals.sum(), centre.ravel(), components.T, n_neighbors)
 
     def tuned(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, held_out_share: float) -> Baselines:
         """The same with the prior counts that predict the held-out molecules of the tuning cells best.
@@ -231,9 +225,8 @@ class Baselines:
         return ((counts.toarray() + prior * self.mean_rate) / (totals + prior)).astype(np.float32)
 
     def _project(self, counts: sparse.csr_matrix) -> np.ndarray:
-        return np.asarray(
-            _log_normalise(counts) @ self.components - self.centre @ self.components, dtype=np.float32
-        )
+        scores = _log_normalise(counts) @ self.components - self.centre @ self.components
+        return np.asarray(scores, dtype=np.float32)
 
 
 def _log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -110,13 +110,9 @@ def _surgery_spec(
     reference: Reference, query: Query, options: ReferenceMappingOptions, training: TrainingOptions
 ) -> ModelSpec:
     """Training of the new weights alone: no weight decay and no warm-up, since all else is trained already."""
-    epochs = max(LEAST_EPOCHS, min(EPOCHS, round(EPOCHS * CELLS_OF_EPOCHS / query.genes.n_obs)))
-    own = {
-        "max_epochs": options.max_epochs or epochs,
-        "lr": LEARNING_RATE,
-        "weight_decay": 0.0,
-        "n_epochs_kl_warmup": None,
-    }
+    alike = round(EPOCHS * CELLS_OF_EPOCHS / query.genes.n_obs)
+    epochs = options.max_epochs or max(LEAST_EPOCHS, min(EPOCHS, alike))
+    own = {"max_epochs": epochs, "lr": LEARNING_RATE, "weight_decay": 0.0, "n_epochs_kl_warmup": None}
     spec = {"name": "mapped", "family": reference.model.family, "init_from": REFERENCE}
     return parse_spec(spec | {"training": training.model_dump() | own})
 
@@ -254,9 +250,8 @@ def transfer_reference_labels(
     one row a batch, see :func:`.unlike.find_unlike`.
     """
     query = build_query(reference, counts, keys, options, study)
-    labels = reference_labels(
-        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
-    )
+    label_key = find_label_key(reference, options.label_key)
+    labels = reference_labels(reference, label_key, preparation.unknown_labels)
     known, wanted = _take_origin(joint_latent, REFERENCE), _take_origin(joint_latent, QUERY)
     shared = np.flatnonzero(query.present)
     modelled = _matrix(reference.counts[:, reference.model.genes], reference.model.setup.get("layer"))

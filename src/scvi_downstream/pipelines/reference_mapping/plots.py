@@ -54,9 +54,8 @@ def plot_mapping(
     mapped_cell_types, mapping_summary
         ``mapped_…`` of the query's cells in their order; ``reference``, ``n_unlike``, ``share_unlike``.
     """
-    labels = reference_labels(
-        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
-    )
+    label_key = find_label_key(reference, options.label_key)
+    labels = reference_labels(reference, label_key, preparation.unknown_labels)
     cells, summary = mapped_cell_types, mapping_summary
     xy = joint_umap[["UMAP1", "UMAP2"]].to_numpy()
     is_query = (joint_umap["origin"] == "query").to_numpy()

@@ -209,17 +209,13 @@ def shared_deviation(
     shifts = np.median(first, axis=0), np.median(second, axis=0)
     for _ in range(N_CONCENTRATIONS):
         directions = _directions(first - shifts[0])
-        deviation = _multiply_with_similar(
-            (first - shifts[0]) @ directions, (second - shifts[1]) @ directions
-        )
-        typical = deviation <= np.median(deviation)
+        shared = _multiply_with_similar((first - shifts[0]) @ directions, (second - shifts[1]) @ directions)
+        typical = shared <= np.median(shared)
         shifts = first[typical].mean(axis=0), second[typical].mean(axis=0)
     directions = _directions(first - shifts[0])
-    chunks = np.split(np.arange(n_cells), range(ROWS_AT_ONCE, n_cells, ROWS_AT_ONCE))
+    parts = np.split(np.arange(n_cells), range(ROWS_AT_ONCE, n_cells, ROWS_AT_ONCE))
     projected = [
-        np.concatenate(
-            [(_deviations(half, neighbors, reference, rows) - shift) @ directions for rows in chunks]
-        )
+        np.concatenate([(_deviations(half, neighbors, reference, own) - shift) @ directions for own in parts])
         for half, shift in zip(halves, shifts, strict=True)
     ]
     return _multiply_with_similar(*projected), float(shifts[0] @ shifts[1])

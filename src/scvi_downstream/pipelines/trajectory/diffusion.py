@@ -158,10 +158,8 @@ def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> 
     distances = nearest_distances(neighbors).astype(np.float64)
     connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
     kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
-    graph = AnnData(
-        X=sparse.csr_matrix((len(kept), 0), dtype=np.float32),
-        obs=pd.DataFrame(index=neighbors.cells[kept].astype(str)),
-    )
+    obs = pd.DataFrame(index=neighbors.cells[kept].astype(str))
+    graph = AnnData(sparse.csr_matrix((len(kept), 0), dtype=np.float32), obs)
     graph.obsp["connectivities"] = connectivities[kept][:, kept]
     graph.obsp["distances"] = distances[kept][:, kept]
     graph.uns["neighbors"] = {

@@ -149,9 +149,8 @@ def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np
     mask = np.zeros(len(time), dtype=bool)
     if not len(timed):
         return mask, 0
-    _, parts = csgraph.connected_components(
-        sparse.csr_matrix(neighbors.connectivities)[timed][:, timed], directed=False
-    )
+    graph = sparse.csr_matrix(neighbors.connectivities)[timed][:, timed]
+    _, parts = csgraph.connected_components(graph, directed=False)
     inside = timed[parts == parts[time[timed].argmin()]]
     mask[inside] = True
     return mask, len(timed) - len(inside)
@@ -177,10 +176,8 @@ def directed_walk(neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarr
     near = rank < np.minimum(np.floor(NEAREST_SHARE * n_edges), MAX_NEAREST)[edges.row]
     density = np.bincount(edges.col, weights=edges.data, minlength=len(time))
     along = edges.data * (near | (time[edges.row] <= time[edges.col]))
-    undirected = edges.data / density[edges.row] / density[edges.col]
-    walk = PSEUDOTIME_WEIGHT * _shares(along, edges.row) + (1 - PSEUDOTIME_WEIGHT) * _shares(
-        undirected, edges.row
-    )
+    both = edges.data / density[edges.row] / density[edges.col]
+    walk = PSEUDOTIME_WEIGHT * _shares(along, edges.row) + (1 - PSEUDOTIME_WEIGHT) * _shares(both, edges.row)
     # A cell without an edge of the first kind moves by the second alone.
     return sparse.csr_matrix((_shares(walk, edges.row), (edges.row, edges.col)), edges.shape)
 
@@ -266,9 +263,7 @@ def _by_cell(
     states = np.full(len(cells), None, dtype=object)
     for name in names:
         states[np.flatnonzero(ordered)[members[name]]] = name
-    return table.assign(
-        fate_entropy=np.clip(entropy, 0, 1), terminal_state=pd.Categorical(states, categories=names)
-    )
+    return table.assign(fate_entropy=np.clip(entropy, 0, 1), terminal_state=pd.Categorical(states, names))
 
 
 def _describe_states(found: TerminalStates, probabilities: pd.DataFrame) -> str:

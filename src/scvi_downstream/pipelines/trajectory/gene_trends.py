@@ -103,12 +103,8 @@ def lineages_of(trajectory: pd.DataFrame, order: Order) -> tuple[pd.DataFrame, p
     if order != "slingshot":
         times = trajectory[[ORDER_COLUMNS[order]]].set_axis(["all cells"], axis=1)
         return times, times.notna().astype(np.float64)
-    times, weights = (
-        trajectory.filter(regex=rf"^slingshot_{kind}_\d+$").rename(
-            columns=lambda name: f"lineage_{name.rsplit('_', 1)[1]}"
-        )
-        for kind in ("pseudotime", "weight")
-    )
+    found = (trajectory.filter(regex=rf"^slingshot_{kind}_\d+$") for kind in ("pseudotime", "weight"))
+    times, weights = (each.rename(columns=lambda name: f"lineage_{name.rsplit('_', 1)[1]}") for each in found)
     return times, weights
 
 
@@ -182,15 +178,9 @@ def fit_lineage(
     if not len(fitted):
         raise InputError(f"no gene is in {MIN_CELLS} cells of '{lineage}', so none can be followed")
     offset = inside.offset
-    return LineageTrends(
-        lineage=lineage,
-        genes=cells.genes,
-        fitted=fitted,
-        mean=np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset)),
-        spline=spline,
-        prior_level=prior_level(offset, weight),
-        fit=fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1]),
-    )
+    mean = np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset))
+    fit = fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1])
+    return LineageTrends(lineage, cells.genes, fitted, mean, spline, prior_level(offset, weight), fit)
 
 
 def log_curves(trends: LineageTrends, places: np.ndarray) -> np.ndarray:

@@ -150,14 +150,9 @@ def build_tree(
     edges = _spanning_edges(distances, [names.index(end) for end in ends])
     directed = _edges_from_start(edges, names.index(start))
     paths = _paths_to_leaves(directed)
-    return ClusterTree(
-        clusters=names,
-        start=str(start),
-        centres=centres,
-        distances=distances,
-        edges=tuple((names[parent], names[child]) for parent, child in directed),
-        lineages=tuple(tuple(names[k] for k in path) for path in paths),
-    )
+    named = tuple((names[parent], names[child]) for parent, child in directed)
+    lineages = tuple(tuple(names[k] for k in path) for path in paths)
+    return ClusterTree(names, str(start), centres, distances, named, lineages)
 
 
 def edge_confidence(
@@ -188,9 +183,7 @@ def edge_confidence(
     others: list[Counter[frozenset[int]]] = [Counter() for _ in edges]
     for _ in track(range(n_bootstraps), "Resampling the tree of clusters", n_bootstraps):
         drawn = np.bincount(rng.integers(0, len(codes), len(codes)), minlength=len(codes))
-        resampled = {
-            frozenset(edge) for edge in _spanning_edges(cluster_distances(latent, codes, drawn)[0], fixed)
-        }
+        resampled = set(map(frozenset, _spanning_edges(cluster_distances(latent, codes, drawn)[0], fixed)))
         for e, edge in enumerate(edges):
             if edge in resampled:
                 found[e] += 1

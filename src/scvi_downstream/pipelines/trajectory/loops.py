@@ -24,17 +24,9 @@ MIN_HOLE = 0.5  # Way across a ring, relative to the clusters in between, from w
 HOLES_OF_SMALL_RINGS = {4: 0.85, 5: 0.75}
 SPREAD_CELLS = 20  # Cells of a cluster from which its middle is found.
 NEAR_EDGE = 0.1  # Share of a cluster's cells that makes its edge; a single cell astray is none.
-DTYPES = {
-    "first": "str",
-    "second": "str",
-    "edges": "int64",
-    "expected": "float64",
-    "p_adjusted": "float64",
-    "contact": "float64",
-    "ring": "str",
-    "hole": "float64",
-    "is_loop": "bool",
-}
+COLUMNS = ["first", "second", "edges", "expected", "p_adjusted", "contact", "ring", "hole", "is_loop"]
+TEXTS = dict.fromkeys(("first", "second", "ring"), "str")
+DTYPES = dict.fromkeys(COLUMNS, "float64") | TEXTS | {"edges": "int64", "is_loop": "bool"}
 
 
 def find_loops(
@@ -135,7 +127,7 @@ def describe_loops(loops: pd.DataFrame) -> list[str]:
 
 
 def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
 
 
 def _positions(tree_edges: Iterable[tuple[str, str]], names: list[str]) -> set[tuple[int, int]]:

@@ -35,7 +35,7 @@ from scvi_downstream.pipelines.trajectory.trend_tests import fit_trends
 
 _KEYS, _OPTIONS = "params:keys", "params:trajectory"
 _RUN = [_OPTIONS, "params:seed"]
-_FROM_START = ["trajectory_start", *_RUN]
+_START = ["trajectory_start", *_RUN]
 _LEARNT = ["landmarks", "paga", "slingshot_curves", "graph_nodes", "graph_edges"]
 _FACTS = ["diffusion_facts", "lineages", "graph_facts"]
 # Datasets of the primary model that the study's own nodes take: what is known of the model, and what was learnt on it.
@@ -64,9 +64,9 @@ def representation_template(name: str, landmarks_like: str | None = None) -> Pip
             if landmarks_like is None
             else node(cluster_landmarks, [neighbors, landmarks_like, "params:seed"], landmarks),
             node(connect_clusters, graph, paga),
-            node(order_by_diffusion, [*graph, *_FROM_START], own("diffusion", "diffusion_facts")),
-            node(fit_slingshot, [latent, *graph, paga, *_FROM_START], lineages),
-            node(learn_graph, [latent, *graph, *_FROM_START], tree),
+            node(order_by_diffusion, [*graph, *_START], own("diffusion", "diffusion_facts")),
+            node(fit_slingshot, [latent, *graph, paga, *_START], lineages),
+            node(learn_graph, [latent, *graph, *_START], tree),
             node(join_orders, own("diffusion", "slingshot", "principal_graph"), orders),
         ],
         tags="trajectory",
@@ -102,15 +102,13 @@ def template(
         step(compare_with_time, cells | orders, "trajectory_time"),
         step(plot_time_agreement, ["trajectory_time", _OPTIONS], "time_agreement_figure"),
     ]
-    in_r = step(order_with_monocle_r, ["counts", *_FROM_START], ["monocle_r", "monocle_r_versions"])
+    in_r = step(order_with_monocle_r, ["counts", *_START], ["monocle_r", "monocle_r_versions"])
     return Pipeline(
         [
             step(choose_start, ["counts", "neighbors", "clusters", _KEYS, *_RUN], "trajectory_start"),
             step(map_fates, ["counts", *on_graph, *_RUN], [*fates, "fate_facts"]),
             step(fit_trends, ["counts", "orders", _KEYS, *_RUN], [*tested, "trend_contrasts", "trend_facts"]),
-            step(
-                resample_orders, ["latent", *on_graph, *_FROM_START], ["trajectory_stability", "rank_spread"]
-            ),
+            step(resample_orders, ["latent", *on_graph, *_START], ["trajectory_stability", "rank_spread"]),
             step(compare_orders, orders, agreement),
             step(join_trajectory, joined_by_cell, "trajectory"),
             step(summarize_trajectory, told, "trajectory_summary"),

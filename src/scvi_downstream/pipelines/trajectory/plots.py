@@ -113,15 +113,8 @@ def _draw_intervals(
 ) -> None:
     middle, low, high = (table[prefix + name].to_numpy(np.float64) for name in ("spearman", "low", "high"))
     axes.hlines(y, low, high, colors=colors, linewidth=1.6 if filled else 1.0, zorder=2)
-    axes.scatter(
-        middle,
-        y,
-        s=34 if filled else 22,
-        c=colors if filled else "white",
-        edgecolors=colors,
-        linewidths=1.1,
-        zorder=3,
-    )
+    size, faces = (34, colors) if filled else (22, "white")
+    axes.scatter(middle, y, s=size, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
 
 
 def plot_fates(
@@ -251,10 +244,8 @@ def _cells_on_lineages(
     best, totals = shares.argmax(axis=1), np.asarray(counts.X.sum(axis=1)).ravel()
     expression = counts.X[:, counts.var_names.get_indexer(genes)].toarray() / totals[:, None] * TARGET_SUM
     table = pd.DataFrame(expression, columns=genes)
-    pseudotime = times.to_numpy()[np.arange(len(best)), best]
-    return table.assign(lineage=weights.columns.to_numpy()[best], pseudotime=pseudotime)[
-        shares.max(axis=1) > 0
-    ]
+    lineage, pseudotime = weights.columns.to_numpy()[best], times.to_numpy()[np.arange(len(best)), best]
+    return table.assign(lineage=lineage, pseudotime=pseudotime)[shares.max(axis=1) > 0]
 
 
 def _draw_gene(
@@ -271,11 +262,9 @@ def _draw_gene(
         )  # fmt: skip
         top = max(top, float(np.quantile(values, TOP_QUANTILE)))
     for name, rows in curves.groupby(curves["lineage"].astype(str), sort=False):
-        x = rows["pseudotime"].to_numpy(np.float64)
-        axes.fill_between(
-            x, rows["ci_lower"], rows["ci_upper"], color=colors[str(name)], alpha=0.25, linewidth=0
-        )
-        axes.plot(x, rows["mean"], color=colors[str(name)], linewidth=1.6)
+        x, color = rows["pseudotime"].to_numpy(np.float64), colors[str(name)]
+        axes.fill_between(x, rows["ci_lower"], rows["ci_upper"], color=color, alpha=0.25, linewidth=0)
+        axes.plot(x, rows["mean"], color=color, linewidth=1.6)
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, top * 1.05 or 1.0)
     axes.set_yticks(_round_ticks(top))
@@ -363,10 +352,8 @@ def _z_scores(panels: dict[str, pd.DataFrame], order: list[str]) -> dict[str, pd
     """One mean and spread a gene over all lineages, so that panels can be compared; NaN where it was not fitted."""
     aligned = {name: panel.reindex(order) for name, panel in panels.items()}
     highest = np.nanmax(np.hstack([panel.to_numpy() for panel in aligned.values()]), axis=1)
-    aligned = {
-        name: np.log2(panel.add(FLOOR * np.maximum(highest, 1e-12), axis=0))
-        for name, panel in aligned.items()
-    }
+    floor = FLOOR * np.maximum(highest, 1e-12)
+    aligned = {name: np.log2(panel.add(floor, axis=0)) for name, panel in aligned.items()}
     joined = np.hstack([panel.to_numpy() for panel in aligned.values()])
     mean = np.nanmean(joined, axis=1, keepdims=True)
     spread = np.nanstd(joined, axis=1, keepdims=True)

@@ -225,15 +225,12 @@ def _traces_of_lines(overlay: TrajectoryLines) -> list[Any]:
     """All lines as one trace, with gaps between them, and the names."""
     columns = [f"UMAP{i + 1}" for i in range(3)]
     gap = np.full((1, 3), np.nan)
-    parts = [
-        np.vstack([rows[columns].to_numpy(np.float64), gap])
-        for _, rows in overlay.lines.groupby("line", sort=False)
-    ]
+    by_line = overlay.lines.groupby("line", sort=False)
+    parts = [np.vstack([rows[columns].to_numpy(np.float64), gap]) for _, rows in by_line]
     traces = []
     if parts:
-        line = {"color": LINE, "width": 5}
-        lines = _trace(np.vstack(parts), mode="lines", name=overlay.meaning, hoverinfo="skip", line=line)
-        traces.append(lines)
+        look = {"mode": "lines", "name": overlay.meaning, "line": {"color": LINE, "width": 5}}
+        traces.append(_trace(np.vstack(parts), hoverinfo="skip", **look))
     if len(overlay.names):
         places, font = overlay.names[columns].to_numpy(np.float64), {"color": LINE, "size": 12}
         texts = overlay.names["name"].astype(str).tolist()
@@ -260,9 +257,7 @@ def place_on_layout(
     from scipy.spatial import KDTree
 
     k = min(n_neighbors, len(latent))
-    distances, nearest = KDTree(np.asarray(latent, dtype=np.float64)).query(
-        np.asarray(points, dtype=np.float64), k=k
-    )
+    distances, nearest = KDTree(np.asarray(latent, float)).query(np.asarray(points, float), k=k)
     distances, nearest = distances.reshape(len(points), k), nearest.reshape(len(points), k)
     width = np.maximum(distances[:, [k // 2]], 1e-12)
     weights = np.exp(-0.5 * ((distances - distances[:, :1]) / width) ** 2)
@@ -297,14 +292,9 @@ def graph_lines(
     tips = placed[placed.index.map(degree).fillna(0) == 1]
     names = tips.assign(name=[f"tip {i + 1}" for i in range(len(tips))])
     ends = [placed.loc[pairs.iloc[:, side]].to_numpy(np.float64) for side in (0, 1)]
-    leaps = (
-        np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(np.float64), axis=0).max()
-    )
-    return TrajectoryLines(
-        _edge_lines(pairs, placed, np.where(leaps, 0.4, 1.6)),
-        names,
-        "principal graph, thin: leaps between places",
-    )
+    leaps = np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(float), axis=0).max()
+    lines = _edge_lines(pairs, placed, np.where(leaps, 0.4, 1.6))
+    return TrajectoryLines(lines, names, "principal graph, thin: leaps between places")
 
 
 def _place_nodes(
@@ -345,10 +335,8 @@ def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) ->
     low, high = WIDTHS
     strength = kept["connectivity"].to_numpy(float)
     width = low + (high - low) * strength / (strength.max() if len(strength) else 1.0)
-    names = placed.assign(name=placed.index)
-    return TrajectoryLines(
-        _edge_lines(kept[["cluster_1", "cluster_2"]].astype(str), placed, width), names, "PAGA, wide: strong"
-    )
+    lines = _edge_lines(kept[["cluster_1", "cluster_2"]].astype(str), placed, width)
+    return TrajectoryLines(lines, placed.assign(name=placed.index), "PAGA, wide: strong")
 
 
 def _edge_lines(pairs: pd.DataFrame, placed: pd.DataFrame, width: np.ndarray) -> pd.DataFrame:

@@ -226,9 +226,7 @@ def nested_groups(sharing: Sequence[frozenset[int]]) -> list[Group]:
     disjoint.
     """
     n_lineages = len(frozenset().union(*sharing))
-    shared = sorted(
-        {group for group in sharing if len(group) > 1}, key=lambda group: (len(group), sorted(group))
-    )
+    shared = sorted({one for one in sharing if len(one) > 1}, key=lambda group: (len(group), sorted(group)))
     groups: list[Group] = []
     for lineages in shared:
         inner = [g for g, group in enumerate(groups) if group.lineages < lineages]

@@ -75,10 +75,8 @@ def fit_slingshot(
     confidence = edge_confidence(
         values[reached], groups[reached], found.tree, ends=ends, n_bootstraps=n_bootstraps, seed=seed
     )
-    nearest = slice(0, neighbors.n_neighbors)
-    loops = find_loops(
-        neighbors.indices[:, nearest], neighbors.distances[:, nearest], groups, found.tree.edges
-    )
+    nearest, lengths = (each[:, : neighbors.n_neighbors] for each in (neighbors.indices, neighbors.distances))
+    loops = find_loops(nearest, lengths, groups, found.tree.edges)
     n_clusters = tuple(k for k in range(5, 15) if reached.sum() >= MANY_CELLS * k) or (2,)
     others = slingshot_consensus(values, reach.starts, reach.reachable, n_clusters=n_clusters, seed=seed)
     facts = {
@@ -95,14 +93,11 @@ def fit_slingshot(
         },
         "sentences": describe_loops(loops) + barely_connected(paga, start) + _unsure_edges(confidence),
     }
-    curves = {
-        name: pd.DataFrame(curve, columns=latent.columns)
-        for name, curve in zip(found.names, found.curves, strict=True)
-    }
+    curves = [pd.DataFrame(curve, columns=latent.columns) for curve in found.curves]
     table = slingshot_table(found, neighbors.cells).assign(
         slingshot_consensus=others.pseudotime, slingshot_spread=others.spread
     )
-    return table, pd.concat(curves, names=["lineage", "point"]).reset_index(), facts
+    return table, pd.concat(curves, keys=found.names, names=["lineage", "point"]).reset_index(), facts
 
 
 def _unsure_edges(confidence: pd.DataFrame) -> list[str]:
@@ -372,9 +367,8 @@ def slingshot_consensus(
     inside, starts = latent[rows], np.flatnonzero(np.isin(rows, start_cells))
     seeds = np.random.default_rng(seed).integers(0, 2**31, len(n_clusters))
     ranks, n_lineages = [], []
-    for k, own_seed in track(
-        list(zip(n_clusters, seeds, strict=True)), "Slingshot over clusterings", len(seeds)
-    ):
+    tried = list(zip(n_clusters, seeds, strict=True))
+    for k, own_seed in track(tried, "Slingshot over clusterings", len(tried)):
         codes = KMeans(k, n_init=1, random_state=int(own_seed)).fit_predict(inside)
         clusters = pd.Series(pd.Categorical(codes.astype(str)))
         fit = slingshot(inside, clusters, choose_start_cluster(clusters, starts))

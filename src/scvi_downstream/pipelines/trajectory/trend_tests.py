@@ -186,11 +186,8 @@ def _describe_shapes(curves: np.ndarray) -> np.ndarray:
     high, low = curves.max(axis=0), curves.min(axis=0)
     rise = last - first
     above, below = high - np.maximum(first, last), np.minimum(first, last) - low
-    return np.select(
-        [np.abs(rise) >= MONOTONE * (high - low), above >= below],
-        [np.where(rise > 0, "up", "down"), "peak"],
-        default="dip",
-    )
+    one_way, bent = np.where(rise > 0, "up", "down"), np.where(above >= below, "peak", "dip")
+    return np.where(np.abs(rise) >= MONOTONE * (high - low), one_way, bent)
 
 
 def check_calibration(
