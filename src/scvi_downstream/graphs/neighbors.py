@@ -30,20 +30,10 @@ SPARE_CANDIDATES = 10
 class NeighborsGraph:
     """kNN search result and its fuzzy union.
 
-    Attributes
-    ----------
-    cells
-        Names of the ``n_cells`` cells.
-    indices
-        ``(n_cells, k)`` int32; each cell's nearest neighbours, itself first.
-    distances
-        ``(n_cells, k)`` float32 Euclidean distances, in ascending order.
-    connectivities
-        ``(n_cells, n_cells)`` CSR, symmetric, in [0, 1]: UMAP's fuzzy union of the first ``n_neighbors``.
-    n_neighbors
-        Number of neighbours in ``connectivities``, the cell itself included.
-    exact
-        Whether the search was exhaustive.
+    ``cells`` are the names of the ``n_cells`` cells; ``indices`` the ``(n_cells, k)`` int32 nearest neighbours of each,
+    itself first, ``distances`` their float32 Euclidean distances, in ascending order; ``connectivities`` ``(n_cells,
+    n_cells)`` CSR, symmetric, in [0, 1]: UMAP's fuzzy union of the first ``n_neighbors``, the cell itself included;
+    ``exact`` says whether the search was exhaustive.
     """
 
     cells: pd.Index
@@ -65,16 +55,8 @@ def nearest_distances(neighbors: NeighborsGraph) -> sparse.csr_matrix:
 def find_neighbors(latent: np.ndarray, k: int, *, exact: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours in Euclidean distance, each cell first in its own row.
 
-    Parameters
-    ----------
-    latent
-        ``(n_cells, n_dims)`` coordinates.
-    k
-        Number of neighbours, the cell itself included; at most ``n_cells``.
-    exact
-        Exhaustive search with FAISS, or nearest-neighbour descent.
-    seed
-        Of the approximate search.
+    ``latent`` are ``(n_cells, n_dims)`` coordinates; ``k``, the cell itself included, is cut to ``n_cells``; the search
+    is exhaustive with FAISS where ``exact``, or else nearest-neighbour descent, which ``seed`` is of.
 
     Returns
     -------
@@ -174,33 +156,17 @@ def _rank_with_self_first(
 
 
 def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:
-    """UMAP's symmetric connectivities of a kNN search.
+    """UMAP's symmetric connectivities, ``(n_cells, n_cells)`` CSR in [0, 1], of a kNN search.
 
-    Parameters
-    ----------
-    indices, distances
-        ``(n_cells, n_neighbors)``, each cell first in its own row.
-
-    Returns
-    -------
-    ``(n_cells, n_cells)`` CSR in [0, 1].
-
-    References
-    ----------
-    McInnes, Healy & Melville (2018), arXiv:1802.03426.
+    ``indices`` and ``distances`` are ``(n_cells, n_neighbors)``, each cell first in its own row. McInnes, Healy &
+    Melville (2018), arXiv:1802.03426.
     """
     from umap.umap_ import fuzzy_simplicial_set
 
     n_cells, n_neighbors = indices.shape
-    connectivities, *_ = fuzzy_simplicial_set(
-        sparse.coo_matrix((n_cells, 1)),
-        n_neighbors,
-        random_state=np.random.RandomState(0),
-        metric="euclidean",
-        knn_indices=indices,
-        knn_dists=distances,
-    )
-    return connectivities.tocsr()
+    known = {"metric": "euclidean", "knn_indices": indices, "knn_dists": distances}
+    points, state = sparse.coo_matrix((n_cells, 1)), np.random.RandomState(0)
+    return fuzzy_simplicial_set(points, n_neighbors, random_state=state, **known)[0].tocsr()
 
 
 def neighbors_graph(
@@ -208,30 +174,14 @@ def neighbors_graph(
 ) -> NeighborsGraph:
     """Search once for ``n_search`` neighbours and build the graph on the first ``n_neighbors``.
 
-    Parameters
-    ----------
-    cells
-        Names of the ``n_cells`` cells.
-    latent
-        ``(n_cells, n_dims)`` coordinates.
-    n_neighbors, n_search
-        Neighbours of the graph and of the search, the cell itself included; both are cut to ``n_cells``.
-    exact_up_to
-        Number of cells up to which the search is exhaustive.
-    seed
-        Of the approximate search.
+    Both include the cell itself and are cut to ``n_cells``; ``latent`` are ``(n_cells, n_dims)`` coordinates. Up to
+    ``exact_up_to`` cells the search is exhaustive, beyond it is approximate and ``seed`` is that of it.
     """
     exact = len(cells) <= exact_up_to
     indices, distances = find_neighbors(latent, max(n_search, n_neighbors), exact=exact, seed=seed)
     used = min(n_neighbors, indices.shape[1])
-    return NeighborsGraph(
-        cells=cells,
-        indices=indices,
-        distances=distances,
-        connectivities=fuzzy_union(indices[:, :used], distances[:, :used]),
-        n_neighbors=used,
-        exact=exact,
-    )
+    connectivities = fuzzy_union(indices[:, :used], distances[:, :used])
+    return NeighborsGraph(cells, indices, distances, connectivities, used, exact)
 
 
 ITERATIONS = 2
@@ -248,24 +198,11 @@ def weighted_graph(connectivities: sparse.csr_matrix) -> Graph:
 
 
 def communities(graph: Graph, resolution: float, seed: int) -> np.ndarray:
-    """Leiden communities that maximise modularity at a resolution.
+    """Leiden communities that maximise modularity; a higher resolution gives more and smaller ones.
 
-    Parameters
-    ----------
-    graph
-        Edges carry ``weight``.
-    resolution
-        Higher gives more and smaller communities.
-    seed
-        Of the order in which cells are moved.
-
-    Returns
-    -------
-    ``(n_cells,)`` communities, as ``scanpy.tl.leiden(flavor="igraph", n_iterations=2, directed=False)``.
-
-    References
-    ----------
-    Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z.
+    Edges of ``graph`` carry ``weight``; ``seed`` is of the order in which cells are moved. ``(n_cells,)``
+    communities, as ``scanpy.tl.leiden(flavor="igraph", n_iterations=2, directed=False)``. Traag, Waltman & van Eck
+    (2019), doi:10.1038/s41598-019-41695-z.
     """
     with _seeded(seed):
         found = graph.community_leiden(
@@ -275,15 +212,8 @@ def communities(graph: Graph, resolution: float, seed: int) -> np.ndarray:
 
 
 def by_falling_size(membership: np.ndarray) -> pd.Categorical:
-    """Number clusters by falling size; among equals the one with the earliest cell comes first.
+    """Number ``(n_cells,)`` clusters by falling size; among equals the one with the earliest cell comes first.
 
-    Parameters
-    ----------
-    membership
-        ``(n_cells,)`` cluster numbers in any order.
-
-    Returns
-    -------
     Categories ``"0"``, ``"1"``, …, each used.
     """
     _, first, codes, sizes = np.unique(membership, return_index=True, return_inverse=True, return_counts=True)

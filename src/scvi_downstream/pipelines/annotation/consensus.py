@@ -25,20 +25,15 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 
 # Share of a uniform distribution that is mixed in, so that a neighbour's 0 is not taken for impossible.
 SMOOTHING = 1e-3
-# Temperatures beyond these leave probabilities of 0 and 1, or all alike.
-COLDEST, HOTTEST = 0.05, 20.0
+COLDEST, HOTTEST = 0.05, 20.0  # Temperatures beyond these leave probabilities of 0 and 1, or all alike.
 
 
 @dataclass(frozen=True)
 class Consensus:
     """What the methods say together.
 
-    Attributes
-    ----------
-    probabilities
-        Method, and ``consensus``, → `n_cells` × types, calibrated where ``calibrated``.
-    scores, by_type, confusion, reliability
-        Results of :func:`.score_methods` on held-out cells.
+    ``probabilities`` are method, and ``consensus``, → `n_cells` × types, calibrated where ``calibrated``; ``scores``,
+    ``by_type``, ``confusion`` and ``reliability`` the results of :func:`.score_methods` on held-out cells.
     """
 
     probabilities: dict[str, pd.DataFrame]
@@ -73,8 +68,7 @@ def agree_on_cell_types(
 
     Returns
     -------
-    Cell × facts (:func:`cell_type_table`); scores and sentences; scores by type, confusion and calibration, tidy
-    by ``method``.
+    Table of :func:`cell_type_table`; scores and sentences; scores by type, confusion and calibration, by ``method``.
     """
     methods = {"scanvi": transfer_scanvi, "knn": transfer_neighbors, "clusters": transfer_clusters}
     tables = {name: table for name, table in methods.items() if table.shape[1]}

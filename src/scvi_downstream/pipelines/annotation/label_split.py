@@ -22,25 +22,11 @@ else:  # Kedro resolves the annotations at every command, and importing this is 
 logger = logging.getLogger(__name__)
 GIVEN, HELD_OUT, LEFT_OUT = "given", "held_out", "left_out"
 ROLES = (GIVEN, HELD_OUT, UNKNOWN, LEFT_OUT)
-# One labelled cell would have no other one to be compared with.
-LEAST_GIVEN = 2
+LEAST_GIVEN = 2  # One labelled cell would have no other one to be compared with.
 
 
 def hold_out_labels(counts: AnnData, keys: Keys, annotation: AnnotationOptions, seed: int) -> pd.DataFrame:
-    """Role of each cell in the transfer of the study's labels.
-
-    Parameters
-    ----------
-    counts
-        obs holds the labels of `n_cells` cells.
-    keys
-        ``label_key``.
-    annotation, seed
-        As for :func:`split_labels`.
-
-    Returns
-    -------
-    ``label`` and ``role`` of each cell, see :func:`split_labels`.
+    """``label`` and ``role`` of each cell in the transfer of the study's labels, as :func:`split_labels` gives them.
 
     Raises
     ------
@@ -90,16 +76,8 @@ def chosen_clustering(clusters: pd.DataFrame, annotation: AnnotationOptions) -> 
 def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd.DataFrame:
     """Divide the labelled cells of each type into given and held-out ones.
 
-    Every type keeps at least two given cells, and holds out at least one when it has three.
-
-    Parameters
-    ----------
-    labels
-        Categories of `n_cells` cells; ``unknown`` or missing where there is no label.
-    options
-        ``held_out_share``, ``min_cells_per_type``.
-    seed
-        Of the choice.
+    Every type keeps at least two given cells, and holds out at least one when it has three. ``labels`` are categories
+    of `n_cells` cells, ``unknown`` or missing where there is no label.
 
     Returns
     -------
@@ -124,10 +102,7 @@ def split_labels(labels: pd.Series, options: AnnotationOptions, seed: int) -> pd
         message = "%s: %d types with fewer than %d labelled cells are not transferred: %s"
         logger.warning(message, labels.name, len(few), fewest, ", ".join(few[:10]))
     categories = [*sizes.index, *([UNKNOWN] if (known == UNKNOWN).any() else [])]
-    columns = {
-        "label": pd.Categorical(known, categories=categories),
-        "role": pd.Categorical(roles, categories=ROLES),
-    }
+    columns = {"label": pd.Categorical(known, categories), "role": pd.Categorical(roles, ROLES)}
     return pd.DataFrame(columns, index=labels.index.rename("cell"))
 
 

@@ -37,15 +37,9 @@ OVERLAP_COLUMNS = (
 class KnownMarkers:
     """Markers of each type that the counts hold.
 
-    Attributes
-    ----------
-    genes
-        One row a type and gene: ``type``, ``gene`` (as the table names it), ``name`` (in the counts),
-        ``position`` in var, and ``sign`` (1 or -1).
-    n_listed, missing
-        Rows of the table, and its genes that are not in the counts.
-    left_out
-        Type → number of its genes in the counts, for types with too few.
+    ``genes`` has one row a type and gene: ``type``, ``gene`` (as the table names it), ``name`` (in the counts),
+    ``position`` in var, and ``sign`` (1 or -1). ``n_listed`` counts the rows of the table, ``missing`` are its genes
+    that are not in the counts, ``left_out`` the numbers of genes of types with too few in the counts.
     """
 
     genes: pd.DataFrame
@@ -74,8 +68,7 @@ def find_markers(table: pd.DataFrame | None, counts: AnnData, min_genes: int) ->
     Parameters
     ----------
     table
-        Columns ``type``, ``gene`` and, when there are genes that a type must lack, ``sign``; upper and lower
-        case of the columns' names do not matter.
+        Columns ``type``, ``gene`` and, when there are genes that a type must lack, ``sign``, in upper or lower case.
     counts
         Raw counts; of several genes of one symbol the most abundant is taken.
     min_genes
@@ -200,12 +193,10 @@ def match_markers(
     ----------
     markers
         Found by differential expression: ``grouping``, ``group``, ``gene``; only the clusters' are compared.
-    marker_table
-        The user's table.
+    marker_table, annotation
+        The user's table, and the genes that a type must have in the counts.
     counts
         ``var["highly_variable"]`` says which genes could be markers at all.
-    annotation
-        Genes that a type must have in the counts.
 
     Returns
     -------

@@ -27,8 +27,7 @@ else:  # Kedro resolves the annotations at every command, and importing this is 
 
 # Bins of equal mean expression, from which random genes are drawn: as many as in Tirosh et al. (2016).
 N_BINS = 25
-# Random sets of genes that are scored at once, which bounds the memory.
-SETS_AT_ONCE = 500
+SETS_AT_ONCE = 500  # Random sets of genes that are scored at once, which bounds the memory.
 # Standard deviation of log-expression below which a gene counts as constant.
 LEAST_SD = 1e-6
 MOST_GENES_NAMED = 5
@@ -64,18 +63,14 @@ def name_clusters(
 
     Parameters
     ----------
-    counts
-        Raw counts of `n_cells` cells, all genes.
-    clusters
-        Clusterings of the same cells.
+    counts, clusters
+        Raw counts of `n_cells` cells, all genes, and clusterings of the same cells.
     marker_table
         Columns ``type``, ``gene`` and ``sign``.
     keys
         ``label_key``, whose labels are compared with the names.
-    annotation
-        ``clustering`` and ``markers``.
-    seed
-        Of the random sets of genes.
+    annotation, seed
+        ``clustering`` and ``markers``; the seed is that of the random sets of genes.
 
     Returns
     -------
@@ -85,8 +80,7 @@ def name_clusters(
     Raises
     ------
     InputError
-        Something is wrong with the table, or none of its genes is in the counts; see
-        :func:`.marker_table.find_markers`.
+        As of :func:`.marker_table.find_markers`.
     """
     options = annotation.markers
     known = find_markers(marker_table, counts, options.min_genes)
@@ -104,24 +98,12 @@ def score_types(
 ) -> tuple[pd.DataFrame, ClusterMeans]:
     """Score of every cluster for every type, tidy.
 
-    The score is the mean z-scored log-normalised expression of the positive markers less that of the negative
-    ones, averaged over the cluster. It is compared with random genes, sets of equally many genes of the
-    same expression (as in Tirosh et al., 2016, the type's own markers left out), and with random cells, equally
-    many of any cluster. Random genes alone would call any cluster of mixed cells something, since the markers
-    of a type vary together; random cells alone would call a cluster in which most genes are high everything.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, all genes.
-    clusters
-        Cluster of each cell, in the order of ``counts``.
-    known
-        Markers of each type.
-    n_random_sets
-        Number of random sets of genes.
-    seed
-        Of these sets.
+    The score is the mean z-scored log-normalised expression of the positive markers less that of the negative ones,
+    averaged over the cluster. It is compared with random genes, ``n_random_sets`` sets of equally many genes of the
+    same expression (as in Tirosh et al., 2016, the type's own markers left out), and with random cells, equally many
+    of any cluster. Random genes alone would call any cluster of mixed cells something, since the markers of a type
+    vary together; random cells alone would call a cluster in which most genes are high everything. ``counts`` are
+    raw, of all genes, ``clusters`` those of each cell in their order.
 
     Returns
     -------
@@ -270,11 +252,8 @@ def choose_names(
     ranked = scores.sort_values("z", ascending=False, kind="stable").groupby("cluster", sort=False)
     best, second = (ranked.nth(place).set_index("cluster").reindex(means.clusters) for place in (0, 1))
     margin = best["z"] - second["z"].fillna(0)
-    why_unknown = np.select(
-        [best["fdr"] >= options.fdr, margin < options.min_margin],
-        ["no type is significant", "two types are equally likely"],
-        default="",
-    )
+    unclear = np.where(margin < options.min_margin, "two types are equally likely", "")
+    why_unknown = np.where(best["fdr"] >= options.fdr, "no type is significant", unclear)
     table = best[["score", "z", "fdr"]].assign(
         n_cells=means.sizes,
         name=best["type"].where(why_unknown == "", UNKNOWN),

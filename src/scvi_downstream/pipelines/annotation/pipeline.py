@@ -35,36 +35,23 @@ _SCORED = [_SCORES, "annotation_by_type", "annotation_confusion", "annotation_ca
 
 def template(*, labels: bool, markers: bool) -> Pipeline:
     """Counts, latent, clusters ─► three transfers ─► consensus, scores; marker table ─► names of clusters."""
+    by_scanvi, agreement = ["annotation_model", "transfer_scanvi"], ["label_agreement", "label_contingency"]
+    points = ["counts", "fitted", "annotation_model", "latent", "label_split", _OPTIONS, "params:accelerator"]
     transfer = [
         step(hold_out_labels, ["counts", _KEYS, _OPTIONS, _SEED], "label_split"),
-        step(
-            transfer_with_scanvi,
-            ["counts", "fitted", "label_split", *_TRAINING],
-            ["annotation_model", "transfer_scanvi"],
-        ),
-        step(
-            transfer_with_neighbors,
-            ["counts", "fitted", "annotation_model", "latent", "label_split", _OPTIONS, "params:accelerator"],
-            ["transfer_neighbors", "label_distances"],
-        ),
+        step(transfer_with_scanvi, ["counts", "fitted", "label_split", *_TRAINING], by_scanvi),
+        step(transfer_with_neighbors, points, ["transfer_neighbors", "label_distances"]),
         step(transfer_with_clusters, ["fitted", "clusters", "label_split", _OPTIONS], "transfer_clusters"),
         step(agree_on_cell_types, ["label_split", *_TRANSFERS, _OPTIONS, _SEED], ["cell_types", *_SCORED]),
-        step(
-            compare_with_labels,
-            ["clusters", "counts", _KEYS, _OPTIONS],
-            ["label_agreement", "label_contingency"],
-        ),
+        step(compare_with_labels, ["clusters", "counts", _KEYS, _OPTIONS], agreement),
         step(plot_cell_types, ["umap", "counts", "cell_types", _SCORES, _KEYS], "cell_types_figure"),
         step(plot_confusion, ["annotation_confusion", _SCORES], "confusion_figure"),
         step(plot_calibration, ["annotation_calibration", _SCORES], "calibration_figure"),
         step(plot_label_contingency, ["label_contingency", "label_agreement"], "label_contingency_figure"),
     ]
+    names = ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"]
     naming = [
-        step(
-            name_clusters,
-            ["counts", "clusters", "marker_table", _KEYS, _OPTIONS, _SEED],
-            ["cluster_names", "marker_scores", "marker_cell_types", "naming_summary"],
-        ),
+        step(name_clusters, ["counts", "clusters", "marker_table", _KEYS, _OPTIONS, _SEED], names),
         step(match_markers, ["markers", "marker_table", "counts", _OPTIONS], "marker_overlap"),
         step(
             plot_cluster_names, ["marker_scores", "cluster_names", "naming_summary"], "cluster_names_figure"

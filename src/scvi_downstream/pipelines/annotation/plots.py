@@ -38,8 +38,8 @@ METHOD_TITLES = {
     "knn": "Nearest neighbours",
     "clusters": "Cluster majority",
 }
+# Colour and marker of probabilities before and after calibration.
 STAGES = {"raw": ("#888888", "s"), "calibrated": (OKABE_ITO[0], "o")}
-"""Colour and marker of probabilities before and after calibration."""
 VERDICTS = {
     "held out, wrong": OKABE_ITO[3],
     "held out, not called": OKABE_ITO[1],
@@ -69,14 +69,10 @@ def plot_cell_types(
     ----------
     umap
         `n_cells` × ``UMAP1``, ``UMAP2``.
-    counts
-        obs holds the labels of the same cells.
-    cell_types
-        Table of the consensus.
-    annotation_scores
-        Scores of the consensus on held-out cells.
-    keys
-        ``label_key``.
+    counts, keys
+        obs holds the labels of the same cells, ``label_key``.
+    cell_types, annotation_scores
+        Table of the consensus, and its scores on held-out cells.
     """
     if "cell_type_agreement" not in cell_types:
         return empty_figure(annotation_scores["sentences"][0])
@@ -143,10 +139,8 @@ def plot_cluster_names(
 
     Parameters
     ----------
-    marker_scores
-        ``cluster``, ``type``, ``z``, ``fdr``.
-    cluster_names
-        ``cluster``, ``name``, ``best_type``, ``n_cells``.
+    marker_scores, cluster_names
+        ``cluster``, ``type``, ``z``, ``fdr``; ``cluster``, ``name``, ``best_type``, ``n_cells``.
     naming_summary
         ``n_named``, ``n_clusters``.
     """
@@ -185,10 +179,8 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
 
     Parameters
     ----------
-    annotation_confusion
-        ``method, true, predicted, n``.
-    annotation_scores
-        Scores by method.
+    annotation_confusion, annotation_scores
+        ``method, true, predicted, n``; scores by method.
     """
     if annotation_confusion.empty:
         return empty_figure(annotation_scores["sentences"][0])
@@ -235,11 +227,9 @@ def plot_calibration(annotation_calibration: pd.DataFrame, annotation_scores: di
 
     Parameters
     ----------
-    annotation_calibration
-        ``method, probabilities (raw or calibrated), low, high, confidence, accuracy, accuracy_low,
-        accuracy_high, n``.
-    annotation_scores
-        Scores by method.
+    annotation_calibration, annotation_scores
+        ``method, probabilities (raw or calibrated), low, high, confidence, accuracy, accuracy_low, accuracy_high, n``;
+        scores by method.
     """
     table = annotation_calibration
     if table.empty:
@@ -296,10 +286,8 @@ def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.
 
     Parameters
     ----------
-    label_contingency
-        ``clustering, cluster, label, n, share_of_cluster``.
-    label_agreement
-        Agreement by ``clustering``.
+    label_contingency, label_agreement
+        ``clustering, cluster, label, n, share_of_cluster``; agreement by ``clustering``.
     """
     if label_contingency.empty:
         return empty_figure("No cell has a label to compare the clusters with.")
@@ -315,10 +303,8 @@ def plot_label_contingency(label_contingency: pd.DataFrame, label_agreement: pd.
     figure = new_figure(max(width, 5.5), max(height, 2.8))
     axes = figure.subplots()
     shares.index = [f"{cluster} ({sizes[cluster]:,})" for cluster in clusters]
-    few = max(shares.shape) <= MOST_SHARES_BY_CLUSTER
-    image = heat_map(
-        axes, shares, limits=(0, 100), cmap=COLORMAP, texts=shares.map(_share_text) if few else None
-    )
+    texts = shares.map(_share_text) if max(shares.shape) <= MOST_SHARES_BY_CLUSTER else None
+    image = heat_map(axes, shares, limits=(0, 100), cmap=COLORMAP, texts=texts)
     title = _contingency_title(name, label_agreement)
     axes.set(xlabel="label", ylabel=f"{name} cluster (labelled cells)", title=title)
     figure.colorbar(image, ax=axes, label="share of the cluster (%)", shrink=0.8, pad=0.02)

@@ -96,8 +96,7 @@ SECTION = Section(
 METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
 # Types that are named as hard to tell: those with the lowest F1, when it is below this.
 FEW_TYPES, WEAK_F1 = 3, 0.8
-# Level of the single test, for the share of held-out cells that look far from the labelled ones.
-FAR = 0.05
+FAR = 0.05  # Level of the single test, for the share of held-out cells that look far from the labelled ones.
 
 
 def summarize_transfer(
@@ -113,10 +112,8 @@ def summarize_transfer(
     ----------
     label_split
         Label and role of `n_cells` cells.
-    found
-        The consensus and its scores.
-    cell_types
-        Of :func:`.cell_type_table`.
+    found, cell_types
+        The consensus with its scores, and its :func:`.cell_type_table`.
     p
         P-values of being farther from labelled cells than these are from one another.
     options
@@ -124,12 +121,8 @@ def summarize_transfer(
     """
     roles = label_split["role"]
     held_out = label_split["label"].astype(str)[roles == HELD_OUT]
-    numbers: dict[str, Any] = {
-        **_count_roles(roles),
-        "n_types": found.probabilities[CONSENSUS].shape[1],
-        "calibrated": found.calibrated,
-        **found.scores,
-    }
+    facts = {"n_types": found.probabilities[CONSENSUS].shape[1], "calibrated": found.calibrated}
+    numbers: dict[str, Any] = {**_count_roles(roles), **facts, **found.scores}
     if len(held_out):
         numbers["accuracy_of_the_largest_type"] = float(held_out.value_counts(normalize=True).iloc[0])
         numbers["held_out_far"] = float((p[roles == HELD_OUT] <= FAR).mean())
@@ -251,10 +244,8 @@ def summarize_names(
     ----------
     names, cells
         Of :func:`.choose_names` and :func:`.cells_by_name`.
-    known
-        Markers that the counts hold.
-    labels
-        The study's own labels of the same cells, or ``None``.
+    known, labels
+        Markers that the counts hold; the study's own labels of the same cells, or ``None``.
     """
     named = names[names["name"] != UNKNOWN]
     summary: dict[str, Any] = {

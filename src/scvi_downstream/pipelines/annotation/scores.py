@@ -26,33 +26,17 @@ CONFUSION_COLUMNS = ("method", "true", "predicted", "n")
 CALIBRATION_COLUMNS = (
     "method", "probabilities", "low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high", "n",
 )  # fmt: skip
-# Resamples of the held-out cells: enough for quantiles of 2.5 and 97.5 %.
-N_RESAMPLES = 500
-CONSENSUS = "consensus"
-"""Name of the mean of all methods among the methods."""
-PREFIX = "cell_type_"
-"""Before the names of all that is known of each cell's type."""
-FEWEST_TO_CALIBRATE = 30
-"""Held-out cells from which temperatures are fitted: each is fitted to half of them."""
-SUSPECT_FROM = 0.9
-"""Probability of another type from which a held-out cell's own label is suspect."""
+N_RESAMPLES = 500  # Resamples of the held-out cells: enough for quantiles of 2.5 and 97.5 %.
+CONSENSUS = "consensus"  # Name of the mean of all methods among the methods.
+PREFIX = "cell_type_"  # Before the names of all that is known of each cell's type.
+FEWEST_TO_CALIBRATE = 30  # Held-out cells from which temperatures are fitted: each is fitted to half of them.
+SUSPECT_FROM = 0.9  # Probability of another type from which a held-out cell's own label is suspect.
 
 
 def compare_with_labels(
     clusters: pd.DataFrame, counts: AnnData, keys: Keys, annotation: AnnotationOptions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Agreement of every clustering with the labels; cells of each cluster and label of one clustering.
-
-    Parameters
-    ----------
-    clusters
-        `n_cells` rows, one categorical column a clustering.
-    counts
-        obs holds the labels of the same cells.
-    keys
-        ``label_key``.
-    annotation
-        ``clustering`` names the one whose clusters are tabulated.
+    """Agreement of every clustering with the labels; cells of each cluster and label of the chosen one.
 
     Returns
     -------
@@ -86,11 +70,9 @@ def score_clusterings(clusters: pd.DataFrame, labels: pd.Series) -> pd.DataFrame
     rows = []
     for name in clusters.columns:
         found = clusters.loc[known.index, name].astype(str)
-        ari = adjusted_rand_score(known, found)
-        nmi = normalized_mutual_info_score(known, found)
-        rows.append(
-            (name, found.nunique(), ari, nmi, *homogeneity_completeness_v_measure(known, found), len(known))
-        )
+        ari, nmi = adjusted_rand_score(known, found), normalized_mutual_info_score(known, found)
+        others = homogeneity_completeness_v_measure(known, found)
+        rows.append((name, found.nunique(), ari, nmi, *others, len(known)))
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
@@ -272,11 +254,8 @@ def error_of_exact_probabilities(confidence: np.ndarray, n_bins: int, seed: int)
     Bröcker & Smith (2007), doi:10.1175/WAF993.1.
     """
     rng = np.random.default_rng(seed)
-    errors = [
-        calibration_error(confidence, rng.random(len(confidence)) < confidence, n_bins)
-        for _ in range(N_RESAMPLES)
-    ]
-    return float(np.mean(errors))
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(N_RESAMPLES))
+    return float(np.mean([calibration_error(confidence, is_right, n_bins) for is_right in drawn]))
 
 
 def wilson_interval(n_right: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

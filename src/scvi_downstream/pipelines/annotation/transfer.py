@@ -41,10 +41,8 @@ logger = logging.getLogger(__name__)
 LABEL_COLUMN = "given_label"
 # Epochs of fine tuning: as many gradient steps as 5,000 cells have, but no fewer epochs than scvi-tools' own 10.
 TUNING_EPOCHS, TUNING_UP_TO, LEAST_EPOCHS = 40, 5000, 10
-# As for every model of the study.
-VALIDATION_SHARE = 0.1
-# Weight, in cells, of the frequencies over all clusters in each cluster.
-PRIOR_CELLS = 1.0
+VALIDATION_SHARE = 0.1  # As for every model of the study.
+PRIOR_CELLS = 1.0  # Weight, in cells, of the frequencies over all clusters in each cluster.
 
 
 def transfer_with_scanvi(
@@ -64,12 +62,10 @@ def transfer_with_scanvi(
 
     Parameters
     ----------
-    counts
-        Raw counts of `n_cells` cells.
+    counts, label_split
+        Raw counts, label and role of `n_cells` cells.
     fitted
         The primary model: genes, and weights to start from.
-    label_split
-        Label and role of the same cells.
     keys
         The study's obs columns.
     annotation, training
@@ -187,18 +183,14 @@ def transfer_with_neighbors(
 
     Parameters
     ----------
-    counts
-        Raw counts of `n_cells` cells.
+    counts, label_split
+        Raw counts, label and role of `n_cells` cells.
     fitted, annotation_model
         The primary model, and the scANVI that has seen the given labels alone.
     latent
         `n_cells` × `n_latent` of the primary model.
-    label_split
-        Label and role of the same cells.
-    annotation
-        ``n_neighbors``.
-    accelerator
-        Where to compute.
+    annotation, accelerator
+        ``n_neighbors``, and where to compute.
 
     Returns
     -------
@@ -246,17 +238,8 @@ def transfer_with_clusters(
 ) -> pd.DataFrame:
     """Frequencies of the labels in each cell's cluster: `n_cells` × types.
 
-    Parameters
-    ----------
-    fitted
-        The primary model. If it was trained on labels, its clusters have seen the held-out ones, and the table
-        has no column.
-    clusters
-        Clusterings of `n_cells` cells.
-    label_split
-        Label and role of the same cells.
-    annotation
-        ``clustering``.
+    Where ``fitted``, the primary model, was trained on labels, its clusters have seen the held-out ones, and the table
+    has no column. ``clusters`` hold the clustering of ``annotation``, ``label_split`` label and role of the same cells.
     """
     if why_not_transferable(label_split) or trained_on_labels(fitted):
         return pd.DataFrame(index=label_split.index)

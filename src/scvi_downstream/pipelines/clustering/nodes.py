@@ -21,32 +21,18 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-STABILITY_COLUMNS = ["resolution", "replicate", "n_clusters", "ari"]
-AGREEMENT_COLUMNS = ["clustering_a", "clustering_b", "ari", "nmi", "n_cells"]
+# Cells on which numbers of clusters are compared; the chosen one is fitted on all.
 MOST_CELLS_FITTED = 10_000
-"""Cells on which numbers of clusters are compared; the chosen one is fitted on all."""
-MOST_CELLS_MEASURED = 3_000
-"""Cells of the silhouette, whose distance matrix is held in memory (72 MB)."""
+MOST_CELLS_MEASURED = 3_000  # Cells of the silhouette, whose distance matrix is held in memory (72 MB).
 STARTS = 5
 MOST_ITERATIONS = 300
 
 
 def cluster_leiden(neighbors: NeighborsGraph, options: ClusteringOptions, seed: int) -> pd.DataFrame:
-    """Leiden communities of the shared graph: `n_cells` rows, one categorical column a resolution.
-
-    Parameters
-    ----------
-    neighbors
-        Symmetric connectivities in [0, 1].
-    options
-        Resolutions.
-    seed
-        Of Leiden.
-    """
+    """Leiden communities of the shared graph: `n_cells` rows, one categorical column a resolution."""
     graph = weighted_graph(neighbors.connectivities)
     found = {
-        leiden_column(resolution): by_falling_size(communities(graph, resolution, seed))
-        for resolution in options.resolutions
+        leiden_column(each): by_falling_size(communities(graph, each, seed)) for each in options.resolutions
     }
     return pd.DataFrame(found, index=neighbors.cells.rename("cell"))
 
@@ -56,18 +42,8 @@ def resample_leiden(
 ) -> pd.DataFrame:
     """Whether two halves of the cells, clustered without each other, are split alike.
 
-    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not.
-
-    Parameters
-    ----------
-    neighbors
-        Graph of all cells; a half sees its induced part.
-    leiden
-        Clusters of all cells, one column a resolution.
-    options
-        Resolutions and number of divisions into halves.
-    seed
-        Of the divisions and of Leiden.
+    Subsets that overlap share their noise and call splits of noise stable; disjoint halves do not. A half sees its
+    induced part of the graph of all cells; ``leiden`` has their clusters, one column a resolution.
 
     Returns
     -------
@@ -99,7 +75,7 @@ def resample_leiden(
                 ari = _transfer_agreement(own, other, edges, is_split=is_split)
                 rows.append((resolution, 2 * division + side, len(np.unique(own)), ari))
             progress.advance()
-    return pd.DataFrame(rows, columns=STABILITY_COLUMNS)
+    return pd.DataFrame(rows, columns=["resolution", "replicate", "n_clusters", "ari"])
 
 
 def _transfer_agreement(
@@ -117,16 +93,7 @@ def _transfer_agreement(
 def cluster_kmeans(
     latent: pd.DataFrame, options: ClusteringOptions, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """k-means with the best mean silhouette width, or ``options.kmeans_k``.
-
-    Parameters
-    ----------
-    latent
-        `n_cells` × `n_latent`.
-    options
-        ``kmeans_k`` fixes the number of clusters; ``kmeans_max_k`` bounds the search.
-    seed
-        Of samples and starts.
+    """k-means on a latent, `n_cells` × `n_latent`, with the best mean silhouette width, or ``options.kmeans_k``.
 
     Returns
     -------
@@ -193,10 +160,8 @@ def assemble_clusters(
     ----------
     leiden, others
         Clusterings of the same cells: of every resolution, and ``kmeans``, ``hierarchical`` and any other.
-    leiden_stability, kmeans_silhouette
-        What the choices rest on.
-    options
-        ``min_stability``.
+    leiden_stability, kmeans_silhouette, options
+        What the choices rest on, with ``min_stability``.
 
     Returns
     -------
@@ -205,9 +170,7 @@ def assemble_clusters(
     ``n_clusters`` and mean ``stability`` by column, and ``kmeans``: ``k``, ``silhouette``, ``reason``.
     """
     best = recommend(leiden, leiden_stability, options.min_stability)
-    clusters = leiden.assign(leiden=leiden[best.column]).join(
-        list(others.values()), how="left", validate="1:1"
-    )
+    clusters = leiden.assign(leiden=leiden[best.column]).join(list(others.values()), validate="1:1")
     mean = leiden_stability.groupby("resolution")["ari"].mean()
     summary = {
         "recommended_resolution": best.resolution,
@@ -225,14 +188,8 @@ def assemble_clusters(
 def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> pd.DataFrame:
     """Adjusted Rand index and normalised mutual information of every pair of clusterings.
 
-    Parameters
-    ----------
-    clusters
-        `n_cells` rows, one categorical column a clustering.
-    counts
-        obs of the same cells.
-    keys
-        Name the labels and the batch.
+    ``clusters`` have `n_cells` rows, one categorical column a clustering; ``counts`` hold labels and batch of the same
+    cells in obs.
 
     Returns
     -------
@@ -254,7 +211,7 @@ def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> 
             known = known[known != UNKNOWN]
         if len(known.unique()) > 1:
             rows += [_compare(clusters.loc[known.index, column], known, name) for column in clusters.columns]
-    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+    return pd.DataFrame(rows, columns=["clustering_a", "clustering_b", "ari", "nmi", "n_cells"])
 
 
 def _compare(clusters: pd.Series, other: pd.Series, name: str) -> tuple[Any, str, float, float, int]:

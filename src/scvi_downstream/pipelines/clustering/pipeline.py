@@ -21,7 +21,7 @@ _KMEANS = ["kmeans", "kmeans_silhouette"]
 
 def template() -> Pipeline:
     """neighbors, latent ─► leiden, kmeans, hierarchical ─► clusters ─► agreement, figures."""
-    parts = {name: name for name in (*_LEIDEN, *_KMEANS, "hierarchical")}
+    parts = {name: name for name in (*_LEIDEN, *_KMEANS, "hierarchical")} | {"options": "params:clustering"}
     reasons = ["leiden_stability", "kmeans_silhouette", "cluster_agreement", "clustering_summary"]
     known = ["clusters", "counts", "params:keys"]
     return Pipeline(
@@ -32,11 +32,7 @@ def template() -> Pipeline:
             step(
                 cluster_hierarchical, ["latent", *_LEIDEN, "params:clustering"], ["hierarchical", "linkage"]
             ),
-            step(
-                assemble_clusters,
-                parts | {"options": "params:clustering"},
-                ["clusters", "clustering_summary"],
-            ),
+            step(assemble_clusters, parts, ["clusters", "clustering_summary"]),
             step(compare_clusterings, known, "cluster_agreement"),
             step(plot_clusters, ["umap", *known], "clusters_figure"),
             step(plot_clustering, reasons, "clustering_figure"),

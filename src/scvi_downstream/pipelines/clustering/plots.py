@@ -25,8 +25,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 BLUE, ORANGE = OKABE_ITO[:2]
 GREY = "#888888"
-REASON_WIDTH = 150
-"""Characters of the recommendation that fit in a line above the panels."""
+REASON_WIDTH = 150  # Characters of the recommendation that fit in a line above the panels.
 LEAVES_SHOWN = 30
 INCHES_A_LEAF = 0.36
 _RING: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "mec": ORANGE, "mew": 2, "ls": ""}
@@ -37,14 +36,10 @@ def plot_clusters(umap: pd.DataFrame, clusters: pd.DataFrame, counts: AnnData, k
 
     Parameters
     ----------
-    umap
-        `n_cells` × ``UMAP1``, ``UMAP2``.
-    clusters
-        Columns of ``CLUSTERINGS``, of the same cells.
-    counts
+    umap, clusters
+        `n_cells` × ``UMAP1``, ``UMAP2``; columns of ``CLUSTERINGS``, of the same cells.
+    counts, keys
         obs holds the labels, if there are any.
-    keys
-        Name the labels.
     """
     panels = {title: clusters[name] for name, title in CLUSTERINGS.items()}
     if keys.label_key:
@@ -67,12 +62,9 @@ def plot_clustering(
 
     Parameters
     ----------
-    leiden_stability
-        ``resolution, replicate, n_clusters, ari``.
-    kmeans_silhouette
-        ``k, silhouette, inertia, chosen``.
-    cluster_agreement
-        ``clustering_a, clustering_b, ari, nmi``.
+    leiden_stability, kmeans_silhouette, cluster_agreement
+        ``resolution, replicate, n_clusters, ari``; ``k, silhouette, inertia, chosen``; ``clustering_a, clustering_b,
+        ari, nmi``.
     clustering_summary
         ``recommended_resolution``, ``reason``, ``min_stability``, ``n_clusters``.
     """
@@ -138,12 +130,7 @@ def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
 def plot_dendrogram(linkage: pd.DataFrame, hierarchical: pd.DataFrame) -> Figure:
     """The top of the Ward tree with a colour a cluster, its leaves named by cluster and number of cells.
 
-    Parameters
-    ----------
-    linkage
-        Of :func:`.cluster_hierarchical`.
-    hierarchical
-        The clusters it was cut into.
+    ``linkage`` and ``hierarchical``, the clusters it was cut into, are of :func:`.cluster_hierarchical`.
     """
     from scipy.cluster.hierarchy import dendrogram
 

@@ -45,13 +45,13 @@ SECTION = Section(
     ),
 )
 
+# Mean silhouette widths, after Kaufman & Rousseeuw, and what they say of k-means clusters.
 STRENGTHS = (
     (0.7, "a strong structure"),
     (0.5, "a reasonable structure"),
     (0.25, "a weak structure"),
     (-float("inf"), "no substantial structure"),
 )
-"""Mean silhouette widths, after Kaufman & Rousseeuw, and what they say of k-means clusters."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,8 @@ class Recommendation:
 def recommend(leiden: pd.DataFrame, stability: pd.DataFrame, min_stability: float) -> Recommendation:
     """The finest stable resolution; else the most stable with two clusters or more; else the finest.
 
-    Parameters
-    ----------
-    leiden
-        Clusters of all cells, one column a resolution.
-    stability
-        One row a resolution and replicate, column ``ari``.
-    min_stability
-        Mean adjusted Rand index from which a resolution counts as stable.
+    ``leiden`` has the clusters of all cells, one column a resolution, ``stability`` one row a resolution and replicate,
+    column ``ari``, whose mean makes a resolution stable from ``min_stability`` on.
     """
     mean = stability.groupby("resolution")["ari"].mean().sort_index()
     n_clusters = {resolution: int(leiden[leiden_column(resolution)].nunique()) for resolution in mean.index}

@@ -16,10 +16,8 @@ from scvi_downstream.runtime.progress import Progress
 logger = logging.getLogger(__name__)
 
 LINKAGE_COLUMNS = ["left", "right", "height", "size", "left_size", "right_size"]
-MOST_LEAVES = 10_000
-"""Cells up to which each is a leaf: the time grows with their square."""
-MICRO_CLUSTERS = 2_000
-"""k-means groups that are the leaves beyond that."""
+MOST_LEAVES = 10_000  # Cells up to which each is a leaf: the time grows with their square.
+MICRO_CLUSTERS = 2_000  # k-means groups that are the leaves beyond that.
 MICRO_ITERATIONS = 20
 
 
@@ -28,14 +26,7 @@ def cluster_hierarchical(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Ward tree, cut into ``options.hierarchical_k`` clusters or as many as the recommended Leiden has.
 
-    Parameters
-    ----------
-    latent
-        `n_cells` × `n_latent`.
-    leiden, leiden_stability
-        Decide the number of clusters.
-    options
-        ``hierarchical_k``, ``min_stability``.
+    ``latent`` is `n_cells` × `n_latent`; ``leiden`` and ``leiden_stability`` decide the number of clusters.
 
     Returns
     -------
@@ -54,13 +45,9 @@ def cluster_hierarchical(
 class WardTree:
     """A tree over leaves, which are cells or small groups of cells.
 
-    Attributes
-    ----------
-    linkage
-        One row a merge by rising height, as scipy has it, ``size`` in cells; both sides' sizes beside it. Leaves
-        are the nodes ``0 … n_leaves - 1``, the node of row `i` is ``n_leaves + i``.
-    leaf_of_cell
-        ``(n_cells,)`` leaf of each cell.
+    ``linkage`` has one row a merge by rising height, as scipy has it, ``size`` in cells, both sides' sizes beside it.
+    Leaves are the nodes ``0 … n_leaves - 1``, the node of row `i` is ``n_leaves + i``; ``leaf_of_cell`` is
+    ``(n_cells,)``.
     """
 
     linkage: pd.DataFrame
@@ -101,16 +88,8 @@ def _micro_clusters(points: np.ndarray) -> np.ndarray:
 def linkage(centroids: np.ndarray, sizes: np.ndarray) -> pd.DataFrame:
     """Ward linkage of weighted points by nearest-neighbour chains: memory grows with ``n``, time with ``n²``.
 
-    Parameters
-    ----------
-    centroids
-        ``(n_leaves, n_dims)``.
-    sizes
-        ``(n_leaves,)`` cells in each leaf.
-
-    Returns
-    -------
-    ``n_leaves - 1`` rows. With sizes of one equal to ``scipy.cluster.hierarchy.linkage(centroids, "ward")``.
+    ``centroids`` are ``(n_leaves, n_dims)``, ``sizes`` the ``(n_leaves,)`` cells in each leaf. ``n_leaves - 1`` rows;
+    with sizes of one equal to ``scipy.cluster.hierarchy.linkage(centroids, "ward")``.
 
     References
     ----------
@@ -219,16 +198,9 @@ def _node_membership(linkage: pd.DataFrame, k: int) -> np.ndarray:
 class Crown:
     """The top of a tree, whose leaves are subtrees.
 
-    Attributes
-    ----------
-    linkage
-        ``(n_shown - 1, 4)``, as scipy has it.
-    sizes
-        ``(n_shown,)`` cells below each leaf.
-    clusters
-        ``(2 * n_shown - 1,)`` cluster of each node of the crown, leaves first; -1 above the cut.
-    cut_height
-        Between the last merge inside a cluster and the first between clusters; NaN for one cluster.
+    ``linkage`` is ``(n_shown - 1, 4)``, as scipy has it, ``sizes`` the ``(n_shown,)`` cells below each leaf,
+    ``clusters`` the ``(2 * n_shown - 1,)`` cluster of each node of the crown, leaves first, -1 above the cut, and
+    ``cut_height`` lies between the last merge inside a cluster and the first between clusters; NaN for one cluster.
     """
 
     linkage: np.ndarray

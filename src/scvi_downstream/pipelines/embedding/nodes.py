@@ -28,23 +28,15 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 logger = logging.getLogger(__name__)
 
-MUTUAL_NEIGHBORS = 20
-"""Scanorama's own number of neighbours among which cells of two batches are matched."""
+MUTUAL_NEIGHBORS = 20  # Scanorama's own number of neighbours among which cells of two batches are matched.
+# Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces.
 START_WIDTH, START_NOISE = 10.0, 1e-4
-"""Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces."""
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
     """Posterior mean of every cell: `n_cells` × ``latent_1``, …, exactly as scvi-tools gives it.
 
-    Parameters
-    ----------
-    fitted
-        Saved model.
-    counts
-        All cells, all genes.
-    accelerator
-        Where the encoder runs.
+    ``counts`` are of all cells and genes; ``accelerator`` is where the encoder of the saved model runs.
     """
     means = fitted.attach(counts, accelerator).get_latent_representation()
     return _by_cell(means, counts.obs_names, "latent_")
@@ -53,18 +45,8 @@ def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator
 def compute_pca(counts: AnnData, options: EmbeddingOptions, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Principal components of log-normalised highly variable genes, and what they cost.
 
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``.
-    options
-        Number of components, cut to what the data allow.
-    seed
-        Of the solver.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
+    ``counts`` are raw, with ``var["highly_variable"]``; ``n_pcs`` is cut to what the data allow, ``seed`` that of the
+    solver. `n_cells` × ``PC_1``, …; training summary with seconds and peak memory.
     """
     import sklearn.decomposition  # noqa: F401  (its import is not part of the cost)
 
@@ -101,20 +83,8 @@ def compute_harmony(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Principal components with the batches aligned by Harmony, and what that cost beyond the PCA.
 
-    Parameters
-    ----------
-    counts
-        obs holds ``keys.batch_key``.
-    pca_latent
-        `n_cells` × `n_pcs`.
-    keys
-        Names the batch.
-    seed
-        Of Harmony's clusters.
-
-    Returns
-    -------
-    `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
+    ``pca_latent`` is `n_cells` × `n_pcs`; obs of the counts holds ``keys.batch_key``; ``seed`` is that of Harmony's
+    clusters. `n_cells` × ``PC_1``, …; training summary. With fewer than two batches the components stay as they are.
     """
     scores = pca_latent.loc[counts.obs_names].to_numpy(np.float32)
     with ResourceMeter() as meter:
@@ -144,20 +114,9 @@ def compute_scanorama(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scanorama's embedding of log-normalised highly variable genes, and what it costs.
 
-    Parameters
-    ----------
-    counts
-        Raw counts with ``var["highly_variable"]``; obs holds ``keys.batch_key``.
-    options
-        Number of dimensions.
-    keys
-        Names the batch.
-    seed
-        Of the singular vectors and the neighbour search.
-
-    Returns
-    -------
-    `n_cells` × ``scanorama_1``, …; training summary.
+    ``counts`` are raw, with ``var["highly_variable"]`` and ``keys.batch_key`` in obs; ``n_pcs`` is the number of
+    dimensions, ``seed`` that of the singular vectors and the neighbour search. `n_cells` × ``scanorama_1``, …; training
+    summary.
 
     Raises
     ------
@@ -205,25 +164,10 @@ def _stitch_batches(
 
 
 def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) -> NeighborsGraph:
-    """The one graph of an embedding that UMAP, clustering and metrics share.
-
-    Parameters
-    ----------
-    latent
-        `n_cells` × `n_latent`.
-    options
-        Neighbours of the graph and of the search, and up to how many cells the search is exhaustive.
-    seed
-        Of the approximate search.
-    """
-    return neighbors_graph(
-        latent.index.rename("cell"),
-        latent.to_numpy(np.float32),
-        n_neighbors=options.n_neighbors,
-        n_search=options.n_neighbors_metrics,
-        exact_up_to=options.exact_up_to,
-        seed=seed,
-    )
+    """The one graph of an embedding, `n_cells` × `n_latent`, that UMAP, clustering and metrics share."""
+    cells, points = latent.index.rename("cell"), latent.to_numpy(np.float32)
+    sizes = {"n_neighbors": options.n_neighbors, "n_search": options.n_neighbors_metrics}
+    return neighbors_graph(cells, points, **sizes, exact_up_to=options.exact_up_to, seed=seed)
 
 
 def compute_umap(
@@ -233,10 +177,8 @@ def compute_umap(
 
     Parameters
     ----------
-    latent
-        `n_cells` × `n_latent`; places the start.
-    neighbors
-        Graph of the same cells in the same order.
+    latent, neighbors
+        `n_cells` × `n_latent`, which places the start; graph of the same cells in the same order.
     options
         Minimal distance, spread and epochs (``None``: 500 up to 10,000 cells, 200 beyond).
     seed
@@ -256,25 +198,20 @@ def compute_umap(
     from umap.umap_ import find_ab_params, simplicial_set_embedding
 
     a, b = find_ab_params(options.umap_spread, options.umap_min_dist)
-    random_state = np.random.RandomState(seed)
+    state = np.random.RandomState(seed)
+    layout = {"a": a, "b": b, "gamma": 1.0, "initial_alpha": 1.0, "negative_sample_rate": 5}
+    plain: dict[str, Any] = {"metric_kwds": {}, "densmap": False, "densmap_kwds": {}, "output_dens": False}
     coordinates, _ = simplicial_set_embedding(
         data=latent.to_numpy(np.float32),
         graph=neighbors.connectivities.tocoo(copy=True),
         n_components=n_dims,
-        initial_alpha=1.0,
-        a=a,
-        b=b,
-        gamma=1.0,
-        negative_sample_rate=5,
         n_epochs=options.umap_epochs,
-        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, random_state),
-        random_state=random_state,
+        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, state),
+        random_state=state,
         metric="euclidean",
-        metric_kwds={},
-        densmap=False,
-        densmap_kwds={},
-        output_dens=False,
         parallel=False,
+        **layout,
+        **plain,
     )
     names = [f"UMAP{i + 1}" for i in range(n_dims)]
     return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Figure = Page = Any
 
-MOST_CATEGORIES = 40
-"""Beyond this a legend is longer than its panel."""
+MOST_CATEGORIES = 40  # Beyond this a legend is longer than its panel.
 
 
 def plot_embedding(
@@ -33,14 +32,10 @@ def plot_embedding(
     ----------
     umap
         `n_cells` × ``UMAP1``, ``UMAP2``.
-    counts
-        obs of the same cells.
-    qc_metrics
-        Quality of the same cells.
-    keys
-        The study's obs columns.
-    options
-        ``color_by`` adds columns.
+    counts, qc_metrics
+        obs and quality of the same cells.
+    keys, options
+        The study's obs columns, to which ``color_by`` adds others.
 
     Raises
     ------
@@ -59,19 +54,8 @@ def plot_umap_3d(
 ) -> Page:
     """Rotatable scatter; the menu changes the colouring, the legend hides and isolates categories.
 
-    Coordinates are rounded and at most 30,000 cells (a fixed random sample) drawn: the page stays light.
-
-    Parameters
-    ----------
-    umap_3d
-        `n_cells` × ``UMAP1`` … ``UMAP3``.
-    counts, qc_metrics, keys, options
-        As in :func:`plot_embedding`.
-
-    Raises
-    ------
-    InputError
-        When a column of ``color_by`` does not exist.
+    Coordinates, `n_cells` × ``UMAP1`` … ``UMAP3``, are rounded and at most 30,000 cells (a fixed random sample) drawn:
+    the page stays light. Otherwise as :func:`plot_embedding`.
     """
     drawn = thinned(umap_3d)
     hover = drawn.index.to_series().astype(str)
@@ -93,9 +77,7 @@ def _colorings(
     At most 40 categories a column: the smaller ones are joined as ``other``, and the title says so.
     """
     quality = qc_metrics.reindex(counts.obs_names)
-    known = pd.concat(
-        [counts.obs, quality[quality.columns.difference(counts.obs.columns, sort=False)]], axis=1
-    )
+    known = pd.concat([counts.obs, quality.drop(columns=counts.obs.columns, errors="ignore")], axis=1)
     for name in color_by:
         if name not in known:
             raise InputError(f"embedding.color_by '{name}' is not in obs{closest(name, known.columns)}")

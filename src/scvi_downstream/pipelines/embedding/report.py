@@ -20,10 +20,8 @@ SECTION = Section(
         ),
         Item(dataset="{model}.embedding_figure", caption="UMAP of {model}.", folded=True),
         *(
-            Item(
-                dataset=f"{name}.embedding_figure", caption=f"UMAP of {title}, without a model.", folded=True
-            )
-            for name, title in BASELINES.items()
+            Item(dataset=f"{key}.embedding_figure", caption=f"UMAP of {title}, without a model.", folded=True)
+            for key, title in BASELINES.items()
         ),
     ),
 )

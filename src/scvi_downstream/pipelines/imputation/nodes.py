@@ -22,8 +22,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
     AnnData = Any
 
 
-# Of smaller blocks scvi-tools would spend more time on each than on its cells.
-_FEWEST_CELLS_AT_ONCE = 128
+_FEWEST_CELLS_AT_ONCE = 128  # Of smaller blocks scvi-tools would spend more time on each than on its cells.
 
 
 def denoise_expression(
@@ -39,20 +38,14 @@ def denoise_expression(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
+    fitted, counts
+        The primary model, and the counts that it was fitted on.
     markers
         Table with a column ``gene``, used when ``options.genes`` is ``markers``.
-    keys
-        The study's obs columns.
-    options
-        Genes, posterior samples, library size, cells per block.
-    seed
-        Seed of the posterior samples.
-    accelerator
-        Where to compute.
+    keys, options
+        The study's obs columns; genes, posterior samples, library size, cells per block.
+    seed, accelerator
+        Seed of the posterior samples, and where to compute.
 
     Returns
     -------

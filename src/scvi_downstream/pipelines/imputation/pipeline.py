@@ -1,8 +1,8 @@
 """Denoised and counterfactual expression of the primary model, scored on held-out counts."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from scvi_downstream.pipelines.copies import on_model
+from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.imputation.nodes import decode_counterfactual, denoise_expression
 from scvi_downstream.pipelines.imputation.plots import plot_imputation, plot_imputation_scores
@@ -20,14 +20,13 @@ def template(*, counterfactual: bool = False) -> Pipeline:
     With ``counterfactual`` every cell is also decoded as if from the batches in ``transform_batch``.
     """
     nodes = [
-        Node(denoise_expression, _DECODED, "expression", name="denoise_expression"),
-        Node(score_imputation, ["fitted", "counts", *_RUN], _SCORES, name="score_imputation"),
-        Node(plot_imputation, _DRAWN, "imputation_figure", name="plot_imputation"),
-        Node(plot_imputation_scores, _SCORES, "imputation_score_figure", name="plot_imputation_scores"),
+        step(denoise_expression, _DECODED, "expression"),
+        step(score_imputation, ["fitted", "counts", *_RUN], _SCORES),
+        step(plot_imputation, _DRAWN, "imputation_figure"),
+        step(plot_imputation_scores, _SCORES, "imputation_score_figure"),
     ]
     if counterfactual:
-        made = "expression_counterfactual"
-        nodes.append(Node(decode_counterfactual, _DECODED, made, name="decode_counterfactual"))
+        nodes.append(step(decode_counterfactual, _DECODED, "expression_counterfactual"))
     return Pipeline(nodes, tags="imputation")
 
 

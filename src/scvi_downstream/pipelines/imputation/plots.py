@@ -47,12 +47,10 @@ def plot_imputation(
 
     Parameters
     ----------
-    counts
-        Raw counts, ``n_cells`` × all genes.
+    counts, umap
+        Raw counts, ``n_cells`` × all genes; columns UMAP1 and UMAP2 of the same cells.
     expression
         Denoised expression, of which only the genes drawn are read.
-    umap
-        Columns UMAP1 and UMAP2 of the same cells.
     markers
         Columns ``group`` and ``gene``, the best first; used when ``options.figure_genes`` is empty.
     options
@@ -107,8 +105,7 @@ def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene
     Parameters
     ----------
     imputation_scores
-        ``methods`` (method → score → value, low, high), ``best_baseline``, ``verdict``, ``cells``,
-        ``n_cells``.
+        ``methods`` (method → score → value, low, high), ``best_baseline``, ``verdict``, ``cells``, ``n_cells``.
     imputation_by_gene
         One row per gene with columns ``pearson_<method>`` and ``mean_held_out``.
     """

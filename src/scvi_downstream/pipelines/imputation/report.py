@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import OUTPUT, Item, Section
+from scvi_downstream.report.sections import Item, Section, result
 from scvi_downstream.runtime.words import Finding, verdicts
 
 SECTION = Section(
@@ -18,16 +18,10 @@ SECTION = Section(
             dataset="imputation_score_figure",
             caption="Error and correlation on held-out counts, against naive baselines.",
         ),
-        Item(
-            dataset="imputation_scores",
-            caption="Scores on held-out counts.",
-            file=OUTPUT + "imputation_scores.json",
-            folded=True,
-        ),
-        Item(
-            dataset="imputation_by_gene",
-            caption="Scores by gene, the most abundant first.",
-            file=OUTPUT + "imputation_by_gene.csv",
+        result("imputation_scores.json", "Scores on held-out counts.", folded=True),
+        result(
+            "imputation_by_gene.csv",
+            "Scores by gene, the most abundant first.",
             order="mean_held_out",
             folded=True,
         ),

@@ -36,8 +36,7 @@ _MOST_TUNING_CELLS = 500
 _CELLS_AT_ONCE = 1024
 _REPLICATES = 500
 _INTERVAL = (2.5, 97.5)
-# The correlation of a gene that is seen in fewer cells is noise.
-_FEWEST_DETECTIONS = 10
+_FEWEST_DETECTIONS = 10  # The correlation of a gene that is seen in fewer cells is noise.
 # Tried for each baseline: 3 to 30,000 molecules.
 _PRIOR_COUNTS = tuple(float(10**exponent) for exponent in np.arange(0.5, 4.51, 0.5))
 _SCALE = 1e4
@@ -60,16 +59,12 @@ def score_imputation(
 
     Parameters
     ----------
-    fitted
-        The primary model.
-    counts
-        Counts that it was fitted on.
+    fitted, counts
+        The primary model, and the counts that it was fitted on.
     options
         ``score``: share of the counts held out, neighbours of the smoothing baseline, most cells.
-    seed
-        Seed of the thinning, the posterior samples and the bootstrap.
-    accelerator
-        Where to compute.
+    seed, accelerator
+        Seed of the thinning, the posterior samples and the bootstrap; where to compute.
 
     Returns
     -------
@@ -134,37 +129,19 @@ def assign_roles(
     tuning = validation
     if share == "validation" or len(tuning) < FEWEST_TEST_CELLS:
         tuning = rng.permutation(train)[: max(1, len(train) // 5)]
-    tuning, scored = (
-        np.sort(sample_cells(cells, number, rng))
-        for cells, number in ((tuning, _MOST_TUNING_CELLS), (scored, most))
-    )
+    tuning = np.sort(sample_cells(tuning, _MOST_TUNING_CELLS, rng))
+    scored = np.sort(sample_cells(scored, most, rng))
     return CellRoles(scored=scored, tuning=tuning, reference=np.setdiff1d(train, tuning), share=share)
 
 
 def thin(
     counts: sparse.csr_matrix, held_out_share: float, seed: int
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split molecules at random: each is held out with the same probability.
+    """Split molecules at random: each is held out with the probability ``held_out_share``.
 
-    For Poisson counts the two parts are independent, and the expectation of the held-out part is that of the
-    kept part times ``held_out_share / (1 - held_out_share)``.
-
-    Parameters
-    ----------
-    counts
-        ``(n_cells, n_genes)`` integers.
-    held_out_share
-        Probability that a molecule is held out.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    The kept and the held-out part, both ``(n_cells, n_genes)``; they add up to ``counts``.
-
-    References
-    ----------
-    Batson, Royer & Webber (2019), doi:10.1101/786269.
+    For Poisson counts the two parts are independent, and the expectation of the held-out part is that of the kept
+    part times ``held_out_share / (1 - held_out_share)``. The kept and the held-out part, both ``(n_cells, n_genes)``,
+    add up to the integers of ``counts``. Batson, Royer & Webber (2019), doi:10.1101/786269.
     """
     held_out, kept = counts.copy(), counts.copy()
     drawn = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), held_out_share)
@@ -179,19 +156,11 @@ def thin(
 class Baselines:
     """Baselines learned from reference cells, none of which is scored.
 
-    Attributes
-    ----------
-    reference
-        ``(n_reference, n_genes)`` counts.
-    mean_rate
-        ``(n_genes,)`` share of each gene among all molecules of the reference, never zero.
-    centre, components
-        PCA of the log-normalised reference: ``(n_genes,)`` and ``(n_genes, n_components)``.
-    n_neighbors
-        Reference cells averaged.
-    prior_counts
-        Per method, the number of molecules that the gene mean counts for beside the observed ones; empty
-        before the baselines are tuned.
+    ``reference`` are ``(n_reference, n_genes)`` counts, ``mean_rate`` the ``(n_genes,)`` share of each gene among all
+    molecules of the reference, never zero; ``centre`` and ``components`` the PCA of the log-normalised reference,
+    ``(n_genes,)`` and ``(n_genes, n_components)``; ``n_neighbors`` reference cells are averaged; ``prior_counts`` say
+    per method for how many molecules the gene mean counts beside the observed ones, empty before the baselines are
+    tuned.
     """
 
     reference: sparse.csr_matrix
@@ -214,13 +183,9 @@ class Baselines:
         n_components = min(_MOST_COMPONENTS, *(side - 1 for side in normalised.shape))
         solver = "covariance_eigh" if normalised.shape[1] <= 2000 else "arpack"
         pca = PCA(max(1, n_components), svd_solver=solver, random_state=seed).fit(normalised)
-        return cls(
-            reference=reference,
-            mean_rate=totals / totals.sum(),
-            centre=np.asarray(pca.mean_, dtype=np.float32).ravel(),
-            components=np.asarray(pca.components_, dtype=np.float32).T,
-            n_neighbors=min(n_neighbors, reference.shape[0]),
-        )
+        centre, components = (np.asarray(each, dtype=np.float32) for each in (pca.mean_, pca.components_))
+        n_neighbors = min(n_neighbors, reference.shape[0])
+        return cls(reference, totals / totals.sum(), centre.ravel(), components.T, n_neighbors)
 
     def tuned(self, kept: sparse.csr_matrix, held_out: sparse.csr_matrix, held_out_share: float) -> Baselines:
         """The same with the prior counts that predict the held-out molecules of the tuning cells best.
@@ -260,9 +225,8 @@ class Baselines:
         return ((counts.toarray() + prior * self.mean_rate) / (totals + prior)).astype(np.float32)
 
     def _project(self, counts: sparse.csr_matrix) -> np.ndarray:
-        return np.asarray(
-            _log_normalise(counts) @ self.components - self.centre @ self.components, dtype=np.float32
-        )
+        scores = _log_normalise(counts) @ self.components - self.centre @ self.components
+        return np.asarray(scores, dtype=np.float32)
 
 
 def _log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:

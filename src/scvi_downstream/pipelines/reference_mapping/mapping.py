@@ -10,13 +10,12 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
-from scvi_downstream.pipelines.embedding.nodes import compute_umap
+from scvi_downstream.pipelines.embedding.nodes import build_neighbors, compute_umap
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
@@ -65,20 +64,14 @@ def map_onto_reference(
 
     Parameters
     ----------
-    reference
-        The saved model and the counts that it was fitted on.
-    counts
-        The study's checked counts, all genes.
-    keys
-        The study's obs columns.
-    options
-        Share of genes that must be there, epochs.
-    preparation
-        What stands for no label.
+    reference, counts
+        The saved model with the counts that it was fitted on; the study's checked counts, all genes.
+    keys, study
+        The study's obs columns; its name is that of the batch of cells that have no other.
+    options, preparation
+        Share of genes that must be there, epochs; what stands for no label.
     training
         Shares of cells, mini-batches, early stopping.
-    study
-        Names the batch of cells that have no other.
     seed, accelerator, mapped_checkpoint
         Of the training.
 
@@ -117,13 +110,9 @@ def _surgery_spec(
     reference: Reference, query: Query, options: ReferenceMappingOptions, training: TrainingOptions
 ) -> ModelSpec:
     """Training of the new weights alone: no weight decay and no warm-up, since all else is trained already."""
-    epochs = max(LEAST_EPOCHS, min(EPOCHS, round(EPOCHS * CELLS_OF_EPOCHS / query.genes.n_obs)))
-    own = {
-        "max_epochs": options.max_epochs or epochs,
-        "lr": LEARNING_RATE,
-        "weight_decay": 0.0,
-        "n_epochs_kl_warmup": None,
-    }
+    alike = round(EPOCHS * CELLS_OF_EPOCHS / query.genes.n_obs)
+    epochs = options.max_epochs or max(LEAST_EPOCHS, min(EPOCHS, alike))
+    own = {"max_epochs": epochs, "lr": LEARNING_RATE, "weight_decay": 0.0, "n_epochs_kl_warmup": None}
     spec = {"name": "mapped", "family": reference.model.family, "init_from": REFERENCE}
     return parse_spec(spec | {"training": training.model_dump() | own})
 
@@ -144,11 +133,6 @@ def _encode_jointly(model: BaseModelClass, reference: Reference) -> pd.DataFrame
     """Posterior means of the cells of the reference and of the query by the one model, ``latent_1``, …, and ``origin``.
 
     Rows are named ``<origin>:<cell>``, since both may hold cells of one name.
-
-    Raises
-    ------
-    InputError
-        The counts of the reference do not fit its model.
     """
     known = _modelled_genes(reference)
     with quiet():
@@ -177,13 +161,7 @@ def _take_origin(joint: pd.DataFrame, origin: str) -> pd.DataFrame:
 
 
 def check_reference(reference: Reference) -> None:
-    """Refuse counts of the reference that lack genes of its model or are no counts.
-
-    Raises
-    ------
-    InputError
-        Names genes or values.
-    """
+    """Refuse counts of the reference that lack genes of its model or are no counts: an InputError names them."""
     layer = reference.model.setup.get("layer")
     matrix = _matrix(_modelled_genes(reference), layer)
     values = matrix.data if hasattr(matrix, "tocsr") else np.asarray(matrix).ravel()
@@ -229,24 +207,12 @@ def _matrix(counts: AnnData, layer: str | None) -> Any:
 def embed_jointly(joint_latent: pd.DataFrame, embedding: EmbeddingOptions, seed: int) -> pd.DataFrame:
     """UMAP of reference and query in one neighbours graph: ``UMAP1``, ``UMAP2`` and ``origin``.
 
-    Parameters
-    ----------
-    joint_latent
-        Coordinates and ``origin``.
-    embedding
-        As for the study's own UMAP.
-    seed
-        Of the approximate search and the layout.
+    ``joint_latent`` holds coordinates and ``origin``; options are as for the study's own UMAP.
     """
     latent = joint_latent.drop(columns="origin")
-    graph = neighbors_graph(
-        latent.index,
-        latent.to_numpy(np.float32),
-        n_neighbors=embedding.n_neighbors,
-        n_search=embedding.n_neighbors,
-        exact_up_to=embedding.exact_up_to,
-        seed=seed,
-    )
+    # no metric is computed of these cells, so that no more neighbours are searched than the graph has
+    own = embedding.model_copy(update={"n_neighbors_metrics": embedding.n_neighbors})
+    graph = build_neighbors(latent, own, seed)
     return compute_umap(latent, graph, embedding, seed).assign(origin=joint_latent["origin"])
 
 
@@ -266,20 +232,14 @@ def transfer_reference_labels(
 
     Parameters
     ----------
-    reference, counts, keys, study
+    reference, counts, keys, preparation, study
         As for the surgery.
     mapped_model
-        The model of the query; of scANVI, its own prediction stands beside the neighbours'.
+        The model of the query; of scANVI, its own prediction, on ``accelerator``, stands beside the neighbours'.
     joint_latent
         Coordinates of both sets of cells.
-    options
-        Neighbours, the least probability of a label, the false discovery rate of unlike cells.
-    preparation
-        What stands for no label.
-    seed
-        Of the thinning behind the test.
-    accelerator
-        Where scANVI predicts.
+    options, seed
+        Neighbours, the least probability of a label, the false discovery rate of unlike cells; seed of the thinning.
 
     Returns
     -------
@@ -290,9 +250,8 @@ def transfer_reference_labels(
     one row a batch, see :func:`.unlike.find_unlike`.
     """
     query = build_query(reference, counts, keys, options, study)
-    labels = reference_labels(
-        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
-    )
+    label_key = find_label_key(reference, options.label_key)
+    labels = reference_labels(reference, label_key, preparation.unknown_labels)
     known, wanted = _take_origin(joint_latent, REFERENCE), _take_origin(joint_latent, QUERY)
     shared = np.flatnonzero(query.present)
     modelled = _matrix(reference.counts[:, reference.model.genes], reference.model.setup.get("layer"))
@@ -338,16 +297,8 @@ def join_mapped(
 ) -> AnnData:
     """The study's cells with what the mapping says of each, for scanpy and CELLxGENE.
 
-    Parameters
-    ----------
-    counts
-        The study's checked counts.
-    joint_latent, joint_umap
-        Coordinates of both sets of cells.
-    mapped_cell_types
-        Of :func:`transfer_reference_labels`.
-    mapping_summary
-        Names the reference.
+    ``joint_latent`` and ``joint_umap`` are coordinates of both sets of cells, ``mapped_cell_types`` is of
+    :func:`transfer_reference_labels`, and ``mapping_summary`` names the reference.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.reference_mapping.plots import plot_mapping
 from scvi_downstream.pipelines.reference_mapping.report import summarize_mapping
 
 _KEYS, _OPTIONS, _PREPARATION = "params:keys", "params:reference_mapping", "params:preparation"
+_GIVEN, _SETTINGS = ["reference", "counts"], [_KEYS, _OPTIONS, _PREPARATION]
 _RUN = ["params:study", "params:seed", "params:accelerator"]
 
 
@@ -23,22 +24,13 @@ def template() -> Pipeline:
         [
             step(
                 map_onto_reference,
-                [
-                    "reference",
-                    "counts",
-                    _KEYS,
-                    _OPTIONS,
-                    _PREPARATION,
-                    "params:training",
-                    *_RUN,
-                    "params:checkpoint.mapped",
-                ],
+                [*_GIVEN, *_SETTINGS, "params:training", *_RUN, "params:checkpoint.mapped"],
                 ["mapped_model", "joint_latent", "mapping_history", "mapping_facts"],
             ),
             step(embed_jointly, ["joint_latent", "params:embedding", "params:seed"], "joint_umap"),
             step(
                 transfer_reference_labels,
-                ["reference", "counts", "mapped_model", "joint_latent", _KEYS, _OPTIONS, _PREPARATION, *_RUN],
+                [*_GIVEN, "mapped_model", "joint_latent", *_SETTINGS, *_RUN],
                 ["mapped_cell_types", "mapping_batches"],
             ),
             step(

@@ -47,22 +47,15 @@ def plot_mapping(
 
     Parameters
     ----------
-    reference
-        obs of its counts holds the labels.
+    reference, options, preparation
+        obs of the reference's counts holds the labels, ``label_key``; what stands for no label.
     joint_umap
         ``UMAP1``, ``UMAP2`` and ``origin`` of both sets of cells, the reference first.
-    mapped_cell_types
-        ``mapped_…`` of the query's cells in their order.
-    mapping_summary
-        ``reference``, ``n_unlike``, ``share_unlike``.
-    options
-        ``label_key`` of the reference.
-    preparation
-        What stands for no label.
+    mapped_cell_types, mapping_summary
+        ``mapped_…`` of the query's cells in their order; ``reference``, ``n_unlike``, ``share_unlike``.
     """
-    labels = reference_labels(
-        reference, find_label_key(reference, options.label_key), preparation.unknown_labels
-    )
+    label_key = find_label_key(reference, options.label_key)
+    labels = reference_labels(reference, label_key, preparation.unknown_labels)
     cells, summary = mapped_cell_types, mapping_summary
     xy = joint_umap[["UMAP1", "UMAP2"]].to_numpy()
     is_query = (joint_umap["origin"] == "query").to_numpy()

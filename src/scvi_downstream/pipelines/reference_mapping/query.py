@@ -116,17 +116,9 @@ def _find_positions(theirs: pd.Index, ours: pd.Index) -> np.ndarray:
 class Query:
     """Cells ready for surgery.
 
-    Attributes
-    ----------
-    genes
-        `n_cells` × the genes of the model in its order, those that the query lacks as zeros; obs holds what
-        the model was set up with.
-    batch
-        ``(n_cells,)`` batch of each cell, as text.
-    present
-        ``(n_genes,)`` genes that the query has.
-    notes
-        What a user should know of how batches, covariates and genes were taken.
+    ``genes`` are `n_cells` × the genes of the model in its order, those that the query lacks as zeros, with what the
+    model was set up with in obs; ``batch`` is the ``(n_cells,)`` batch of each cell, as text, ``present`` says which of
+    the ``(n_genes,)`` genes the query has, and ``notes`` how batches, covariates and genes were taken.
     """
 
     genes: AnnData
@@ -142,16 +134,12 @@ def build_query(
 
     Parameters
     ----------
-    reference
-        The model and its counts.
-    counts
-        The study's checked counts.
-    keys
-        The study's obs columns.
+    reference, counts
+        The model with its counts; the study's checked counts.
+    keys, study
+        The study's obs columns; its name is that of its batch where it has no other.
     options
         Share of the model's genes that must be there.
-    study
-        Name of the study: the name of its batch where it has no other.
 
     Raises
     ------

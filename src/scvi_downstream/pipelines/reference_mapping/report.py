@@ -87,16 +87,12 @@ def summarize_mapping(
 
     Parameters
     ----------
-    counts
-        obs holds the query's own labels.
+    counts, keys
+        obs holds the query's own labels, ``label_key``.
     mapped_cell_types
         ``mapped_…`` of each query cell.
-    mapping_batches
-        Of :func:`.unlike.find_unlike`.
-    mapping_facts
-        Of :func:`describe_reference`.
-    keys
-        ``label_key``.
+    mapping_batches, mapping_facts
+        Of :func:`.unlike.find_unlike` and of :func:`describe_reference`.
     options
         False discovery rate of unlike cells.
 

@@ -17,8 +17,7 @@ from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
 
 # Directions in which deviations are compared, and similar cells over which noise averages out.
 N_COMPONENTS, N_SIMILAR = 20, 10
-# Shifts hardly move after two concentration steps.
-N_CONCENTRATIONS = 2
+N_CONCENTRATIONS = 2  # Shifts hardly move after two concentration steps.
 # Cells that shift and directions are fitted on, and that calibrate in all: enough for both, whatever a reference holds.
 MOST_FITTED, MOST_CALIBRATION = 5000, 20_000
 # A batch of fewer cells has no typical deviation of its own.
@@ -67,10 +66,8 @@ def find_unlike(
         and are left out of the calibration.
     n_neighbors
         Reference cells that a cell is compared with.
-    fdr
-        Of the cells flagged, by Benjamini and Hochberg.
-    seed
-        Of the halves that counts are thinned into, and of samples.
+    fdr, seed
+        Of the cells flagged, by Benjamini and Hochberg; of the halves that counts are thinned into, and of samples.
 
     Returns
     -------
@@ -82,14 +79,10 @@ def find_unlike(
     Notes
     -----
     The p-values are valid, and the false discovery rate is kept, when known query cells deviate in their
-    batch as known cells of a left-out reference batch do in theirs (Bates et al., 2023). That is not
-    guaranteed under a batch shift: a technology that changes some types more than others breaks it. A batch
+    batch as known cells of a left-out reference batch do in theirs (Bates et al., 2023, doi:10.1214/22-AOS2244). That
+    is not guaranteed under a batch shift: a technology that changes some types more than others breaks it. A batch
     most of whose cells are unlike the reference has their deviation for its shift, so that its few known
     cells may be flagged instead; ``shift`` is then larger than in batches of the reference.
-
-    References
-    ----------
-    Bates, Candès, Lei, Romano & Sesia (2023), doi:10.1214/22-AOS2244.
     """
     rng = np.random.default_rng(seed)
     expression = log_normalize_counts(reference.counts)
@@ -216,17 +209,13 @@ def shared_deviation(
     shifts = np.median(first, axis=0), np.median(second, axis=0)
     for _ in range(N_CONCENTRATIONS):
         directions = _directions(first - shifts[0])
-        deviation = _multiply_with_similar(
-            (first - shifts[0]) @ directions, (second - shifts[1]) @ directions
-        )
-        typical = deviation <= np.median(deviation)
+        shared = _multiply_with_similar((first - shifts[0]) @ directions, (second - shifts[1]) @ directions)
+        typical = shared <= np.median(shared)
         shifts = first[typical].mean(axis=0), second[typical].mean(axis=0)
     directions = _directions(first - shifts[0])
-    chunks = np.split(np.arange(n_cells), range(ROWS_AT_ONCE, n_cells, ROWS_AT_ONCE))
+    parts = np.split(np.arange(n_cells), range(ROWS_AT_ONCE, n_cells, ROWS_AT_ONCE))
     projected = [
-        np.concatenate(
-            [(_deviations(half, neighbors, reference, rows) - shift) @ directions for rows in chunks]
-        )
+        np.concatenate([(_deviations(half, neighbors, reference, own) - shift) @ directions for own in parts])
         for half, shift in zip(halves, shifts, strict=True)
     ]
     return _multiply_with_similar(*projected), float(shifts[0] @ shifts[1])

@@ -22,28 +22,23 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Any
 
-ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]
-"""What the consensus is over."""
+ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]  # What the consensus is over.
+# What is compared, where it is there.
 EVERY_ORDER = ["pseudotime", "dpt_pseudotime", "slingshot_pseudotime", *ORDERS[1:], "monocle_r_pseudotime"]
-"""What is compared, where it is there."""
-OF_R = "R monocle_r_pseudotime"
-"""Name of R's order among those that are compared."""
+OF_R = "R monocle_r_pseudotime"  # Name of R's order among those that are compared.
+# Name of the consensus over all of them, where there are several.
 ALL_REPRESENTATIONS = "all representations"
-"""Name of the consensus over all of them, where there are several."""
-MIN_CELLS = 10
-"""That two orders must share: a correlation of fewer says nothing."""
-CONFIDENCE = 0.95
-"""Share of the samples whose interval holds the truth; of all intervals here."""
+MIN_CELLS = 10  # That two orders must share: a correlation of fewer says nothing.
+CONFIDENCE = 0.95  # Share of the samples whose interval holds the truth; of all intervals here.
 PAIR_COLUMNS = ["first", "second", "spearman", "low", "high", "n", "orientation"]
 TIME_COLUMNS = [
     "n", "spearman", "low", "high", "within_batch_spearman", "within_batch_low", "within_batch_high", "n_batches",
 ]  # fmt: skip
+# Share of the variance of time between batches from which the two count as confounded, as in preparation.
 LARGE_SHARE = 0.3
-"""Share of the variance of time between batches from which the two count as confounded, as in preparation."""
+# Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred.
 N_SHUFFLES = 99
-"""Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred."""
-N_BOOTSTRAPS = 200
-"""Bootstrap samples of the cells: enough for the percentiles of a 95 % interval."""
+N_BOOTSTRAPS = 200  # Bootstrap samples of the cells: enough for the percentiles of a 95 % interval.
 
 
 def order_with_monocle_r(
@@ -92,21 +87,9 @@ def consensus_pseudotime(pseudotimes: pd.DataFrame) -> pd.Series:
 
 
 def compare_orders(**orders: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation between all orders of all representations; see :func:`rank_agreement`.
-
-    Parameters
-    ----------
-    orders
-        Orders by cell of each representation.
-    """
-    columns = {
-        f"{name} {order}": table[order] for name, table in orders.items() for order in _orders_in(table)
-    }
-    return rank_agreement(pd.DataFrame(columns))
-
-
-def _orders_in(table: pd.DataFrame) -> pd.DataFrame:
-    return table[[name for name in EVERY_ORDER if name in table]]
+    """:func:`rank_agreement` of all ``orders`` by cell of all representations."""
+    named = [table.filter(EVERY_ORDER).add_prefix(f"{name} ") for name, table in orders.items()]
+    return rank_agreement(pd.concat(named, axis=1))
 
 
 def rank_agreement(pseudotimes: pd.DataFrame) -> pd.DataFrame:
@@ -159,24 +142,13 @@ def compare_with_time(
 ) -> pd.DataFrame:
     """Rank correlation of every order with known time, over all cells and within batches.
 
-    Parameters
-    ----------
-    counts
-        obs holds the time and the batch.
-    keys, options
-        Name them.
-    seed
-        Seed of the bootstrap samples.
-    orders
-        Orders by cell of each representation.
-
-    Returns
-    -------
-    One row a representation and order, the highest first; of several representations also the consensus of all.
+    obs of the counts holds time and batch, which ``options`` and ``keys`` name; ``seed`` is that of the bootstrap
+    samples. One row a representation and order, as of :func:`time_agreement`, the highest first; of several
+    representations also the consensus of all.
     """
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    every = {name: _orders_in(table.loc[counts.obs_names]) for name, table in orders.items()}
+    every = {name: table.loc[counts.obs_names].filter(EVERY_ORDER) for name, table in orders.items()}
     basic = [table[table.columns.intersection(ORDERS)] for table in every.values()]
     basic = [table for table in basic if not table.empty]  # R's order is none of a representation
     if len(basic) > 1:
@@ -245,10 +217,7 @@ def _correlate_with_time(
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
+    return tuple(np.quantile(finite, [0.025, 0.975])) if len(finite) else (np.nan, np.nan)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -268,7 +237,7 @@ def _spearman_within(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> float:
     for code in np.unique(strata):
         inside = strata == code
         size = int(inside.sum())
-        if size < 2 or np.ptp(x[inside]) == 0 or np.ptp(y[inside]) == 0:
+        if np.ptp(x[inside]) == 0 or np.ptp(y[inside]) == 0:
             continue
         centred.append((np.stack([rankdata(x[inside]), rankdata(y[inside])]) - (size + 1) / 2) / size)
     if not centred:
@@ -288,14 +257,8 @@ def time_explained_by_batch(time: pd.Series, batches: pd.Series) -> float:
 def confounding_sentences(time: pd.Series, batches: pd.Series, *, corrected: bool) -> list[str]:
     """What it means for a trajectory that batches go together with time; nothing where they do not.
 
-    Parameters
-    ----------
-    time
-        Known time by cell, named; NaN where it is not known.
-    batches
-        Batches of the same cells; the name is that of the column.
-    corrected
-        Whether the latent was corrected for the batch.
+    ``time`` by cell is named, NaN where it is not known; ``batches`` of the same cells have the name of their column;
+    ``corrected`` says whether the latent was corrected for the batch.
     """
     share = time_explained_by_batch(time, batches)
     if not share > LARGE_SHARE:

@@ -13,41 +13,28 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import LinearFit, moderate, natural_spline_columns
 
-BLOCK_VALUES = 2**22
-"""Counts that are dense at a time: 32 MB."""
-MAX_ITERATIONS = 50
-"""Steps of Fisher scoring; a gene that needs more has not converged."""
-TOLERANCE = 1e-9
-"""Share of the loss below which a step has changed nothing."""
-HALVINGS = 12
-"""Halvings of a step that raises the loss: the last is smaller than a thousandth of the step."""
-LARGEST_LOG_MEAN = 30.0
-"""No cell holds so many counts, and squares of the mean can still be computed."""
+BLOCK_VALUES = 2**22  # Counts that are dense at a time: 32 MB.
+MAX_ITERATIONS = 50  # Steps of Fisher scoring; a gene that needs more has not converged.
+TOLERANCE = 1e-9  # Share of the loss below which a step has changed nothing.
+HALVINGS = 12  # Halvings of a step that raises the loss: the last is smaller than a thousandth of the step.
+LARGEST_LOG_MEAN = 30.0  # No cell holds so many counts, and squares of the mean can still be computed.
+# Precision of the prior of every coefficient but the first: a standard deviation of 10 on the log scale keeps genes
+# that are absent from a stretch of pseudotime finite, and moves no other.
 PRIOR_PRECISION = 0.01
-"""Precision of the prior of every coefficient but the first: a standard deviation of 10 on the log scale keeps genes
-that are absent from a stretch of pseudotime finite, and moves no other."""
-SMALLEST_DISPERSION = 1e-4
-"""As good as Poisson."""
+SMALLEST_DISPERSION = 1e-4  # As good as Poisson.
+# Bins of the trend of the dispersion over means: genes in each, and how many at most.
 GENES_PER_BIN, MOST_BINS = 50, 20
-"""Bins of the trend of the dispersion over means: genes in each, and how many at most."""
+# Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015).
 OUTERMOST = 0.025
-"""Weight outside the outermost knots, where the spline is a straight line: ends are wild otherwise (Harrell 2015)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
     """Counts, and what they are explained by.
 
-    Attributes
-    ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts, each gene with at least one.
-    design
-        ``(n_cells, n_coefficients)`` of full rank, ones first.
-    offset
-        ``(n_cells,)`` natural logarithm of what counts are relative to.
-    weights
-        ``(n_cells,)`` in (0, 1]: how much of a cell counts.
+    ``counts`` are ``(n_cells, n_genes)`` raw counts, each gene with at least one, ``design`` is ``(n_cells,
+    n_coefficients)`` of full rank, ones first, ``offset`` the ``(n_cells,)`` natural logarithm of what counts are
+    relative to, and ``weights`` say in (0, 1] how much of a cell counts.
     """
 
     counts: sparse.csc_matrix
@@ -79,27 +66,23 @@ class Observations:
         for start in range(0, n_genes, size):
             yield slice(start, start + size)
 
+    def means(self, coefficients: np.ndarray) -> np.ndarray:
+        """Fitted means, cells × genes, of ``(n_coefficients, n_genes)`` coefficients."""
+        return np.exp(np.minimum(self.offset[:, None] + self.design @ coefficients, LARGEST_LOG_MEAN))
+
     def fitted_means(self, coefficients: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Genes, their counts and fitted means, cells × genes, some genes at a time."""
         for genes in self.gene_blocks():
-            log_mean = self.offset[:, None] + self.design @ coefficients[:, genes]
-            yield genes, self.counts[:, genes].toarray(), np.exp(np.minimum(log_mean, LARGEST_LOG_MEAN))
+            yield genes, self.counts[:, genes].toarray(), self.means(coefficients[:, genes])
 
 
 @dataclass(frozen=True, eq=False)
 class CountFit:
     """Regressions of ``n_genes`` on ``n_coefficients``.
 
-    Attributes
-    ----------
-    coefficients
-        ``(n_coefficients, n_genes)`` natural logarithm.
-    covariance
-        ``(n_genes, n_coefficients, n_coefficients)`` inverse information, for a quasi-dispersion of 1.
-    deviance
-        ``(n_genes,)`` -2 log-likelihood up to a constant of the gene.
-    converged
-        ``(n_genes,)``.
+    ``coefficients`` are ``(n_coefficients, n_genes)`` natural logarithms, ``covariance`` is the ``(n_genes,
+    n_coefficients, n_coefficients)`` inverse information, for a quasi-dispersion of 1, and ``deviance`` the
+    ``(n_genes,)`` -2 log-likelihood up to a constant of the gene; ``converged`` is ``(n_genes,)``.
     """
 
     coefficients: np.ndarray
@@ -139,7 +122,7 @@ class _Block:
         exposure = float((self.weights[:, 0] * np.exp(self.observed.offset)).sum())
         beta[0] = np.log((self.weights * self.y).sum(axis=0) / exposure)
         genes = np.arange(self.y.shape[1])
-        y, mu = self.y, self._mean(beta)
+        y, mu = self.y, self.observed.means(beta)
         loss = self._loss(y, mu, beta, genes)
         for _ in range(MAX_ITERATIONS):
             score, information = self._derivatives(y, mu, beta[:, genes], genes)
@@ -153,13 +136,10 @@ class _Block:
             if done.any():
                 genes, y, mu = genes[~done], y[:, ~done], mu[:, ~done]
         everything = np.arange(self.y.shape[1])
-        mu = self._mean(beta)
+        mu = self.observed.means(beta)
         _, information = self._derivatives(self.y, mu, beta, everything)
         deviance = loss - self.prior @ beta**2
         return beta, np.linalg.inv(information), deviance, ~np.isin(everything, genes)
-
-    def _mean(self, beta: np.ndarray) -> np.ndarray:
-        return np.exp(np.minimum(self.observed.offset[:, None] + self.design @ beta, LARGEST_LOG_MEAN))
 
     def _loss(self, y: np.ndarray, mu: np.ndarray, beta: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """-2 log-likelihood, penalised; what does not depend on ``beta`` is left out."""
@@ -179,7 +159,7 @@ class _Block:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The step, halved for the genes whose loss would rise."""
         moved = beta + step
-        mu = self._mean(moved)
+        mu = self.observed.means(moved)
         new = self._loss(y, mu, moved, genes)
         for _ in range(HALVINGS):
             worse = np.flatnonzero(~(new <= loss + TOLERANCE * (np.abs(loss) + 1)))
@@ -187,7 +167,7 @@ class _Block:
                 break
             step[:, worse] /= 2
             moved[:, worse] = beta[:, worse] + step[:, worse]
-            mu[:, worse] = self._mean(moved[:, worse])
+            mu[:, worse] = self.observed.means(moved[:, worse])
             new[worse] = self._loss(y[:, worse], mu[:, worse], moved[:, worse], genes[worse])
         return moved, mu, new
 
@@ -196,20 +176,9 @@ class _Block:
 class NestedFit:
     """A model, and the test of those of its columns that a smaller model leaves out.
 
-    Attributes
-    ----------
-    full
-        Fit of all columns.
-    dispersion
-        ``(n_genes,)`` of the negative binomial: the trend over means.
-    quasi_dispersion
-        ``(n_genes,)`` factor of the variance that is the gene's own, moderated.
-    df
-        Degrees of freedom of ``quasi_dispersion``.
-    statistic, p
-        ``(n_genes,)`` quasi-score χ² and its p-value.
-    n_tested
-        Degrees of freedom of the statistic.
+    ``full`` is the fit of all columns. ``(n_genes,)`` are the ``dispersion`` of the negative binomial, the trend over
+    means, the ``quasi_dispersion``, a factor of the variance that is the gene's own, moderated, with ``df`` degrees
+    of freedom, and the quasi-score χ², ``statistic``, with ``n_tested`` degrees of freedom and p-value ``p``.
     """
 
     full: CountFit
@@ -247,12 +216,10 @@ def fit_nested(observed: Observations, n_kept: int) -> NestedFit:
     log_mean = np.log(np.asarray(observed.counts.T @ weights).ravel() / weights.sum())
     dispersion = _trend(_moment_dispersion(observed), log_mean)
     full = fit_counts(observed, dispersion)
-    df = max(round(weights.sum()) - n_coefficients, 1)
-    nothing = np.empty((0, 0))
+    df, nothing = max(round(weights.sum()) - n_coefficients, 1), np.empty((0, 0))
     phi = _quasi_dispersion(observed, dispersion, full) * weights.sum() / df
     variances = moderate(LinearFit(nothing, nothing, phi, df), trend=log_mean)
-    statistic = _score_statistic(observed, n_kept, dispersion)
-    n_tested = n_coefficients - n_kept
+    statistic, n_tested = _score_statistic(observed, n_kept, dispersion), n_coefficients - n_kept
     p = stats.chi2.sf(statistic, n_tested)
     return NestedFit(full, dispersion, variances.values, variances.df, statistic, p, n_tested)
 
@@ -316,13 +283,9 @@ def _trend(dispersion: np.ndarray, log_mean: np.ndarray) -> np.ndarray:
 class NaturalSpline:
     """Basis of the natural cubic splines, the constant left out.
 
-    Attributes
-    ----------
-    knots
-        ``(n_knots,)`` ascending places of pseudotime.
-    centre, transform
-        ``(n_knots - 1,)`` and ``(n_knots - 1, n_knots - 1)``: they make the columns of mean 0 and variance 1 and
-        uncorrelated over the cells that the basis was made for.
+    ``knots`` are ``(n_knots,)`` ascending places of pseudotime; ``centre`` and ``transform``, ``(n_knots - 1,)`` and
+    ``(n_knots - 1, n_knots - 1)``, make the columns of mean 0 and variance 1 and uncorrelated over the cells that the
+    basis was made for.
     """
 
     knots: np.ndarray

@@ -19,12 +19,11 @@ from scvi_downstream.runtime.threads import quiet
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MIN_CELLS = 10
-"""That must be connected to the start: among fewer no eigenvector tells an order from noise."""
+MIN_CELLS = 10  # That must be connected to the start: among fewer no eigenvector tells an order from noise.
+# Start cells that take the root's place in turn: enough for the lowest correlation to be seen.
 N_OTHER_ROOTS = 10
-"""Start cells that take the root's place in turn: enough for the lowest correlation to be seen."""
+# PAGA connectivity: edges between two clusters as a share of those expected if cells were joined at random.
 BARELY_CONNECTED = 0.05
-"""PAGA connectivity: edges between two clusters as a share of those expected if cells were joined at random."""
 
 
 def order_by_diffusion(
@@ -159,10 +158,8 @@ def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> 
     distances = nearest_distances(neighbors).astype(np.float64)
     connectivities = sparse.csr_matrix(neighbors.connectivities, dtype=np.float64, copy=True)
     kept = np.arange(n_cells) if cells is None else np.flatnonzero(cells)
-    graph = AnnData(
-        X=sparse.csr_matrix((len(kept), 0), dtype=np.float32),
-        obs=pd.DataFrame(index=neighbors.cells[kept].astype(str)),
-    )
+    obs = pd.DataFrame(index=neighbors.cells[kept].astype(str))
+    graph = AnnData(sparse.csr_matrix((len(kept), 0), dtype=np.float32), obs)
     graph.obsp["connectivities"] = connectivities[kept][:, kept]
     graph.obsp["distances"] = distances[kept][:, kept]
     graph.uns["neighbors"] = {
@@ -176,12 +173,7 @@ def scanpy_graph(neighbors: NeighborsGraph, cells: np.ndarray | None = None) -> 
 def connect_clusters(neighbors: NeighborsGraph, landmarks: pd.DataFrame) -> pd.DataFrame:
     """PAGA's connectivities of all pairs of clusters that share an edge of the graph.
 
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    landmarks
-        Column ``landmark``: clusters of the cells, in the same order; cells without one are left out.
+    ``landmark`` holds the clusters of the cells of the graph, in the same order; cells without one are left out.
 
     Returns
     -------

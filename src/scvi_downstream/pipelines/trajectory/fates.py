@@ -30,20 +30,15 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-PSEUDOTIME_WEIGHT = 0.8
-"""Weight of the pseudotime kernel; the rest is the undirected connectivity kernel."""
+PSEUDOTIME_WEIGHT = 0.8  # Weight of the pseudotime kernel; the rest is the undirected connectivity kernel.
+# Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults.
 NEAREST_SHARE, MAX_NEAREST = 0.3, 30
-"""Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults."""
+# Of the walks from a cell, the share that no terminal state may account for: an error of the solver.
 LOST = 1e-3
-"""Of the walks from a cell, the share that no terminal state may account for: an error of the solver."""
-MIN_CELLS = 50
-"""With a pseudotime: fewer hold no metastable states of some thirty cells."""
-DECIDED = 0.7
-"""Probability of a fate from which a cell is not undecided."""
-MIN_DRIVER_CELLS = 10
-"""With a known fate: a correlation of fewer says nothing."""
-PREFIX = "fate_"
-"""Before the name of a terminal state, in the columns by cell."""
+MIN_CELLS = 50  # With a pseudotime: fewer hold no metastable states of some thirty cells.
+DECIDED = 0.7  # Probability of a fate from which a cell is not undecided.
+MIN_DRIVER_CELLS = 10  # With a known fate: a correlation of fewer says nothing.
+PREFIX = "fate_"  # Before the name of a terminal state, in the columns by cell.
 
 
 def map_fates(
@@ -76,16 +71,10 @@ def fate_columns(table: pd.DataFrame) -> list[str]:
 class Fates:
     """Where cells go.
 
-    Attributes
-    ----------
-    cells
-        By cell: ``fate_<terminal state>`` in [0, 1], rows sum to 1; ``fate_entropy``, 0 where the fate is certain and
-        1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for cells that
-        cannot be reached from the start.
-    states
-        One row a metastable state, as the table of :class:`.terminal_states.TerminalStates`.
-    sentences
-        What was found, in words.
+    ``cells`` has by cell: ``fate_<terminal state>`` in [0, 1], rows sum to 1; ``fate_entropy``, 0 where the fate is
+    certain and 1 where all are equally likely; ``terminal_state``, the state that a cell is part of, if any. NaN for
+    cells that cannot be reached from the start. ``states`` is the table of :class:`.terminal_states.TerminalStates`,
+    and ``sentences`` say what was found.
     """
 
     cells: pd.DataFrame
@@ -94,11 +83,7 @@ class Fates:
 
 
 def compute_fates(
-    neighbors: NeighborsGraph,
-    pseudotime: pd.Series,
-    clusters: pd.Series,
-    options: FateOptions,
-    seed: int = 0,
+    neighbors: NeighborsGraph, pseudotime: pd.Series, clusters: pd.Series, options: FateOptions, seed: int = 0
 ) -> Fates:
     """Fate probabilities from a pseudotime, as CellRank defines them.
 
@@ -109,12 +94,9 @@ def compute_fates(
 
     Parameters
     ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    pseudotime
-        ``(n_cells,)`` in the same order; cells without one are left out.
-    clusters
-        ``(n_cells,)`` clusters, after which terminal states are named.
+    neighbors, pseudotime, clusters
+        kNN graph of ``n_cells`` cells and, ``(n_cells,)`` in the same order, their pseudotime, without which cells
+        are left out, and the clusters after which terminal states are named.
     options
         Clusters in whose latest cells walks end (``terminal_clusters``), instead of states that are searched; the
         number of terminal states (``n_terminal_states``), found automatically when left out; and the number of cells
@@ -167,9 +149,8 @@ def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np
     mask = np.zeros(len(time), dtype=bool)
     if not len(timed):
         return mask, 0
-    _, parts = csgraph.connected_components(
-        sparse.csr_matrix(neighbors.connectivities)[timed][:, timed], directed=False
-    )
+    graph = sparse.csr_matrix(neighbors.connectivities)[timed][:, timed]
+    _, parts = csgraph.connected_components(graph, directed=False)
     inside = timed[parts == parts[time[timed].argmin()]]
     mask[inside] = True
     return mask, len(timed) - len(inside)
@@ -178,17 +159,9 @@ def _connected_to_first(neighbors: NeighborsGraph, time: np.ndarray) -> tuple[np
 def directed_walk(neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarray) -> sparse.csr_matrix:
     """Transition matrix of CellRank's pseudotime kernel (0.8) and connectivity kernel (0.2), rows sum to 1.
 
-    The first takes edges to earlier cells out of the graph, except those to the nearest 30 % of a cell's neighbours (30
-    at most), which keep it connected. The second divides each edge by the density at both of its ends.
-
-    Parameters
-    ----------
-    neighbors
-        kNN graph of ``n_cells`` cells.
-    ordered
-        ``(n_cells,)`` mask of those with pseudotime.
-    time
-        ``(n_ordered,)`` pseudotime.
+    The first takes edges to earlier cells out of the graph, except those to the nearest 30 % of a cell's neighbours
+    (30 at most), which keep it connected. The second divides each edge by the density at both of its ends.
+    ``ordered`` is the ``(n_cells,)`` mask of those with pseudotime, ``time`` their ``(n_ordered,)`` pseudotime.
 
     References
     ----------
@@ -203,10 +176,8 @@ def directed_walk(neighbors: NeighborsGraph, ordered: np.ndarray, time: np.ndarr
     near = rank < np.minimum(np.floor(NEAREST_SHARE * n_edges), MAX_NEAREST)[edges.row]
     density = np.bincount(edges.col, weights=edges.data, minlength=len(time))
     along = edges.data * (near | (time[edges.row] <= time[edges.col]))
-    undirected = edges.data / density[edges.row] / density[edges.col]
-    walk = PSEUDOTIME_WEIGHT * _shares(along, edges.row) + (1 - PSEUDOTIME_WEIGHT) * _shares(
-        undirected, edges.row
-    )
+    both = edges.data / density[edges.row] / density[edges.col]
+    walk = PSEUDOTIME_WEIGHT * _shares(along, edges.row) + (1 - PSEUDOTIME_WEIGHT) * _shares(both, edges.row)
     # A cell without an edge of the first kind moves by the second alone.
     return sparse.csr_matrix((_shares(walk, edges.row), (edges.row, edges.col)), edges.shape)
 
@@ -239,14 +210,8 @@ def absorb(transitions: sparse.csr_matrix, time: np.ndarray, members: dict[str, 
     relative residual of 1e-12. Steps forward in pseudotime alone can be solved for at once, and precondition it. GMRES
     stalls at its restarts where few edges lead out of a region, and GCROT(m,k) keeps what it would forget.
 
-    Parameters
-    ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    time
-        ``(n_cells,)`` pseudotime.
-    members
-        Positions of the cells of each terminal state.
+    ``transitions`` are ``(n_cells, n_cells)``, rows sum to 1, ``time`` the ``(n_cells,)`` pseudotime, ``members``
+    positions of the cells of each terminal state.
 
     Returns
     -------
@@ -298,9 +263,7 @@ def _by_cell(
     states = np.full(len(cells), None, dtype=object)
     for name in names:
         states[np.flatnonzero(ordered)[members[name]]] = name
-    return table.assign(
-        fate_entropy=np.clip(entropy, 0, 1), terminal_state=pd.Categorical(states, categories=names)
-    )
+    return table.assign(fate_entropy=np.clip(entropy, 0, 1), terminal_state=pd.Categorical(states, names))
 
 
 def _describe_states(found: TerminalStates, probabilities: pd.DataFrame) -> str:
@@ -325,15 +288,9 @@ def _describe_states(found: TerminalStates, probabilities: pd.DataFrame) -> str:
 def fate_drivers(counts: AnnData, fates: pd.DataFrame) -> pd.DataFrame:
     """Correlation of log-normalised expression with the probability of each fate, as CellRank computes it.
 
-    Cells are treated as independent, and fates were learnt from the same counts: p-values are too small, and genes are
-    to be ranked by their correlation.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, ``n_cells`` × ``n_genes``.
-    fates
-        ``fate_<terminal state>`` by cell; NaN for cells that cannot be reached, which are left out.
+    Cells are treated as independent, and fates were learnt from the same counts: p-values are too small, and genes
+    are to be ranked by their correlation. ``counts`` are raw; ``fate_<terminal state>`` by cell is NaN for cells that
+    cannot be reached, which are left out.
 
     Returns
     -------

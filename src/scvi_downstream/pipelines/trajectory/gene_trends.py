@@ -19,32 +19,20 @@ from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
 
-COUNTS_PER = 10_000
-"""Levels of expression are counts per so many counts of the cell."""
-MIN_CELLS = 10
-"""Cells of a lineage that must hold a gene; fewer say nothing about a curve."""
-CELLS_PER_COEFFICIENT = 5
-"""Cells that a lineage must hold for each knot of its curve."""
-PRIOR_COUNT = 0.1
-"""Count that is added in a cell of average depth before ratios are taken."""
-CONFIDENCE = 0.95
-"""Share of the samples whose interval holds the truth."""
+COUNTS_PER = 10_000  # Levels of expression are counts per so many counts of the cell.
+MIN_CELLS = 10  # Cells of a lineage that must hold a gene; fewer say nothing about a curve.
+CELLS_PER_COEFFICIENT = 5  # Cells that a lineage must hold for each knot of its curve.
+PRIOR_COUNT = 0.1  # Count that is added in a cell of average depth before ratios are taken.
+CONFIDENCE = 0.95  # Share of the samples whose interval holds the truth.
 
 
 @dataclass(frozen=True, eq=False)
 class GeneCounts:
     """Cells, and the genes to follow in them.
 
-    Attributes
-    ----------
-    counts
-        ``(n_cells, n_genes)`` raw counts.
-    genes
-        Names of the ``n_genes`` genes.
-    library_size
-        ``(n_cells,)`` total counts over all genes measured.
-    batches
-        Batch of each cell: curves are then of the average cell's batch. ``None``: batches are not told apart.
+    ``counts`` are ``(n_cells, n_genes)`` raw, ``genes`` the names of the columns, ``library_size`` the ``(n_cells,)``
+    total counts over all genes measured. With the ``batches`` of the cells, curves are of the average cell's batch;
+    ``None``: batches are not told apart.
     """
 
     counts: sparse.csr_matrix
@@ -81,22 +69,10 @@ def prior_level(offset: np.ndarray, weights: np.ndarray) -> float:
 class LineageTrends:
     """Curves of one lineage's genes.
 
-    Attributes
-    ----------
-    lineage
-        Name of the lineage.
-    genes
-        Names of all ``n_genes`` genes.
-    fitted
-        ``(n_fitted,)`` positions of the genes that are in at least 10 cells of the lineage.
-    mean
-        ``(n_genes,)`` weighted mean counts per 10,000.
-    spline
-        Basis of pseudotime.
-    prior_level
-        See :func:`prior_level`.
-    fit
-        Regression of the fitted genes: the constant first, then batches, then the spline.
+    ``genes`` are the names of all ``n_genes`` genes, ``fitted`` the ``(n_fitted,)`` positions of those that are in at
+    least 10 cells of the lineage, ``mean`` the ``(n_genes,)`` weighted mean counts per 10,000; ``spline`` is the
+    basis of pseudotime, ``prior_level`` that of :func:`prior_level`, and ``fit`` the regression of the fitted genes:
+    the constant first, then batches, then the spline.
     """
 
     lineage: str
@@ -123,24 +99,12 @@ class LineageTrends:
 
 
 def lineages_of(trajectory: pd.DataFrame, order: Order) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pseudotime and weight of each cell on each lineage; one lineage where the order has none of its own.
-
-    Parameters
-    ----------
-    trajectory
-        Orders by cell.
-    order
-        ``slingshot``, ``consensus``, ``dpt`` or ``principal_graph``.
-    """
+    """Pseudotime and weight of each cell on each lineage; one lineage where the order has none of its own."""
     if order != "slingshot":
         times = trajectory[[ORDER_COLUMNS[order]]].set_axis(["all cells"], axis=1)
         return times, times.notna().astype(np.float64)
-    times, weights = (
-        trajectory.filter(regex=rf"^slingshot_{kind}_\d+$").rename(
-            columns=lambda name: f"lineage_{name.rsplit('_', 1)[1]}"
-        )
-        for kind in ("pseudotime", "weight")
-    )
+    found = (trajectory.filter(regex=rf"^slingshot_{kind}_\d+$") for kind in ("pseudotime", "weight"))
+    times, weights = (each.rename(columns=lambda name: f"lineage_{name.rsplit('_', 1)[1]}") for each in found)
     return times, weights
 
 
@@ -157,10 +121,9 @@ def fit_lineages(
     ----------
     cells
         Counts of ``n_cells``.
-    pseudotimes
-        ``n_cells`` rows, a column a lineage; NaN where a cell is not on it.
-    weights
-        How much of a cell belongs to the lineage, in [0, 1]; of the same shape.
+    pseudotimes, weights
+        ``n_cells`` rows, a column a lineage: NaN where a cell is not on it; how much of a cell belongs to it, in [0,
+        1].
     n_knots
         Knots of the spline, at even quantiles.
 
@@ -215,15 +178,9 @@ def fit_lineage(
     if not len(fitted):
         raise InputError(f"no gene is in {MIN_CELLS} cells of '{lineage}', so none can be followed")
     offset = inside.offset
-    return LineageTrends(
-        lineage=lineage,
-        genes=cells.genes,
-        fitted=fitted,
-        mean=np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset)),
-        spline=spline,
-        prior_level=prior_level(offset, weight),
-        fit=fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1]),
-    )
+    mean = np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset))
+    fit = fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1])
+    return LineageTrends(lineage, cells.genes, fitted, mean, spline, prior_level(offset, weight), fit)
 
 
 def log_curves(trends: LineageTrends, places: np.ndarray) -> np.ndarray:

@@ -23,15 +23,8 @@ def leading_schur(
 
     n_cells = transitions.shape[0]
     first = np.random.default_rng(seed).random(n_cells)
-    values, vectors = eigs(
-        transitions,
-        k=min(n_components + 1, n_cells - 2),
-        which="LR",
-        v0=first,
-        ncv=min(n_cells, max(4 * n_components, 60)),
-        tol=1e-10,
-        maxiter=10_000,
-    )
+    k, ncv = min(n_components + 1, n_cells - 2), min(n_cells, max(4 * n_components, 60))
+    values, vectors = eigs(transitions, k=k, which="LR", v0=first, ncv=ncv, tol=1e-10, maxiter=10_000)
     order = np.lexsort((-values.imag, -np.round(values.real, 12)))
     values, vectors = values[order], vectors[:, order]
     kept = n_components + int(values.imag[n_components - 1] > 0)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph, by_falling_size, communities, weighted_graph
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 
+# Resolutions of the Leiden algorithm, from a few communities to some dozens.
 RESOLUTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
-"""Resolutions of the Leiden algorithm, from a few communities to some dozens."""
-RELATIVE_FLOOR = 1e-6
-"""Smallest eigenvalue of a covariance, relative to the mean variance of the data."""
+RELATIVE_FLOOR = 1e-6  # Smallest eigenvalue of a covariance, relative to the mean variance of the data.
 
 
 def take_landmarks(clusters: pd.DataFrame, options: TrajectoryOptions) -> pd.DataFrame:
@@ -60,20 +61,10 @@ def communities_like(neighbors: NeighborsGraph, n_clusters: int, seed: int) -> p
 class ClusterTree:
     """Clusters joined by a minimum spanning tree and read from the start.
 
-    Attributes
-    ----------
-    clusters
-        Names of the ``n_clusters`` clusters with cells, in the order of the categories.
-    start
-        Name of the cluster at which all lineages begin.
-    centres
-        ``(n_clusters, n_dims)`` means.
-    distances
-        ``(n_clusters, n_clusters)`` distances scaled by the clusters' covariances.
-    edges
-        ``(parent, child)`` pairs, parents before children.
-    lineages
-        Paths from the start to each leaf, those through most clusters first.
+    ``clusters`` are the names of the ``n_clusters`` clusters with cells, in the order of the categories; at ``start``
+    all lineages begin. ``centres`` are ``(n_clusters, n_dims)`` means, ``distances`` ``(n_clusters, n_clusters)``,
+    scaled by the clusters' covariances; ``edges`` are ``(parent, child)`` pairs, parents before children, and
+    ``lineages`` the paths from the start to each leaf, those through most clusters first.
     """
 
     clusters: tuple[str, ...]
@@ -158,15 +149,10 @@ def build_tree(
     distances, centres = cluster_distances(np.asarray(latent, dtype=np.float64), codes)
     edges = _spanning_edges(distances, [names.index(end) for end in ends])
     directed = _edges_from_start(edges, names.index(start))
-    paths = _paths_to_leaves(directed, names.index(start))
-    return ClusterTree(
-        clusters=names,
-        start=str(start),
-        centres=centres,
-        distances=distances,
-        edges=tuple((names[parent], names[child]) for parent, child in directed),
-        lineages=tuple(tuple(names[k] for k in path) for path in paths),
-    )
+    paths = _paths_to_leaves(directed)
+    named = tuple((names[parent], names[child]) for parent, child in directed)
+    lineages = tuple(tuple(names[k] for k in path) for path in paths)
+    return ClusterTree(names, str(start), centres, distances, named, lineages)
 
 
 def edge_confidence(
@@ -197,9 +183,7 @@ def edge_confidence(
     others: list[Counter[frozenset[int]]] = [Counter() for _ in edges]
     for _ in track(range(n_bootstraps), "Resampling the tree of clusters", n_bootstraps):
         drawn = np.bincount(rng.integers(0, len(codes), len(codes)), minlength=len(codes))
-        resampled = {
-            frozenset(edge) for edge in _spanning_edges(cluster_distances(latent, codes, drawn)[0], fixed)
-        }
+        resampled = set(map(frozenset, _spanning_edges(cluster_distances(latent, codes, drawn)[0], fixed)))
         for e, edge in enumerate(edges):
             if edge in resampled:
                 found[e] += 1
@@ -249,26 +233,20 @@ def _spanning_edges(distances: np.ndarray, ends: Sequence[int]) -> list[tuple[in
 
 
 def _edges_from_start(edges: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
-    directed, reached, waiting = [], {start}, [start]
-    while waiting:
-        parent = waiting.pop(0)
-        near = sorted({a if b == parent else b for a, b in edges if parent in (a, b)} - reached)
-        directed += [(parent, child) for child in near]
-        reached.update(near)
-        waiting += near
-    return directed
+    """Edges as parent and child, level by level, children of one parent in order."""
+    first, second = np.array(edges).T
+    both = np.r_[first, second], np.r_[second, first]
+    graph = sparse.coo_matrix((np.ones(2 * len(edges)), both)).tocsr()
+    nodes, parents = csgraph.breadth_first_order(graph, start)
+    return [(int(parents[node]), int(node)) for node in nodes[1:]]
 
 
-def _paths_to_leaves(directed: list[tuple[int, int]], start: int) -> list[list[int]]:
-    parents = {child: parent for parent, child in directed}
-    leaves = [child for _, child in directed if child not in {parent for parent, _ in directed}]
-    paths = []
-    for leaf in leaves:
-        path = [leaf]
-        while path[-1] != start:
-            path.append(parents[path[-1]])
-        paths.append(path[::-1])
-    return sorted(paths, key=lambda path: (-len(path), path))
+def _paths_to_leaves(directed: list[tuple[int, int]]) -> list[list[int]]:
+    paths = {directed[0][0]: [directed[0][0]]}
+    for parent, child in directed:
+        paths[child] = [*paths[parent], child]
+    leaves = paths.keys() - {parent for parent, _ in directed}
+    return sorted((paths[leaf] for leaf in leaves), key=lambda path: (-len(path), path))
 
 
 def _side_of_edge(edges: list[frozenset[int]], removed: frozenset[int]) -> frozenset[int]:

@@ -13,40 +13,24 @@ from scipy.sparse.csgraph import dijkstra
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
+# Pairs of neighbours between two clusters, relative to the median over the tree's edges, from which they touch.
 MIN_CONTACT = 0.25
-"""Pairs of neighbours between two clusters, relative to the median over the tree's edges, from which they touch."""
+# Contact from which two clusters may fill a ring: what hardly touches may still speak against it.
 MIN_CHORD = 0.1
-"""Contact from which two clusters may fill a ring: what hardly touches may still speak against it."""
-MAX_P = 0.01
-"""Highest probability of so many pairs of neighbours by chance, adjusted over the rings."""
-MIN_RING = 4
-"""Fewest clusters of a ring: three that touch are filled."""
-MIN_HOLE = 0.5
-"""Way across a ring, relative to the clusters in between, from which it has a hole."""
+MAX_P = 0.01  # Highest probability of so many pairs of neighbours by chance, adjusted over the rings.
+MIN_RING = 4  # Fewest clusters of a ring: three that touch are filled.
+MIN_HOLE = 0.5  # Way across a ring, relative to the clusters in between, from which it has a hole.
+# Between what simulated circles (0.81 and more) and sheets or balls of cells (up to 0.80, five clusters 0.69) have.
 HOLES_OF_SMALL_RINGS = {4: 0.85, 5: 0.75}
-"""Between what simulated circles (0.81 and more) and sheets or balls of cells (up to 0.80, five clusters 0.69) have."""
-SPREAD_CELLS = 20
-"""Cells of a cluster from which its middle is found."""
-NEAR_EDGE = 0.1
-"""Share of a cluster's cells that makes its edge; a single cell astray is none."""
-DTYPES = {
-    "first": "str",
-    "second": "str",
-    "edges": "int64",
-    "expected": "float64",
-    "p_adjusted": "float64",
-    "contact": "float64",
-    "ring": "str",
-    "hole": "float64",
-    "is_loop": "bool",
-}
+SPREAD_CELLS = 20  # Cells of a cluster from which its middle is found.
+NEAR_EDGE = 0.1  # Share of a cluster's cells that makes its edge; a single cell astray is none.
+COLUMNS = ["first", "second", "edges", "expected", "p_adjusted", "contact", "ring", "hole", "is_loop"]
+TEXTS = dict.fromkeys(("first", "second", "ring"), "str")
+DTYPES = dict.fromkeys(COLUMNS, "float64") | TEXTS | {"edges": "int64", "is_loop": "bool"}
 
 
 def find_loops(
-    indices: np.ndarray,
-    distances: np.ndarray,
-    clusters: pd.Series,
-    tree_edges: Iterable[tuple[str, str]],
+    indices: np.ndarray, distances: np.ndarray, clusters: pd.Series, tree_edges: Iterable[tuple[str, str]]
 ) -> pd.DataFrame:
     """Rings of cells, and the clusters that touch in them although the tree does not join them.
 
@@ -143,20 +127,16 @@ def describe_loops(loops: pd.DataFrame) -> list[str]:
 
 
 def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
 
 
 def _positions(tree_edges: Iterable[tuple[str, str]], names: list[str]) -> set[tuple[int, int]]:
-    joined = set()
-    for edge in tree_edges:
-        missing = [name for name in edge if name not in names]
-        if missing:
-            raise InputError(
-                f"the tree joins cluster '{missing[0]}', which has no cells; build both on the same"
-            )
-        first, second = sorted(map(names.index, edge))
-        joined.add((first, second))
-    return joined
+    edges = list(tree_edges)
+    missing = [name for edge in edges for name in edge if name not in names]
+    if missing:
+        raise InputError(f"the tree joins cluster '{missing[0]}', which has no cells; build both on the same")
+    pairs = [(names.index(first), names.index(second)) for first, second in edges]
+    return {(min(pair), max(pair)) for pair in pairs}
 
 
 def _symmetric_graph(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:

@@ -12,16 +12,15 @@ from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import Options, Share
 
 Order = Literal["consensus", "dpt", "slingshot", "principal_graph"]
-MONOCLE_R = "Monocle 2 (R)"
-"""Name of the order that R makes, in figures and where it is left out."""
+MONOCLE_R = "Monocle 2 (R)"  # Name of the order that R makes, in figures and where it is left out.
 START_OPTIONS = ("start_cell", "start_cluster", "start_gene", "time_key")
+# Order → its column among the orders by cell; Slingshot's is the mean over clusterings, not one of its lineages.
 ORDER_COLUMNS: dict[Order, str] = {
     "consensus": "pseudotime",
     "dpt": "dpt_pseudotime",
     "slingshot": "slingshot_consensus",
     "principal_graph": "graph_pseudotime",
 }
-"""Order → its column among the orders by cell; Slingshot's is the mean over clusterings, not one of its lineages."""
 
 
 class SlingshotOptions(Options):

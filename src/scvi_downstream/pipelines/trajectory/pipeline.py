@@ -33,7 +33,9 @@ from scvi_downstream.pipelines.trajectory.stability import resample_orders
 from scvi_downstream.pipelines.trajectory.start import choose_start
 from scvi_downstream.pipelines.trajectory.trend_tests import fit_trends
 
-_KEYS, _OPTIONS, _SEED = "params:keys", "params:trajectory", "params:seed"
+_KEYS, _OPTIONS = "params:keys", "params:trajectory"
+_RUN = [_OPTIONS, "params:seed"]
+_START = ["trajectory_start", *_RUN]
 _LEARNT = ["landmarks", "paga", "slingshot_curves", "graph_nodes", "graph_edges"]
 _FACTS = ["diffusion_facts", "lineages", "graph_facts"]
 # Datasets of the primary model that the study's own nodes take: what is known of the model, and what was learnt on it.
@@ -46,7 +48,6 @@ def representation_template(name: str, landmarks_like: str | None = None) -> Pip
     Its nodes are in no model's namespace: they need the start, which is found on the primary model. With
     ``landmarks_like`` the landmarks are as many as those, found on its graph; otherwise clusters of the representation.
     """
-    start = ["trajectory_start", _OPTIONS, _SEED]
 
     def own(*datasets: str) -> list[str]:
         return [f"{name}.{dataset}" for dataset in datasets]
@@ -54,28 +55,18 @@ def representation_template(name: str, landmarks_like: str | None = None) -> Pip
     def node(function: Callable[..., Any], inputs: list[str], outputs: str | list[str]) -> Node:
         return Node(function, inputs, outputs, name=f"{function.__name__}_{name}")
 
-    landmarks, paga, orders = own("landmarks", "paga", "orders")
+    latent, neighbors, landmarks, paga, orders = own("latent", "neighbors", "landmarks", "paga", "orders")
+    graph, lineages = [neighbors, landmarks], own("slingshot", "slingshot_curves", "lineages")
+    tree = own("principal_graph", "graph_nodes", "graph_edges", "graph_facts")
     return Pipeline(
         [
             node(take_landmarks, [*own("clusters"), _OPTIONS], landmarks)
             if landmarks_like is None
-            else node(cluster_landmarks, [*own("neighbors"), landmarks_like, _SEED], landmarks),
-            node(connect_clusters, own("neighbors", "landmarks"), paga),
-            node(
-                order_by_diffusion,
-                [*own("neighbors", "landmarks"), *start],
-                own("diffusion", "diffusion_facts"),
-            ),
-            node(
-                fit_slingshot,
-                [*own("latent", "neighbors", "landmarks", "paga"), *start],
-                own("slingshot", "slingshot_curves", "lineages"),
-            ),
-            node(
-                learn_graph,
-                [*own("latent", "neighbors", "landmarks"), *start],
-                own("principal_graph", "graph_nodes", "graph_edges", "graph_facts"),
-            ),
+            else node(cluster_landmarks, [neighbors, landmarks_like, "params:seed"], landmarks),
+            node(connect_clusters, graph, paga),
+            node(order_by_diffusion, [*graph, *_START], own("diffusion", "diffusion_facts")),
+            node(fit_slingshot, [latent, *graph, paga, *_START], lineages),
+            node(learn_graph, [latent, *graph, *_START], tree),
             node(join_orders, own("diffusion", "slingshot", "principal_graph"), orders),
         ],
         tags="trajectory",
@@ -90,13 +81,14 @@ def template(
     ``spec`` is the parameter of the primary model; ``timed``: there is a known time; ``monocle_r``: R's monocle too.
     """
     orders = {name: f"{name}.orders" for name in representations} | ({"R": "monocle_r"} if monocle_r else {})
+    agreement, on_graph = "trajectory_agreement", ["neighbors", "landmarks", "orders"]
     tested, fates = ["gene_trends", "trend_tests"], ["fates", "fate_drivers"]
     learnt = ["counts", "latent", *_LEARNT, "trajectory", "trajectory_start"]
     drawn = {name: name for name in learnt} | {"options": _OPTIONS}
     joined_by_cell = ["orders", "fates", "rank_spread", *(["monocle_r"] if monocle_r else [])]
     facts = ["counts", "trajectory", "trajectory_start", *_FACTS, "fate_facts", "trend_facts"]
     told = {name: name for name in facts} | {
-        "agreement": "trajectory_agreement",
+        "agreement": agreement,
         "stability": "trajectory_stability",
         "primary": "params:primary",
         "spec": spec,
@@ -105,47 +97,24 @@ def template(
         **({"time": "trajectory_time"} if timed else {}),
         **({"monocle_r_versions": "monocle_r_versions"} if monocle_r else {}),
     }
-    cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": _SEED}
+    cells = {"counts": "counts", "keys": _KEYS, "options": _OPTIONS, "seed": "params:seed"}
     with_time = [
         step(compare_with_time, cells | orders, "trajectory_time"),
         step(plot_time_agreement, ["trajectory_time", _OPTIONS], "time_agreement_figure"),
     ]
-    in_r = step(
-        order_with_monocle_r,
-        ["counts", "trajectory_start", _OPTIONS, _SEED],
-        ["monocle_r", "monocle_r_versions"],
-    )
+    in_r = step(order_with_monocle_r, ["counts", *_START], ["monocle_r", "monocle_r_versions"])
     return Pipeline(
         [
-            step(
-                choose_start, ["counts", "neighbors", "clusters", _KEYS, _OPTIONS, _SEED], "trajectory_start"
-            ),
-            step(
-                map_fates,
-                ["counts", "neighbors", "landmarks", "orders", _OPTIONS, _SEED],
-                [*fates, "fate_facts"],
-            ),
-            step(
-                fit_trends,
-                ["counts", "orders", _KEYS, _OPTIONS, _SEED],
-                [*tested, "trend_contrasts", "trend_facts"],
-            ),
-            step(
-                resample_orders,
-                ["latent", "neighbors", "landmarks", "orders", "trajectory_start", _OPTIONS, _SEED],
-                ["trajectory_stability", "rank_spread"],
-            ),
-            step(compare_orders, orders, "trajectory_agreement"),
+            step(choose_start, ["counts", "neighbors", "clusters", _KEYS, *_RUN], "trajectory_start"),
+            step(map_fates, ["counts", *on_graph, *_RUN], [*fates, "fate_facts"]),
+            step(fit_trends, ["counts", "orders", _KEYS, *_RUN], [*tested, "trend_contrasts", "trend_facts"]),
+            step(resample_orders, ["latent", *on_graph, *_START], ["trajectory_stability", "rank_spread"]),
+            step(compare_orders, orders, agreement),
             step(join_trajectory, joined_by_cell, "trajectory"),
             step(summarize_trajectory, told, "trajectory_summary"),
             step(plot_trajectory, drawn | {"umap": "umap"}, "trajectory_figure"),
             step(plot_trajectory_3d, drawn | {"umap_3d": "umap_3d"}, "trajectory_3d_page"),
-            Node(
-                plot_agreement,
-                "trajectory_agreement",
-                "trajectory_agreement_figure",
-                name="plot_trajectory_agreement",
-            ),
+            Node(plot_agreement, agreement, f"{agreement}_figure", name=f"plot_{agreement}"),
             step(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure"),
             step(plot_trend_heatmap, [*tested, "counts", _OPTIONS], "trend_heatmap_figure"),
             step(plot_gene_trends, [*tested, "orders", "counts", _OPTIONS], "gene_trends_figure"),

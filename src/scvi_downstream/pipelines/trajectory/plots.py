@@ -33,39 +33,23 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = Figure = Any
 
-METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}
-"""Order → its name in figures."""
+METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}  # Order → its name in figures.
 _BESIDE = {OF_R: MONOCLE_R}  # of no representation, so its name is that of the method
-UNKNOWN = "#DDDDDD"
-"""Behind heat maps: where there is no value."""
-MAX_STATES = 9
-"""Terminal states of which fates are drawn."""
-TERMINAL = OKABE_ITO[3]
-"""Rim of the cells of a terminal state."""
-MAX_TRENDS = 16
-"""Genes of which curves are drawn."""
-MAX_CELLS = 1500
-"""Drawn behind the curves of each gene."""
-TOP_QUANTILE = 0.995
-"""Share of the cells that the axis of a gene reaches up to."""
-MAX_LINEAGES = 6
-"""Lineages in a heat map of genes."""
-LIMIT = 2.5
-"""Z-scores of the darkest colours."""
-N_COLUMNS = 80
-"""Places of pseudotime of a heat map."""
+UNKNOWN = "#DDDDDD"  # Behind heat maps: where there is no value.
+MAX_STATES = 9  # Terminal states of which fates are drawn.
+TERMINAL = OKABE_ITO[3]  # Rim of the cells of a terminal state.
+MAX_TRENDS = 16  # Genes of which curves are drawn.
+MAX_CELLS = 1500  # Drawn behind the curves of each gene.
+TOP_QUANTILE = 0.995  # Share of the cells that the axis of a gene reaches up to.
+MAX_LINEAGES = 6  # Lineages in a heat map of genes.
+LIMIT = 2.5  # Z-scores of the darkest colours.
+N_COLUMNS = 80  # Places of pseudotime of a heat map.
+# Share of a gene's highest mean that is added before logarithms: what happens far below it is noise.
 FLOOR = 0.05
-"""Share of a gene's highest mean that is added before logarithms: what happens far below it is noise."""
 
 
 def plot_agreement(agreement: pd.DataFrame) -> Figure:
-    """Rank correlations between orders; grey where they share too few cells.
-
-    Parameters
-    ----------
-    agreement
-        One row a pair of orders: ``first``, ``second``, ``spearman`` in [-1, 1] or NaN.
-    """
+    """Rank correlations between orders, a row of the table a pair; grey where they share too few cells."""
     matrix = agreement_matrix(agreement).rename(lambda name: _BESIDE.get(name, name.replace("_", " ")))
     matrix = matrix.set_axis(matrix.index, axis=1)
     if len(matrix) < 2:
@@ -89,8 +73,6 @@ def plot_time_agreement(time: pd.DataFrame, options: TrajectoryOptions) -> Figur
     time
         ``representation``, ``method``, ``spearman``, ``low``, ``high``; ``within_batch_spearman``, ``within_batch_low``
         and ``within_batch_high`` are drawn hollow where they are known.
-    options
-        Name of the known time.
     """
     known = time[time["spearman"].notna()]
     if known.empty:
@@ -131,15 +113,8 @@ def _draw_intervals(
 ) -> None:
     middle, low, high = (table[prefix + name].to_numpy(np.float64) for name in ("spearman", "low", "high"))
     axes.hlines(y, low, high, colors=colors, linewidth=1.6 if filled else 1.0, zorder=2)
-    axes.scatter(
-        middle,
-        y,
-        s=34 if filled else 22,
-        c=colors if filled else "white",
-        edgecolors=colors,
-        linewidths=1.1,
-        zorder=3,
-    )
+    size, faces = (34, colors) if filled else (22, "white")
+    axes.scatter(middle, y, s=size, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
 
 
 def plot_fates(
@@ -160,10 +135,8 @@ def plot_fates(
         have a rim.
     fate_drivers
         ``terminal_state``, ``gene``, ``correlation``, ``ci_lower``, ``ci_upper``, ``rank``; empty: maps only.
-    counts
-        Symbols of the genes.
-    options
-        Number of genes a state.
+    counts, options
+        Symbols of the genes, and the number of genes a state.
     """
     states = fates[fate_columns(fates)].sum().sort_values(ascending=False).index.str.removeprefix(PREFIX)
     if states.empty:
@@ -227,10 +200,8 @@ def plot_gene_trends(
         ``lineage``, ``gene``, ``pseudotime``, ``mean``, ``ci_lower``, ``ci_upper`` (counts per 10,000).
     trend_tests
         ``gene``, ``dynamic`` and ``log2_range``, by which genes are chosen.
-    orders
-        By cell; a cell is drawn on the lineage that it has most weight on.
-    counts
-        Raw counts of the same cells × all genes.
+    orders, counts
+        By cell; a cell is drawn on the lineage that it has most weight on. Raw counts of the same cells × all genes.
     options
         The order that lineages are of.
     """
@@ -273,10 +244,8 @@ def _cells_on_lineages(
     best, totals = shares.argmax(axis=1), np.asarray(counts.X.sum(axis=1)).ravel()
     expression = counts.X[:, counts.var_names.get_indexer(genes)].toarray() / totals[:, None] * TARGET_SUM
     table = pd.DataFrame(expression, columns=genes)
-    pseudotime = times.to_numpy()[np.arange(len(best)), best]
-    return table.assign(lineage=weights.columns.to_numpy()[best], pseudotime=pseudotime)[
-        shares.max(axis=1) > 0
-    ]
+    lineage, pseudotime = weights.columns.to_numpy()[best], times.to_numpy()[np.arange(len(best)), best]
+    return table.assign(lineage=lineage, pseudotime=pseudotime)[shares.max(axis=1) > 0]
 
 
 def _draw_gene(
@@ -293,11 +262,9 @@ def _draw_gene(
         )  # fmt: skip
         top = max(top, float(np.quantile(values, TOP_QUANTILE)))
     for name, rows in curves.groupby(curves["lineage"].astype(str), sort=False):
-        x = rows["pseudotime"].to_numpy(np.float64)
-        axes.fill_between(
-            x, rows["ci_lower"], rows["ci_upper"], color=colors[str(name)], alpha=0.25, linewidth=0
-        )
-        axes.plot(x, rows["mean"], color=colors[str(name)], linewidth=1.6)
+        x, color = rows["pseudotime"].to_numpy(np.float64), colors[str(name)]
+        axes.fill_between(x, rows["ci_lower"], rows["ci_upper"], color=color, alpha=0.25, linewidth=0)
+        axes.plot(x, rows["mean"], color=color, linewidth=1.6)
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, top * 1.05 or 1.0)
     axes.set_yticks(_round_ticks(top))
@@ -324,14 +291,11 @@ def plot_trend_heatmap(
 
     Parameters
     ----------
-    gene_trends
-        ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000).
-    trend_tests
-        ``gene``, ``dynamic`` and ``log2_range``, by which genes are chosen.
-    counts
-        Symbols of the genes.
-    options
-        Number of genes.
+    gene_trends, trend_tests
+        ``lineage``, ``gene``, ``pseudotime``, ``mean`` (counts per 10,000); ``gene``, ``dynamic`` and ``log2_range``,
+        by which genes are chosen.
+    counts, options
+        Symbols of the genes, and how many.
     """
     genes = _widest_genes(trend_tests, counts, options.trends.top_genes)
     chosen = gene_trends[gene_trends["gene"].astype(str).isin(genes.index)]
@@ -380,24 +344,16 @@ def _even_places(curves: pd.DataFrame) -> pd.DataFrame:
 
 def _by_peak(panels: dict[str, pd.DataFrame]) -> list[str]:
     highest = pd.DataFrame({name: panel.max(axis=1) for name, panel in panels.items()}).idxmax(axis=1)
-    curves = {gene: panels[name].loc[gene] for gene, name in highest.items()}
-    places = pd.DataFrame(
-        {
-            "peak": {gene: curve.idxmax() for gene, curve in curves.items()},
-            "trough": {gene: -curve.idxmin() for gene, curve in curves.items()},
-        }
-    )
-    return places.sort_values(["peak", "trough"], kind="stable").index.astype(str).tolist()
+    curves = {str(gene): panels[name].loc[gene] for gene, name in highest.items()}
+    return sorted(curves, key=lambda gene: (curves[gene].idxmax(), -curves[gene].idxmin()))
 
 
 def _z_scores(panels: dict[str, pd.DataFrame], order: list[str]) -> dict[str, pd.DataFrame]:
     """One mean and spread a gene over all lineages, so that panels can be compared; NaN where it was not fitted."""
     aligned = {name: panel.reindex(order) for name, panel in panels.items()}
     highest = np.nanmax(np.hstack([panel.to_numpy() for panel in aligned.values()]), axis=1)
-    aligned = {
-        name: np.log2(panel.add(FLOOR * np.maximum(highest, 1e-12), axis=0))
-        for name, panel in aligned.items()
-    }
+    floor = FLOOR * np.maximum(highest, 1e-12)
+    aligned = {name: np.log2(panel.add(floor, axis=0)) for name, panel in aligned.items()}
     joined = np.hstack([panel.to_numpy() for panel in aligned.values()])
     mean = np.nanmean(joined, axis=1, keepdims=True)
     spread = np.nanstd(joined, axis=1, keepdims=True)

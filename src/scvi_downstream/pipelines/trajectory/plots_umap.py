@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     AnnData = Axes = Figure = Page = Any
 
+# Order → title of its panel.
 TITLES = {
     "pseudotime": "consensus",
     "dpt_pseudotime": "diffusion pseudotime",
@@ -31,24 +32,17 @@ TITLES = {
     "graph_pseudotime": "principal graph",
     "monocle_r_pseudotime": MONOCLE_R,
 }
-"""Order → title of its panel."""
 LINE, START = "#111111", "#D55E00"
-N_NEIGHBORS = 20
-"""Cells of the latent that a point is placed by on the layout."""
-WIDTHS = (0.6, 4.0)
-"""Widths of PAGA's weakest and strongest edge, points."""
-DRAWN_PAGA = 0.1
-"""Connectivity from which an edge is drawn that is not of PAGA's tree."""
-SMOOTHING_STEPS = 2
-"""Steps along a principal graph over which the places of its nodes are averaged."""
+N_NEIGHBORS = 20  # Cells of the latent that a point is placed by on the layout.
+WIDTHS = (0.6, 4.0)  # Widths of PAGA's weakest and strongest edge, points.
+DRAWN_PAGA = 0.1  # Connectivity from which an edge is drawn that is not of PAGA's tree.
+SMOOTHING_STEPS = 2  # Steps along a principal graph over which the places of its nodes are averaged.
+# Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout.
 LEAP = 0.12
-"""Share of the layout's extent from which an edge of a graph says little: its nodes are apart on the layout."""
+# Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted.
 GAP = 0.04
-"""Share of the layout's width within which a line must have a cell, or it crosses a gap and is dotted."""
-PLACES_A_STEP = 9
-"""Places of a segment at which cells are looked for."""
-MOST_NAMES = 25
-"""Names of clusters, lineages or tips in a panel; more cannot be read."""
+PLACES_A_STEP = 9  # Places of a segment at which cells are looked for.
+MOST_NAMES = 25  # Names of clusters, lineages or tips in a panel; more cannot be read.
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +80,8 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
     ----------
     umap
         ``n_cells`` × ``UMAP1``, ``UMAP2``.
-    trajectory_start
-        ``cells``: names of the start cells; the star is at the one in their middle.
-    learnt
-        As of :func:`order_panels`.
+    trajectory_start, learnt
+        ``cells``: names of the start cells, in whose middle the star is; as of :func:`order_panels`.
     """
     panels = order_panels(umap, **learnt)
     if not panels:
@@ -115,12 +107,7 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
 def plot_trajectory_3d(umap_3d: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Page:
     """The same as a page that can be turned; the menu changes the method.
 
-    Parameters
-    ----------
-    umap_3d
-        ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
-    trajectory_start, learnt
-        As of :func:`plot_trajectory`.
+    ``umap_3d`` is ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
     """
     panels = order_panels(umap_3d, **learnt)
     drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
@@ -161,16 +148,12 @@ def order_panels(
     ----------
     layout
         ``n_cells`` × ``UMAP1``, ``UMAP2``, ….
-    counts
-        ``obs`` holds the known time.
-    latent, landmarks
-        What the methods learnt on, of the same cells.
+    counts, options
+        ``obs`` holds the known time, which ``options`` name.
+    latent, landmarks, trajectory
+        What the methods learnt on, and orders, of the same cells.
     paga, slingshot_curves, graph_nodes, graph_edges
         What they learnt; see :func:`paga_lines`, :func:`curve_lines` and :func:`graph_lines`.
-    trajectory
-        Orders of the same cells.
-    options
-        Name of the known time.
     """
     orders, latent = trajectory.loc[layout.index], latent.loc[layout.index]
     lines = {
@@ -242,15 +225,12 @@ def _traces_of_lines(overlay: TrajectoryLines) -> list[Any]:
     """All lines as one trace, with gaps between them, and the names."""
     columns = [f"UMAP{i + 1}" for i in range(3)]
     gap = np.full((1, 3), np.nan)
-    parts = [
-        np.vstack([rows[columns].to_numpy(np.float64), gap])
-        for _, rows in overlay.lines.groupby("line", sort=False)
-    ]
+    by_line = overlay.lines.groupby("line", sort=False)
+    parts = [np.vstack([rows[columns].to_numpy(np.float64), gap]) for _, rows in by_line]
     traces = []
     if parts:
-        line = {"color": LINE, "width": 5}
-        lines = _trace(np.vstack(parts), mode="lines", name=overlay.meaning, hoverinfo="skip", line=line)
-        traces.append(lines)
+        look = {"mode": "lines", "name": overlay.meaning, "line": {"color": LINE, "width": 5}}
+        traces.append(_trace(np.vstack(parts), hoverinfo="skip", **look))
     if len(overlay.names):
         places, font = overlay.names[columns].to_numpy(np.float64), {"color": LINE, "size": 12}
         texts = overlay.names["name"].astype(str).tolist()
@@ -277,9 +257,7 @@ def place_on_layout(
     from scipy.spatial import KDTree
 
     k = min(n_neighbors, len(latent))
-    distances, nearest = KDTree(np.asarray(latent, dtype=np.float64)).query(
-        np.asarray(points, dtype=np.float64), k=k
-    )
+    distances, nearest = KDTree(np.asarray(latent, float)).query(np.asarray(points, float), k=k)
     distances, nearest = distances.reshape(len(points), k), nearest.reshape(len(points), k)
     width = np.maximum(distances[:, [k // 2]], 1e-12)
     weights = np.exp(-0.5 * ((distances - distances[:, :1]) / width) ** 2)
@@ -314,14 +292,9 @@ def graph_lines(
     tips = placed[placed.index.map(degree).fillna(0) == 1]
     names = tips.assign(name=[f"tip {i + 1}" for i in range(len(tips))])
     ends = [placed.loc[pairs.iloc[:, side]].to_numpy(np.float64) for side in (0, 1)]
-    leaps = (
-        np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(np.float64), axis=0).max()
-    )
-    return TrajectoryLines(
-        _edge_lines(pairs, placed, np.where(leaps, 0.4, 1.6)),
-        names,
-        "principal graph, thin: leaps between places",
-    )
+    leaps = np.linalg.norm(ends[0] - ends[1], axis=1) > LEAP * np.ptp(layout.to_numpy(float), axis=0).max()
+    lines = _edge_lines(pairs, placed, np.where(leaps, 0.4, 1.6))
+    return TrajectoryLines(lines, names, "principal graph, thin: leaps between places")
 
 
 def _place_nodes(
@@ -362,10 +335,8 @@ def paga_lines(paga: pd.DataFrame, clusters: pd.Series, layout: pd.DataFrame) ->
     low, high = WIDTHS
     strength = kept["connectivity"].to_numpy(float)
     width = low + (high - low) * strength / (strength.max() if len(strength) else 1.0)
-    names = placed.assign(name=placed.index)
-    return TrajectoryLines(
-        _edge_lines(kept[["cluster_1", "cluster_2"]].astype(str), placed, width), names, "PAGA, wide: strong"
-    )
+    lines = _edge_lines(kept[["cluster_1", "cluster_2"]].astype(str), placed, width)
+    return TrajectoryLines(lines, placed.assign(name=placed.index), "PAGA, wide: strong")
 
 
 def _edge_lines(pairs: pd.DataFrame, placed: pd.DataFrame, width: np.ndarray) -> pd.DataFrame:

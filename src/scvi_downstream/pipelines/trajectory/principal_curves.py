@@ -10,22 +10,20 @@ from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
+# Cells projected together onto a curve, and points onto a graph, so that cells × segments stay in memory.
 CELLS_AT_ONCE, POINTS_AT_ONCE = 8192, 2000
-"""Cells projected together onto a curve, and points onto a graph, so that cells × segments stay in memory."""
-N_POINTS = 100
-"""Points of each curve: at five degrees of freedom it is straight from one to the next."""
+N_POINTS = 100  # Points of each curve: at five degrees of freedom it is straight from one to the next.
+# By which a curve grows at both ends, in lengths of its end segments, before cells are projected onto it.
 STRETCH = 2.0
-"""By which a curve grows at both ends, in lengths of its end segments, before cells are projected onto it."""
+# Knots of a smoothing spline; at five degrees of freedom more change nothing that can be seen.
 MAX_KNOTS = 32
-"""Knots of a smoothing spline; at five degrees of freedom more change nothing that can be seen."""
-ROUNDING = 1e-10
-"""Lengths or distances that differ by less than this share of their scale count as equal."""
+ROUNDING = 1e-10  # Lengths or distances that differ by less than this share of their scale count as equal.
+# Points of the quadrature that is exact for cubic polynomials on [-1, 1], both of weight 1.
 GAUSS = np.array([-1, 1]) / np.sqrt(3)
-"""Points of the quadrature that is exact for cubic polynomials on [-1, 1], both of weight 1."""
+# Half the width of the cosine kernel with standard deviation 1.
 KERNEL_REACH = 1 / np.sqrt(1 / 3 - 2 / np.pi**2)
-"""Half the width of the cosine kernel with standard deviation 1."""
+# Standard deviations of the kernel that are stretched over half the shared cells, as in Slingshot in R.
 KERNEL_SHOWN = 3.0
-"""Standard deviations of the kernel that are stretched over half the shared cells, as in Slingshot in R."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +226,7 @@ def nested_groups(sharing: Sequence[frozenset[int]]) -> list[Group]:
     disjoint.
     """
     n_lineages = len(frozenset().union(*sharing))
-    shared = sorted(
-        {group for group in sharing if len(group) > 1}, key=lambda group: (len(group), sorted(group))
-    )
+    shared = sorted({one for one in sharing if len(one) > 1}, key=lambda group: (len(group), sorted(group)))
     groups: list[Group] = []
     for lineages in shared:
         inner = [g for g, group in enumerate(groups) if group.lineages < lineages]

@@ -22,32 +22,24 @@ from scvi_downstream.runtime.words import count
 
 logger = logging.getLogger(__name__)
 
+# Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept.
 MIN_CELLS = 30
-"""Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept."""
-NODES_LIMIT = 100
-"""Half of the number of nodes that Monocle 2 never exceeds."""
-MOST_CELLS = 10_000
-"""Beyond it the tree is learnt on a random sample; all cells are projected onto it."""
-SMOOTHING = 0.5
-"""Pull of an edge, as a share of the cells of an average node."""
+NODES_LIMIT = 100  # Half of the number of nodes that Monocle 2 never exceeds.
+MOST_CELLS = 10_000  # Beyond it the tree is learnt on a random sample; all cells are projected onto it.
+SMOOTHING = 0.5  # Pull of an edge, as a share of the cells of an average node.
+# The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not.
 SOFTNESS = 0.5
-"""The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not."""
-FINER = 0.5
-"""Nodes are placed at this share of the scale that edges are learnt at."""
+FINER = 0.5  # Nodes are placed at this share of the scale that edges are learnt at.
+# Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are.
 ITERATIONS, PLACING_STEPS = 50, 30
-"""Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are."""
-MIN_CELLS_BEYOND = 5
-"""A tip with fewer cells beyond it is not extended: their mean is no direction."""
-REACHED_SHARE = 0.95
-"""Share of the cells beyond a tip that it is extended to; the farthest few are outliers."""
+MIN_CELLS_BEYOND = 5  # A tip with fewer cells beyond it is not extended: their mean is no direction.
+REACHED_SHARE = 0.95  # Share of the cells beyond a tip that it is extended to; the farthest few are outliers.
+# Cells without a start that each node is given, so that a node of a single start cell is not the root.
 PRIOR_CELLS = 5.0
-"""Cells without a start that each node is given, so that a node of a single start cell is not the root."""
+# Share of the longest way from the root that a way on its other side needs, to be a path of its own.
 SHORT = 0.1
-"""Share of the longest way from the root that a way on its other side needs, to be a path of its own."""
-MOST_TORN = 0.06
-"""Share from which a tree is not a faithful picture: more than planted trees give."""
-FAR = 0.1
-"""Share of the graph's longest way beyond which two neighbours are torn apart."""
+MOST_TORN = 0.06  # Share from which a tree is not a faithful picture: more than planted trees give.
+FAR = 0.1  # Share of the graph's longest way beyond which two neighbours are torn apart.
 
 
 @one_thread()
@@ -112,18 +104,9 @@ def _facts(graph: PrincipalGraph, root: int, torn: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class PrincipalGraph:
-    """A tree in the space of the cells.
+    """A tree in the space of the cells: ``(n_nodes, n_dims)`` nodes, ``(n_nodes - 1, 2)`` edges as positions of nodes.
 
-    Attributes
-    ----------
-    nodes
-        ``(n_nodes, n_dims)``.
-    edges
-        ``(n_nodes - 1, 2)`` positions of nodes.
-    n_pruned
-        Nodes of branches that were too short to keep.
-    n_learnt_on
-        Cells that the tree was learnt on.
+    ``n_pruned`` nodes were of branches that were too short to keep; the tree was learnt on ``n_learnt_on`` cells.
     """
 
     nodes: np.ndarray
@@ -169,13 +152,12 @@ def learn_principal_graph(
     ----------
     latent
         ``(n_cells, n_dims)`` of one connected population.
-    n_nodes
-        Number of nodes; ``None``: see :func:`nodes_for`.
+    n_nodes, seed
+        Number of nodes, ``None``: see :func:`nodes_for`; seed of the sample and of the k-means centres where nodes
+        start.
     min_branch_length
         Branches of fewer nodes than this are taken off, as in Monocle 3. At most an eighth of the nodes, so that small
         data keep branches.
-    seed
-        Seed of the sample and of the k-means centres from which nodes start.
 
     Raises
     ------

@@ -95,8 +95,8 @@ SECTION = Section(
 )
 
 
-BELIEVABLE = 0.7
-"""Rank correlation below which orders are said to disagree."""
+BELIEVABLE = 0.7  # Rank correlation below which orders are said to disagree.
+# Order → its name in a sentence.
 METHODS = {
     "pseudotime": "the consensus",
     "dpt_pseudotime": "diffusion pseudotime",
@@ -105,7 +105,6 @@ METHODS = {
     "graph_pseudotime": "the principal graph",
     "monocle_r_pseudotime": "Monocle 2 in R",
 }
-"""Order → its name in a sentence."""
 
 
 def summarize_trajectory(
@@ -130,26 +129,18 @@ def summarize_trajectory(
 
     Parameters
     ----------
-    counts
-        ``obs`` holds the time and the batch.
-    trajectory
-        Orders and fates by cell.
-    trajectory_start
-        Where it starts.
+    counts, trajectory, trajectory_start
+        ``obs`` holds the time and the batch; orders and fates by cell; where it starts.
     diffusion_facts, lineages, graph_facts, fate_facts, trend_facts
         What each method found, with its ``sentences``.
-    agreement
-        Rank correlation of pairs of orders, which are named ``<representation> <order>``.
-    stability
-        One row a method.
+    agreement, stability
+        Rank correlation of pairs of orders, which are named ``<representation> <order>``; one row a method.
     primary, spec
         Name of the primary model, and whether it corrects for the batch (``correct_batch``).
     keys, options
         The batch and the time.
-    time
-        Agreement with known time, the best order first; ``None``: it is not known.
-    monocle_r_versions
-        Of R and its package; ``None``: R made no order.
+    time, monocle_r_versions
+        Agreement with known time, the best order first; versions of R and its package. ``None``: there is none.
     """
     pairs = _pairs_of_methods(agreement, primary)
     sentences = [_verdict(pairs, stability)]

@@ -37,17 +37,15 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress, track
 from scvi_downstream.runtime.threads import one_thread
 
+# Effective degrees of freedom of each curve in each dimension: it bends some three times.
 DEGREES_OF_FREEDOM = 5.0
-"""Effective degrees of freedom of each curve in each dimension: it bends some three times."""
+# Curves are moved until their squared distances to the cells change by less than this share, as in R.
 MAX_ITERATIONS, TOLERANCE = 15, 1e-3
-"""Curves are moved until their squared distances to the cells change by less than this share, as in R."""
+# Shares of all distances below which a cell joins a lineage and beyond which it may leave it, and the weight at which
+# it does; as in R.
 CLOSE, FAR, FAINT = 0.5, 0.9, 0.1
-"""Shares of all distances below which a cell joins a lineage and beyond which it may leave it, and the weight at which
-it does; as in R."""
-SURE = 0.8
-"""Share of bootstrap samples below which an edge of the tree is said to be uncertain."""
-MANY_CELLS = 10
-"""A clustering is taken for the mean order when it has so many cells a cluster."""
+SURE = 0.8  # Share of bootstrap samples below which an edge of the tree is said to be uncertain.
+MANY_CELLS = 10  # A clustering is taken for the mean order when it has so many cells a cluster.
 
 
 @one_thread()
@@ -77,10 +75,8 @@ def fit_slingshot(
     confidence = edge_confidence(
         values[reached], groups[reached], found.tree, ends=ends, n_bootstraps=n_bootstraps, seed=seed
     )
-    nearest = slice(0, neighbors.n_neighbors)
-    loops = find_loops(
-        neighbors.indices[:, nearest], neighbors.distances[:, nearest], groups, found.tree.edges
-    )
+    nearest, lengths = (each[:, : neighbors.n_neighbors] for each in (neighbors.indices, neighbors.distances))
+    loops = find_loops(nearest, lengths, groups, found.tree.edges)
     n_clusters = tuple(k for k in range(5, 15) if reached.sum() >= MANY_CELLS * k) or (2,)
     others = slingshot_consensus(values, reach.starts, reach.reachable, n_clusters=n_clusters, seed=seed)
     facts = {
@@ -97,14 +93,11 @@ def fit_slingshot(
         },
         "sentences": describe_loops(loops) + barely_connected(paga, start) + _unsure_edges(confidence),
     }
-    curves = {
-        name: pd.DataFrame(curve, columns=latent.columns)
-        for name, curve in zip(found.names, found.curves, strict=True)
-    }
+    curves = [pd.DataFrame(curve, columns=latent.columns) for curve in found.curves]
     table = slingshot_table(found, neighbors.cells).assign(
         slingshot_consensus=others.pseudotime, slingshot_spread=others.spread
     )
-    return table, pd.concat(curves, names=["lineage", "point"]).reset_index(), facts
+    return table, pd.concat(curves, keys=found.names, names=["lineage", "point"]).reset_index(), facts
 
 
 def _unsure_edges(confidence: pd.DataFrame) -> list[str]:
@@ -126,23 +119,12 @@ def _unsure_edges(confidence: pd.DataFrame) -> list[str]:
 class Slingshot:
     """Lineages as smooth curves, and where cells lie along them.
 
-    Attributes
-    ----------
-    tree
-        Clusters, edges and lineages.
-    curves
-        Per lineage ``(n_points, n_dims)``, from the start on.
-    pseudotime
-        ``(n_cells, n_lineages)`` length of the curve up to the cell, 0 at its first cell; NaN for cells that are not on
-        the lineage.
-    weights
-        ``(n_cells, n_lineages)`` in [0, 1]; the largest of a cell is 1, 0 is off the lineage.
-    lineage
-        ``(n_cells,)`` lineage of the highest weight, of several the nearest; -1 where there is none.
-    mean_pseudotime
-        ``(n_cells,)`` weighted mean over lineages; NaN for cells that the start does not reach.
-    converged
-        Whether the curves stopped moving.
+    ``tree`` has clusters, edges and lineages; ``curves`` are per lineage ``(n_points, n_dims)``, from the start on.
+    ``pseudotime`` is the ``(n_cells, n_lineages)`` length of the curve up to the cell, 0 at its first cell, NaN for
+    cells that are not on the lineage; ``weights`` of the same shape are in [0, 1], the largest of a cell 1, 0 off the
+    lineage. ``lineage`` is the ``(n_cells,)`` lineage of the highest weight, of several the nearest, -1 where there
+    is none; ``mean_pseudotime`` the weighted mean over lineages, NaN for cells that the start does not reach.
+    ``converged`` says whether the curves stopped moving.
     """
 
     tree: ClusterTree
@@ -171,14 +153,10 @@ def slingshot(
 
     Parameters
     ----------
-    latent
-        ``(n_cells, n_dims)``; distances in it are taken at face value.
-    clusters
-        ``(n_cells,)`` categories.
-    start
-        Cluster at which all lineages begin.
-    ends
-        Clusters at which lineages end.
+    latent, clusters
+        ``(n_cells, n_dims)``, in which distances are taken at face value; ``(n_cells,)`` categories.
+    start, ends
+        Cluster at which all lineages begin; clusters at which they end.
     components
         ``(n_cells,)`` connected component of each cell, as of the neighbours graph. Cells of other components than most
         cells of ``start`` get no pseudotime. Without it the tree joins everything, however far apart.
@@ -389,9 +367,8 @@ def slingshot_consensus(
     inside, starts = latent[rows], np.flatnonzero(np.isin(rows, start_cells))
     seeds = np.random.default_rng(seed).integers(0, 2**31, len(n_clusters))
     ranks, n_lineages = [], []
-    for k, own_seed in track(
-        list(zip(n_clusters, seeds, strict=True)), "Slingshot over clusterings", len(seeds)
-    ):
+    tried = list(zip(n_clusters, seeds, strict=True))
+    for k, own_seed in track(tried, "Slingshot over clusterings", len(tried)):
         codes = KMeans(k, n_init=1, random_state=int(own_seed)).fit_predict(inside)
         clusters = pd.Series(pd.Categorical(codes.astype(str)))
         fit = slingshot(inside, clusters, choose_start_cluster(clusters, starts))

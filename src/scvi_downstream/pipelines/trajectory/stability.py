@@ -22,15 +22,12 @@ from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import one_thread
 
 type Ordering = Callable[[np.ndarray], np.ndarray]
-N_NEIGHBORS = 10
-"""Cells of the other half whose mean pseudotime a cell is given."""
-MIN_HALF = 20
-"""Cells of a half, so that a correlation over its cells says something."""
+N_NEIGHBORS = 10  # Cells of the other half whose mean pseudotime a cell is given.
+MIN_HALF = 20  # Cells of a half, so that a correlation over its cells says something.
+# Rank correlation between halves above which an ordering is stable, where all of the interval is, and below which it
+# is not.
 STABLE, UNSTABLE = 0.8, 0.6
-"""Rank correlation between halves above which an ordering is stable, where all of the interval is, and below which it
-is not."""
-EXACT_UP_TO = 50_000
-"""Cells of a half up to which its neighbours are searched exactly."""
+EXACT_UP_TO = 50_000  # Cells of a half up to which its neighbours are searched exactly.
 
 
 def resample_orders(
@@ -54,20 +51,13 @@ def resample_orders(
     for name, order in HALF_ORDERS.items():
 
         def order_again(chosen: np.ndarray, order: HalfOrder = order) -> np.ndarray:
-            half = _take_half(
-                values, chosen, starts, n_neighbors=neighbors.n_neighbors, n_landmarks=n_landmarks, seed=seed
-            )
+            half = _take_half(values, chosen, starts, neighbors.n_neighbors, n_landmarks, seed)
             with one_thread():
                 return order(half, options, seed)
 
-        found = ordering_stability(
-            order_again,
-            orders.loc[neighbors.cells, name].to_numpy(np.float64),
-            values,
-            replicates=options.stability_replicates,
-            seed=seed,
-            label=f"Stability of {name}",
-        )
+        full, label = orders.loc[neighbors.cells, name].to_numpy(np.float64), f"Stability of {name}"
+        n = options.stability_replicates
+        found = ordering_stability(order_again, full, values, replicates=n, seed=seed, label=label)
         rows.append({"method": name, **found.summary})
         spread[f"{name}_rank_sd"] = found.cells["rank_sd"].to_numpy()
     return pd.DataFrame(rows), pd.DataFrame(spread, index=neighbors.cells.rename("cell"))
@@ -235,24 +225,13 @@ class Half:
 
 
 def _take_half(
-    latent: np.ndarray,
-    chosen: np.ndarray,
-    starts: np.ndarray,
-    *,
-    n_neighbors: int,
-    n_landmarks: int,
-    seed: int,
+    latent: np.ndarray, chosen: np.ndarray, starts: np.ndarray, n_neighbors: int, n_landmarks: int, seed: int
 ) -> Half:
     """Cells at the sorted positions ``chosen``; where no start cell is among them, the one nearest to the start is."""
     values = latent[chosen]
-    neighbors = neighbors_graph(
-        pd.Index(chosen.astype(str), name="cell"),
-        values.astype(np.float32),
-        n_neighbors=n_neighbors,
-        n_search=n_neighbors,
-        exact_up_to=EXACT_UP_TO,
-        seed=seed,
-    )
+    cells, points = pd.Index(chosen.astype(str), name="cell"), values.astype(np.float32)
+    sizes = {"n_neighbors": n_neighbors, "n_search": n_neighbors, "exact_up_to": EXACT_UP_TO}
+    neighbors = neighbors_graph(cells, points, **sizes, seed=seed)
     own = np.flatnonzero(np.isin(chosen, starts))
     if not len(own):
         middle = np.median(latent[starts], axis=0)
@@ -282,9 +261,9 @@ def _order_half_along_graph(half: Half, options: TrajectoryOptions, seed: int) -
 
 
 type HalfOrder = Callable[[Half, TrajectoryOptions, int], np.ndarray]
+# Order → how it is learnt again on half of the cells.
 HALF_ORDERS: dict[str, HalfOrder] = {
     "dpt_pseudotime": _order_half_by_diffusion,
     "slingshot_pseudotime": _order_half_by_slingshot,
     "graph_pseudotime": _order_half_along_graph,
 }
-"""Order → how it is learnt again on half of the cells."""

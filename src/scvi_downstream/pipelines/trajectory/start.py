@@ -23,16 +23,13 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-START_SHARE = 0.03
-"""Share of the cells that a marker gene or known time chooses."""
-MIN_START_CELLS = 10
-"""Start cells by a marker gene or by known time: fewer would rest on single cells."""
-MIN_TIMES = 3
-"""Two times tell early from late, and give no order."""
+START_SHARE = 0.03  # Share of the cells that a marker gene or known time chooses.
+MIN_START_CELLS = 10  # Start cells by a marker gene or by known time: fewer would rest on single cells.
+MIN_TIMES = 3  # Two times tell early from late, and give no order.
+# Means over neighbourhoods that a marker gene's counts are put through: the counts of single cells are noise.
 SMOOTHING_STEPS = 2
-"""Means over neighbourhoods that a marker gene's counts are put through: the counts of single cells are noise."""
+# Permutations of a marker gene's counts over the cells; the smallest p-value that can be told is 0.01.
 N_PERMUTATIONS = 99
-"""Permutations of a marker gene's counts over the cells; the smallest p-value that can be told is 0.01."""
 
 
 def choose_start(
@@ -53,15 +50,10 @@ def choose_start(
         Raw counts, ``n_cells`` × all genes; ``obs`` holds the labels and the time.
     neighbors
         kNN graph of the same cells, over which a marker gene's expression is smoothed.
-    clusters
-        Clusterings of the same cells, a column each; where a cluster and a label have the same name, the cluster is
-        meant.
-    keys
-        The label.
-    options
-        The start, the known time and the clustering.
-    seed
-        Seed of the permutations that tell a marker gene from noise.
+    clusters, keys
+        Clusterings of the same cells, a column each, and the label; where both have the name, the cluster is meant.
+    options, seed
+        The start, the known time and the clustering; seed of the permutations that tell a marker gene from noise.
 
     Returns
     -------
@@ -257,10 +249,9 @@ def known_time(observations: pd.DataFrame, time_key: str) -> pd.Series:
     return time
 
 
+# A connected part with a smaller share of the cells is taken for outliers, not for a population.
 FRAGMENT_SHARE = 0.01
-"""A connected part with a smaller share of the cells is taken for outliers, not for a population."""
-MOST = 0.5
-"""Share of a cluster's cells that must be left out for the cluster to be named."""
+MOST = 0.5  # Share of a cluster's cells that must be left out for the cluster to be named.
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,11 +269,7 @@ class Reach:
     sentences: list[str]
 
 
-def reach_from(
-    neighbors: NeighborsGraph,
-    start_cells: np.ndarray,
-    clusters: pd.Series,
-) -> Reach:
+def reach_from(neighbors: NeighborsGraph, start_cells: np.ndarray, clusters: pd.Series) -> Reach:
     """Cells that are connected to the start over the neighbours graph.
 
     The start's part is the one that holds most of the ``start_cells`` (positions); ``clusters`` name what is left

@@ -13,36 +13,26 @@ from scvi_downstream.pipelines.trajectory.gpcca import crisp_memberships, leadin
 from scvi_downstream.pipelines.trajectory.options import FateOptions
 from scvi_downstream.runtime.errors import InputError
 
-N_CORE_CELLS = 30
-"""Cells with the highest membership that stand for a state, as in CellRank."""
+N_CORE_CELLS = 30  # Cells with the highest membership that stand for a state, as in CellRank.
+# Of these cells, how many must be in no other state more than in this one for it to be a state, as in CellRank.
 OWN_SHARE = 0.2
-"""Of these cells, how many must be in no other state more than in this one for it to be a state, as in CellRank."""
+# Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps.
 METASTABLE = 0.96
-"""Eigenvalue from which a mode counts as a state: CellRank's threshold of stability, a mean stay of 25 steps."""
-MAX_STATES = 12
-"""States that are searched; the eigensolver is asked for two more."""
+MAX_STATES = 12  # States that are searched; the eigensolver is asked for two more.
+# Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go.
 N_STEPS = 100
-"""Four mean stays in a state that is barely metastable: time to leave it for good if there is somewhere to go."""
-LONG_RUN = 1000
-"""Steps after which a walk through one metastable state has forgotten where it began."""
-MAJORITY = 0.5
-"""Share of the walks from a terminal state that may leave it for later cells."""
+LONG_RUN = 1000  # Steps after which a walk through one metastable state has forgotten where it began.
+MAJORITY = 0.5  # Share of the walks from a terminal state that may leave it for later cells.
 
 
 @dataclass(frozen=True, eq=False)
 class TerminalStates:
-    """Terminal states among metastable ones.
+    """Terminal states among metastable ones: positions of the cells of each terminal state in ``members``, by name.
 
-    Attributes
-    ----------
-    members
-        Positions of the cells of each terminal state, by name.
-    table
-        One row a metastable state, earliest first: the ``cluster`` that most of its cells are in, ``terminal``,
-        ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how many end later
-        than all its cells), median ``pseudotime``, ``n_cells``.
-    n_groups
-        Number of groups of cells among which states were searched, if not among the cells themselves.
+    ``table`` has one row a metastable state, earliest first: the ``cluster`` that most of its cells are in,
+    ``terminal``, ``stability`` (probability to stay, of one step), ``share_moving_on`` (of walks of 100 steps, how
+    many end later than all its cells), median ``pseudotime``, ``n_cells``. ``n_groups`` counts the groups of cells
+    among which states were searched, if not among the cells themselves.
     """
 
     members: dict[str, np.ndarray]
@@ -62,12 +52,8 @@ def find_terminal_states(
 
     Parameters
     ----------
-    transitions
-        ``(n_cells, n_cells)``, rows sum to 1.
-    time
-        ``(n_cells,)`` pseudotime.
-    clusters
-        ``(n_cells,)`` names.
+    transitions, time, clusters
+        ``(n_cells, n_cells)``, rows sum to 1; ``(n_cells,)`` pseudotime and names of clusters.
     options
         The number of terminal states (``n_terminal_states``), those that the fewest walks leave; by the rule above when
         left out. Above ``max_cells``, states are searched on the walk between as many groups of neighbouring cells.

@@ -38,14 +38,10 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing anndata is slow
     AnnData = Any
 
-N_PLACES = 100
-"""Places of pseudotime at which curves are judged."""
-MONOTONE = 0.75
-"""Share of the range that lies between both ends of a curve that is said to go up or down."""
-DECIDED = 0.5
-"""A cell is of one lineage where the weight of the other is at most this share."""
-MIN_DECIDED = 30
-"""Cells of each of two lineages, so that they can be compared."""
+N_PLACES = 100  # Places of pseudotime at which curves are judged.
+MONOTONE = 0.75  # Share of the range that lies between both ends of a curve that is said to go up or down.
+DECIDED = 0.5  # A cell is of one lineage where the weight of the other is at most this share.
+MIN_DECIDED = 30  # Cells of each of two lineages, so that they can be compared.
 CONTRAST_COLUMNS = [
     *["lineage", "other", "gene", "n_cells", "statistic", "df", "p", "p_adjusted", "log2_difference", "at"]
 ]
@@ -58,14 +54,10 @@ def fit_trends(
 
     Parameters
     ----------
-    counts
-        Raw counts of ``n_cells`` × all genes.
-    orders
-        Orders of the same cells.
-    keys
-        The batch.
-    options
-        Which order, which genes, knots and thresholds.
+    counts, orders
+        Raw counts of ``n_cells`` × all genes; orders of the same cells.
+    keys, options
+        The batch; which order, which genes, knots and thresholds.
     seed
         Seed of the permutations that check the test.
 
@@ -194,11 +186,8 @@ def _describe_shapes(curves: np.ndarray) -> np.ndarray:
     high, low = curves.max(axis=0), curves.min(axis=0)
     rise = last - first
     above, below = high - np.maximum(first, last), np.minimum(first, last) - low
-    return np.select(
-        [np.abs(rise) >= MONOTONE * (high - low), above >= below],
-        [np.where(rise > 0, "up", "down"), "peak"],
-        default="dip",
-    )
+    one_way, bent = np.where(rise > 0, "up", "down"), np.where(above >= below, "peak", "dip")
+    return np.where(np.abs(rise) >= MONOTONE * (high - low), one_way, bent)
 
 
 def check_calibration(
