@@ -68,9 +68,8 @@ def build_leaderboard(
     differing = _differing_options(table.index, models)
     scored = table.columns.intersection(differing.columns)
     table = table.assign(**{column: table[column].fillna(differing[column]) for column in scored})
-    trial_of = pd.Series(
-        [(models.get(name) or {}).get("trial_of") for name in table.index], index=table.index, dtype=object
-    )
+    origins = [(models.get(name) or {}).get("trial_of") for name in table.index]
+    trial_of = pd.Series(origins, index=table.index, dtype=object)
     if "trial_of" in table:
         trial_of = table["trial_of"].fillna(trial_of)
     is_baseline = table.index.isin(options.no_models)
@@ -174,9 +173,8 @@ def _compare_with_best(
     if quality is None:
         return compared
     if "seconds" in table:
-        compared["pareto"] = pareto_front(
-            np.column_stack([table[quality] * direction(quality), -table["seconds"]]).astype(float)
-        )
+        scores = np.column_stack([table[quality] * direction(quality), -table["seconds"]])
+        compared["pareto"] = pareto_front(scores.astype(float))
     best = hold(models, quality, rule, evidence).best
     differences = [
         paired_difference(table, quality, best, name, evidence) if known else None

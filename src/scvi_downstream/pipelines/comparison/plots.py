@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-_BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2], OKABE_ITO[3]
+_BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[:4]
 _CMAP = "YlGnBu"
 _TITLES = {
     "scib_isolated_labels": "Isolated\nlabels",
@@ -125,10 +125,8 @@ def _choose_groups(board: pd.DataFrame) -> list[Group]:
         Group("Behind the best", ("behind_best",), 1.4, _draw_differences),
         Group("Cost", ("seconds", "peak_memory_mb"), 0.95, _draw_costs),
     )
-    there = [
-        replace(group, columns=tuple(name for name in group.columns if name in board)) for group in groups
-    ]
-    return [group for group in there if group.columns]
+    there = ((group, tuple(name for name in group.columns if name in board)) for group in groups)
+    return [replace(group, columns=columns) for group, columns in there if columns]
 
 
 def _write_notes(board: pd.DataFrame, shown: int, champion: dict[str, Any], characters: int) -> list[str]:

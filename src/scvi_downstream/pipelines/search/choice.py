@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from scvi_downstream.models.search_space import TRAINING, changed, read_space
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.report import describe_search
-from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, trial_name
+from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, TrialState, trial_name
 from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.statistics.association import associate
 from scvi_downstream.statistics.differences import Difference, drawn_difference, mean_difference
@@ -67,10 +67,7 @@ def choose_trial(
         "objectives": list(search.objectives),
         "options": list(current),
         "n_trials": len(table),
-        **{
-            f"n_{status}": int((table["status"] == status).sum())
-            for status in ("finished", "stopped", "failed")
-        },
+        **{f"n_{status}": int((table["status"] == status).sum()) for status in get_args(TrialState)},
         "best": trial_name(model, choice.best),
         "recommended": trial_name(model, choice.recommended),
         "recommended_name": _best_name(model),
