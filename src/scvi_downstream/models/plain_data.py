@@ -168,14 +168,12 @@ def _weights(saved: Any, file: Path) -> Mapping[str, Any]:
 def _require_plain_model(contents: SavedContents, file: Path) -> None:
     registry = contents.attributes.get("registry_")
     if not isinstance(registry, dict) or not isinstance(registry.get("model_name"), str):
-        raise InputError(
-            f"{file} does not say of which family the model is; save it again with scvi-tools 0.15 or later"
-        )
+        again = "save it again with scvi-tools 0.15 or later"
+        raise InputError(f"{file} does not say of which family the model is; {again}")
     # scvi-tools calls the class method of this name, so it must not be for the file to choose.
-    if registry.get("setup_method_name", "setup_anndata") != "setup_anndata":
-        raise InputError(
-            f"{file} was set up by '{registry['setup_method_name']}'; only models of an AnnData are read here"
-        )
+    method = registry.get("setup_method_name", "setup_anndata")
+    if method != "setup_anndata":
+        raise InputError(f"{file} was set up by '{method}'; only models of an AnnData are read here")
     if odd := [name for name in contents.attributes if not isinstance(name, str) or not name.endswith("_")]:
         raise InputError(f"{file} holds the attribute '{odd[0]}', which scvi-tools does not save")
     if contents.genes.ndim != 1:
@@ -201,9 +199,8 @@ def _plain(value: Any, file: Path, where: str) -> Any:
             return _curve(value)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {where} is no array or table ({error})") from error
-    raise InputError(
-        f"{file} holds a {type(value).__name__.strip('_')} of another library in {where}, which is not read"
-    )
+    kind = type(value).__name__.strip("_")
+    raise InputError(f"{file} holds a {kind} of another library in {where}, which is not read")
 
 
 def _array(made: _Array) -> np.ndarray:
