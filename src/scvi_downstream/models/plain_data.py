@@ -59,22 +59,12 @@ class _Frame(_StandIn): ...
 
 # Where arrays and tables keep their parts; only their places in the file are used.
 _PARTS = (
-    "builtins.dict",
-    "builtins.slice",
-    "numpy.ndarray",
-    "pandas.Index",
-    "pandas.RangeIndex",
-    "pandas.StringDtype",
-    "pandas.arrays.ArrowStringArray",
-    "pandas.core.indexes.base.Index",
-    "pandas.core.indexes.base._new_Index",
-    "pandas.core.indexes.range.RangeIndex",
-    "pandas.core.internals.managers.BlockManager",
-    "pandas._libs.internals._unpickle_block",
-    "pyarrow.lib._restore_array",
-    "pyarrow.lib.py_buffer",
+    "builtins.dict", "builtins.slice", "numpy.ndarray", "pandas.Index", "pandas.RangeIndex", "pandas.StringDtype",
+    "pandas.arrays.ArrowStringArray", "pandas.core.indexes.base.Index", "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.range.RangeIndex", "pandas.core.internals.managers.BlockManager",
+    "pandas._libs.internals._unpickle_block", "pyarrow.lib._restore_array", "pyarrow.lib.py_buffer",
     "pyarrow.lib.type_for_alias",
-)
+)  # fmt: skip
 _STAND_INS: dict[str, Callable[..., Any]] = {
     "builtins.bytes": lambda: b"",  # how pickle writes no bytes at all: the empty test set
     "collections.defaultdict": lambda *_: {},

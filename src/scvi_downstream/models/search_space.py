@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
-from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import IDENTITY, ModelSpec, TrainingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.numbers import is_number
 
 TRAINING = "training."
 # Names and links, and what would change the cells that trials are compared on.
-_NOT_VARIED = ("name", "family", "init_from", "trial_of", "seed", "training")
+_NOT_VARIED = (*IDENTITY, "seed")
 _NOT_VARIED_IN_TRAINING = ("train_size", "validation_size", "checkpoint_every_seconds")
 _DIGITS = 3
 _DEFAULT: dict[str, Any] = {

@@ -52,6 +52,8 @@ Capability = Literal[
     "normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood",
     "sample_distances", "proteins",
 ]  # fmt: skip
+IDENTITY = ("name", "family", "init_from", "trial_of", "training")
+"""Options that name a model, link it or are a group of their own, and set nothing of it themselves."""
 Need = Literal["labels", "samples", "proteins"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 

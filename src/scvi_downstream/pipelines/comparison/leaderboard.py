@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.models.specification import IDENTITY
 from scvi_downstream.pipelines.comparison.champion import deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import (
     Evidence,
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 _ORDER = ("family", *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS)
 _LAST = ("left_out", "failed")
 _SORT_BY = ("scib_total", "scib_bio_conservation", "elbo_test", "scib_batch_correction")
-# Options that name a model and do not set anything of it.
-_IDENTITY = ("name", "family", "init_from", "trial_of", "training")
 
 
 def build_leaderboard(
@@ -136,7 +135,7 @@ def _differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]])
 
 def _flatten(options: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers and words; lists and mappings are written as text."""
-    flat = {name: value for name, value in options.items() if name not in _IDENTITY}
+    flat = {name: value for name, value in options.items() if name not in IDENTITY}
     flat |= {f"training.{name}": value for name, value in (options.get("training") or {}).items()}
     return {name: str(value) if isinstance(value, list | dict) else value for name, value in flat.items()}
 

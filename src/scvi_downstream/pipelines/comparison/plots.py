@@ -331,15 +331,10 @@ def _name_axes(axes: Axes, criterion: str, points: pd.DataFrame) -> None:
     name = _CRITERIA.get(criterion, criterion.replace("_", " "))
     in_unit = f" ({unit(criterion).strip()})" if unit(criterion) else ""
     better = "more is better" if direction(criterion) > 0 else "less is better"
-    intervals = (
-        "; lines: 95 % interval of the paired difference to the best" if "behind_best" in points else ""
-    )
-    axes.set(
-        xscale="log",
-        xlabel="Training time (s)",
-        ylabel=f"{name}{in_unit}, {better}",
-        title=f"Quality against cost{intervals}",
-    )
+    title = "Quality against cost"
+    if "behind_best" in points:
+        title += "; lines: 95 % interval of the paired difference to the best"
+    axes.set(xscale="log", xlabel="Training time (s)", ylabel=f"{name}{in_unit}, {better}", title=title)
     axes.margins(x=0.12, y=0.1)
     if direction(criterion) < 0:
         axes.invert_yaxis()
@@ -403,9 +398,8 @@ def _draw_excess(axes: Axes, rows: pd.DataFrame, within: str, left_out: int) -> 
         (rows["p"] > LEVEL, "white", "observed, as by chance"),
     ):
         if chosen.any():
-            handles += axes.plot(
-                rows.loc[chosen, "share"], y[chosen], "o", mfc=face, mec=_RED, ms=6, label=label
-            )
+            look: dict[str, Any] = {"mfc": face, "mec": _RED, "ms": 6, "label": label}
+            handles += axes.plot(rows.loc[chosen, "share"], y[chosen], "o", **look)
     names = ["all cells", *(shortened(name, _LONGEST_NAME) for name in rows["cells"][1:])]
     axes.set_yticks(y, [f"{name} ({n:,})" for name, n in zip(names, rows["n_cells"], strict=True)])
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="Neighbours of the same batch (share)")

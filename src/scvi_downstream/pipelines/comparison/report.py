@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.models.specification import IDENTITY, TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference, selection_optimism
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
@@ -37,14 +37,8 @@ from scvi_downstream.statistics.differences import Difference
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = tuple(
-    dict.fromkeys(
-        option
-        for family in FAMILIES.values()
-        for option in family.model_fields
-        if option not in ("name", "family", "init_from", "trial_of", "training")
-    )
-)
+_FIELDS = dict.fromkeys(option for family in FAMILIES.values() for option in family.model_fields)
+_OPTIONS = tuple(option for option in _FIELDS if option not in IDENTITY)
 _OF_TRAINING = tuple(f"training.{option}" for option in TrainingOptions.model_fields)
 SECTION = Section(
     "Comparison",
