@@ -5,7 +5,12 @@ import pytest
 
 from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union
 from scvi_downstream.scoring.kbet import acceptance_rate
-from scvi_downstream.scoring.mixing import explained_by_batch, graph_connectivity, ilisi
+from scvi_downstream.scoring.mixing import (
+    explained_by_batch,
+    graph_connectivity,
+    median_batches,
+    neighbor_weights,
+)
 from scvi_downstream.scoring.silhouette import batch_asw
 
 
@@ -26,9 +31,8 @@ def test_same_numbers_on_the_same_embedding():
     wide = NeighborsResults(indices=indices, distances=distances)
     near = NeighborsResults(indices=indices[:, :50], distances=distances[:, :50])
 
-    assert ilisi(indices, distances, batches) == pytest.approx(
-        scib_metrics.ilisi_knn(wide, batches), abs=2e-5
-    )
+    lisi = median_batches(neighbor_weights(indices, distances), indices, batches)
+    assert lisi == pytest.approx(scib_metrics.ilisi_knn(wide, batches), abs=2e-5)
     assert acceptance_rate(indices[:, :50], batches) == pytest.approx(scib_metrics.kbet(near, batches)[0])
     graph = fuzzy_union(indices[:, :50], distances[:, :50])
     assert abs(graph - near.knn_graph_connectivities).max() == 0

@@ -30,8 +30,8 @@ def resamples(n_draws: int, seed: int = 0) -> np.ndarray:
 
 def by_leiden(points: np.ndarray, labels: np.ndarray) -> tuple[Clusterings, np.ndarray]:
     graph = fuzzy_union(*find_neighbors(points, 15, exact=True, seed=0))
-    best = best_leiden(graph, labels, RESOLUTIONS)
-    return leiden_clusterings(graph, RESOLUTIONS, best.position), best.clusters
+    clusters, position = best_leiden(graph, labels, RESOLUTIONS)
+    return leiden_clusterings(graph, RESOLUTIONS, position), clusters
 
 
 @pytest.mark.thorough

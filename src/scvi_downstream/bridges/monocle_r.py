@@ -94,8 +94,7 @@ def order_with_monocle(
     ----------
     Qiu et al. (2017), doi:10.1038/nmeth.4402.
     """
-    missing = why_monocle_is_missing()
-    if missing:
+    if missing := why_monocle_is_missing():
         raise InputError(f"trajectory.monocle_r is true, but {missing}")
     positions = counts.var_names.get_indexer(list(genes))
     starts = counts.obs_names.get_indexer(list(start_cells))
@@ -122,14 +121,9 @@ def order_with_monocle(
         found = pd.read_csv(folder / "order.csv", dtype={"cell": str, "state": str}).set_index("cell")
         versions = dict(line.split() for line in (folder / "versions.txt").read_text().splitlines())
     found = found.loc[_names("c", len(chosen))].set_axis(counts.obs_names[chosen])
-    states = sorted(found["state"].unique(), key=int)
-    table = pd.DataFrame(
-        {
-            "monocle_r_pseudotime": found["pseudotime"].astype(np.float64),
-            "monocle_r_state": pd.Categorical(found["state"], categories=states),
-        }
-    )
-    return table.reindex(counts.obs_names).rename_axis("cell"), versions
+    states = pd.CategoricalDtype(sorted(found["state"].unique(), key=int))
+    table = found[["pseudotime", "state"]].astype({"pseudotime": np.float64, "state": states})
+    return table.add_prefix("monocle_r_").reindex(counts.obs_names).rename_axis("cell"), versions
 
 
 def _sample(n_cells: int, starts: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
@@ -152,10 +146,8 @@ def _names(prefix: str, n: int) -> list[str]:
 
 def _write(folder: Path, matrix: sparse.csr_matrix, starts: np.ndarray, seed: int) -> None:
     entries = matrix.tocoo()
-    table = pd.DataFrame(
-        {"gene": entries.col + 1, "cell": entries.row + 1, "count": entries.data.astype(np.int64)}
-    )
-    table.to_csv(folder / "counts.tsv", sep="\t", header=False, index=False)
+    columns = {"gene": entries.col + 1, "cell": entries.row + 1, "count": entries.data.astype(np.int64)}
+    pd.DataFrame(columns).to_csv(folder / "counts.tsv", sep="\t", header=False, index=False)
     n_cells, n_genes = matrix.shape
     for name, lines in {
         "cells.txt": _names("c", n_cells),
@@ -171,12 +163,9 @@ def _run(folder: Path, timeout: float) -> None:
         as_file(files(__package__).joinpath(SCRIPT)) as script,
         (folder / "messages.txt").open("w+") as messages,
     ):
-        process = subprocess.Popen(
-            [str(which("Rscript")), *_PLAIN, str(script), str(folder)],
-            stdout=messages,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
+        command = [str(which("Rscript")), *_PLAIN, str(script), str(folder)]
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=quiet, stdout=messages, stderr=subprocess.STDOUT)
         try:
             _wait(process, timeout)
         finally:
@@ -204,8 +193,7 @@ def _wait(process: subprocess.Popen, timeout: float) -> None:
                     f"R's monocle took longer than {timeout:g} seconds; raise trajectory.monocle_r_timeout or set "
                     "trajectory.monocle_r to false"
                 ) from None
-            logger.info(
-                "monocle orders the cells in R: %s of at most %s", duration(elapsed), duration(timeout)
-            )
+            times = duration(elapsed), duration(timeout)
+            logger.info("monocle orders the cells in R: %s of at most %s", *times)
         else:
             return

@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -92,31 +91,26 @@ def closure(module: str) -> tuple[frozenset[Path], frozenset[str]]:
         if file in files:
             continue
         files.add(file)
-        found = _imports(file)
-        libraries |= found.libraries
-        waiting += found.files
+        imported, used = _imports(file)
+        libraries |= used
+        waiting += imported
     return frozenset(files), frozenset(libraries)
 
 
-@dataclass(frozen=True)
-class _Imports:
-    files: frozenset[Path]
-    libraries: frozenset[str]
-
-
 @cache
-def _imports(file: Path) -> _Imports:
+def _imports(file: Path) -> tuple[frozenset[Path], frozenset[str]]:
+    """Files of the project that a file imports, and names of libraries."""
     if file == _LISTING_ALL:
-        return _Imports(_everything(), frozenset())
+        return _everything(), frozenset()
     if file.suffix != ".py":
-        return _Imports(frozenset(), frozenset())
+        return frozenset(), frozenset()
     names = set(_imported(file.read_text(encoding="utf-8")))
     own = {name for name in names if name.split(".")[0] == _PACKAGE}
     files = {found for name in own if (found := _source(name)) is not None}
     if any(name.startswith("importlib.resources") for name in names):
         files |= {beside for beside in file.parent.iterdir() if beside.suffix in _DATA}
     tops = {name.split(".")[0] for name in names - own}
-    return _Imports(frozenset(files), frozenset(tops - sys.stdlib_module_names))
+    return frozenset(files), frozenset(tops - sys.stdlib_module_names)
 
 
 def _imported(code: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro.io import MemoryDataset
 
@@ -122,8 +122,7 @@ def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *
         inputs = {
             name: made[name] if name in made else _of_input(name, catalog, provenance) for name in node.inputs
         }
-        fingerprint = _of_node(node, inputs, catalog)
-        fingerprints[node.name] = fingerprint
+        fingerprint = fingerprints[node.name] = _of_node(node, inputs, catalog)
         made |= {name: _of_output(fingerprint, name) for name in node.outputs}
         if not reuse or not all(_is_current(name, made[name], catalog, provenance) for name in node.outputs):
             stale.add(node.name)
@@ -148,18 +147,13 @@ def _of_output(fingerprint: str | None, name: str) -> str | None:
 
 def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
     dataset = catalog[name]
-    if name == PLAN:
-        return digest(_without_how(catalog.load(name).parameters))
-    if name == "parameters":
-        return digest(_without_how(catalog.load(name)))
+    if name in (PLAN, "parameters"):
+        parameters = catalog.load(name).parameters if name == PLAN else catalog.load(name)
+        return digest({key: part for key, part in parameters.items() if key not in _OF_THE_RUN})
     if name.startswith("params:") and isinstance(dataset, MemoryDataset):
         return digest(catalog.load(name))
     record = provenance.find(name, dataset)
     return record.fingerprint if record else _source_fingerprint(dataset)
-
-
-def _without_how(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: part for key, part in parameters.items() if key not in _OF_THE_RUN}
 
 
 def _is_current(name: str, fingerprint: str | None, catalog: DataCatalog, provenance: Provenance) -> bool:

@@ -104,11 +104,7 @@ class _Run:
             progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
 
     def _conclude(
-        self,
-        outcome: Outcome,
-        nodes: list[Node],
-        used: set[str],
-        specs: Mapping[str, Mapping[str, Any]],
+        self, outcome: Outcome, nodes: list[Node], used: set[str], specs: Mapping[str, Mapping[str, Any]]
     ) -> None:
         made = _outputs(nodes)
         is_trial = TRIAL in nodes[0].tags
@@ -124,8 +120,7 @@ class _Run:
         logger.warning("%s failed: %s", outcome.name, outcome.reason)
         for name in made:
             if name in used:
-                record = failed_output(name, specs.get(outcome.name, {}), outcome.reason)
-                self.catalog.save(name, record)
+                self.catalog.save(name, failed_output(name, specs.get(outcome.name, {}), outcome.reason))
         events.publish(events.DatasetsReady((), len(nodes)))
         events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
 
@@ -149,14 +144,10 @@ class _Run:
 
 def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
     current = [node for node in pipeline.nodes if node.name not in plan.stale]
-    if not current:
-        return
-    logger.info(
-        "%d of %d steps are up to date and are not run again (--params incremental=false runs all)",
-        len(current),
-        len(pipeline.nodes),
-    )
-    events.publish(events.DatasetsReady(_outputs(current), len(current)))
+    if current:
+        told = "%d of %d steps are up to date and are not run again (--params incremental=false runs all)"
+        logger.info(told, len(current), len(pipeline.nodes))
+        events.publish(events.DatasetsReady(_outputs(current), len(current)))
 
 
 def _outputs(nodes: Iterable[Node]) -> tuple[str, ...]:

@@ -29,10 +29,8 @@ def _run_summary(
 ) -> str:
     """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
     written = pipeline.all_outputs()
-    lines = [
-        "",
-        f"Study '{parameters.get('study')}' is done: {len(pipeline.nodes)} steps in {duration(seconds)}.",
-    ]
+    done = f"{len(pipeline.nodes)} steps in {duration(seconds)}"
+    lines = ["", f"Study '{parameters.get('study')}' is done: {done}."]
     # what is left for people to open, the report first
     for analysis in sorted(analyses(), key=lambda analysis: analysis.name != "reporting"):
         for name, what in analysis.files.items():
@@ -40,11 +38,8 @@ def _run_summary(
             if name in written and not (may_be_empty and not len(catalog[name].load())):
                 lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
     lines += _findings(written, catalog)
-    first = (
-        "open the report"
-        if "report" in written
-        else "`kedro run --pipelines reporting` joins it to the report"
-    )
+    joining = "`kedro run --pipelines reporting` joins it to the report"
+    first = "open the report" if "report" in written else joining
     lines += [f"Next: {first}; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
     return "\n".join(lines)
 
@@ -65,23 +60,16 @@ def path_of(catalog: DataCatalog, name: str) -> Path:
 
 def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
     lines = [f"  Champion: {catalog['champion'].load().get('reason', '')}"] if "champion" in written else []
-    speaking = {
-        dataset.rpartition(".")[2]: topic
-        for analysis in analyses()
-        for dataset, topic in analysis.summaries.items()
-    }
+    topics = (item for analysis in analyses() for item in analysis.summaries.items())
+    speaking = {dataset.rpartition(".")[2]: topic for dataset, topic in topics}
     for name in sorted(written):
-        topic = speaking.get(name.rpartition(".")[2])
-        if topic:
+        if topic := speaking.get(name.rpartition(".")[2]):
             lines += [f"  {topic}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]]
     return lines
 
 
 def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 class ProgressHooks:

@@ -78,12 +78,9 @@ class StudyHooks:
         every command; the study's own schema holds the same types.
         """
         study = self._planned
-        given = {f"params:{name}": options for name, options in study.options.items()}
-        given |= {
-            "parameters": dict(study.parameters),
-            PLAN: study,
-            PROVENANCE: self._folder("06_models") / PROVENANCE,
-        }
+        given: dict[str, Any] = {f"params:{name}": options for name, options in study.options.items()}
+        given |= {"parameters": dict(study.parameters), PLAN: study}
+        given[PROVENANCE] = self._folder("06_models") / PROVENANCE
         for name, value in given.items():
             catalog[name] = MemoryDataset(value, copy_mode="assign")
 
@@ -104,8 +101,8 @@ class StudyHooks:
             logger.info("%s is left out: %s", name, reason)
         for name in _USER_PATHS:
             given = study.parameters.get(name)
-            if given and not user_path(str(given)).exists():
-                raise InputError(f"{name} '{given}' does not exist: no {user_path(str(given))}")
+            if given and not (path := user_path(str(given))).exists():
+                raise InputError(f"{name} '{given}' does not exist: no {path}")
         for layer in _LAYERS:
             _check_writable(self._folder(layer))
 

@@ -98,13 +98,12 @@ class TrackingHooks:
         self._close("FAILED", str(error))
 
     def _register(self, model: str, reason: str) -> None:
-        if self._tracker is None or not (
-            self._crowned or self._tracker.lacks_champion(self._parameters["study"])
-        ):
+        tracker, study = self._tracker, self._parameters["study"]
+        if tracker is None or not (self._crowned or tracker.lacks_champion(study)):
             return  # nothing has changed: another version would be the same
         scores = rows_by_model(self._load("leaderboard"))
-        self._tracker.register_champion(
-            self._parameters["study"],
+        tracker.register_champion(
+            study,
             self._path(f"{model}.fitted"),
             reason,
             scores.loc[model].dropna().to_dict(),
@@ -174,13 +173,7 @@ def _numbers_and_words(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _tags(run_params: dict[str, Any]) -> dict[str, str]:
     from importlib.metadata import version
 
-    versions = {
-        f"version.{name}": version(name)
-        for name in ("scvi-downstream", "scvi-tools", "torch", "scanpy", "anndata")
-    }
-    selection = {
-        f"kedro.{name}": str(run_params[name])
-        for name in ("pipeline_names", "namespaces", "tags", "env", "run_id")
-        if run_params.get(name)
-    }
-    return versions | selection
+    packages = ("scvi-downstream", "scvi-tools", "torch", "scanpy", "anndata")
+    selection = ("pipeline_names", "namespaces", "tags", "env", "run_id")
+    given = {f"kedro.{name}": str(run_params[name]) for name in selection if run_params.get(name)}
+    return {f"version.{name}": version(name) for name in packages} | given

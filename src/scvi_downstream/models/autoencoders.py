@@ -108,13 +108,10 @@ class LinearScviSpec(AutoencoderSpec):
     def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
         """The batch, which is all that scvi-tools' class takes."""
         arguments = super().setup_arguments(genes, keys)
-        covariates = [
-            arguments.pop(key) for key in ("categorical_covariate_keys", "continuous_covariate_keys")
-        ]
+        covariates = [arguments.pop(f"{kind}_covariate_keys") for kind in ("categorical", "continuous")]
         if any(covariates):
-            logger.warning(
-                "%s: LinearSCVI models the batch only; it leaves out the covariates %s", self.name, covariates
-            )
+            left_out = "%s: LinearSCVI models the batch only; it leaves out the covariates %s"
+            logger.warning(left_out, self.name, covariates)
         return arguments
 
 

@@ -69,9 +69,7 @@ class KeepBestEpoch(Callback):
 
 def stop_early(patience: int, min_delta: float) -> EarlyStopping:
     """Stop when the validation loss has not improved for ``patience`` epochs."""
-    return EarlyStopping(
-        monitor=MONITOR, patience=patience, min_delta=min_delta, mode="min", check_finite=False
-    )
+    return EarlyStopping(MONITOR, min_delta=min_delta, patience=patience, mode="min", check_finite=False)
 
 
 class ResumePoint(Callback):
@@ -177,8 +175,8 @@ def _plain_curves(trainer: Trainer) -> dict[str, Any]:
 
 
 def _tables(curves: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    tables = {}
-    for name, curve in curves.items():
-        index = pd.Index(curve["index"], name=curve["index_name"])
-        tables[name] = pd.DataFrame({name: curve["values"]}, index=index, dtype=object)
-    return tables
+    indices = {name: pd.Index(curve["index"], name=curve["index_name"]) for name, curve in curves.items()}
+    return {
+        name: pd.DataFrame({name: curves[name]["values"]}, index=index, dtype=object)
+        for name, index in indices.items()
+    }

@@ -46,11 +46,10 @@ def parse_spec(raw: Mapping[str, Any]) -> ModelSpec:
     where = f"models.{raw['name']}"
     if "family" not in raw:
         raise InputError(f"{where} has no family; there are {', '.join(FAMILIES)}")
-    family = FAMILIES.get(str(raw["family"]))
+    name = str(raw["family"])
+    family = FAMILIES.get(name)
     if family is None:
-        raise InputError(
-            f"{where}.family '{raw['family']}' is unknown{closest(str(raw['family']), FAMILIES)}"
-        )
+        raise InputError(f"{where}.family '{name}' is unknown{closest(name, FAMILIES)}")
     try:
         return family.model_validate(dict(raw))
     except ValidationError as error:

@@ -246,15 +246,8 @@ def build_and_fit(
     with reproducible(seed), quiet():
         model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial())
     label_key = keys.label_key if "labels" in spec.needs else None
-    return fit(
-        model,
-        spec,
-        seed=seed,
-        accelerator=accelerator,
-        checkpoints=checkpoints,
-        label_key=label_key,
-        split=split,
-    )
+    how: dict[str, Any] = {"seed": seed, "accelerator": accelerator, "checkpoints": checkpoints}
+    return fit(model, spec, label_key=label_key, split=split, **how)
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,9 @@ class MrviSpec(ModelSpec):
     def _what_scvi_tools_can_build(self) -> MrviSpec:
         if not self.u_prior_mixture:
             raise ValueError("scvi-tools' MRVI fails without the mixture prior of u; leave it at true")
-        if self.n_latent < self.n_latent_u:
-            raise ValueError(
-                f"n_latent ({self.n_latent}) is below n_latent_u ({self.n_latent_u}), but z contains u"
-            )
+        z, u = self.n_latent, self.n_latent_u
+        if z < u:
+            raise ValueError(f"n_latent ({z}) is below n_latent_u ({u}), but z contains u")
         return self
 
     def setup_arguments(self, genes: AnnData, keys: Keys) -> dict[str, Any]:
@@ -235,21 +234,18 @@ def decode_as_sample(
 def sample_names(model: MRVI) -> list[str]:
     """Samples that the model knows, in its order."""
     if not hasattr(model, "sample_order"):
-        raise InputError(
-            f"a model of the family '{type(model).__name__}' has no samples; use one of the family MRVI"
-        )
+        family = type(model).__name__
+        raise InputError(f"a model of the family '{family}' has no samples; use one of the family MRVI")
     return [str(name) for name in model.sample_order]
 
 
 def _sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
     """Codes of samples by their names; ``None``: of all. A name that the model does not know raises an InputError."""
     known = sample_names(model)
-    if samples is None:
-        return np.arange(len(known))
-    for name in samples:
+    for name in samples or ():
         if name not in known:
             raise InputError(f"the model knows no sample '{name}'{closest(name, known)}")
-    return np.array([known.index(name) for name in samples])
+    return np.array([known.index(name) for name in (known if samples is None else samples)])
 
 
 def local_states(
@@ -337,10 +333,8 @@ def gene_positions(model: MRVI, genes: Sequence[str] | None) -> np.ndarray:
     modelled = model.adata.var_names
     if genes is None:
         return np.arange(len(modelled))
-    positions = modelled.get_indexer(list(genes))
-    if (positions < 0).any():
-        missing = str(list(genes)[int(np.argmax(positions < 0))])
-        raise InputError(
-            f"gene '{missing}' is not among the {len(modelled)} modelled genes{closest(missing, modelled)}"
-        )
-    return positions
+    for gene in genes:
+        if gene not in modelled:
+            known = f"the {len(modelled)} modelled genes{closest(gene, modelled)}"
+            raise InputError(f"gene '{gene}' is not among {known}")
+    return modelled.get_indexer(list(genes))

@@ -59,22 +59,12 @@ class _Frame(_StandIn): ...
 
 # Where arrays and tables keep their parts; only their places in the file are used.
 _PARTS = (
-    "builtins.dict",
-    "builtins.slice",
-    "numpy.ndarray",
-    "pandas.Index",
-    "pandas.RangeIndex",
-    "pandas.StringDtype",
-    "pandas.arrays.ArrowStringArray",
-    "pandas.core.indexes.base.Index",
-    "pandas.core.indexes.base._new_Index",
-    "pandas.core.indexes.range.RangeIndex",
-    "pandas.core.internals.managers.BlockManager",
-    "pandas._libs.internals._unpickle_block",
-    "pyarrow.lib._restore_array",
-    "pyarrow.lib.py_buffer",
+    "builtins.dict", "builtins.slice", "numpy.ndarray", "pandas.Index", "pandas.RangeIndex", "pandas.StringDtype",
+    "pandas.arrays.ArrowStringArray", "pandas.core.indexes.base.Index", "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.range.RangeIndex", "pandas.core.internals.managers.BlockManager",
+    "pandas._libs.internals._unpickle_block", "pyarrow.lib._restore_array", "pyarrow.lib.py_buffer",
     "pyarrow.lib.type_for_alias",
-)
+)  # fmt: skip
 _STAND_INS: dict[str, Callable[..., Any]] = {
     "builtins.bytes": lambda: b"",  # how pickle writes no bytes at all: the empty test set
     "collections.defaultdict": lambda *_: {},
@@ -168,14 +158,12 @@ def _weights(saved: Any, file: Path) -> Mapping[str, Any]:
 def _require_plain_model(contents: SavedContents, file: Path) -> None:
     registry = contents.attributes.get("registry_")
     if not isinstance(registry, dict) or not isinstance(registry.get("model_name"), str):
-        raise InputError(
-            f"{file} does not say of which family the model is; save it again with scvi-tools 0.15 or later"
-        )
+        again = "save it again with scvi-tools 0.15 or later"
+        raise InputError(f"{file} does not say of which family the model is; {again}")
     # scvi-tools calls the class method of this name, so it must not be for the file to choose.
-    if registry.get("setup_method_name", "setup_anndata") != "setup_anndata":
-        raise InputError(
-            f"{file} was set up by '{registry['setup_method_name']}'; only models of an AnnData are read here"
-        )
+    method = registry.get("setup_method_name", "setup_anndata")
+    if method != "setup_anndata":
+        raise InputError(f"{file} was set up by '{method}'; only models of an AnnData are read here")
     if odd := [name for name in contents.attributes if not isinstance(name, str) or not name.endswith("_")]:
         raise InputError(f"{file} holds the attribute '{odd[0]}', which scvi-tools does not save")
     if contents.genes.ndim != 1:
@@ -201,9 +189,8 @@ def _plain(value: Any, file: Path, where: str) -> Any:
             return _curve(value)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {where} is no array or table ({error})") from error
-    raise InputError(
-        f"{file} holds a {type(value).__name__.strip('_')} of another library in {where}, which is not read"
-    )
+    kind = type(value).__name__.strip("_")
+    raise InputError(f"{file} holds a {kind} of another library in {where}, which is not read")
 
 
 def _array(made: _Array) -> np.ndarray:

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
-from scvi_downstream.models.specification import ModelSpec, TrainingOptions
+from scvi_downstream.models.specification import IDENTITY, ModelSpec, TrainingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.numbers import is_number
 
 TRAINING = "training."
 # Names and links, and what would change the cells that trials are compared on.
-_NOT_VARIED = ("name", "family", "init_from", "trial_of", "seed", "training")
+_NOT_VARIED = (*IDENTITY, "seed")
 _NOT_VARIED_IN_TRAINING = ("train_size", "validation_size", "checkpoint_every_seconds")
 _DIGITS = 3
 _DEFAULT: dict[str, Any] = {
@@ -184,13 +184,10 @@ def _domain(name: str, given: Any, base: Mapping[str, Any]) -> Choice | Range:
 
 
 def _check_name(name: str, family: type[ModelSpec]) -> None:
-    in_training = name.startswith(TRAINING)
-    known = TrainingOptions.model_fields if in_training else family.model_fields
-    short = name.removeprefix(TRAINING)
-    barred = _NOT_VARIED_IN_TRAINING if in_training else _NOT_VARIED
-    if short in barred:
+    barred = _NOT_VARIED_IN_TRAINING if name.startswith(TRAINING) else _NOT_VARIED
+    if name.removeprefix(TRAINING) in barred:
         raise InputError(f"search.space.{name} cannot be varied; trials would not be comparable")
-    if short not in known:
+    if not _kinds_of(name, family):
         own = [option for option in family.model_fields if option not in _NOT_VARIED]
         training = [f"{TRAINING}{option}" for option in TrainingOptions.model_fields]
         raise InputError(f"search.space.{name} is not an option{closest(name, [*own, *training])}")

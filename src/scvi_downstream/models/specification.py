@@ -42,22 +42,18 @@ class TrainingOptions(Options):
 
     @model_validator(mode="after")
     def _leave_cells_for_the_test_set(self) -> TrainingOptions:
-        if self.train_size + self.validation_size > 1:
-            raise ValueError(
-                f"train_size + validation_size is {self.train_size + self.validation_size}, above 1"
-            )
+        total = self.train_size + self.validation_size
+        if total > 1:
+            raise ValueError(f"train_size + validation_size is {total}, above 1")
         return self
 
 
 Capability = Literal[
-    "normalized_expression",
-    "differential_expression",
-    "loadings",
-    "prediction",
-    "marginal_likelihood",
-    "sample_distances",
-    "proteins",
-]
+    "normalized_expression", "differential_expression", "loadings", "prediction", "marginal_likelihood",
+    "sample_distances", "proteins",
+]  # fmt: skip
+IDENTITY = ("name", "family", "init_from", "trial_of", "training")
+"""Options that name a model, link it or are a group of their own, and set nothing of it themselves."""
 Need = Literal["labels", "samples", "proteins"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 

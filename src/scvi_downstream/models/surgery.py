@@ -61,9 +61,8 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
             f"name a reference of the family {listed(able, last='or')}"
         )
     with read_safely(reference, "the query does not fit the reference"):
-        model = model_class.load_query_data(
-            query, str(reference.save_dir), accelerator=accelerator, unfrozen=True
-        )
+        folder = str(reference.save_dir)
+        model = model_class.load_query_data(query, folder, accelerator=accelerator, unfrozen=True)
     _freeze_all_but_new(model, reference.contents)
     return model
 

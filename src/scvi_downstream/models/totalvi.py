@@ -90,8 +90,7 @@ class TotalviSpec(ModelSpec):
 
     def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The same arguments where TOTALVI's ``train`` looks for them."""
-        plan = dict(arguments["plan_kwargs"])
-        splitter = dict(arguments["datasplitter_kwargs"])
+        plan, splitter = dict(arguments["plan_kwargs"]), dict(arguments["datasplitter_kwargs"])
         own = {name: plan.pop(name) for name in _OWN_ARGUMENTS}
         own["external_indexing"] = splitter.pop("external_indexing")
         return arguments | own | {"plan_kwargs": plan, "datasplitter_kwargs": splitter}

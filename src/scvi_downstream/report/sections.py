@@ -80,18 +80,20 @@ class Entry:
         return text.replace(MODEL, self.model).replace(PRIMARY, self.model).replace("{study}", study)
 
 
-def result(file: str, caption: str, **shown: Any) -> Item:
+def result(file: str, caption: str, folder: str | None = None, **shown: Any) -> Item:
     """A table or a summary whose file has its own name: ``markers.csv`` of ``markers``.
 
     Parameters
     ----------
     file
-        Below the study's folder of results; ``{model}/loadings.csv`` is that of ``{model}.loadings``.
+        ``{model}/loadings.csv`` is that of ``{model}.loadings``.
+    folder
+        Where it lies, from the report's; ``None``: the study's folder of results.
     caption, shown
         As of :class:`Item`.
     """
-    dataset = file.rpartition(".")[0].replace("/", ".")
-    return Item(dataset=dataset, caption=caption, file=OUTPUT + file, **shown)
+    dataset, folder = file.rpartition(".")[0].replace("/", "."), OUTPUT if folder is None else folder
+    return Item(dataset=dataset, caption=caption, file=folder + file, **shown)
 
 
 def names(spaced: str) -> tuple[str, ...]:

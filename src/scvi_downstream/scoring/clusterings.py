@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,10 +30,8 @@ def contingency(rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> n
     ``(n_draws, n_rows, n_columns)``.
     """
     n_cells, n_rows, n_columns = len(rows), int(rows.max()) + 1, int(columns.max()) + 1
-    members = sparse.csr_array(
-        (np.ones(n_cells), rows * n_columns + columns, np.arange(n_cells + 1)),
-        shape=(n_cells, n_rows * n_columns),
-    )
+    pairs = np.ones(n_cells), rows * n_columns + columns, np.arange(n_cells + 1)
+    members = sparse.csr_array(pairs, shape=(n_cells, n_rows * n_columns))
     return np.asarray(weights @ members).reshape(-1, n_rows, n_columns)
 
 
@@ -100,15 +97,9 @@ def _entropy(shares: np.ndarray) -> np.ndarray:
 _SEED = 42
 
 
-@dataclass(frozen=True)
-class Leiden:
-    """Clusters ``(n_cells,)``, codes from 0, and the position of their resolution."""
-
-    clusters: np.ndarray
-    position: int
-
-
-def best_leiden(graph: sparse.csr_matrix, labels: np.ndarray, resolutions: tuple[float, ...]) -> Leiden:
+def best_leiden(
+    graph: sparse.csr_matrix, labels: np.ndarray, resolutions: tuple[float, ...]
+) -> tuple[np.ndarray, int]:
     """Clusters at the resolution with the highest NMI, as :func:`scib_metrics.nmi_ari_cluster_labels_leiden`.
 
     Parameters
@@ -120,6 +111,10 @@ def best_leiden(graph: sparse.csr_matrix, labels: np.ndarray, resolutions: tuple
     resolutions
         At least one; of equal ones the first counts.
 
+    Returns
+    -------
+    ``(n_cells,)`` codes from 0, and the position of their resolution.
+
     References
     ----------
     Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z; Luecken et al. (2022),
@@ -130,12 +125,12 @@ def best_leiden(graph: sparse.csr_matrix, labels: np.ndarray, resolutions: tuple
     undirected = igraph.Graph.Weighted_Adjacency(graph, mode="directed")
     undirected.to_undirected(mode="each")
     everyone = np.ones((1, len(labels)))
-    best, highest = Leiden(np.zeros(len(labels), dtype=np.int64), 0), -np.inf
+    best, highest = (np.zeros(len(labels), dtype=np.int64), 0), -np.inf
     for position, resolution in enumerate(resolutions):
         clusters = cluster(undirected, resolution)
         agreement = normalised_mutual_information(contingency(labels, clusters, everyone))[0]
         if agreement > highest:
-            best, highest = Leiden(clusters, position), agreement
+            best, highest = (clusters, position), agreement
     return best
 
 

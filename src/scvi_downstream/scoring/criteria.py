@@ -14,9 +14,8 @@ BIO_METRICS = (
     "isolated_labels", "leiden_nmi", "leiden_ari", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi",
 )  # fmt: skip
 BATCH_METRICS = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
-BIO_CONSERVATION, BATCH_CORRECTION = (
-    tuple(f"scib_{name}" for name in metrics) for metrics in (BIO_METRICS, BATCH_METRICS)
-)
+BIO_CONSERVATION = tuple(f"scib_{name}" for name in BIO_METRICS)
+BATCH_CORRECTION = tuple(f"scib_{name}" for name in BATCH_METRICS)
 LIKELIHOOD = (
     "elbo_test", "elbo_test_se", "marginal_ll_test", "marginal_ll_test_se", "reconstruction_error_test",
     "elbo_train", "elbo_validation", "generalisation_gap",
@@ -103,11 +102,8 @@ class Profile:
 
 
 _FULL = Profile(max_cells=50_000, resolutions=_TEN_RESOLUTIONS)
-_PROFILES = {
-    "full": _FULL,
-    "stock": _FULL,
-    "fast": Profile(max_cells=5_000, resolutions=(0.2, 0.6, 1.0, 1.6)),
-}
+_FAST = Profile(max_cells=5_000, resolutions=(0.2, 0.6, 1.0, 1.6))
+_PROFILES = {"full": _FULL, "stock": _FULL, "fast": _FAST}
 
 
 def choose_profile(

@@ -15,7 +15,6 @@ import pandas as pd
 from scvi_downstream.graphs.neighbors import NeighborsGraph, find_neighbors, fuzzy_union
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.scoring.clusterings import (
-    Clusterings,
     adjusted_rand_index,
     agreement_in_resamples,
     best_leiden,
@@ -91,7 +90,7 @@ def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     ``labels`` of the cells are codes from 0; without ``resolutions`` of Leiden they are clustered by k-means.
     """
     labels = cells.labels
-    agreement = _leiden_agreement(cells, resolutions) if resolutions else _kmeans_agreement(cells)
+    agreement = _agreement(cells, resolutions)
     n_labels = int(labels.max()) + 1
     lisi = _lisi(cells, labels)
     separation = _mean_silhouette(cells, [np.arange(len(labels))])
@@ -112,11 +111,9 @@ def label_and_batch_metrics(cells: Cells) -> Metrics:
     kbet = _redone(
         {"kbet": acceptance(tested)}, lambda weights: {"kbet": acceptance_in_resamples(tested, weights)}
     )
-    return lambda weights: {
-        "isolated_labels": isolated(weights),
-        "bras": mixing.bras(weights),
-        **kbet(weights),
-    }
+    return lambda weights: (
+        {"isolated_labels": isolated(weights), "bras": mixing.bras(weights)} | kbet(weights)
+    )
 
 
 def batch_metrics(cells: Cells, before: np.ndarray) -> Metrics:
@@ -144,31 +141,24 @@ def _redone(stock: dict[str, float], redo: Metrics) -> Metrics:
     return measure
 
 
-def _leiden_agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
-    graph = cells.connectivities(_K_LEIDEN)
-    best = best_leiden(graph, cells.labels, resolutions)
-    return _agreement(
-        "leiden", best.clusters, cells.labels, leiden_clusterings(graph, resolutions, best.position)
-    )
+def _agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
+    """NMI and ARI of Leiden clusters, or without resolutions of k-means."""
+    labels, name = cells.labels, "leiden" if resolutions else "kmeans"
+    if resolutions:
+        graph = cells.connectivities(_K_LEIDEN)
+        clusters, position = best_leiden(graph, labels, resolutions)
+        again = leiden_clusterings(graph, resolutions, position)
+    else:
+        from scib_metrics.utils import KMeans
 
-
-def _kmeans_agreement(cells: Cells) -> Metrics:
-    from scib_metrics.utils import KMeans
-
-    n_clusters = int(cells.labels.max()) + 1
-    clusters = np.asarray(KMeans(n_clusters).fit(cells.latent).labels_)
-    return _agreement("kmeans", clusters, cells.labels, kmeans_clusterings(cells.latent, n_clusters))
-
-
-def _agreement(name: str, clusters: np.ndarray, labels: np.ndarray, clusterings: Clusterings) -> Metrics:
+        n_clusters = int(labels.max()) + 1
+        clusters = np.asarray(KMeans(n_clusters).fit(cells.latent).labels_)
+        again = kmeans_clusterings(cells.latent, n_clusters)
     table = contingency(labels, clusters, np.ones((1, len(labels))))
-    stock = {
-        f"{name}_nmi": float(normalised_mutual_information(table)[0]),
-        f"{name}_ari": float(adjusted_rand_index(table)[0]),
-    }
+    measured = normalised_mutual_information(table), adjusted_rand_index(table)
+    stock = {f"{name}_{score}": float(of[0]) for score, of in zip(("nmi", "ari"), measured, strict=True)}
     return _redone(
-        stock,
-        lambda weights: dict(zip(stock, agreement_in_resamples(clusterings, labels, weights), strict=True)),
+        stock, lambda weights: dict(zip(stock, agreement_in_resamples(again, labels, weights), strict=True))
     )
 
 
@@ -331,9 +321,8 @@ def aggregate[T: (float, pd.Series)](scores: Mapping[str, T]) -> dict[str, T]:
     if any(name in scores for name in BATCH_METRICS if name != "graph_connectivity"):
         groups["scib_batch_correction"] = sum(batch) / len(batch)
     if len(groups) == 2:
-        groups["scib_total"] = (
-            BIO_WEIGHT * groups["scib_bio_conservation"] + BATCH_WEIGHT * groups["scib_batch_correction"]
-        )
+        conserved, corrected = groups.values()
+        groups["scib_total"] = BIO_WEIGHT * conserved + BATCH_WEIGHT * corrected
     return groups
 
 
@@ -391,9 +380,7 @@ def _table_of_draws(
     columns = {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in scores}
     drawn = pd.DataFrame(columns, index=pd.RangeIndex(n_draws, name="draw"))
     shifted = [name for name in scores if name not in _FROM_ONE_RANDOM_START]
-    table = drawn.assign(**{name: drawn[name] - drawn[name].mean() + scores[name] for name in shifted}).clip(
-        0, 1
-    )
-    return table.assign(**aggregate(dict(table.items()))).rename(
-        columns={name: f"scib_{name}" for name in scores}
-    )
+    about = {name: drawn[name] - drawn[name].mean() + scores[name] for name in shifted}
+    table = drawn.assign(**about).clip(0, 1)
+    names = {name: f"scib_{name}" for name in scores}
+    return table.assign(**aggregate(dict(table.items()))).rename(columns=names)

@@ -62,7 +62,7 @@ def score_likelihood(
     warning = _why_not(model)
     by_cell = {}
     for share, cells in indices.items():
-        elbo, reconstruction = (np.array([]), np.array([]))
+        elbo = reconstruction = np.array([])
         if warning is None and len(cells):
             try:
                 elbo = cell_elbo(model, cells, seed)
@@ -131,18 +131,9 @@ def cell_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray
 
 
 def cell_reconstruction_error(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """-log p(x | z) of each cell by one draw, in nats: ``(n_cells,)``.
+    """-log p(x | z) of each cell by one draw, in nats: ``(n_cells,)``; the parameters are those of :func:`cell_elbo`.
 
     From the decoder: for SCANVI scvi-tools adds terms of the latent prior.
-
-    Parameters
-    ----------
-    model
-        Fitted model with its AnnData.
-    cells
-        Positions.
-    seed
-        Of the draws.
     """
     import torch
     from scvi.dataloaders import AnnDataLoader

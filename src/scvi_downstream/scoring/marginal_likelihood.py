@@ -50,11 +50,8 @@ def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int
     )
     u = inference["u"]
     counts = tensors["X"].to(u.device)
-    return (
-        generative["px"].log_prob(counts).sum(-1)
-        + generative["pu"].log_prob(u)
-        - inference["qu"].log_prob(u).sum(-1)
-    )
+    likelihood = generative["px"].log_prob(counts).sum(-1)
+    return likelihood + generative["pu"].log_prob(u) - inference["qu"].log_prob(u).sum(-1)
 
 
 def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> torch.Tensor:
@@ -65,18 +62,7 @@ def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: 
     scvi-tools' own ELBO is that of x and y together, with penalties of the efficiency of batches and of the
     foreground once a cell, so that it bounds nothing and depends on the number of proteins.
 
-    Parameters
-    ----------
-    module
-        Of a fitted ``TOTALVI``.
-    tensors
-        One mini-batch of `n_cells`.
-    n_draws
-        Of z, for each cell.
-
-    Returns
-    -------
-    ``(n_draws, n_cells)``.
+    Parameters and result are those of :func:`mrvi_log_weights`, for a fitted ``TOTALVI`` and draws of z.
 
     References
     ----------
@@ -127,18 +113,9 @@ def own_log_weights(model: BaseModelClass) -> LogWeights | None:
 def mean_log_weight(
     model: BaseModelClass, cells: np.ndarray, seed: int, log_weights: LogWeights
 ) -> np.ndarray:
-    """Lower bound of the log-likelihood by one draw a cell, in nats: ``(n_cells,)``.
+    """Lower bound of the log-likelihood by one draw a cell at some positions, in nats: ``(n_cells,)``.
 
-    Parameters
-    ----------
-    model
-        Fitted model with its cells.
-    cells
-        Positions.
-    seed
-        Of the draws.
-    log_weights
-        Of :func:`own_log_weights`.
+    ``log_weights`` is of :func:`own_log_weights`, ``seed`` that of the draws.
     """
     import torch
     from scvi.dataloaders import AnnDataLoader

@@ -12,13 +12,13 @@ _MOST_TRIES = 50
 _TOLERANCE = 1e-5
 
 
-def ilisi(indices: np.ndarray, distances: np.ndarray, batches: np.ndarray) -> float:
+def median_batches(weights: np.ndarray, indices: np.ndarray, batches: np.ndarray) -> float:
     """Median effective number of batches around a cell, as :func:`scib_metrics.ilisi_knn`.
 
     Parameters
     ----------
-    indices, distances
-        ``(n_cells, k)`` nearest neighbours, each cell itself included.
+    weights, indices
+        ``(n_cells, k)``, of :func:`neighbor_weights` and the neighbours that they belong to.
     batches
         ``(n_cells,)`` codes from 0; every code occurs.
 
@@ -31,11 +31,6 @@ def ilisi(indices: np.ndarray, distances: np.ndarray, batches: np.ndarray) -> fl
     Korsunsky et al. (2019), doi:10.1038/s41592-019-0619-0; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    return median_batches(neighbor_weights(indices, distances), indices, batches)
-
-
-def median_batches(weights: np.ndarray, indices: np.ndarray, batches: np.ndarray) -> float:
-    """Score of neighbours whose weights are known; see :func:`ilisi`."""
     n_batches = int(batches.max()) + 1
     return float((np.median(effective_groups(weights, indices, batches)) - 1) / (n_batches - 1))
 
@@ -43,12 +38,7 @@ def median_batches(weights: np.ndarray, indices: np.ndarray, batches: np.ndarray
 def effective_groups(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Inverse Simpson index of the groups around each cell: ``(n_cells,)``, from 1 to the number of groups.
 
-    Parameters
-    ----------
-    weights, indices
-        ``(n_cells, k)``, of :func:`neighbor_weights` and the neighbours that they belong to.
-    groups
-        ``(n_cells,)`` codes from 0.
+    ``weights`` and ``indices`` are as for :func:`median_batches`, ``groups`` ``(n_cells,)`` codes from 0.
     """
     simpson = np.square(_shares(weights, indices, groups)).sum(axis=1)
     return ratio(np.ones(len(indices)), simpson)
@@ -156,9 +146,8 @@ def _log_odds(logits: np.ndarray) -> np.ndarray:
     below = logits - logits.max(axis=0)
     relative = np.exp(below)
     first = np.arange(len(logits))[:, None] == logits.argmax(axis=0)
-    beaten = np.where(first, 0, relative).sum(
-        axis=0
-    )  # all but the first, which rounding would lose beside it
+    # all but the first, which rounding would lose beside it
+    beaten = np.where(first, 0, relative).sum(axis=0)
     others = np.where(first, beaten, beaten + 1 - relative)
     return below - np.log(np.maximum(others, np.finfo(np.float64).tiny))
 

@@ -118,9 +118,8 @@ def why_no_labels(labels: pd.Series | None, labelled: np.ndarray) -> str | None:
     """Reason why nothing can be scored against labels, if there is one."""
     if labels is None:
         return "no label_key"
-    if labels.iloc[labelled].nunique() < 2:
-        return f"{labels.iloc[labelled].nunique()} label in obs['{labels.name}'], at least 2 are needed"
-    return None
+    n_labels = labels.iloc[labelled].nunique()
+    return f"{n_labels} label in obs['{labels.name}'], at least 2 are needed" if n_labels < 2 else None
 
 
 def why_no_batches(batches: pd.Series | None, chosen: np.ndarray) -> str | None:
@@ -143,15 +142,6 @@ def why_not_nested(labels: pd.Series, batches: pd.Series, labelled: np.ndarray) 
 def cells_by_label(labels: np.ndarray) -> list[np.ndarray]:
     """Positions of the cells of each label, in the order of the labels."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
-
-
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the cells under each row of weights.
-
-    Of ``(n_cells,)`` values and ``(n_draws, n_cells)`` weights that are not negative: ``(n_draws,)``, NaN where all
-    are 0.
-    """
-    return ratio(weights @ values, weights.sum(axis=1))
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -195,7 +185,8 @@ def mean_over_groups(groups: Sequence[tuple[np.ndarray, np.ndarray]], weights: n
     """
     if not groups:
         return np.full(len(weights), np.nan)
-    return np.mean([weighted_mean(values, weights[:, cells]) for cells, values in groups], axis=0)
+    own = ((values, weights[:, cells]) for cells, values in groups)
+    return np.mean([ratio(drawn @ values, drawn.sum(axis=1)) for values, drawn in own], axis=0)
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -204,10 +204,8 @@ def _positions(names: pd.Index, genes: pd.Index, max_missing: float) -> np.ndarr
     if not len(missing):
         return positions
     share = len(missing) / len(genes)
-    told = (
-        f"{len(missing):,} of the model's {len(genes):,} genes ({100 * share:.3g} %) are missing: "
-        f"{first_names(missing)}"
-    )
+    told = f"{len(missing):,} of the model's {len(genes):,} genes ({100 * share:.3g} %) are missing"
+    told += f": {first_names(missing)}"
     if share > max_missing or len(missing) == len(genes):
         raise InputError(
             f"{told}; max_missing_genes allows {100 * max_missing:.3g} %: name the genes as the model does, or raise it"
@@ -241,12 +239,8 @@ def _spread(columns: sparse.csc_matrix, found: np.ndarray) -> sparse.csr_matrix:
 def _warn_of_empty(matrix: sparse.csr_matrix, cells: pd.Index) -> None:
     empty = cells[np.asarray(matrix.sum(axis=1)).ravel() == 0]
     if len(empty):
-        logger.warning(
-            "%d of %d cells have no count in the model's genes, such as '%s'; their embedding says nothing",
-            len(empty),
-            len(cells),
-            empty[0],
-        )
+        told = "%d of %d cells have no count in the model's genes, such as '%s'; their embedding says nothing"
+        logger.warning(told, len(empty), len(cells), empty[0])
 
 
 def _columns(obs: pd.DataFrame, needs: ModelInput, n_cells: int) -> dict[str, Any]:
@@ -257,9 +251,8 @@ def _columns(obs: pd.DataFrame, needs: ModelInput, n_cells: int) -> dict[str, An
 
 def _column(obs: pd.DataFrame, name: str) -> pd.Series:
     if name not in obs:
-        raise InputError(
-            f"the model's encoder reads the column '{name}', and the cells have none of that name; add it"
-        )
+        missing = f"the model's encoder reads the column '{name}', and the cells have none of that name"
+        raise InputError(f"{missing}; add it")
     return obs[name]
 
 
@@ -288,24 +281,19 @@ def _number(values: pd.Series) -> np.ndarray:
 def _proteins(cells: AnnData | pd.DataFrame, needs: ModelInput, rows: pd.Index) -> pd.DataFrame:
     """Counts of the model's proteins: from obsm, or from the columns ``protein:<name>`` of a table."""
     if isinstance(cells, pd.DataFrame):
-        measured: Mapping[str, Any] = {
-            str(name).removeprefix(PROTEIN_PREFIX): cells[name]
-            for name in cells
-            if str(name).startswith(PROTEIN_PREFIX)
-        }
-    elif needs.protein_key in cells.obsm and isinstance(cells.obsm[needs.protein_key], pd.DataFrame):
-        measured = {str(name): values for name, values in cells.obsm[needs.protein_key].items()}
+        table, prefix, where, names = cells, PROTEIN_PREFIX, "", cells.index
     else:
-        measured = {}
-    missing = [name for name in needs.proteins if name not in measured]
+        table, prefix, names = cells.obsm.get(needs.protein_key), "", cells.obs_names
+        where = f" in a table in obsm['{needs.protein_key}']"
+    measured = {str(name): name for name in table} if isinstance(table, pd.DataFrame) else {}
+    missing = [name for name in needs.proteins if f"{prefix}{name}" not in measured]
     if missing:
-        place = f"a column '{PROTEIN_PREFIX}{missing[0]}'" if isinstance(cells, pd.DataFrame) else "a column"
-        where = "" if isinstance(cells, pd.DataFrame) else f" in a table in obsm['{needs.protein_key}']"
+        place = f"a column '{prefix}{missing[0]}'" if prefix else "a column"
         raise InputError(
             f"{len(missing)} of the model's {len(needs.proteins)} proteins are missing; add {place} for "
             f"'{missing[0]}'{where}"
         )
-    values = np.column_stack([_number(pd.Series(measured[name], name=name)) for name in needs.proteins])
-    names = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
+    found = [pd.Series(table[measured[f"{prefix}{name}"]], name=name) for name in needs.proteins]
+    values = np.column_stack([_number(column) for column in found])
     _refuse_other_than_counts(sparse.csr_matrix(values), names, needs.proteins)
     return pd.DataFrame(values, index=rows, columns=needs.proteins)

@@ -73,6 +73,4 @@ class Embedder:
         with quiet():
             latent = self.model.attach(adapted, self.accelerator).get_latent_representation()
         index = cells.index if isinstance(cells, pd.DataFrame) else cells.obs_names
-        return pd.DataFrame(
-            np.asarray(latent, dtype=np.float64), index=index, columns=latent_names(self.model)
-        )
+        return pd.DataFrame(np.asarray(latent, dtype=np.float64), index, latent_names(self.model))

@@ -33,11 +33,9 @@ def lists_of_sweep(sweep: Any) -> Any:
     """``5;10;30`` of the command line, which has no lists, as a list of values; the rest as it is."""
     if not isinstance(sweep, Mapping):
         return sweep
-    return {
-        model: {option: _values(given) for option, given in _dotted(lists)}
-        if isinstance(lists, Mapping)
-        else lists
-        for model, lists in sweep.items()
+    nested = {model: lists for model, lists in sweep.items() if isinstance(lists, Mapping)}
+    return {**sweep} | {
+        model: {option: _values(given) for option, given in _dotted(lists)} for model, lists in nested.items()
     }
 
 
@@ -228,13 +226,8 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _with_proteins(raw: dict[str, Any]) -> dict[str, Any]:
     """Proteins that the input brings are used, unless ``protein_key`` is ``""``; the file's headers are looked at."""
-    if (
-        raw.get("protein_key") is None
-        and raw.get("input") not in (None, DEMO)
-        and has_proteins(str(raw["input"]))
-    ):
-        return {**raw, "protein_key": PROTEIN_KEY}
-    return raw
+    undecided = raw.get("protein_key") is None and raw.get("input") not in (None, DEMO)
+    return {**raw, "protein_key": PROTEIN_KEY} if undecided and has_proteins(str(raw["input"])) else raw
 
 
 def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
@@ -248,10 +241,8 @@ def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: (None if value == "" and name in TopLevel.model_fields else value)
-        for name, value in raw.items()
-    }
+    empty = [name for name, value in raw.items() if value == "" and name in TopLevel.model_fields]
+    return raw | dict.fromkeys(empty)
 
 
 def _check_entry(name: str, options: object) -> None:

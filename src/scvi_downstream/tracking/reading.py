@@ -22,7 +22,7 @@ COLUMNS = (
     "device", "data", "data_digest", "data_cells", "data_genes", "error",
 )  # fmt: skip
 PARAM, STUDY_PARAM, METRIC, VERSION = "param.", "study_param.", "metric.", "version."
-_A_PAGE = 1000
+_A_PAGE, _NEWEST_FIRST = 1000, ["attributes.start_time DESC"]
 
 
 def read_runs(uri: str, wanted: Sequence[str], study: str) -> pd.DataFrame:
@@ -66,38 +66,35 @@ class _Store:
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
-        self.experiments: dict[str, Experiment] = {
-            experiment.experiment_id: experiment for experiment in client.search_experiments()
-        }
+        found: list[Experiment] = client.search_experiments()
+        self.experiments = {experiment.experiment_id: experiment for experiment in found}
+        self.by_name = {experiment.name: experiment for experiment in found}
         self._children: dict[str, dict[str, list[Run]]] = {}
 
     def find(self, name: str) -> Run:
         """The run that a name stands for."""
-        by_name = {experiment.name: experiment for experiment in self.experiments.values()}
-        if name in by_name:
-            return self._newest_finished(by_name[name])
+        if name in self.by_name:
+            return self._newest_finished(self.by_name[name])
         if run := self._by_id(name):
             return run
-        named = [run for run in self._parents(self.experiments) if run.info.run_name == name]
+        parents = self._parents(self.experiments)
+        named = [run for run in parents if run.info.run_name == name]
         if len(named) > 1:
             ids = ", ".join(run.info.run_id for run in named[:5])
             raise InputError(
                 f"runs: {len(named)} runs are called '{name}'; give the id of one of them: {ids}"
             )
         if not named:
-            known = [*by_name, *(str(run.info.run_name) for run in self._parents(self.experiments))]
-            raise InputError(
-                f"runs: '{name}' is no study, run name or run id of the store{closest(name, known)}"
-            )
+            known = closest(name, [*self.by_name, *(str(run.info.run_name) for run in parents)])
+            raise InputError(f"runs: '{name}' is no study, run name or run id of the store{known}")
         return named[0]
 
     def newest_of(self, study: str) -> list[Run]:
         """The newest finished runs of a study with scores, the oldest first."""
-        by_name = {experiment.name: experiment for experiment in self.experiments.values()}
-        runs = self._finished(by_name[study]) if study in by_name else []
+        runs = self._finished(self.by_name[study]) if study in self.by_name else []
         scored = [run for run in runs if self._has_scores(run, any_of=())][:NEWEST]
         if not scored:
-            others = [name for name in by_name if name != study]
+            others = [name for name in self.by_name if name != study]
             raise InputError(
                 f"runs is empty, and study '{study}' has no finished run with scores; name runs or studies"
                 f"{closest(study, others)}"
@@ -133,10 +130,8 @@ class _Store:
                 return scored
         if runs:
             return runs[0]
-        others = self._parents([experiment.experiment_id])
-        states = (
-            ", ".join(f"'{run.info.run_name}' ({run.info.status})" for run in others[:3]) or "none at all"
-        )
+        others = self._parents([experiment.experiment_id])[:3]
+        states = ", ".join(f"'{run.info.run_name}' ({run.info.status})" for run in others) or "none at all"
         raise InputError(
             f"runs: study '{experiment.name}' has no finished run; its newest are {states}: name one"
         )
@@ -150,14 +145,9 @@ class _Store:
 
         Names with dots are what analyses tell of the whole run.
         """
-        wanted = set(any_of)
-        for each in (run, *self.children(run)):
-            metrics = {
-                name for name in each.data.metrics if not name.startswith("curves/") and "." not in name
-            }
-            if metrics & wanted if wanted else metrics:
-                return True
-        return False
+        named = {name for each in (run, *self.children(run)) for name in each.data.metrics}
+        scores = {name for name in named if not name.startswith("curves/") and "." not in name}
+        return bool(scores & set(any_of) if any_of else scores)
 
     def _parents(self, experiments: Iterable[str]) -> list[Run]:
         return [run for run in self._search(list(experiments), "") if PARENT_TAG not in run.data.tags]
@@ -175,11 +165,7 @@ class _Store:
         found, token = [], None
         while True:
             page = self._client.search_runs(
-                experiments,
-                condition,
-                max_results=_A_PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
+                experiments, condition, max_results=_A_PAGE, order_by=_NEWEST_FIRST, page_token=token
             )
             found += list(page)
             token = page.token
@@ -213,11 +199,8 @@ def _row(run: Run, model: Run | None, store: _Store) -> dict[str, Any]:
     if model is not None:
         row |= {f"{PARAM}{name}": value for name, value in model.data.params.items()}
         row.setdefault(f"{PARAM}family", model.data.tags.get("family"))
-    row |= {
-        f"{METRIC}{name}": value
-        for name, value in of_model.data.metrics.items()
-        if not name.startswith("curves/")
-    }
+    scores = {name: value for name, value in of_model.data.metrics.items() if not name.startswith("curves/")}
+    row |= {f"{METRIC}{name}": value for name, value in scores.items()}
     return row | {name: value for name, value in run.data.tags.items() if name.startswith(VERSION)}
 
 
@@ -225,13 +208,13 @@ def _data(run: Run, model: Run) -> dict[str, Any]:
     """What the run recorded of its counts."""
     inputs = [*model.inputs.dataset_inputs, *run.inputs.dataset_inputs]
     if not inputs:
-        return {"data": None, "data_digest": None, "data_cells": None, "data_genes": None}
+        return dict.fromkeys(("data", "data_digest", "data_cells", "data_genes"))
     data = inputs[0].dataset
     try:
         profile = json.loads(data.profile or "{}")
-    except ValueError:  # other people's data sets describe themselves in other ways
+    except ValueError:
         profile = {}
-    if not isinstance(profile, dict):
+    if not isinstance(profile, dict):  # other people's data sets describe themselves in other ways
         profile = {}
     return {
         "data": data.name,

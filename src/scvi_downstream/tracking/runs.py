@@ -10,6 +10,7 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Mapping
+from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,8 @@ _MODEL_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
 
 def tracking_uri(configured: str | None, project: Path) -> str:
     """``MLFLOW_TRACKING_URI``, else the configured address, else SQLite at an absolute path in the project."""
-    return (
-        os.environ.get("MLFLOW_TRACKING_URI")
-        or configured
-        or f"sqlite:///{(project / 'mlflow.db').resolve()}"
-    )
+    given = os.environ.get("MLFLOW_TRACKING_URI") or configured
+    return given or f"sqlite:///{(project / 'mlflow.db').resolve()}"
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -76,8 +74,7 @@ class StudyTracker:
     def start(self, name: str, models: Iterable[str], tags: Mapping[str, str]) -> None:
         """Open the parent run and a child for each model, after closing runs whose process is gone."""
         self._close_abandoned()
-        process = {_PROCESS_TAG: _this_process(), **_SOURCE}
-        self._tags = {**tags, **process}
+        self._tags = {**tags, _PROCESS_TAG: _this_process(), **_SOURCE}
         self._parent = self._create(name, self._tags)
         for model in models:
             self.start_child(model)
@@ -103,8 +100,8 @@ class StudyTracker:
         from mlflow.entities import Param
 
         flat = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in flatten(parameters).items()]
-        for start in range(0, len(flat), _MOST_PARAMS_A_CALL):
-            self._client.log_batch(self._run(model), params=flat[start : start + _MOST_PARAMS_A_CALL])
+        for some in batched(flat, _MOST_PARAMS_A_CALL):
+            self._client.log_batch(self._run(model), params=list(some))
 
     def log_metrics(self, model: str | None, metrics: Mapping[str, Any]) -> None:
         """Log the finite numbers among ``metrics``; the rest are tags."""
@@ -139,8 +136,8 @@ class StudyTracker:
             self._send(model, self._live.pop(model))
 
     def _send(self, model: str, points: list[Any]) -> None:
-        for start in range(0, len(points), _MOST_METRICS_A_CALL):
-            self._client.log_batch(self._run(model), metrics=points[start : start + _MOST_METRICS_A_CALL])
+        for some in batched(points, _MOST_METRICS_A_CALL):
+            self._client.log_batch(self._run(model), metrics=list(some))
 
     def describe(self, text: str) -> None:
         """Put a text on the page of the parent run."""
@@ -191,9 +188,7 @@ class StudyTracker:
         """Close the children and the parent as ``FINISHED``, ``FAILED`` or ``KILLED``; once."""
         for model, points in self._live.items():
             self._send(model, points)
-        for run in [*self._children.values(), self._parent]:
-            if run is None:
-                continue
+        for run in filter(None, [*self._children.values(), self._parent]):
             if reason:
                 self._client.set_tag(run, "error", reason[:_LONGEST_PARAM])
             self._client.set_terminated(run, status=status)
@@ -211,9 +206,7 @@ class StudyTracker:
         if found is not None:
             return str(found.experiment_id)
         location = (artifacts / experiment).resolve().as_uri() if artifacts else None
-        return str(
-            self._client.create_experiment(experiment, artifact_location=location, tags=_MODEL_TRAINING_PAGE)
-        )
+        return str(self._client.create_experiment(experiment, location, _MODEL_TRAINING_PAGE))
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         return str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)
@@ -226,8 +219,7 @@ class StudyTracker:
 
     def _close_abandoned(self) -> None:
         """Mark as KILLED what processes of this machine left open when they died."""
-        open_runs = self._client.search_runs([self._experiment], "attributes.status = 'RUNNING'")
-        for run in open_runs:
+        for run in self._client.search_runs([self._experiment], "attributes.status = 'RUNNING'"):
             if _is_gone(run.data.tags.get(_PROCESS_TAG, "")):
                 self._client.set_terminated(run.info.run_id, status="KILLED")
 

@@ -64,7 +64,7 @@ def test_a_small_space_is_tried_out_once() -> None:
 def test_random_suggestions_leave_out_what_is_done() -> None:
     everything = draw_trials(SPACE, CURRENT, 6, seed=0)
     done = {number: record(number, everything[number - 1]) for number in (1, 4)}
-    suggestions = RandomSuggestions(SPACE, CURRENT, 6, 0, done)
+    suggestions = RandomSuggestions(everything, done)
     suggested = [suggestions.suggest() for _ in range(4)]
     assert suggested == [(number, everything[number - 1]) for number in (2, 3, 5, 6)]
     assert suggestions.suggest() is None

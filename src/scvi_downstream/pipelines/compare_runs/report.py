@@ -73,22 +73,17 @@ def _best_models(runs: pd.DataFrame) -> list[dict[str, Any]]:
             ranked = rows.sort_values(column, ascending=direction(criterion) < 0, kind="stable")
             best = ranked.iloc[0]
             second: Any = ranked.iloc[1] if len(ranked) > 1 else dict.fromkeys(("model", "run", column))
-            error = best.get(f"{column}_se")
-            found.append(
-                {
-                    "criterion": criterion,
-                    "group": str(group),
-                    "studies": rows["study"].unique().tolist(),
-                    "n": len(rows),
-                    "model": best["model"],
-                    "run": best["run"],
-                    "value": float(best[column]),
-                    "next_model": second["model"],
-                    "next_run": second["run"],
-                    "next_value": None if len(ranked) < 2 else float(second[column]),
-                    "standard_error": None if pd.isna(error) else float(error),
+            record: dict[str, Any] = {"criterion": criterion, "group": str(group)}
+            record |= {"studies": rows["study"].unique().tolist(), "n": len(rows)}
+            for prefix, row in (("", best), ("next_", second)):
+                value = None if pd.isna(row[column]) else float(row[column])
+                record |= {
+                    f"{prefix}model": row["model"],
+                    f"{prefix}run": row["run"],
+                    f"{prefix}value": value,
                 }
-            )
+            error = best.get(f"{column}_se")
+            found.append(record | {"standard_error": None if pd.isna(error) else float(error)})
     return found
 
 
@@ -109,10 +104,8 @@ def _count(n: int, noun: str, plural: str) -> str:
 def _describe_best(best: list[dict[str, Any]]) -> Iterator[str]:
     """By one likelihood and one score of embeddings, in the first groups of several models."""
     for criteria in (LIKELIHOODS, AGGREGATES):
-        records = [record for record in best if record["criterion"] in criteria]
-        several = [
-            record for record in records if record["criterion"] == records[0]["criterion"] and record["n"] > 1
-        ]
+        first = next((record["criterion"] for record in best if record["criterion"] in criteria), None)
+        several = [record for record in best if record["criterion"] == first and record["n"] > 1]
         yield from map(_describe_record, several[:MOST_GROUPS])
 
 
@@ -125,9 +118,8 @@ def _describe_record(record: dict[str, Any]) -> str:
     apart = record["run"] != record["next_run"]
     run, next_run = (f" of run '{record[name]}'" if apart else "" for name in ("run", "next_run"))
     second = f"{record['next_model']}{next_run}"
-    following = (
-        f"equal: {second}" if record["next_value"] == record["value"] else f"next {second}, {next_value}"
-    )
+    equal = record["next_value"] == record["value"]
+    following = f"equal: {second}" if equal else f"next {second}, {next_value}"
     return (
         f"{', '.join(record['studies'])}: {record['model']}{run} has the best {criterion} of {record['n']} fits on the "
         f"same cells ({value}{unit(criterion)}{noise}; {following})."
@@ -170,9 +162,8 @@ def _describe_changes(runs: pd.DataFrame) -> Iterator[str]:
 def _describe_change(before: pd.DataFrame, after: pd.DataFrame, runs: pd.DataFrame) -> str:
     changes = list_changes(before, after)
     old, new = (set(rows["model"].dropna()) for rows in (before, after))
-    parts = changes[:MOST_CHANGES]
-    if len(changes) > MOST_CHANGES:
-        parts.append(f"{len(changes) - MOST_CHANGES} more options")
+    more = [f"{len(changes) - MOST_CHANGES} more options"] if len(changes) > MOST_CHANGES else []
+    parts = changes[:MOST_CHANGES] + more
     for word, models in (("new:", new - old), ("gone:", old - new)):
         if models:
             parts.append(f"{word} {', '.join(sorted(models)[:_MOST_NAMES])}")

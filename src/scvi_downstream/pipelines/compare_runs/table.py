@@ -21,22 +21,15 @@ LAST = ("error", "data_digest", "run_id", "model_run_id")
 _KNOWN = (*AGGREGATES, *LIKELIHOOD, *COSTS, *BIO_CONSERVATION, *BATCH_CORRECTION, *CLUSTERS)
 # A likelihood is one of these cells and these genes; the split decides which cells were held out.
 _LIKELIHOOD = (
-    "data_digest",
-    "metric.n_genes",
-    "metric.n_test",
-    "study_param.seed",
-    "training.train_size",
+    "data_digest", "metric.n_genes", "metric.n_test", "study_param.seed", "training.train_size",
     "training.validation_size",
-)
+)  # fmt: skip
 # With more draws the bound of the marginal likelihood rises.
 _MARGINAL = (*_LIKELIHOOD, "metric.marginal_ll_samples")
 _EMBEDDING = (
-    "data_digest",
-    "study_param.label_key",
-    "study_param.batch_key",
-    "study_param.comparison.profile",
+    "data_digest", "study_param.label_key", "study_param.batch_key", "study_param.comparison.profile",
     "study_param.comparison.max_cells",
-)
+)  # fmt: skip
 _COST = ("data_digest", "device")
 # Names and places, what another column says, and what moves no number.
 _NO_DIFFERENCE = ("study", "name", "data_root", "runs", "workers", "incremental", "primary", "trial_of")

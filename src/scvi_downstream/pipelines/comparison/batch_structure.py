@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,16 +18,7 @@ from scvi_downstream.statistics.testing import exchangeable_share, permute_withi
 Outcome = Literal[
     "present", "none", "negligible", "composition", "confounded", "ambiguous", "one batch", "no batches"
 ]
-_NEEDED: dict[Outcome, bool | None] = {
-    "present": True,
-    "none": False,
-    "negligible": False,
-    "composition": False,
-    "confounded": None,
-    "ambiguous": None,
-    "one batch": False,
-    "no batches": None,
-}
+_NOT_NEEDED = ("none", "negligible", "composition", "one batch")
 # Of the test. The permutations give p-values down to 0.002.
 LEVEL = 0.01
 N_PERMUTATIONS = 499
@@ -196,7 +188,7 @@ class Verdict:
     @property
     def needed(self) -> bool | None:
         """Whether correction is needed; ``None`` when the data cannot tell."""
-        return _NEEDED[self.outcome]
+        return True if self.outcome == "present" else False if self.outcome in _NOT_NEEDED else None
 
     @property
     def overall(self) -> Excess | None:
@@ -251,10 +243,7 @@ def judge(
         return Verdict("one batch", n_batches=1, n_cells=n_cells)
     sampled = np.zeros(n_cells, dtype=bool)
     sampled[stratified_sample([batches, obs.get(keys.label_key)], n_cells, _MOST_CELLS, seed)] = True
-
-    def test(strata: Strata) -> Verdict:
-        return _test(neighbors, batches, strata, sampled & strata.known, n_permutations, seed)
-
+    test = partial(_test, neighbors, batches, sampled, n_permutations, seed)
     biology = _group_by_biology(obs, keys)
     if biology is not None:
         return test(biology)
@@ -281,12 +270,13 @@ def _separate_composition(within: Verdict, overall: Verdict) -> Verdict:
 def _test(
     neighbors: NeighborsGraph,
     batches: pd.Series,
-    strata: Strata,
-    counted: np.ndarray,
+    sampled: np.ndarray,
     n_permutations: int,
     seed: int,
+    strata: Strata,
 ) -> Verdict:
     names, codes = list(batches.cat.categories), batches.cat.codes.to_numpy(dtype=np.int64)
+    counted = sampled & strata.known
     groups = np.unique(strata.codes[counted], return_inverse=True)[1]
     exchangeable = exchangeable_share(codes[counted], groups)
     n_counted = int(counted.sum())
@@ -297,17 +287,9 @@ def _test(
     used = np.unique(np.concatenate([np.flatnonzero(counted), nearest[counted].ravel()]))
     place = np.full(len(batches), -1)
     place[used] = np.arange(len(used))
-    excess = same_batch_excess(
-        place[nearest[used]],
-        codes[used],
-        strata.codes[used],
-        counted[used],
-        names=names,
-        n_permutations=n_permutations,
-        seed=seed,
-    )
+    seen = place[nearest[used]], codes[used], strata.codes[used], counted[used]
+    excess = same_batch_excess(*seen, names=names, n_permutations=n_permutations, seed=seed)
     effects = [one.effect for one in excess if one.p <= LEVEL]
-    outcome: Outcome = "none"
-    if effects:
-        outcome = "present" if any(effect >= MIN_EFFECT for effect in effects) else "negligible"
+    large = any(effect >= MIN_EFFECT for effect in effects)
+    outcome: Outcome = "present" if large else "negligible" if effects else "none"
     return Verdict(outcome, tuple(excess), strata, len(names), n_counted, exchangeable)

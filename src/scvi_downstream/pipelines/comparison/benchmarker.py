@@ -124,17 +124,10 @@ def compare_with_benchmarker(leaderboard: pd.DataFrame, benchmarker: pd.DataFram
     ours = rows_by_model(leaderboard).reindex(index=theirs.index, columns=theirs.columns).astype(float)
     pairs = pd.DataFrame({"board": ours.stack(), "benchmarker": theirs.stack()}).dropna()
     model, metric = (pairs["board"] - pairs["benchmarker"]).abs().idxmax()
-    board, benchmarked = map(float, pairs.loc[(model, metric)])
-    release = version("scib-metrics")
-    return {
-        "model": model,
-        "metric": metric,
-        "board": board,
-        "benchmarker": benchmarked,
-        "version": release,
-        "sentences": [
-            f"The board differs from scib-metrics' own Benchmarker ({release}, approximate neighbours) by "
-            f"{abs(board - benchmarked):.1g} at most: {metric} of {model} is {board:.3f} here and "
-            f"{benchmarked:.3f} there."
-        ],
-    }
+    scores = {name: float(score) for name, score in pairs.loc[(model, metric)].items()}
+    board, benchmarked, release = *scores.values(), version("scib-metrics")
+    sentence = (
+        f"The board differs from scib-metrics' own Benchmarker ({release}, approximate neighbours) by "
+        f"{abs(board - benchmarked):.1g} at most: {metric} of {model} is {board:.3f} here and {benchmarked:.3f} there."
+    )
+    return {"model": model, "metric": metric, **scores, "version": release, "sentences": [sentence]}

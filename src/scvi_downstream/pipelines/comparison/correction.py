@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -198,12 +198,10 @@ def _mixing_gain(
     if UNCORRECTED not in board.index:
         return None
     corrected = [name for name in board.index if name in models and models[name].get("correct_batch", True)]
-    for criterion in (_TOTAL, _BATCH):
-        if criterion in board and board.loc[corrected, criterion].notna().any():
-            break
-    else:
+    known = [name for name in (_TOTAL, _BATCH) if name in board and board.loc[corrected, name].notna().any()]
+    if not known:
         return None
-    best = str(board.loc[corrected, criterion].astype(float).idxmax())
+    best = str(board.loc[corrected, known[0]].astype(float).idxmax())
     pair = [best, UNCORRECTED]
     scores: dict[str, Any] = {}
     for name, column in (("batch", _BATCH), ("bio", _BIO)):
@@ -226,26 +224,16 @@ def verdict_sentence(verdict: Verdict, keys: Keys) -> str:
         )
     shares = _describe_shares(verdict)
     return {
-        "present": (
-            f"Batches lie apart on PCA of uncorrected counts ({shares}): correction is "
-            f"needed{_name_batches_apart(verdict)}."
-        ),
-        "none": (
-            f"There is no batch structure beyond chance on PCA of uncorrected counts ({shares}): correction is not "
-            "needed."
-        ),
-        "negligible": (
-            f"Batches differ on PCA of uncorrected counts by more than chance, but hardly ({shares}; below "
-            f"{MIN_EFFECT:g}): correction is not needed."
-        ),
-        "composition": (
-            f"Batches differ in which clusters their cells are in, but mix within clusters of PCA ({shares}): "
-            "correction is not needed, unless these clusters are technical themselves."
-        ),
-        "ambiguous": (
-            f"Batches lie apart on PCA of uncorrected counts ({shares}), but so do clusters: without labels, technique "
-            "cannot be told from composition; set label_key to know whether correction is needed."
-        ),
+        "present": f"Batches lie apart on PCA of uncorrected counts ({shares}): correction is "
+        f"needed{_name_batches_apart(verdict)}.",
+        "none": f"There is no batch structure beyond chance on PCA of uncorrected counts ({shares}): correction is not "
+        "needed.",
+        "negligible": "Batches differ on PCA of uncorrected counts by more than chance, but hardly "
+        f"({shares}; below {MIN_EFFECT:g}): correction is not needed.",
+        "composition": "Batches differ in which clusters their cells are in, but mix within clusters of PCA "
+        f"({shares}): correction is not needed, unless these clusters are technical themselves.",
+        "ambiguous": f"Batches lie apart on PCA of uncorrected counts ({shares}), but so do clusters: without labels, "
+        "technique cannot be told from composition; set label_key to know whether correction is needed.",
     }[verdict.outcome]
 
 
@@ -254,9 +242,8 @@ def _name_stratum(verdict: Verdict) -> str:
 
 
 def _name_batches_apart(verdict: Verdict) -> str:
-    apart = [
-        one for one in verdict.excess if one.cells != OVERALL and one.p <= LEVEL and one.effect >= MIN_EFFECT
-    ]
+    batches = [one for one in verdict.excess if one.cells != OVERALL]
+    apart = [one for one in batches if one.p <= LEVEL and one.effect >= MIN_EFFECT]
     if not apart or verdict.n_batches == 2:
         return ""
     largest = sorted(apart, key=lambda one: -one.effect)[:_MOST_NAMED]
@@ -278,57 +265,48 @@ def _describe_shares(verdict: Verdict) -> str:
     )
 
 
-def _describe_likelihood(gain: LikelihoodGain | None, verdict: Verdict) -> list[str]:
+def _describe_likelihood(gain: LikelihoodGain | None, verdict: Verdict) -> Iterator[str]:
     if gain is None:
-        return []
-    difference = gain.difference
-    numbers = (
-        f"({difference.value:+.1f} ± {difference.standard_error:.1f} nats per cell; {gain.with_batch} against "
-        f"{gain.without_batch}, {gain.criterion})"
+        return
+    found = gain.difference
+    makes = "does not make held-out cells more likely beyond noise"
+    if found.low > 0 or found.high < 0:
+        makes = f"makes held-out cells {'more' if found.low > 0 else 'less'} likely"
+    although = ", although PCA shows no need" if found.low > 0 and verdict.needed is False else ""
+    yield (
+        f"Telling the model the batches {makes} ({found.value:+.1f} ± {found.standard_error:.1f} nats per cell; "
+        f"{gain.with_batch} against {gain.without_batch}, {gain.criterion}){although}."
     )
-    telling = "Telling the model the batches"
-    if difference.low > 0:
-        although = ", although PCA shows no need" if verdict.needed is False else ""
-        return [f"{telling} makes held-out cells more likely {numbers}{although}."]
-    if difference.high < 0:
-        return [f"{telling} makes held-out cells less likely {numbers}."]
-    return [f"{telling} does not make held-out cells more likely beyond noise {numbers}."]
 
 
-def _describe_mixing(gain: MixingGain | None, verdict: Verdict) -> list[str]:
+def _describe_mixing(gain: MixingGain | None, verdict: Verdict) -> Iterator[str]:
     if gain is None or verdict.needed is False:
-        return []
+        return
     change = "which mixes batches better" if gain.mixes_better else "no better beyond noise"
-    sentences = [
+    yield (
         f"scib's batch correction is {gain.batch_uncorrected:.2f} on PCA and {gain.batch:.2f} on {gain.model}, "
         f"{change}."
-    ]
-    if gain.bio is None:
-        return sentences
-    kept = f"from {gain.bio_uncorrected:.2f} to {gain.bio:.2f}"
-    if gain.loses_biology:
-        return [
-            *sentences,
+    )
+    if gain.bio is not None:
+        kept = f"from {gain.bio_uncorrected:.2f} to {gain.bio:.2f}"
+        yield (
             f"Bio conservation falls {kept}: {gain.model} mixes cells that differ, too; compare cell types before and "
-            "after before trusting it.",
-        ]
-    return [*sentences, f"Bio conservation goes {kept}, so that mixing is not paid for with cell types."]
-
-
-def _list_caveats(verdict: Verdict, keys: Keys) -> list[str]:
-    caveats = []
-    if verdict.outcome in ("none", "negligible") and verdict.detectable > MIN_EFFECT:
-        caveats.append(
-            f"With {verdict.n_cells:,} cells effects below {verdict.detectable:.2f} cannot be told from chance."
+            "after before trusting it."
+            if gain.loses_biology
+            else f"Bio conservation goes {kept}, so that mixing is not paid for with cell types."
         )
+
+
+def _list_caveats(verdict: Verdict, keys: Keys) -> Iterator[str]:
+    if verdict.outcome in ("none", "negligible") and verdict.detectable > MIN_EFFECT:
+        yield f"With {verdict.n_cells:,} cells effects below {verdict.detectable:.2f} cannot be told from chance."
     if verdict.exchangeable < _FEW_EXCHANGEABLE and verdict.outcome != "confounded":
-        caveats.append(
+        yield (
             f"Only {100 * verdict.exchangeable:.0f} % of the cells are of a {_name_stratum(verdict)} that several "
             "batches hold; the answer rests on these."
         )
     if verdict.outcome == "present":
-        caveats.append(
+        yield (
             f"What differs between values of obs['{keys.batch_key}'] may be biology where these are donors, conditions "
             "or time points: correction removes it as well."
         )
-    return caveats

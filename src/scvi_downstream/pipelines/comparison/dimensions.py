@@ -32,6 +32,11 @@ _FEWEST_CELLS = 10
 _NORMAL_975 = 1.96
 # No smaller number is proposed: one dimension is a line of cells.
 _FEWEST_DIMENSIONS = 2
+_NO_LIKELIHOOD = "No held-out likelihood of models that differ in n_latent alone."
+_NO_GRID = (
+    "No model was trained with several n_latent; e.g. sweep: {scvi: {n_latent: [5, 10, 20, 30]}} asks how many latent "
+    "dimensions the data call for."
+)
 _TOTAL = "scib_total"
 
 
@@ -79,12 +84,7 @@ def recommend_dimensions(
         answers.append(_answer(grid, held_out, options.champion.noise, board))
         sentences += _describe_answer(answers[-1], held_out)
     if not answers:
-        reason = (
-            "No held-out likelihood of models that differ in n_latent alone."
-            if grids
-            else "No model was trained with several n_latent; e.g. sweep: {scvi: {n_latent: [5, 10, 20, 30]}} asks how "
-            "many latent dimensions the data call for."
-        )
+        reason = _NO_LIKELIHOOD if grids else _NO_GRID
     logger.info("latent dimensions: %s", sentences[0] if sentences else reason)
     return {
         "recommended": {answer["title"]: answer["recommended"] for answer in answers},
@@ -123,31 +123,24 @@ def find_grids(names: Iterable[str], models: Mapping[str, Mapping[str, Any]]) ->
     for group in groups.values():
         sizes = sorted({int(options["n_latent"]) for options in group.values()})
         if len(sizes) > 1:
-            by_size = {
-                size: tuple(name for name, options in group.items() if int(options["n_latent"]) == size)
-                for size in sizes
-            }
+            by_size: dict[int, tuple[str, ...]] = dict.fromkeys(sizes, ())
+            for name, options in group.items():
+                by_size[int(options["n_latent"])] += (name,)
             first = next(iter(group.values()))
             original = next((name for name, options in group.items() if not options.get("trial_of")), None)
             grids.append((original or str(first["trial_of"]), first, by_size))
     return [
-        Grid(
-            title + _tell_apart(first, [other for name, other, _ in grids if name == title]),
-            str(first.get("family")),
-            by_size,
-        )
+        Grid(title + _tell_apart(title, first, grids), str(first.get("family")), by_size)
         for title, first, by_size in grids
     ]
 
 
-def _tell_apart(own: Mapping[str, Any], alternatives: list[Mapping[str, Any]]) -> str:
+def _tell_apart(title: str, own: Mapping[str, Any], grids: list[tuple[str, Mapping[str, Any], Any]]) -> str:
     """Options in which a grid differs from the others of the same model, in brackets; empty for the only one."""
-    differing = [
-        f"{name} {value}"
-        for name, value in own.items()
-        if name not in _MAY_DIFFER and len({repr(options.get(name)) for options in alternatives}) > 1
-    ]
-    return f" ({', '.join(differing)})" if len(alternatives) > 1 else ""
+    alike = [options for name, options, _ in grids if name == title]
+    options = [name for name in own if name not in _MAY_DIFFER]
+    differing = [name for name in options if len({repr(each.get(name)) for each in alike}) > 1]
+    return f" ({', '.join(f'{name} {own[name]}' for name in differing)})" if len(alike) > 1 else ""
 
 
 @dataclass(frozen=True)

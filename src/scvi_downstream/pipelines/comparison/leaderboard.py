@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.models.specification import IDENTITY
 from scvi_downstream.pipelines.comparison.champion import deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import (
     Evidence,
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 _ORDER = ("family", *AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *LIKELIHOOD, *CLUSTERS, *COSTS)
 _LAST = ("left_out", "failed")
 _SORT_BY = ("scib_total", "scib_bio_conservation", "elbo_test", "scib_batch_correction")
-# Options that name a model and do not set anything of it.
-_IDENTITY = ("name", "family", "init_from", "trial_of", "training")
 
 
 def build_leaderboard(
@@ -68,9 +67,8 @@ def build_leaderboard(
     differing = _differing_options(table.index, models)
     scored = table.columns.intersection(differing.columns)
     table = table.assign(**{column: table[column].fillna(differing[column]) for column in scored})
-    trial_of = pd.Series(
-        [(models.get(name) or {}).get("trial_of") for name in table.index], index=table.index, dtype=object
-    )
+    origins = [(models.get(name) or {}).get("trial_of") for name in table.index]
+    trial_of = pd.Series(origins, index=table.index, dtype=object)
     if "trial_of" in table:
         trial_of = table["trial_of"].fillna(trial_of)
     is_baseline = table.index.isin(options.no_models)
@@ -137,7 +135,7 @@ def _differing_options(names: pd.Index, models: Mapping[str, Mapping[str, Any]])
 
 def _flatten(options: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers and words; lists and mappings are written as text."""
-    flat = {name: value for name, value in options.items() if name not in _IDENTITY}
+    flat = {name: value for name, value in options.items() if name not in IDENTITY}
     flat |= {f"training.{name}": value for name, value in (options.get("training") or {}).items()}
     return {name: str(value) if isinstance(value, list | dict) else value for name, value in flat.items()}
 
@@ -174,9 +172,8 @@ def _compare_with_best(
     if quality is None:
         return compared
     if "seconds" in table:
-        compared["pareto"] = pareto_front(
-            np.column_stack([table[quality] * direction(quality), -table["seconds"]]).astype(float)
-        )
+        scores = np.column_stack([table[quality] * direction(quality), -table["seconds"]])
+        compared["pareto"] = pareto_front(scores.astype(float))
     best = hold(models, quality, rule, evidence).best
     differences = [
         paired_difference(table, quality, best, name, evidence) if known else None

@@ -72,25 +72,10 @@ def cell_values(table: pd.DataFrame | None, shares: Collection[str], column: str
 def paired_difference(
     board: pd.DataFrame, criterion: str, better: str, other: str, evidence: Evidence
 ) -> Difference | None:
-    """By how much ``better`` is better than ``other``, with the noise of the cells.
+    """By how much row ``better`` of the board is better than ``other``; ``None`` where the noise is not known.
 
     Means over cells are compared cell by cell (t interval). For scib metrics the draws' differences give the standard
     error and the percentile interval about the difference on the board.
-
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-    criterion
-        Column of the board.
-    better, other
-        Rows of the board.
-    evidence
-        Draws and per-cell likelihoods.
-
-    Returns
-    -------
-    ``None`` where the noise is not known.
     """
     found = evidence.paired(criterion, (better, other))
     if found is None:
@@ -108,19 +93,8 @@ def selection_optimism(
 ) -> float | None:
     """By how much the best of several scores is expected to be too good, as the same cells chose it.
 
-    The scores are drawn again with the noise of the cells, the best is chosen each time, and its gain over its own
-    score is averaged.
-
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-    criterion
-        What chose.
-    models
-        Among which it chose.
-    evidence
-        Draws and per-cell likelihoods.
+    The scores of the ``models`` are drawn again with the noise of the cells, the best by the criterion is chosen each
+    time, and its gain over its own score is averaged.
 
     Returns
     -------
@@ -149,22 +123,9 @@ def selection_optimism(
 
 
 def score_intervals(board: pd.DataFrame, draws: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Percentile intervals of every metric that was drawn.
+    """Percentile intervals of every metric that was drawn: ``<metric>_low`` and ``<metric>_high``, NaN without draws.
 
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-    draws
-        By row: bootstrap draws × metrics.
-
-    Returns
-    -------
-    ``<metric>_low`` and ``<metric>_high``, one row a row of the board; NaN without draws.
-
-    References
-    ----------
-    Efron (1979), doi:10.1214/aos/1176344552.
+    ``draws`` are by row of the board, bootstrap draws × metrics. Efron (1979), doi:10.1214/aos/1176344552.
     """
     intervals = pd.DataFrame(index=board.index)
     for metric in board:
@@ -177,18 +138,9 @@ def score_intervals(board: pd.DataFrame, draws: Mapping[str, pd.DataFrame]) -> p
 
 
 def likelihood_intervals(board: pd.DataFrame, cells: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Mean ± t × standard error over the cells of a share.
+    """Mean ± t × standard error over the cells of a share: ``<criterion>_low`` and ``_high`` of mean likelihoods.
 
-    Parameters
-    ----------
-    board
-        One row a model or baseline.
-    cells
-        By row: cells × ``share, elbo, reconstruction_error, marginal_ll``.
-
-    Returns
-    -------
-    ``<criterion>_low`` and ``<criterion>_high`` of ``elbo_test``, ``elbo_validation`` and ``marginal_ll_test``.
+    ``cells`` are by row of the board, cells × ``share, elbo, reconstruction_error, marginal_ll``.
     """
     intervals = pd.DataFrame(index=board.index)
     for criterion in _LIKELIHOODS:

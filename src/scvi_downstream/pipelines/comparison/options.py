@@ -34,9 +34,8 @@ class ChampionRule(Options):
         if not isinstance(given, dict) or "tie_breaker" not in given:
             return given
         only, others = given["tie_breaker"], {name: given[name] for name in given if name != "tie_breaker"}
-        if only is None:
-            return others
-        return others | {"tie_breakers": only if isinstance(only, list) else [only]}
+        named = only if isinstance(only, list) else [only]
+        return others if only is None else others | {"tie_breakers": named}
 
     def first_measurable(self, keys: Keys) -> str | None:
         """The first criterion for which the study has the labels and batches."""

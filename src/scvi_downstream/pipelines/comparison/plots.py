@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-_BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2], OKABE_ITO[3]
+_BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[:4]
 _CMAP = "YlGnBu"
 _TITLES = {
     "scib_isolated_labels": "Isolated\nlabels",
@@ -125,10 +125,8 @@ def _choose_groups(board: pd.DataFrame) -> list[Group]:
         Group("Behind the best", ("behind_best",), 1.4, _draw_differences),
         Group("Cost", ("seconds", "peak_memory_mb"), 0.95, _draw_costs),
     )
-    there = [
-        replace(group, columns=tuple(name for name in group.columns if name in board)) for group in groups
-    ]
-    return [group for group in there if group.columns]
+    there = ((group, tuple(name for name in group.columns if name in board)) for group in groups)
+    return [replace(group, columns=columns) for group, columns in there if columns]
 
 
 def _write_notes(board: pd.DataFrame, shown: int, champion: dict[str, Any], characters: int) -> list[str]:
@@ -333,15 +331,10 @@ def _name_axes(axes: Axes, criterion: str, points: pd.DataFrame) -> None:
     name = _CRITERIA.get(criterion, criterion.replace("_", " "))
     in_unit = f" ({unit(criterion).strip()})" if unit(criterion) else ""
     better = "more is better" if direction(criterion) > 0 else "less is better"
-    intervals = (
-        "; lines: 95 % interval of the paired difference to the best" if "behind_best" in points else ""
-    )
-    axes.set(
-        xscale="log",
-        xlabel="Training time (s)",
-        ylabel=f"{name}{in_unit}, {better}",
-        title=f"Quality against cost{intervals}",
-    )
+    title = "Quality against cost"
+    if "behind_best" in points:
+        title += "; lines: 95 % interval of the paired difference to the best"
+    axes.set(xscale="log", xlabel="Training time (s)", ylabel=f"{name}{in_unit}, {better}", title=title)
     axes.margins(x=0.12, y=0.1)
     if direction(criterion) < 0:
         axes.invert_yaxis()
@@ -405,9 +398,8 @@ def _draw_excess(axes: Axes, rows: pd.DataFrame, within: str, left_out: int) -> 
         (rows["p"] > LEVEL, "white", "observed, as by chance"),
     ):
         if chosen.any():
-            handles += axes.plot(
-                rows.loc[chosen, "share"], y[chosen], "o", mfc=face, mec=_RED, ms=6, label=label
-            )
+            look: dict[str, Any] = {"mfc": face, "mec": _RED, "ms": 6, "label": label}
+            handles += axes.plot(rows.loc[chosen, "share"], y[chosen], "o", **look)
     names = ["all cells", *(shortened(name, _LONGEST_NAME) for name in rows["cells"][1:])]
     axes.set_yticks(y, [f"{name} ({n:,})" for name, n in zip(names, rows["n_cells"], strict=True)])
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="Neighbours of the same batch (share)")

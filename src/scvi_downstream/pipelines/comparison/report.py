@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.models.specification import IDENTITY, TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference, selection_optimism
 from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import OUTPUT, Item, Section, names, result
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.words import Finding, listed, up_to
 from scvi_downstream.scoring.criteria import (
@@ -37,14 +37,8 @@ from scvi_downstream.statistics.differences import Difference
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = tuple(
-    dict.fromkeys(
-        option
-        for family in FAMILIES.values()
-        for option in family.model_fields
-        if option not in ("name", "family", "init_from", "trial_of", "training")
-    )
-)
+_FIELDS = dict.fromkeys(option for family in FAMILIES.values() for option in family.model_fields)
+_OPTIONS = tuple(option for option in _FIELDS if option not in IDENTITY)
 _OF_TRAINING = tuple(f"training.{option}" for option in TrainingOptions.model_fields)
 SECTION = Section(
     "Comparison",
@@ -56,29 +50,24 @@ SECTION = Section(
             dataset="pareto_figure",
             caption="What each model is worth against what it costs: nothing beats those on the front in both.",
         ),
-        Item(
-            dataset="leaderboard",
-            caption="Leaderboard. Behind the best: the difference in the criterion that chose the champion, on the "
+        result(
+            "leaderboard.csv",
+            "Leaderboard. Behind the best: the difference in the criterion that chose the champion, on the "
             "same cells. Mean rank: of bio conservation, batch correction and likelihood.",
-            file="leaderboard.csv",
+            folder="",
             columns=(
                 *names("model family kind trial_of"),
                 *_OPTIONS,
                 *_OF_TRAINING,
                 *names("scib_total scib_bio_conservation scib_batch_correction elbo_test marginal_ll_test"),
                 *names("behind_best mean_rank pareto seconds peak_memory_mb epochs n_parameters"),
-                *names(
-                    "scib_isolated_labels scib_leiden_nmi scib_leiden_ari scib_kmeans_nmi scib_kmeans_ari"
-                ),
-                *names("scib_silhouette_label scib_clisi scib_bras scib_ilisi scib_kbet"),
-                *names("scib_graph_connectivity scib_pcr_comparison elbo_validation left_out failed"),
+                *BIO_CONSERVATION,
+                *BATCH_CORRECTION,
+                *names("elbo_validation left_out failed"),
             ),
         ),
-        Item(
-            dataset="benchmarker",
-            caption="The board's scores by scib-metrics' own Benchmarker.",
-            file="benchmarker.csv",
-            folded=True,
+        result(
+            "benchmarker.csv", "The board's scores by scib-metrics' own Benchmarker.", folder="", folded=True
         ),
         Item(dataset="benchmarker_figure", caption="The same, as the Benchmarker draws them.", folded=True),
         Item(dataset="dimensions_figure", caption="How many latent dimensions the held-out cells call for."),
@@ -86,7 +75,7 @@ SECTION = Section(
             dataset="correction_figure",
             caption="Whether batches call for correction, and what correcting did.",
         ),
-        Item(dataset="champion", caption="The champion, and why.", file="champion.json", folded=True),
+        result("champion.json", "The champion, and why.", folder="", folded=True),
         Item(
             dataset="{primary}.integration",
             caption="Integration metrics of {primary}.",
@@ -156,7 +145,9 @@ def choose_champion(
     criterion = deciding_criterion(models, rule)
     champion: dict[str, Any]
     if criterion is None:
-        reason = _explain_absence(models, rule)
+        failed = int(models["failed"].notna().sum()) if "failed" in models else 0
+        because = f"; {failed} of {len(models)} failed" if failed else ""
+        reason = f"no model has any of {', '.join(rule.criteria)}{because}."
         champion = {
             **dict.fromkeys(("model", "criterion", "value", "runner_up", "better_baseline")),
             "reason": reason,
@@ -234,13 +225,6 @@ def _state_rule(rule: ChampionRule) -> str:
         text += "; the noise is that of the cells, training again with another seed adds to it"
     text += "; baselines cannot be champion"
     return text + ("" if rule.trained_on_labels else ", nor can models by labels that they were trained on")
-
-
-def _explain_absence(models: pd.DataFrame, rule: ChampionRule) -> str:
-    """Why there is no champion."""
-    failed = int(models["failed"].notna().sum()) if "failed" in models else 0
-    because = f"; {failed} of {len(models)} failed" if failed else ""
-    return f"no model has any of {', '.join(rule.criteria)}{because}."
 
 
 @dataclass(frozen=True)

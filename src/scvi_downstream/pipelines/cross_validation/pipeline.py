@@ -8,16 +8,8 @@ from scvi_downstream.pipelines.cross_validation.refit import fit_fold, fit_witho
 from scvi_downstream.pipelines.cross_validation.summary import summarise_cross_validation
 from scvi_downstream.pipelines.declaration import UNIT, Study
 
-_FIT = {
-    "counts": "counts",
-    "spec": "params:spec",
-    "keys": "params:keys",
-    "options": "params:cross_validation",
-    "evaluation": "params:evaluation",
-    "seed": "params:seed",
-    "accelerator": "params:accelerator",
-    "checkpoint": "params:cv_checkpoint",
-}
+_FIT = {"counts": "counts", "options": "params:cross_validation", "checkpoint": "params:cv_checkpoint"}
+_FIT |= {name: f"params:{name}" for name in ("spec", "keys", "evaluation", "seed", "accelerator")}
 _SUMMARY = ["cv_scores", "cv_summary"]
 
 

@@ -22,7 +22,7 @@ _PANELS = {
     "elbo": "held-out ELBO (nats per cell)",
     "marginal_ll": "held-out marginal log-likelihood\n(nats per cell)",
 }
-_TRAIN, _VALIDATION, _HELD_OUT = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[2]
+_TRAIN, _VALIDATION, _HELD_OUT = OKABE_ITO[:3]
 
 
 def plot_cross_validation(cv_scores: pd.DataFrame, cv_summary: dict[str, Any]) -> Figure:
@@ -77,9 +77,8 @@ def _draw_costs(axes: Axes, batches: pd.DataFrame, mean: dict[str, Any]) -> None
     axes.axvline(mean["value"], color=OKABE_ITO[3], lw=1.2)
     if mean["low"] is not None:
         axes.axvspan(mean["low"], mean["high"], color=OKABE_ITO[3], alpha=0.12, lw=0)
-    draw_intervals(
-        axes, np.arange(len(ordered)), ordered["cost"], low, high, ms=5, lw=1.2, color=OKABE_ITO[3]
-    )
+    look: dict[str, Any] = {"ms": 5, "lw": 1.2, "color": OKABE_ITO[3]}
+    draw_intervals(axes, np.arange(len(ordered)), ordered["cost"], low, high, **look)
     names = zip(ordered["held_out"], ordered["n_held_out"], strict=True)
     name_rows(axes, [f"{name} ({int(n)})" for name, n in names])
     left = len(batches) - len(ordered)

@@ -124,17 +124,14 @@ def fit_fold(
     cells = held_out_cells(genes, seen, held_out, recipe)
     fitted = fit_on(genes, seen, recipe, CheckpointStore(checkpoint.path / f"fold_{fold}"), part=fold)
     start = time.perf_counter()
-    model, n_samples = fitted.model, evaluation.marginal_ll_samples
-    scores = score_cells(model, cells, chosen, n_samples, recipe.seed)
-    unknown, _ = score_cells_of_unknown_batch(
-        model, cells, recipe.keys_seen.batch_key, chosen, n_samples, recipe.seed
-    )
+    model, drawn = fitted.model, (chosen, evaluation.marginal_ll_samples, recipe.seed)
+    scores = score_cells(model, cells, *drawn)
+    unknown, _ = score_cells_of_unknown_batch(model, cells, recipe.keys_seen.batch_key, *drawn)
     scores = scores.join(unknown[["elbo", "marginal_ll"]].add_suffix("_batch_unknown"))
     trained = np.sort(np.asarray(model.train_indices))
-    trained_elbo = pd.DataFrame(
-        {"elbo": cell_elbo(model, trained, recipe.seed)}, index=model.adata.obs_names[trained]
-    )
-    table = pd.concat([scores, trained_elbo], keys=["held_out", "train"], names=["role", "cell"])
+    elbo = {"elbo": cell_elbo(model, trained, recipe.seed)}
+    tables = [scores, pd.DataFrame(elbo, index=model.adata.obs_names[trained])]
+    table = pd.concat(tables, keys=["held_out", "train"], names=["role", "cell"])
     table = table.reset_index("role").assign(fold=fold)
     described = ["fold", "role"]
     if keys.batch_key:
@@ -253,17 +250,11 @@ def _leave_out(
     cells = held_out_cells(genes, seen, held_out, recipe)
     fitted = fit_on(genes, seen, recipe, store)
     start = time.perf_counter()
-    n_samples = evaluation.marginal_ll_samples
-    table, weights = score_cells_of_unknown_batch(
-        fitted.model, cells, recipe.keys_seen.batch_key, chosen, n_samples, recipe.seed
-    )
+    drawn = chosen, evaluation.marginal_ll_samples, recipe.seed
+    table, weights = score_cells_of_unknown_batch(fitted.model, cells, recipe.keys_seen.batch_key, *drawn)
     training = _training_record(fitted, len(held_out))
     training |= {"likeness": weights.to_dict(), "seconds_scoring": time.perf_counter() - start}
-    return {
-        "positions": held_out.tolist(),
-        "scores": table.to_dict(orient="list"),
-        "training": training,
-    }
+    return {"positions": held_out.tolist(), "scores": table.to_dict(orient="list"), "training": training}
 
 
 def _write_recipe(
@@ -295,12 +286,9 @@ def _identity(genes: AnnData, n_seen: int, recipe: Recipe, evaluation: Evaluatio
     keys = recipe.keys
     columns = list(dict.fromkeys([*keys.categorical.values(), *keys.continuous_covariates]))
     digest.update(pd.util.hash_pandas_object(genes.obs[columns].astype(str)).to_numpy().tobytes())
-    options = json.dumps(
-        [n_seen, asdict(recipe), evaluation],
-        default=lambda each: each.model_dump(mode="json"),
-        sort_keys=True,
-    )
-    digest.update(options.encode())
+    options = [n_seen, asdict(recipe), evaluation]
+    text = json.dumps(options, default=lambda each: each.model_dump(mode="json"), sort_keys=True)
+    digest.update(text.encode())
     return digest.hexdigest()
 
 
@@ -365,15 +353,14 @@ def held_out_cells(genes: AnnData, seen: np.ndarray, held_out: np.ndarray, recip
     if label_key is None or not recipe.sees_labels:
         return cells
     new = new_values(label_key)
-    if not new:
-        return cells
-    if "labels" not in recipe.spec.needs:
+    if new and "labels" not in recipe.spec.needs:
         raise InputError(
             f"label '{new[0]}' of '{label_key}' is found in held-out cells only, and its dispersion (dispersion: "
             "gene-label) cannot be learnt from others; take dispersion: gene"
         )
-    labels = cells.obs[label_key].astype(str)
-    cells.obs[label_key] = labels.where(~labels.isin(new), UNKNOWN).astype("category")
+    if new:
+        labels = cells.obs[label_key].astype(str)
+        cells.obs[label_key] = labels.where(~labels.isin(new), UNKNOWN).astype("category")
     return cells
 
 
@@ -419,9 +406,8 @@ def marginal_cells(obs: pd.DataFrame, keys: Keys, most: int, seed: int) -> np.nd
     measured cell by cell.
     """
     batches = obs[keys.batch_key] if keys.batch_key else None
-    chosen = np.zeros(len(obs), dtype=bool)
-    chosen[stratified_sample([batches], len(obs), most, seed)] = True
-    return chosen
+    chosen = stratified_sample([batches], len(obs), most, seed)
+    return np.isin(np.arange(len(obs)), chosen)
 
 
 def split_seen(n_cells: int, training: TrainingOptions, seed: int) -> Split:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.words import sentence
 
 SECTION = Section(
@@ -26,20 +26,18 @@ SECTION = Section(
             caption="Training and validation curves of {model} in every fold, and the same cells when they are trained "
             "on and when they are held out.",
         ),
-        Item(
-            dataset="{model}.cv_scores",
-            caption="Cross-validation of {model}, fold by fold and batch by batch.",
-            file=OUTPUT + "{model}/cv_scores.csv",
+        result(
+            "{model}/cv_scores.csv",
+            "Cross-validation of {model}, fold by fold and batch by batch.",
             columns=names(
                 "held_out_by held_out n_train n_held_out elbo elbo_se marginal_ll elbo_train gap elbo_seen cost "
                 "cost_low cost_high epochs best_epoch seconds"
             ),
             folded=True,
         ),
-        Item(
-            dataset="{model}.cv_summary",
-            caption="What the cross-validation of {model} says, in words and numbers.",
-            file=OUTPUT + "{model}/cv_summary.json",
+        result(
+            "{model}/cv_summary.json",
+            "What the cross-validation of {model} says, in words and numbers.",
             folded=True,
         ),
     ),

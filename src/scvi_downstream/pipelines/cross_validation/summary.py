@@ -122,10 +122,10 @@ def summarise_cross_validation(
     if "batch_cells" in parts:
         records, left_out = parts["batch_trainings"]["trainings"], parts["batch_trainings"]["left_out"]
         rows = [_batch_row(cells, parts["batch_cells"], record, counts.obs, keys) for record in records]
-        batches = (_summarise_batches(pd.DataFrame(rows), records) if rows else {"n": 0}) | {
-            "left_out": left_out
-        }
-        scores = pd.concat([folds, pd.DataFrame(rows)], ignore_index=True) if rows else folds
+        batches = {"n": 0, "left_out": left_out}
+        if rows:
+            batches = _summarise_batches(pd.DataFrame(rows), records) | {"left_out": left_out}
+            scores = pd.concat([folds, pd.DataFrame(rows)], ignore_index=True)
     summary = {
         "model": model.name,
         "family": model.family,
@@ -255,12 +255,9 @@ class FoldCurves:
     @classmethod
     def from_record(cls, training: dict[str, Any]) -> FoldCurves:
         """From the record of a training."""
-        return cls(
-            np.asarray(training["curves"]["elbo_train"], dtype=np.float64),
-            np.asarray(training["curves"]["elbo_validation"], dtype=np.float64),
-            int(training["best_epoch"]),
-            bool(training["stopped_early"]),
-        )
+        kinds = ("elbo_train", "elbo_validation")
+        train, validation = (np.asarray(training["curves"][kind], dtype=np.float64) for kind in kinds)
+        return cls(train, validation, int(training["best_epoch"]), bool(training["stopped_early"]))
 
     @property
     def lowest_epoch(self) -> int:
@@ -301,18 +298,17 @@ def diagnose_curves(folds: Sequence[FoldCurves], test_share: float) -> Diagnosis
 
     ``test_share`` is held-out over training cells, for the intervals.
     """
-    lowest = int(np.median([fold.lowest_epoch for fold in folds]))
-    n_epochs = int(np.median([len(fold.validation) for fold in folds]))
+    lowest_epochs, lengths = [fold.lowest_epoch for fold in folds], [len(fold.validation) for fold in folds]
+    lowest, n_epochs = int(np.median(lowest_epochs)), int(np.median(lengths))
     if n_epochs < FEWEST_EPOCHS:
         nothing = mean_with_interval([])
         return Diagnosis("too_short", lowest, n_epochs, nothing, nothing)
     relevant = RELEVANT_SHARE * float(np.mean([np.abs(fold.validation).min() for fold in folds]))
-    after = _trends(folds, [fold.lowest_epoch for fold in folds], _FEWEST_EPOCHS_AFTER, test_share)
+    after = _trends(folds, lowest_epochs, _FEWEST_EPOCHS_AFTER, test_share)
     if after[0].low > 0 and after[0].value >= relevant:
         late = [fold.kept_epoch > fold.lowest_epoch for fold in folds]
         course: Course = "overfitted" if np.mean(late) > 0.5 else "stopped_in_time"
         return Diagnosis(course, lowest, n_epochs, *after)
-    lengths = [len(fold.validation) for fold in folds]
     starts = [length - max(FEWEST_EPOCHS, round(_LAST_SHARE * length)) for length in lengths]
     at_end = _trends(folds, starts, 2, test_share)
     unfinished = np.mean([fold.stopped_early for fold in folds]) <= 0.5
@@ -333,10 +329,8 @@ def _trends(
     # a trend that few folds are long enough to show is none of the model
     if len(changes) < max(2, len(folds) / 2):
         changes = []
-    validation, train = (
-        mean_with_interval([change[part] for change in changes], test_share) for part in (0, 1)
-    )
-    return validation, train
+    validation, train = ([change[part] for change in changes] for part in (0, 1))
+    return mean_with_interval(validation, test_share), mean_with_interval(train, test_share)
 
 
 def _change(values: np.ndarray) -> float:

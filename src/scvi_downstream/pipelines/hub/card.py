@@ -33,32 +33,11 @@ _ENDS = ("_low", "_high", "_se")
 class CardFacts:
     """What a card is written from.
 
-    Attributes
-    ----------
-    study, name, family
-        Of the model.
-    settings, setup
-        Arguments of the class and of ``setup_anndata``.
-    scores
-        Flat record, with ``<metric>_low`` and ``<metric>_high`` where there are intervals.
-    champion
-        ``model`` and ``reason``; empty where nothing was compared.
-    training, data
-        Summaries of the training and of the preparation.
-    seed
-        Of the study.
-    split
-        Cells by ``train``, ``validation`` and ``test``.
-    versions
-        ``scvi_version`` and ``anndata_version``.
-    n_genes
-        That the model reads.
-    annotated
-        Whether cell types are known.
-    columns
-        obs columns of the minified cells; ``None``: there are no cells, and ``no_cells`` says why.
-    no_cells
-        The reason.
+    ``settings`` and ``setup`` are arguments of the class and of ``setup_anndata``; ``scores`` a flat record, with
+    ``<metric>_low`` and ``<metric>_high`` where there are intervals; ``champion`` its ``model`` and ``reason``, empty
+    where nothing was compared; ``training`` and ``data`` summaries; ``split`` cells by share; ``versions`` those of
+    scvi-tools and anndata; ``annotated`` says whether cell types are known; ``columns`` are the obs columns of the
+    minified cells; ``None``: there are no cells, and ``no_cells`` says why.
     """
 
     study: str
@@ -143,11 +122,10 @@ def tabulate_card_scores(scores: Mapping[str, Any]) -> str:
             for name, value in scores.items()
             if name.startswith(beginnings) and not name.endswith(_ENDS) and is_number(value)
         ]
-        if names:
-            rows = "\n".join(
-                f"| `{name}` | {scores[name]:,.4g} | {_uncertainty(name, scores)} |" for name in names
-            )
-            parts.append(f"**{heading}** ({about})\n\n| score | value | uncertainty |\n|---|---|---|\n{rows}")
+        rows = [f"| `{name}` | {scores[name]:,.4g} | {_uncertainty(name, scores)} |" for name in names]
+        if rows:
+            head = f"**{heading}** ({about})\n\n| score | value | uncertainty |\n|---|---|---|"
+            parts.append("\n".join([head, *rows]))
     return "\n\n".join(parts)
 
 

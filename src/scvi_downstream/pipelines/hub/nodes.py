@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-_SHARES = ("train", "validation", "test")
 _MEAN, _VARIANCE = "X_latent_qzm", "X_latent_qzv"
+_NOT_ASKED = "hub.minified is false"
 
 
 def build_hub_export(
@@ -75,9 +75,7 @@ def build_hub_export(
     """
     model = fitted.attach(counts, accelerator)
     columns = _kept_columns(fitted, counts.obs.columns, keys, options.obs_columns)
-    minified, reason = (
-        _minify(model, fitted, columns) if options.minified else (None, "hub.minified is false")
-    )
+    minified, reason = _minify(model, fitted, columns) if options.minified else (None, _NOT_ASKED)
     if minified is None:
         logger.info("hub: the folder holds no cells: %s", reason)
     name = str(training_summary.get("model", fitted.family))
@@ -127,9 +125,8 @@ def _minify(
         return None, "scvi-tools cannot minify a model with use_observed_lib_size: false"
     with quiet():
         latent = model.get_latent_representation()
-        model.adata.obsm[_MEAN], model.adata.obsm[_VARIANCE] = model.get_latent_representation(
-            return_dist=True
-        )
+        posterior = model.get_latent_representation(return_dist=True)
+        model.adata.obsm[_MEAN], model.adata.obsm[_VARIANCE] = posterior
         model.minify_adata(use_latent_qzm_key=_MEAN, use_latent_qzv_key=_VARIANCE)
     whole, (library_size, *latents) = model.adata, minified_keys(model)
     kept = AnnData(
@@ -178,5 +175,6 @@ def _find_scores(
 
 def _count_split(fitted: SavedModel) -> dict[str, int]:
     """Cells by ``train``, ``validation`` and ``test``."""
-    indices = (fitted.contents.attributes.get(f"{part}_indices_") for part in _SHARES)
-    return {part: 0 if found is None else len(found) for part, found in zip(_SHARES, indices, strict=True)}
+    attributes = fitted.contents.attributes
+    found = {share: attributes.get(f"{share}_indices_") for share in ("train", "validation", "test")}
+    return {share: 0 if cells is None else len(cells) for share, cells in found.items()}

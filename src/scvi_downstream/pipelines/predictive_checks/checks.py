@@ -47,6 +47,7 @@ FEWEST_COUNTS = 5
 """Expected in all cells together, by the training cells' mean; genes with fewer are not tested."""
 _BOOTSTRAPS = 1000
 _LEVELS = (0.025, 0.975)
+_PLACED = ("observed", "predicted", "lower", "upper")
 # Below it the gamma distribution is as good as normal, and its shape would be infinite at 0.
 _LEAST_SKEW = 1e-3
 
@@ -106,11 +107,11 @@ def check_predictions(
     nb = next(each for each in evidence if each.source == "nb")
     names = pd.Index(model.adata.var_names)
     symbols = symbols_of(counts.var).reindex(names).to_numpy()
-    rows, genes = [], []
+    rows = []
     for each in evidence:
         compared = nb if each is not nb and each.cells == nb.cells else None
         rows += check_counts(each, reference) + check_calibration(each, compared, seed)
-        genes.append(compare_genes(each, reference, names, symbols, options.fdr))
+    genes = [compare_genes(each, reference, names, symbols, options.fdr) for each in evidence]
     return (
         check_table(rows).assign(share=cells.share),
         _categorical(pd.concat(genes, ignore_index=True)),
@@ -253,16 +254,9 @@ def check_calibration(evidence: Evidence, baseline: Evidence | None, seed: int) 
 def _check_row(
     evidence: Evidence, check: str, genes: str, observed: float, expected: float
 ) -> dict[str, Any]:
-    return {
-        "check": check,
-        "genes": genes,
-        "source": evidence.source,
-        "cells": evidence.cells,
-        "n_cells": evidence.n_cells,
-        "observed": observed,
-        "expected": expected,
-        "discrepancy": observed - expected,
-    }
+    source = evidence.source, evidence.cells, evidence.n_cells
+    found = check, genes, *source, observed, expected, observed - expected
+    return dict(zip(COLUMNS, found, strict=False))
 
 
 def _resampled_row(
@@ -303,12 +297,8 @@ def compare_genes(
         p, *ends = _place_in_gamma(genes, row, inflation, continuity=0.0 if measure == "spread" else 0.5)
         p_values[f"p_{measure}"] = np.where(tested, p, np.nan)
         lower, upper = (np.clip(end / n_cells, 0, 1 if measure == "zeros" else None) for end in ends)
-        columns |= {
-            f"{measure}_observed": genes.observed[row] / n_cells,
-            f"{measure}_predicted": genes.mean[row] / n_cells,
-            f"{measure}_lower": lower,
-            f"{measure}_upper": upper,
-        }
+        values = genes.observed[row] / n_cells, genes.mean[row] / n_cells, lower, upper
+        columns |= dict(zip([f"{measure}_{name}" for name in _PLACED], values, strict=True))
         if measure == "mean":
             columns |= _place_in_draws("variance", variances(genes))
     together = np.array(list(p_values.values()))
@@ -375,9 +365,8 @@ def quantiles(probability: float, skewness: np.ndarray) -> np.ndarray:
     from scipy.special import gammaincinv
 
     sign, shape = _gamma(skewness)
-    return (
-        sign * (gammaincinv(shape, np.where(sign > 0, probability, 1 - probability)) - shape) / np.sqrt(shape)
-    )
+    at = gammaincinv(shape, np.where(sign > 0, probability, 1 - probability))
+    return sign * (at - shape) / np.sqrt(shape)
 
 
 def _gamma(skewness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -424,13 +413,8 @@ def _tabulate_cells(evidence: Sequence[Evidence], cells: CheckedCells, names: pd
 
 def _place_in_draws(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     """The first row of ``(1 + n_samples, n)`` values, beside the mean and the central 95 % of the others."""
-    lower, upper = np.quantile(values[1:], _LEVELS, axis=0)
-    return {
-        f"{name}_observed": values[0],
-        f"{name}_predicted": values[1:].mean(axis=0),
-        f"{name}_lower": lower,
-        f"{name}_upper": upper,
-    }
+    placed = values[0], values[1:].mean(axis=0), *np.quantile(values[1:], _LEVELS, axis=0)
+    return dict(zip([f"{name}_{each}" for each in _PLACED], placed, strict=True))
 
 
 def _tabulate_correlations(evidence: Sequence[Evidence], genes: pd.Index) -> pd.DataFrame:

@@ -177,12 +177,8 @@ def other_cells(
     unseen = first == last  # a batch without training cells: those of all batches stand in
     first, last = np.where(unseen, 0, first), np.where(unseen, len(pool.batch), last)
     width = np.minimum(NEIGHBOURS, last - first)
-    at = np.array(
-        [
-            low + np.searchsorted(pool.library[low:high], size)
-            for low, high, size in zip(first, last, library, strict=True)
-        ]
-    )
+    bounds = zip(first, last, library, strict=True)
+    at = np.array([low + np.searchsorted(pool.library[low:high], size) for low, high, size in bounds])
     start = np.clip(at - width // 2, first, last - width)
     return start + rng.integers(0, width, size=(n_samples, len(batch)))
 
@@ -267,9 +263,8 @@ def fit_rates(counts: sparse.csr_matrix, batch: np.ndarray, fitted: np.ndarray) 
     n_batches = int(batch.max()) + 1
     if n_batches == 1:
         return Rates(share[None], library, batch)
-    groups = sparse.csr_matrix(
-        (np.ones(len(fitted)), (batch[fitted], np.arange(len(fitted)))), shape=(n_batches, len(fitted))
-    )
+    members = np.ones(len(fitted)), (batch[fitted], np.arange(len(fitted)))
+    groups = sparse.csr_matrix(members, shape=(n_batches, len(fitted)))
     sums = np.asarray((groups @ own.astype(np.float64)).todense())
     exposure = groups @ library[fitted]
     prior = np.median(library[fitted])

@@ -47,9 +47,9 @@ _MOST_CELLS = 5000
 class GeneReference:
     """What training cells say of the genes, fixed before anything is drawn.
 
-    ``mean`` and ``log_mean`` are ``(n_genes,)``, the mean count and that of log(1 + count); ``strata`` those of
-    :func:`gene_strata`; ``correlated`` positions of the genes whose correlations are compared; ``n_cells`` the number
-    of training cells.
+    ``mean`` and ``log_mean`` are ``(n_genes,)``, the mean count and that of log(1 + count); ``strata`` positions in
+    :data:`STRATA`; ``correlated`` positions of the genes whose correlations are compared; ``n_cells`` the number of
+    training cells.
     """
 
     mean: np.ndarray
@@ -67,15 +67,10 @@ def gene_reference(training: sparse.csr_matrix, n_correlated: int) -> GeneRefere
     return GeneReference(
         mean=mean,
         log_mean=np.asarray(logs.mean(axis=0)).ravel(),
-        strata=gene_strata(mean),
+        strata=np.digitize(mean, _BOUNDS),
         correlated=_most_variable_genes(training, n_correlated),
         n_cells=training.shape[0],
     )
-
-
-def gene_strata(training_mean: np.ndarray) -> np.ndarray:
-    """Position in :data:`STRATA` of each gene, ``(n_genes,)``, from its mean count in training cells."""
-    return np.digitize(training_mean, _BOUNDS)
 
 
 def _most_variable_genes(counts: sparse.csr_matrix, n_genes: int) -> np.ndarray:
@@ -149,7 +144,7 @@ class Ranks:
     Attributes
     ----------
     strata
-        ``(n_genes,)`` of :func:`gene_strata`.
+        ``(n_genes,)`` positions in :data:`STRATA`.
     histograms
         One ``(n_cells, n_strata, 40)`` number of counts per block.
     scores, expected_scores

@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 else:  # Kedro resolves the annotations at every command, and importing these is slow
     Axes = Figure = Any
 
-SOURCE_COLORS = {
-    "model": OKABE_ITO[0],
-    "population": OKABE_ITO[2],
-    "nb": OKABE_ITO[1],
-    "poisson": OKABE_ITO[3],
-}
+_BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[:4]
+SOURCE_COLORS = {"model": _BLUE, "population": _GREEN, "nb": _ORANGE, "poisson": _RED}
 SOURCE_NAMES = {
     "model": "model",
     "population": "model without the cell's state",
@@ -141,9 +137,8 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, value: str, label: str) -> None
     """One point a cell and source; the model's with 95 % intervals."""
     for source in ("poisson", "nb", "model"):
         own, color = cells[cells["source"] == source], SOURCE_COLORS[source]
-        observed, predicted, lower, upper = (
-            own[f"{value}_{kind}"] for kind in ("observed", "predicted", "lower", "upper")
-        )
+        kinds = ("observed", "predicted", "lower", "upper")
+        observed, predicted, lower, upper = (own[f"{value}_{kind}"] for kind in kinds)
         if source == "model":
             thin: dict[str, Any] = {"vertical": True, "fmt": "none", "lw": 0.5, "alpha": 0.3}
             draw_intervals(axes, observed, predicted, lower, upper, color=color, **thin)
@@ -172,9 +167,8 @@ def _draw_statistics(axes: Axes, checks: pd.DataFrame) -> None:
         draw_intervals(axes, rows, *values, ms=3.5, color=color, lw=1.2, label=SOURCE_NAMES[source])
     axes.set_yticks(range(len(_STATISTICS)), list(_STATISTICS.values()))
     axes.invert_yaxis()
-    axes.set(
-        xscale="log", xlabel="generated / observed (95 % of the draws)", title="Statistics of all counts"
-    )
+    axes.set(xlabel="generated / observed (95 % of the draws)", title="Statistics of all counts")
+    axes.set_xscale("log")
     plain_log_ticks(axes.xaxis)
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=2, handletextpad=0.2)
 
@@ -207,12 +201,12 @@ def plot_predictive_calibration(
     coverage, score = below.subplots(1, 2)
     _draw_strata(coverage, predictive_checks[predictive_checks["check"] == "coverage_95"], strata)
     coverage.axvline(0.95, color="#666666", lw=0.8, ls=":")
-    coverage.set_title("Coverage of 95 % intervals")
-    coverage.set_xlabel("share of counts in the central 95 % (95 % interval)")
+    counted = "share of counts in the central 95 % (95 % interval)"
+    coverage.set(title="Coverage of 95 % intervals", xlabel=counted)
     _draw_strata(score, predictive_checks[predictive_checks["check"] == "crps_gain"], strata)
     score.axvline(0, color=SOURCE_COLORS["nb"], lw=1.2, ls=":")
-    score.set_title("Score against the negative binomial")
-    score.set_xlabel("CRPS of log counts, lower than the negative binomial's by (share)")
+    gained = "CRPS of log counts, lower than the negative binomial's by (share)"
+    score.set(title="Score against the negative binomial", xlabel=gained)
     coverage.legend(loc="best", handletextpad=0.3, fontsize=7)
     return figure
 
@@ -268,11 +262,10 @@ def plot_predictive_correlation(
     order = _order(matrices["observed"])
     limit = float(np.clip(np.quantile(np.abs(predictive_correlations["observed"]), 0.99), 0.1, _MOST_LIMIT))
     figure = new_figure(12, 6)
-    panels = figure.subplots(2, len(matrices), height_ratios=(1, 1))
+    panels = figure.subplots(2, len(matrices))
+    look: dict[str, Any] = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     for axes, (name, matrix) in zip(panels[0], matrices.items(), strict=True):
-        image = axes.imshow(
-            matrix[np.ix_(order, order)], cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest"
-        )
+        image = axes.imshow(matrix[np.ix_(order, order)], **look)
         axes.set(title=SOURCE_NAMES.get(name, name), xticks=[], yticks=[], xlabel="genes")
     figure.colorbar(image, ax=panels[0], label="correlation of log counts", shrink=0.85, aspect=18, pad=0.01)
     panels[0, 0].set_ylabel(f"{len(order)} most variable genes")

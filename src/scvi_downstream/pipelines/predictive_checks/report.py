@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.pipelines.predictive_checks.evidence import STRATA
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.words import listed
 
 SECTION = Section(
@@ -36,20 +36,18 @@ SECTION = Section(
             dataset="predictive_correlation_figure",
             caption="Gene–gene correlations of held-out cells, observed and generated.",
         ),
-        Item(
-            dataset="predictive_checks",
-            caption="All checks: observed, expected, the 95 % interval of one of them, posterior predictive p.",
-            file=OUTPUT + "predictive_checks.csv",
+        result(
+            "predictive_checks.csv",
+            "All checks: observed, expected, the 95 % interval of one of them, posterior predictive p.",
             groups=("source", "cells"),
             columns=names(
                 "check genes source cells n_cells observed expected discrepancy interval lower upper inside p"
             ),
             folded=True,
         ),
-        Item(
-            dataset="predictive_genes",
-            caption="Genes as observed and as generated.",
-            file=OUTPUT + "predictive_genes.parquet",
+        result(
+            "predictive_genes.parquet",
+            "Genes as observed and as generated.",
             groups=("source", "cells"),
             columns=names(
                 "symbol source cells mean_observed mean_predicted variance_observed variance_predicted zeros_observed "
@@ -58,12 +56,7 @@ SECTION = Section(
             order="outlier",
             folded=True,
         ),
-        Item(
-            dataset="predictive_summary",
-            caption="What the checks say, in words and numbers.",
-            file=OUTPUT + "predictive_summary.json",
-            folded=True,
-        ),
+        result("predictive_summary.json", "What the checks say, in words and numbers.", folded=True),
     ),
 )
 SOURCES = ("model", "population", "nb", "poisson")
@@ -184,26 +177,15 @@ def describe_missed(checks: pd.DataFrame, primary: str) -> str:
 
 def _describe_gain(own: pd.Series, population: pd.Series, primary: str) -> str:
     baseline = "negative binomial without latent states"
-    if own["upper"] < 0:
-        verdict = f"A {baseline} predicts the counts better than {primary}"
-    elif own["lower"] <= 0:
-        verdict = f"A {baseline} predicts the counts as well as {primary}"
-    else:
-        verdict = f"{primary} predicts the counts better than a {baseline}"
-    equal = (
-        "better than"
-        if population["lower"] > 0
-        else "worse than"
-        if population["upper"] < 0
-        else "as well as"
-    )
-    gained, alone = (
-        # + 0.0: there is no -0.0 %
-        "{:.1%} ({:.1%} to {:.1%})".format(
-            *(round(float(row[name]), 3) + 0.0 for name in ("observed", "lower", "upper"))
-        )
-        for row in (own, population)
-    )
+    verdict = f"{primary} predicts the counts better than a {baseline}"
+    if own["lower"] <= 0:
+        how = "better than" if own["upper"] < 0 else "as well as"
+        verdict = f"A {baseline} predicts the counts {how} {primary}"
+    worse_or_equal = "worse than" if population["upper"] < 0 else "as well as"
+    equal = "better than" if population["lower"] > 0 else worse_or_equal
+    rows = [row[["observed", "lower", "upper"]].astype(float) for row in (own, population)]
+    # + 0.0: there is no -0.0 %
+    gained, alone = ("{:.1%} ({:.1%} to {:.1%})".format(*(round(x, 3) + 0.0 for x in row)) for row in rows)
     return (
         f"{verdict}: with the cell's own state, its score (CRPS of log counts) gains {gained}; knowing library size "
         f"and batch alone, it does {equal} that baseline (gain {alone})."

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.search_space import TRAINING, changed, read_space
-from scvi_downstream.models.specification import TrainingOptions
+from scvi_downstream.models.specification import IDENTITY, TrainingOptions
 from scvi_downstream.pipelines.search.options import SearchOptions
 from scvi_downstream.pipelines.search.report import describe_search
-from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, trial_name
+from scvi_downstream.pipelines.search.trial import AS_CONFIGURED, TrialRecord, TrialState, trial_name
 from scvi_downstream.scoring.criteria import pareto_front
 from scvi_downstream.statistics.association import associate
 from scvi_downstream.statistics.differences import Difference, drawn_difference, mean_difference
@@ -22,8 +22,6 @@ from scvi_downstream.statistics.differences import Difference, drawn_difference,
 # Fewer finished trials than these say nothing of an option.
 MIN_TRIALS = 8
 _EFFECT = ["option", "kind", "n", "rho", "eta2", "effect", "p", "p_adjusted"]
-# Options of a model that are not written into its entry of models: as they are.
-_NOT_WRITTEN = ("name", "family", "training", "trial_of", "init_from")
 
 
 def choose_trial(
@@ -67,10 +65,7 @@ def choose_trial(
         "objectives": list(search.objectives),
         "options": list(current),
         "n_trials": len(table),
-        **{
-            f"n_{status}": int((table["status"] == status).sum())
-            for status in ("finished", "stopped", "failed")
-        },
+        **{f"n_{status}": int((table["status"] == status).sum()) for status in get_args(TrialState)},
         "best": trial_name(model, choice.best),
         "recommended": trial_name(model, choice.recommended),
         "recommended_name": _best_name(model),
@@ -217,7 +212,7 @@ def model_entry(
     entry gives the same model in the study.
     """
     spec = parse_spec(changed(base, changes)).model_dump(mode="json")
-    defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(_NOT_WRITTEN))
+    defaults = FAMILIES[spec["family"]].model_construct().model_dump(mode="json", exclude=set(IDENTITY))
     own = {name: spec[name] for name in defaults if name in changes or spec[name] != defaults[name]}
     usual, given = usual_training.model_dump(mode="json"), spec["training"]
     training = {

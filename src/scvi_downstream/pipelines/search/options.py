@@ -18,12 +18,8 @@ from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS
 _NEEDS_BATCHES = ("scib_total", "scib_batch_correction")
 
 Objective = Literal[
-    "elbo_validation",
-    "marginal_ll_validation",
-    "scib_total",
-    "scib_bio_conservation",
-    "scib_batch_correction",
-]
+    "elbo_validation", "marginal_ll_validation", "scib_total", "scib_bio_conservation", "scib_batch_correction",
+]  # fmt: skip
 
 
 class SearchOptions(Options):

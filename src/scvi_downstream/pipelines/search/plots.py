@@ -20,9 +20,7 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 
 
 _AXIS_LABELS = {
-    name: f"{label} (higher is better)"
-    if name.startswith("scib_")
-    else f"{label}\n(nats per cell, higher is better)"
+    name: label + (" (" if name.startswith("scib_") else "\n(nats per cell, ") + "higher is better)"
     for name, label in LABELS.items()
 }
 FINISHED, CONFIGURED, RECOMMENDED = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[3]
@@ -99,11 +97,8 @@ def _draw_course(axes: Axes, trials: pd.DataFrame, objective: str) -> None:
     for marked, color in _COLORS.items():
         chosen = finished & (trials["marked"] == marked).to_numpy()
         if chosen.any():
-            size = 28 if marked == "finished" else 60
-            colors = [color] * chosen.sum()
-            axes.scatter(
-                numbers[chosen], values[chosen], s=size, c=colors, linewidths=0, zorder=3, label=marked
-            )
+            look: dict[str, Any] = {"s": 28 if marked == "finished" else 60, "c": [color] * chosen.sum()}
+            axes.scatter(numbers[chosen], values[chosen], linewidths=0, zorder=3, label=marked, **look)
     stopped = (trials["status"] == "stopped").to_numpy() & np.isfinite(values)
     low, high = np.nanmin(values[finished]), np.nanmax(values[finished])
     margin = 0.12 * max(high - low, 1e-3 * max(abs(high), 1.0))

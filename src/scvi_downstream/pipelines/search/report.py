@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.models.search_space import Choice, SearchSpace
-from scvi_downstream.report.sections import Item, Section
+from scvi_downstream.report.sections import Item, Section, result
 from scvi_downstream.runtime.numbers import is_number
 
 SECTION = Section(
@@ -26,24 +26,14 @@ SECTION = Section(
             dataset="search_options_figure",
             caption="The first objective of finished trials by each option that was varied.",
         ),
-        Item(
-            dataset="search_trials",
-            caption="All trials: options, objectives, how far behind the best (and the standard error of that), other "
-            "scores, costs, and why a trial was stopped or failed.",
-            file="search_trials.csv",
+        result(
+            "search_trials.csv",
+            "All trials: options, objectives, how far behind the best (and the standard error of that), other scores, "
+            "costs, and why a trial was stopped or failed.",
+            folder="",
         ),
-        Item(
-            dataset="search_best",
-            caption="The recommended trial as an entry of models:.",
-            file="search_best.yml",
-            folded=True,
-        ),
-        Item(
-            dataset="search_summary",
-            caption="What the search found, in words and numbers.",
-            file="search_summary.json",
-            folded=True,
-        ),
+        result("search_best.yml", "The recommended trial as an entry of models:.", folder="", folded=True),
+        result("search_summary.json", "What the search found, in words and numbers.", folder="", folded=True),
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,14 +143,15 @@ def search_models(
     space = read_space(options.space, task.base)
     spec = parse_spec(task.base)
     current = space.current(spec)
-    n_trials = min(options.trials, len(draw_trials(space, current, options.trials, task.seed)))
+    drawn = draw_trials(space, current, options.trials, task.seed)
+    n_trials = len(drawn)
     folder = RecordFolder.of(store, _identify(task, options))
     kept = folder.read()
     done = {number: TrialRecord.of(kept[number]) for number in kept if number <= n_trials}
     suggestions = (
         BayesianSuggestions(space, current, options.objectives, n_trials, task.seed, done)
         if options.algorithm == "bayesian"
-        else RandomSuggestions(space, current, n_trials, task.seed, done)
+        else RandomSuggestions(drawn, done)
     )
     watcher = _Watcher(spec.name, folder, suggestions, n_trials, done)
     if len(done) < n_trials:
@@ -311,16 +312,8 @@ def draw_trials(
 class RandomSuggestions:
     """The draws of :func:`draw_trials`, which depend on the seed alone, without the numbers that are done."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        current: Mapping[str, Any],
-        trials: int,
-        seed: int,
-        done: Mapping[int, TrialRecord],
-    ) -> None:
-        drawn = enumerate(draw_trials(space, current, trials, seed), start=1)
-        self._waiting = [(number, changes) for number, changes in drawn if number not in done][::-1]
+    def __init__(self, drawn: Sequence[dict[str, Any]], done: Mapping[int, TrialRecord]) -> None:
+        self._waiting = [trial for trial in enumerate(drawn, start=1) if trial[0] not in done][::-1]
 
     def suggest(self) -> tuple[int, dict[str, Any]] | None:
         """Number and changes of the next trial; ``None``: there is nothing left to try."""

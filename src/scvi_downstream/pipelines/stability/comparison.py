@@ -48,10 +48,11 @@ def cluster_again(neighbors: NeighborsGraph, options: StabilityOptions, seed: in
     ``n_cells`` × (``leiden``, ``leiden_2``, …).
     """
     graph = weighted_graph(neighbors.connectivities)
-    names = ["leiden", *(f"leiden_{i}" for i in range(2, options.leiden_runs + 1))]
     found = {
-        name: by_falling_size(communities(graph, options.resolution, seed + i))
-        for i, name in enumerate(names)
+        f"leiden_{i + 1}" if i else "leiden": by_falling_size(
+            communities(graph, options.resolution, seed + i)
+        )
+        for i in range(options.leiden_runs)
     }
     return pd.DataFrame(found, index=neighbors.cells.rename("cell"))
 
@@ -114,9 +115,9 @@ def summarize_stability(**summaries: dict[str, Any]) -> dict[str, Any]:
     """The summaries of all models in one: ``<model>__seed_summary`` by model, and their sentences."""
     models, sentences = {}, []
     for summary in summaries.values():
-        numbers = {name: value for name, value in summary.items() if name not in ("model", "sentences")}
-        models[str(summary["model"])] = numbers
-        sentences += summary["sentences"]
+        numbers = dict(summary)
+        sentences += numbers.pop("sentences")
+        models[str(numbers.pop("model"))] = numbers
     return {"models": models, "sentences": sentences}
 
 

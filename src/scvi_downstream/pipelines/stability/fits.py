@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.comparison.noise import by_model
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.numbers import is_number
 
@@ -65,19 +66,15 @@ def gather_fits(tables: Mapping[str, Any]) -> tuple[list[SeedFit], dict[str, str
     InputError
         When two fits are not of the same cells.
     """
-    parts: dict[str, dict[str, Any]] = {}
-    for key, content in tables.items():
-        name, _, kind = key.rpartition("__")
-        parts.setdefault(name, {})[kind] = content
-    failed = {
-        name: str(part["scores"]["failed"]) for name, part in parts.items() if part["scores"].get("failed")
-    }
-    fits = []
-    for name, part in parts.items():
-        if name not in failed:
-            latent, markers = part["latent"], part.get("seed_markers", pd.DataFrame())
-            clusters = part["seed_clusters"].loc[latent.index]
-            fits.append(SeedFit(name, part["scores"], part["score_draws"], latent, clusters, markers))
+    failed, fits = {}, []
+    for name, scores in by_model(tables, "scores").items():
+        if scores.get("failed"):
+            failed[name] = str(scores["failed"])
+            continue
+        latent, clusters = tables[f"{name}__latent"], tables[f"{name}__seed_clusters"]
+        markers = tables.get(f"{name}__seed_markers", pd.DataFrame())
+        draws = tables[f"{name}__score_draws"]
+        fits.append(SeedFit(name, scores, draws, latent, clusters.loc[latent.index], markers))
     for fit in fits[1:]:
         if set(fit.latent.index) != set(fits[0].latent.index):
             raise InputError(

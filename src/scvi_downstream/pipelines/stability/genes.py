@@ -139,10 +139,8 @@ def rank_genes(
     """
     comparisons, left_out = keep_large(list(one_vs_rest("groups", groups)), de.min_cells_per_group)
     if left_out:
-        names = ", ".join(comparison.group1 for comparison in left_out)
-        logger.info(
-            "genes of groups with fewer than %d cells are not compared: %s", de.min_cells_per_group, names
-        )
+        named = de.min_cells_per_group, ", ".join(comparison.group1 for comparison in left_out)
+        logger.info("genes of groups with fewer than %d cells are not compared: %s", *named)
     model, test = fitted.attach(counts, accelerator), replace(de.bayesian, mode="change")
     lists = [
         _rank_top(compare_bayesian(model, comparisons, test, seed + draw), options).assign(draw=draw)
@@ -203,13 +201,13 @@ def count_in_all(fits: list[SeedFit], genes: pd.DataFrame, size: int) -> dict[st
         str(group): {
             "in_all": int(in_all.get(group, 0)),
             "size": int(length),
-            "by_chance": _expected_in_all(min(size, int(length)), int(candidates[group]), len(fits)),
+            "by_chance": _in_all_by_chance(min(size, int(length)), int(candidates[group]), len(fits)),
         }
         for group, length in lengths.items()
     }
 
 
-def _expected_in_all(size: int, n_candidates: int, n_fits: int) -> float:
+def _in_all_by_chance(size: int, n_candidates: int, n_fits: int) -> float:
     """How many genes unrelated lists would have in common."""
     return size * (size / n_candidates) ** (n_fits - 1) if n_candidates else float("nan")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.stability.report import UNTRUSTED
 from scvi_downstream.plots.charts import draw_intervals, heat_map
 from scvi_downstream.plots.panels import empty_panel, joint_legend, name_rows, shortened
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
@@ -21,8 +22,8 @@ BETWEEN, WITHIN, CHANCE = OKABE_ITO[0], OKABE_ITO[1], "#777777"
 # Rows of a panel, and characters of a name, that can be read on one page.
 MOST_ROWS = 22
 LONGEST_NAME = 26
-# Hennig (2007): below the first a cluster is not to be trusted, from the second on it is a valid pattern.
-TRUSTED, VALID = 0.6, 0.75
+# Hennig (2007): from here on a cluster is a valid pattern.
+VALID = 0.75
 # A standard deviation of 0 has no place on a logarithmic axis.
 SMALLEST_RATIO = 1e-3
 
@@ -56,7 +57,7 @@ def plot_stability(
     _draw_pairs(panels[0, 1], agreement[agreement["measure"] == "leiden_ari"], fits)
     _draw_groups(panels[1, 0], genes, "Genes in common", "Jaccard index of the lists of top genes", ())
     most_similar = "Jaccard index with the most similar cluster"
-    _draw_groups(panels[1, 1], clusters, "Clusters that come back", most_similar, (TRUSTED, VALID))
+    _draw_groups(panels[1, 1], clusters, "Clusters that come back", most_similar, (UNTRUSTED, VALID))
     joint_legend(panels[1], loc="outside lower center", ncols=3)
     figure.suptitle(f"{seed_summary['model']} with {len(fits)} seeds", fontsize=11)
     return figure

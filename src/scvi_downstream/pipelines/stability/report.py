@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.report.sections import Item, Section, names
+from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(
@@ -22,25 +22,25 @@ SECTION = Section(
             caption="{model} with several seeds: spread of scores over seeds beside their standard error over cells, "
             "agreement of Leiden clusters, top genes in common, and clusters that come back.",
         ),
-        Item(
-            dataset="{model}.seed_scores",
-            caption="Scores of {model} over seeds: cell_sd is the standard error over cells; two models fitted once "
-            "each must differ by least_difference before their seeds alone are an unlikely reason.",
-            file="{model}/seed_scores.csv",
+        result(
+            "{model}/seed_scores.csv",
+            "Scores of {model} over seeds: cell_sd is the standard error over cells; two models fitted once each must "
+            "differ by least_difference before their seeds alone are an unlikely reason.",
+            folder="",
             columns=names("metric n mean sd low high cv cell_sd seed_noise least_difference"),
         ),
-        Item(
-            dataset="{model}.seed_genes",
-            caption="Top genes of each group, those first that come back with most seeds of {model}.",
-            file="{model}/seed_genes.csv",
+        result(
+            "{model}/seed_genes.csv",
+            "Top genes of each group, those first that come back with most seeds of {model}.",
+            folder="",
             groups=("group",),
             columns=names("group symbol n_fits_in_top n_fits mean_rank best_rank worst_rank lfc_mean lfc_sd"),
             folded=True,
         ),
-        Item(
-            dataset="{model}.seed_agreement",
-            caption="Agreement of every pair of seeds of {model}, and within one fit.",
-            file="{model}/seed_agreement.csv",
+        result(
+            "{model}/seed_agreement.csv",
+            "Agreement of every pair of seeds of {model}, and within one fit.",
+            folder="",
             groups=("measure",),
             folded=True,
         ),
@@ -143,12 +143,8 @@ def _describe_score(row: Any) -> str:
         for value in (row.sd, row.cell_sd, row.least_difference)
     )
     of_cells = f"its standard error over cells ({cell_sd})"
-    verdict = {
-        "less": f"less than {of_cells}",
-        "more": f"more than {of_cells}",
-        "alike": f"about as much as {of_cells}",
-        "": "its standard error over cells not being known",
-    }[row.seed_noise]
+    how = {"less": "less than", "more": "more than", "alike": "about as much as"}.get(row.seed_noise)
+    verdict = f"{how} {of_cells}" if how else "its standard error over cells not being known"
     return (
         f"The seed moves {row.metric} by {sd} (standard deviation over {row.n} seeds), {verdict}; two models fitted "
         f"once each and less than {difference} apart may differ by their seeds alone."

@@ -26,5 +26,4 @@ def trial_of(study: Study, name: str) -> Pipeline:
             evaluation.trial_template(),
         ]
     )
-    mapped = {"initial": f"{start}.fitted"} if start else {}
-    return copied(made, name, with_tags=[TRIAL], **mapped)
+    return copied(made, name, with_tags=[TRIAL], initial=f"{start}.fitted")

@@ -18,10 +18,7 @@ def template(*, initialised: bool = False) -> Pipeline:
     inputs = ["counts", *_OPTIONS, "params:checkpoint", *(["initial"] if initialised else [])]
     fitted = ["history", "training_summary"]
     return Pipeline(
-        [
-            step(train_model, inputs, ["fitted", *fitted]),
-            step(plot_history, fitted, "history_figure"),
-        ],
+        [step(train_model, inputs, ["fitted", *fitted]), step(plot_history, fitted, "history_figure")],
         tags="training",
     )
 
@@ -32,8 +29,5 @@ def create_pipeline(study: Study) -> Pipeline:
 
 
 def _training_of(study: Study, name: str) -> Pipeline:
-    """Training of one model."""
     start = study.models[name].init_from
-    if start is None:
-        return copied(template(), name)
-    return copied(template(initialised=True), name, initial=f"{start}.fitted")
+    return copied(template(initialised=start is not None), name, initial=f"{start}.fitted")
