@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.options import UNKNOWN
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 logger = logging.getLogger(__name__)
 GIVEN, HELD_OUT, LEFT_OUT = "given", "held_out", "left_out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,8 @@ from scvi_downstream.pipelines.annotation.options import AnnotationOptions, Mark
 from scvi_downstream.pipelines.annotation.report import summarize_names
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
-
 
 # Bins of equal mean expression, from which random genes are drawn: as many as in Tirosh et al. (2016).
 N_BINS = 25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,7 @@ from scvi_downstream.plots.style import (
     point_size,
 )
 from scvi_downstream.runtime.options import UNKNOWN
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = AxesImage = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, AxesImage, Figure
 
 METHOD_TITLES = {
     CONSENSUS: "Consensus",

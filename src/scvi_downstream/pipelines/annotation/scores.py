@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.annotation.label_split import chosen_clustering, study_labels
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.runtime.options import UNKNOWN
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 AGREEMENT_COLUMNS = (
     "clustering", "n_clusters", "ari", "nmi", "homogeneity", "completeness", "v_measure", "n_cells",

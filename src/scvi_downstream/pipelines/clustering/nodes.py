@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,7 @@ from scvi_downstream.pipelines.clustering.options import ClusteringOptions, leid
 from scvi_downstream.pipelines.clustering.report import describe_kmeans, recommend
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import Progress, track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 # Cells on which numbers of clusters are compared; the chosen one is fitted on all.
 MOST_CELLS_FITTED = 10_000

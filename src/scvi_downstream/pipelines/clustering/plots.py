@@ -14,14 +14,11 @@ from scvi_downstream.pipelines.clustering.ward import crown
 from scvi_downstream.plots.charts import heat_map
 from scvi_downstream.plots.panels import empty_panel, panel_grid, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, category_colors, new_figure
+from scvi_downstream.runtime.slow_types import AnnData, Figure
 from scvi_downstream.scoring.criteria import CLUSTERINGS
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
 
 BLUE, ORANGE = OKABE_ITO[:2]
 GREY = "#888888"

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.compare_runs.table import LIKELIHOODS, comparable_groups
 from scvi_downstream.plots.panels import legend_dots, shortened
 from scvi_downstream.plots.style import category_colors, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
-
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 _TITLES = {
     "elbo_test": "ELBO",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.comparison.noise import by_model
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.plots.style import empty_figure
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData, Figure
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.criteria import rows_by_model
 from scvi_downstream.scoring.resampling import (
@@ -22,12 +23,6 @@ from scvi_downstream.scoring.resampling import (
     why_no_labels,
     why_not_nested,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Any
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,9 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.comparison.batch_structure import LEVEL, MIN_EFFECT, OVERALL, Verdict, judge
 from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.criteria import rows_by_model
 from scvi_downstream.statistics.differences import Difference
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

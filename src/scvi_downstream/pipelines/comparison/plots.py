@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from textwrap import fill, shorten, wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,8 @@ from scvi_downstream.plots.style import (
     new_figure,
     plain_log_ticks,
 )
+from scvi_downstream.runtime.slow_types import Axes, Figure
 from scvi_downstream.scoring.criteria import JUDGED_BY_LABELS, SAW_LABELS, direction, rows_by_model, unit
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
 
 _BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[:4]
 _CMAP = "YlGnBu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,7 @@ import pandas as pd
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import joint_legend, name_rows
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 MAX_BATCHES = 30
 _PANELS = {

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +31,9 @@ from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN, Accelerator
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.likelihood import cell_elbo
 from scvi_downstream.scoring.resampling import stratified_sample
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 _FEWEST_CELLS_OF_FOLD = 2

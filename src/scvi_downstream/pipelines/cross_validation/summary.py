@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,7 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.pipelines.cross_validation.report import describe
 from scvi_downstream.runtime.options import UNKNOWN
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 Course = Literal["overfitted", "stopped_in_time", "levelled_off", "still_improving", "too_short"]
 # Through fewer epochs no trend can be told from noise.

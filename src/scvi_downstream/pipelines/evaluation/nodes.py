@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -12,14 +12,10 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.evaluation.options import EvaluationOptions
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.scoring.criteria import CLUSTERINGS
 from scvi_downstream.scoring.embedding_metrics import compute_metrics
 from scvi_downstream.scoring.likelihood import score_likelihood
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 

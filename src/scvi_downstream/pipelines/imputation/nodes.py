@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,7 @@ from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
-
+from scvi_downstream.runtime.slow_types import AnnData
 
 _FEWEST_CELLS_AT_ONCE = 128  # Of smaller blocks scvi-tools would spend more time on each than on its cells.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,7 @@ from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import empty_panel, umap_panel
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
-
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 _GENES_IN_ONE_COLUMN = 3
 _LABELS = {

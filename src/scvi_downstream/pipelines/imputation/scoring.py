@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,11 @@ from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.scoring.likelihood import cells_by_share
 from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.correlation import bootstrap_weights
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 logger = logging.getLogger(__name__)
 FEWEST_TEST_CELLS = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,9 @@ from scvi_downstream.pipelines.predictive_checks.evidence import (
 )
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.correlation import bootstrap_weights
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 COLUMNS = [
     "check", "genes", "source", "cells", "n_cells", "observed", "expected", "discrepancy", "interval", "lower",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,7 @@ from scvi_downstream.plots.style import (
     plain_log_ticks,
     point_size,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 _BLUE, _ORANGE, _GREEN, _RED = OKABE_ITO[:4]
 SOURCE_COLORS = {"model": _BLUE, "population": _GREEN, "nb": _ORANGE, "poisson": _RED}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +31,8 @@ from scvi_downstream.pipelines.reference_mapping.query import (
 from scvi_downstream.pipelines.reference_mapping.report import describe_reference
 from scvi_downstream.pipelines.reference_mapping.unlike import MappedCells, find_unlike
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.runtime.threads import quiet
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
 
 logger = logging.getLogger(__name__)
 

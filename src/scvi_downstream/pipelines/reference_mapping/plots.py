@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,7 @@ from scvi_downstream.plots.style import (
     scatter_values,
 )
 from scvi_downstream.runtime.options import UNKNOWN
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 BACKGROUND = "#DDDDDD"
 # More labels than this do not fit beside a panel.

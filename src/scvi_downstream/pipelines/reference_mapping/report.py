@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,8 @@ from scvi_downstream.pipelines.reference_mapping.options import ReferenceMapping
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
 from scvi_downstream.report.sections import Item, Section, result
 from scvi_downstream.runtime.options import UNKNOWN
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing this is slow
-    AnnData = Any
 
 SECTION = Section(
     "Reference mapping",

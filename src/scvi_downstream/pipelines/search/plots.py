@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,7 @@ import pandas as pd
 from scvi_downstream.pipelines.search.report import LABELS, format_effect
 from scvi_downstream.plots.panels import joint_legend, legend_dots, panel_grid
 from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
-
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 _AXIS_LABELS = {
     name: label + (" (" if name.startswith("scib_") else "\n(nats per cell, ") + "higher is better)"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,13 +18,9 @@ from scvi_downstream.pipelines.stability.fits import SeedFit
 from scvi_downstream.pipelines.stability.options import StabilityOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Accelerator
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
 from scvi_downstream.statistics.comparisons import keep_large, one_vs_rest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 logger = logging.getLogger(__name__)
 MARKER_COLUMNS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,7 @@ from scvi_downstream.pipelines.stability.report import UNTRUSTED
 from scvi_downstream.plots.charts import draw_intervals, heat_map
 from scvi_downstream.plots.panels import empty_panel, joint_legend, name_rows, shortened
 from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import Axes, Figure
 
 BETWEEN, WITHIN, CHANCE = OKABE_ITO[0], OKABE_ITO[1], "#777777"
 # Rows of a panel, and characters of a name, that can be read on one page.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -12,12 +12,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import build_and_fit, split_cells
 from scvi_downstream.models.saved import SavedModel
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from scvi.model.base import BaseModelClass
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = BaseModelClass = Any
+from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 
 
 def train_model(

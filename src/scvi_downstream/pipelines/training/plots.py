@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.plots.style import OKABE_ITO, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing matplotlib is slow
-    Figure = Any
+from scvi_downstream.runtime.slow_types import Figure
 
 _PANELS = (
     ("elbo", "negative ELBO (nats per cell)"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,9 @@ from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.runtime.progress import track
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.correlation import fisher_interval
 from scvi_downstream.statistics.testing import explained_share
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Any
 
 ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]  # What the consensus is over.
 # What is compared, where it is there.

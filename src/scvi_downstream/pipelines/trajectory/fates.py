@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +22,9 @@ from scvi_downstream.pipelines.trajectory.terminal_states import (
 )
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.correlation import fisher_interval, fisher_z
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 PSEUDOTIME_WEIGHT = 0.8  # Weight of the pseudotime kernel; the rest is the undirected connectivity kernel.
 # Of a cell's neighbours, whom the pseudotime kernel keeps though they are earlier: CellRank's defaults.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
 
@@ -25,13 +23,7 @@ from scvi_downstream.plots.style import (
     new_figure,
     point_size,
 )
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Any
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 METHODS = TITLES | {"slingshot_consensus": "Slingshot over clusterings"}  # Order → its name in figures.
 _BESIDE = {OF_R: MONOCLE_R}  # of no representation, so its name is that of the method

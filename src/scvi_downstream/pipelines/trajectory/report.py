@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,7 @@ from scvi_downstream.pipelines.trajectory.fates import fate_columns
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.report.sections import OUTPUT, Item, Section, names, result
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 SECTION = Section(
     "Trajectories",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,7 @@ from scvi_downstream.graphs.neighbors import NeighborsGraph
 from scvi_downstream.pipelines.trajectory.lineages import take_landmarks
 from scvi_downstream.pipelines.trajectory.options import START_OPTIONS, TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError, closest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
+from scvi_downstream.runtime.slow_types import AnnData
 
 START_SHARE = 0.03  # Share of the cells that a marker gene or known time chooses.
 MIN_START_CELLS = 10  # Start cells by a marker gene or by known time: fewer would rest on single cells.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,12 +31,8 @@ from scvi_downstream.pipelines.trajectory.gene_trends import (
     trend_curves,
 )
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions, TrendOptions
+from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.testing import benjamini_hochberg
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-else:  # Kedro resolves the annotations at every command, and importing anndata is slow
-    AnnData = Any
 
 N_PLACES = 100  # Places of pseudotime at which curves are judged.
 MONOTONE = 0.75  # Share of the range that lies between both ends of a curve that is said to go up or down.
