@@ -170,10 +170,9 @@ def seconds_of_study(folder: Path) -> tuple[str, float]:
     clusters = pd.DataFrame({"leiden": kang.obs["cell_type_transferred"].astype(str)}, index=kang.obs_names)
     started = time.perf_counter()
     table = rank_pseudobulk(kang, clusters, keys, defaults_of(DeOptions, groupings=("labels",)))
-    n = table["comparison"].nunique()
-    print(
-        f"\n{n} contrasts of {kang.n_obs:,} cells × {kang.n_vars:,} genes: {time.perf_counter() - started:.1f} s"
-    )
+    n = table.groupby(["grouping", "comparison"]).ngroups
+    cells = f"{kang.n_obs:,} cells × {kang.n_vars:,} genes"
+    return f"kang_ifnb ({n} contrasts of {cells})", time.perf_counter() - started
 
 
 def main() -> None:
@@ -184,6 +183,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--page", type=Path)
     parsed = parser.parse_args()
+    study = seconds_of_study(parsed.data)
     rows = []
     for name, paired, effect, draw in scenarios(parsed.data):
         for repeat in range(parsed.repeats):
@@ -198,7 +198,7 @@ def main() -> None:
                 seconds = time.perf_counter() - started
                 labels = {"cells": name, "design": "pairs" if paired else "two groups", "log2": effect}
                 rows.append(labels | {"test": test.__name__} | score(p, truth) | {"seconds": seconds})
-    page = as_markdown(pd.DataFrame(rows), parsed.repeats, *seconds_of_study(parsed.data))
+    page = as_markdown(pd.DataFrame(rows), parsed.repeats, *study)
     print(page)
     if parsed.page:
         parsed.page.write_text(page, encoding="utf-8")
