@@ -22,6 +22,7 @@ from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.runner import StudyRunner
 from scvi_downstream.engine.workers import TrialGroup, run_groups, run_nodes
+from scvi_downstream.pipelines.copies import boxed, copied
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.runtime import events
 
@@ -194,13 +195,12 @@ def test_a_checkpoint_in_a_folder_changes_no_fingerprint(tmp_path: Path) -> None
 
 def trials(**functions: Callable[..., Any]) -> Pipeline:
     """One namespace each: raw ─► <trial>.scores; all of them ─► board."""
+
+    def score(function: Callable[..., Any]) -> Pipeline:
+        return Pipeline([Node(function, "raw", "scores", name="score")])
+
     nodes = [
-        Pipeline(
-            [Node(function, "raw", "scores", name="score")],
-            namespace=f"models.{name}",
-            inputs={"raw": "raw"},
-            tags=[TRIAL],
-        )
+        boxed(copied(score(function), name, with_tags=[TRIAL], raw="raw"), "models")
         for name, function in functions.items()
     ]
     board = Node(_gathered, [f"{name}.scores" for name in functions], "board", name="build_board")

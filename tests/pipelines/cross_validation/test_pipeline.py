@@ -57,7 +57,8 @@ def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
         template(2, batches=True),
         namespace="scvi",
         inputs={"counts"},
-        parameters=set(given) - {"counts"},
+        parameters={name: name for name in set(given) - {"counts"}}
+        | {"params:cv_checkpoint": "params:cv_checkpoint.scvi"},
         prefix_datasets_with_namespace=True,
     )
     catalog = DataCatalog.from_config(catalogue(data_root=str(tmp_path), study="study"))
@@ -74,8 +75,9 @@ def test_the_template_runs_in_a_namespace_and_its_results_can_be_read_again(
 
 
 def test_every_fold_is_kept(catalogue_entry) -> None:
-    for name in {*template(12, batches=True).all_outputs(), "cv_checkpoint"}:
+    for name in template(12, batches=True).all_outputs():
         assert catalogue_entry(f"scvi.{name}"), name
+    assert catalogue_entry("params:cv_checkpoint.scvi")
 
 
 def test_options_out_of_their_bounds_are_refused() -> None:

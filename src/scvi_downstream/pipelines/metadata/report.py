@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import unmatched_sentence
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
@@ -69,7 +69,7 @@ def summarize_metadata(
     associations: pd.DataFrame,
     composition: pd.DataFrame,
     genes: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: MetadataAnalysisOptions,
 ) -> dict[str, Any]:
     """Counts of what is significant at the FDR, and sentences.
