@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from kedro.pipeline import Pipeline
 
 from scvi_downstream import pipeline_registry
+from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.settings import CONFIG_LOADER_ARGS
@@ -140,6 +142,24 @@ def test_every_dataset_has_an_entry_in_the_catalogue(catalogue_entry) -> None:
     in_memory = {"parameters"}
     for name in set().union(*(pipeline.datasets() for pipeline in registered().values())) - in_memory:
         assert name.startswith("params:") or catalogue_entry(name), name
+
+
+def test_nodes_agree_on_the_type_of_a_parameter() -> None:
+    """Kedro makes every parameter an object of the type that one of its nodes names, and refuses what does not fit."""
+    samples = {"metadata": "samples.csv", "sample_key": "donor", "condition_key": "stimulus"}
+    types: dict[str, set[Any]] = {}
+    for node in registered(**samples)["__default__"].nodes:
+        function = node.func.func if isinstance(node.func, partial) else node.func
+        names = list(inspect.signature(node.func).parameters)
+        given = (
+            node._inputs if isinstance(node._inputs, dict) else dict(zip(names, node.inputs, strict=False))
+        )
+        hints = get_type_hints(function)
+        for argument, name in given.items():
+            if name.startswith("params:") and inspect.isclass(hints.get(argument)):
+                types.setdefault(name, set()).add(hints[argument])
+    assert types["params:replicates"] == {Replicates}
+    assert not {name: kinds for name, kinds in types.items() if len(kinds) > 1}
 
 
 def test_every_node_carries_the_name_of_its_pipeline() -> None:
