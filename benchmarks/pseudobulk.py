@@ -2,7 +2,7 @@
 
     python benchmarks/pseudobulk.py --data FOLDER [--repeats 10]
 
-Beside the project's own test stands DESeq2's Wald test, as `PyDESeq2 <https://pypi.org/project/pydeseq2>`_ has it, on the
+Beside the project's own test stands DESeq2's Wald test, as PyDESeq2 (doi:10.1093/bioinformatics/btad547) has it, on the
 same sums and genes; install pydeseq2 for it. Sums are of gamma-Poisson cells with samples of 10 to 300 of them, and of
 the control cells of real donors (kang_ifnb.h5ad in FOLDER: Kang 2018), whose labels are drawn at random: by donor, or by
 halves of each donor's cells. Changes are planted in a tenth of the genes; in real counts by thinning one side to a half.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,8 +74,9 @@ class SummarizedFile(LocalFile):
         """What is in it, without reading the whole."""
         return JSONPreview(json.dumps(plain(self._about()))) if self._exists() else NO_PREVIEW
 
+    @abstractmethod
     def _about(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """The facts, by name."""
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line a type

@@ -94,13 +94,17 @@ def sum_counts(counts: AnnData, units: pd.Series, cells: np.ndarray, min_cells: 
     return table[sums.any(axis=1)]
 
 
+def test_cells(counts: AnnData, column: SampleColumn, cells: np.ndarray) -> dict[str, pd.DataFrame]:
+    """:func:`test_sums` of the sums over a ``(n_cells,)`` mask of cells."""
+    return test_sums(sum_counts(counts, column.unit_of_cell, cells, column.min_cells), column)
+
+
 def test_sums(sums: pd.DataFrame, column: SampleColumn) -> dict[str, pd.DataFrame]:
     """Moderated linear models of an annotation on log2 counts per million, each sum weighted by its precision.
 
     Sums of few cells vary more. As in voom, each gene's residual variance is followed over its mean log2 count, and
-    every sum of a gene weighted by the inverse of the variance at its fitted log2 count. On samples with labels at
-    random 4 to 5.5 % of the p-values are below 0.05; DESeq2's Wald test is further from it on both sides and finds less
-    (``benchmarks/pseudobulk.py``).
+    every sum of a gene weighted by the inverse of the variance at its fitted log2 count. How it holds its
+    level beside DESeq2's Wald test: ``benchmarks/pseudobulk.py``.
 
     Parameters
     ----------

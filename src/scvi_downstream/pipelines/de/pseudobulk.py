@@ -13,7 +13,7 @@ from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.comparisons import Comparison
 from scvi_downstream.statistics.designs import SampleColumn, condition_column
-from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
+from scvi_downstream.statistics.pseudobulk import test_cells
 
 logger = logging.getLogger(__name__)
 PSEUDOBULK_COLUMNS = [
@@ -52,9 +52,7 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
         if cells is None:
             column, cells = two_sides(comparison, samples, keys), comparison.cells1 | comparison.cells2
             contrast = f"{FIRST} vs {SECOND}"
-        tests = {}
-        if column is not None:
-            tests = test_sums(sum_counts(counts, column.unit_of_cell, cells, column.min_cells), column)
+        tests = {} if column is None else test_cells(counts, column, cells)
         if contrast in tests:
             named = tests[contrast].rename(columns=_NAMES)
             named = named.assign(grouping=comparison.grouping, comparison=comparison.name)

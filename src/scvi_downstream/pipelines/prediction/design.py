@@ -31,7 +31,7 @@ from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
 from scvi_downstream.scoring.resampling import sample_cells
 from scvi_downstream.statistics.designs import condition_column
-from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
+from scvi_downstream.statistics.pseudobulk import test_cells
 
 logger = logging.getLogger(__name__)
 
@@ -379,7 +379,7 @@ def change_of_samples(
     column = condition_column(counts.obs, keys)
     if column is None:
         return None
-    tests = test_sums(sum_counts(counts, column.unit_of_cell, cells, column.min_cells), column)
+    tests = test_cells(counts, column, cells)
     names = [" vs ".join(pair) for pair in permutations(conditions)]
     found = [tests[name] for name in names if name in tests]
     if not found:

@@ -15,7 +15,7 @@ from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.runtime.slow_types import MRVI, AnnData, Tensor
 from scvi_downstream.statistics.designs import condition_column
-from scvi_downstream.statistics.pseudobulk import sum_counts, test_sums
+from scvi_downstream.statistics.pseudobulk import test_cells
 
 PER_CELL = 1e4
 """Counts of a cell in which expression is given."""
@@ -71,8 +71,7 @@ def compare_sample_expression(
         cells = design.chosen_cells(g, options.max_cells_per_group, seed)
         changes = change_of_expression(model, cells, contrast, options.min_lfc)
         if column is not None and group not in tests:
-            sums = sum_counts(counts, column.unit_of_cell, design.members[g], column.min_cells)
-            tests[group] = test_sums(sums, column)
+            tests[group] = test_cells(counts, column, design.members[g])
         nothing = pd.DataFrame(columns=["gene", *PSEUDOBULK])
         bulk = tests.get(group, {}).get(f"{condition} vs {design.reference}", nothing).set_index("gene")
         bulk = bulk[[*PSEUDOBULK]].reindex(genes).astype(np.float64).rename(columns=PSEUDOBULK)
