@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 from hypothesis import settings
 
@@ -75,6 +76,18 @@ def pbmc_counts(keys: Keys) -> AnnData:
         defaults_of(PreparationOptions, n_top_genes=300),
     )
     return counts
+
+
+@pytest.fixture(scope="session")
+def pbmc_pca(pbmc_counts: AnnData) -> tuple[AnnData, pd.DataFrame]:
+    """The same cells log-normalised, and their first 20 principal components."""
+    import scanpy as sc
+
+    cells = pbmc_counts.copy()
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    sc.pp.pca(cells, n_comps=20)
+    return cells, pd.DataFrame(cells.obsm["X_pca"].astype("float32"), index=cells.obs_names)
 
 
 @pytest.fixture(scope="session")

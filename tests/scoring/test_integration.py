@@ -110,14 +110,8 @@ def equal_the_benchmarker(cells, latent, keys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_same_numbers_as_the_benchmarker_on_real_cells(pbmc_counts, keys, monkeypatch):
-    import scanpy as sc
-
-    cells = pbmc_counts.copy()
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    sc.pp.pca(cells, n_comps=20)
-    pca = pd.DataFrame(cells.obsm["X_pca"].astype(np.float32), index=cells.obs_names)
+def test_same_numbers_as_the_benchmarker_on_real_cells(pbmc_pca, keys, monkeypatch):
+    cells, pca = pbmc_pca
     latent = pca.iloc[:, 1:9] * np.linspace(1, 2, 8, dtype=np.float32)
     equal_the_benchmarker(cells, latent, keys, monkeypatch)
 

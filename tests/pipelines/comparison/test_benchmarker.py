@@ -15,14 +15,8 @@ STOCK = defaults_of(ComparisonOptions, profile="stock", n_bootstrap=0)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_board_has_the_scores_of_the_benchmarker_on_real_cells(pbmc_counts, keys, tmp_path):
-    import scanpy as sc
-
-    cells = pbmc_counts.copy()
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    sc.pp.pca(cells, n_comps=20)
-    pca = pd.DataFrame(cells.obsm["X_pca"].astype(np.float32), index=cells.obs_names)
+def test_the_board_has_the_scores_of_the_benchmarker_on_real_cells(pbmc_counts, pbmc_pca, keys, tmp_path):
+    _, pca = pbmc_pca
     latents = {"pca": pca, "scvi": pca.iloc[:, 1:9] * np.linspace(1, 2, 8, dtype=np.float32)}
     given = {f"{name}__latent": table for name, table in latents.items()}
     table, figure = run_benchmarker(pbmc_counts, keys, STOCK, 0, **given, failed__latent=pd.DataFrame())
