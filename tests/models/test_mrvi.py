@@ -12,6 +12,7 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column, with_crossed_samples
+from scvi_downstream.models.between_epochs import Watch
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.fitting import Fit, fit, reproducible
 from scvi_downstream.models.mrvi import (
@@ -163,15 +164,13 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scvi_downstream.models import callbacks
-
-    def kill(self: object, trainer: Any, pl_module: Any) -> None:
-        if trainer.current_epoch == 2:
+    def kill(self: object, epoch: int, values: object) -> None:
+        if epoch == 2:
             raise KeyboardInterrupt
 
     whole = fit_briefly(tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(callbacks.EpochProgress, "on_train_epoch_end", kill)
+        patched.setattr(Watch, "tell", kill)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             fit_briefly(tmp_path / "killed", checkpoint_every_seconds=1e-6)
     assert CheckpointStore(tmp_path / "killed").exists()

@@ -18,10 +18,14 @@ import pytest
 from kedro.io import DatasetError
 from scipy import sparse
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.datasets.scvi_model_dataset import ScviModelDataset
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.fitting import build_and_fit
 from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import SavedModel, model_class_of
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.study.defaults import model_spec
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +351,29 @@ def test_trained_model_is_the_same_here_and_in_scvi_tools(
 
     ours.save(str(tmp_path / "again"))
     assert SavedModel(tmp_path / "again").settings == dataset.load().settings
+
+
+@pytest.mark.slow
+def test_cells_are_let_go_of_with_the_model(pbmc_counts: anndata.AnnData, keys: Keys, tmp_path: Path) -> None:
+    import gc
+    import weakref
+
+    from scvi.model import SCVI
+
+    spec = model_spec({"name": "scvi", "family": "SCVI", "n_hidden": 8, "training": {"max_epochs": 1}})
+    genes = pbmc_counts[:, pbmc_counts.var["highly_variable"]].copy()
+    checkpoints = CheckpointStore(tmp_path / "checkpoints")
+    gc.collect()
+    before = len(SCVI._per_instance_manager_store), len(SCVI._setup_adata_manager_store)
+    result = build_and_fit(genes, spec, keys, seed=0, accelerator="cpu", checkpoints=checkpoints)
+    result.model.save(str(tmp_path / "model"))
+    shown = [weakref.ref(result.model.adata)]
+    for _ in range(3):
+        model = SavedModel(tmp_path / "model").attach(pbmc_counts)
+        model.get_latent_representation(genes[:10].copy())
+        shown.append(weakref.ref(model.adata))
+    assert all(cells() is not None for cells in shown[-1:])
+    del model, result, genes
+    gc.collect()
+    assert [cells() for cells in shown] == [None] * 4
+    assert (len(SCVI._per_instance_manager_store), len(SCVI._setup_adata_manager_store)) == before

@@ -110,14 +110,6 @@ def equal_the_benchmarker(cells, latent, keys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_same_numbers_as_the_benchmarker_on_real_cells(pbmc_pca, keys, monkeypatch):
-    cells, pca = pbmc_pca
-    latent = pca.iloc[:, 1:9] * np.linspace(1, 2, 8, dtype=np.float32)
-    equal_the_benchmarker(cells, latent, keys, monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not CELL_LINES.exists(), reason="cell_lines.h5ad is not at hand")
 def test_same_numbers_as_the_benchmarker_on_cell_lines_of_five_protocols(monkeypatch):
     import scanpy as sc

@@ -30,6 +30,7 @@ class AutoencoderSpec(ModelSpec):
     dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene"
 
     can = frozenset({"normalized_expression", "differential_expression", "marginal_likelihood"})
+    own_loop = True
 
     @property
     def hidden_layers(self) -> tuple[int, int] | None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from io import StringIO
-from math import ceil, floor
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import psutil
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.scvi_internals import batches_in_order, kept_seed, torch_device
+from scvi_downstream.models.schedule import (
+    Schedule,
+    Split,
+    batch_size_without_remainder_of_one,
+    epochs_for,
+    identity_of,
+    split_cells,
+)
+from scvi_downstream.models.scvi_internals import batches_in_order, forget_with, kept_seed, torch_device
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
@@ -41,65 +45,8 @@ _COPIES_OF_WEIGHTS = 5  # weights, gradients, two Adam moments, best epoch
 _DECODER_OUTPUTS = 8  # tensors of mini-batch × genes kept for the backward pass
 _MEBIBYTE = 2**20
 _SAMPLE_EVERY_SECONDS = 0.05
-_FULL_EPOCHS_UP_TO = 20_000
-_FULL_EPOCHS = 400
 _LEARNING_RATES = 3  # tries, each five times slower than the last, before a loss that diverges is given up
 _SLOWER = 5
-_PLAN = {
-    "lr", "weight_decay", "eps", "optimizer", "n_epochs_kl_warmup", "reduce_lr_on_plateau", "lr_factor", "lr_patience",
-    "lr_min",
-}  # fmt: skip
-"""Training options that scvi-tools takes as arguments of its training plan."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Positions of the cells of each share, together all cells, without overlap."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-def split_cells(n_cells: int, train_size: float, validation_size: float, seed: int) -> Split:
-    """Draw the shares as scvi-tools does for the same seed.
-
-    Parameters
-    ----------
-    n_cells
-        Number of cells.
-    train_size, validation_size
-        Shares; the rest is the test set.
-    seed
-        Of the permutation.
-
-    Raises
-    ------
-    InputError
-        When the training or the validation share holds no cell.
-    """
-    n_train = ceil(train_size * n_cells)
-    n_validation = min(floor(validation_size * n_cells), n_cells - n_train)
-    if n_train < 2 or n_validation < 1:
-        raise InputError(
-            f"{n_cells} cells leave {n_train} for training and {n_validation} for validation; "
-            "bring more cells or raise training.train_size and training.validation_size"
-        )
-    order = np.random.RandomState(seed).permutation(n_cells)
-    return Split(
-        train=order[n_validation : n_validation + n_train],
-        validation=order[:n_validation],
-        test=order[n_validation + n_train :],
-    )
-
-
-def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> int:
-    """The next smaller batch size that leaves no last mini-batch of one cell, which batch normalisation cannot take.
-
-    ``sizes`` are the numbers of cells of every loader.
-    """
-    candidates = range(min(batch_size, max(sizes)), 1, -1)
-    return next((size for size in candidates if all(n % size != 1 for n in sizes)), batch_size)
 
 
 @dataclass(frozen=True)
@@ -109,11 +56,6 @@ class Fit:
     model: BaseModelClass
     history: pd.DataFrame
     summary: dict[str, Any]
-
-
-def epochs_for(n_cells: int) -> int:
-    """400 epochs up to 20,000 cells, then as many gradient steps as those, with at least 20 epochs."""
-    return max(20, min(_FULL_EPOCHS, round(_FULL_EPOCHS * _FULL_EPOCHS_UP_TO / n_cells)))
 
 
 def fit(
@@ -150,7 +92,7 @@ def fit(
     InputError
         When the loss becomes NaN or infinite, also at smaller learning rates.
     """
-    from scvi_downstream.models.callbacks import DivergedError
+    from scvi_downstream.models.between_epochs import DivergedError
 
     options = spec.training
     if split is None:
@@ -161,17 +103,17 @@ def fit(
     device = torch_device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)
-    forecast_seconds, more_memory = _forecast(model, split.train, batch_size, max_epochs, device)
+    forecast_seconds, more_memory = _forecast(model, spec, split.train, batch_size, max_epochs, device)
     size = f"{max_epochs} epochs of {len(split.train)} cells × {model.adata.n_vars} genes on {device}"
     cost = f"{duration(forecast_seconds)} and {more_memory:.0f} MB more memory"
     logger.info("%s: at most %s, at most %s", spec.name, size, cost)
     initial = deepcopy(model.module.state_dict())
     rates = [options.lr / _SLOWER**attempt for attempt in range(_LEARNING_RATES)]
     for rate in rates:
-        schedule = _Schedule(split, batch_size, max_epochs, accelerator, seed, rate, label_key)
+        schedule = Schedule(split, batch_size, max_epochs, accelerator, seed, rate, label_key)
         try:
             with ResourceMeter() as meter:
-                best_epoch = _train(model, spec, schedule, checkpoints)
+                best_epoch = _train(model, spec, schedule, checkpoints, device)
             break
         except DivergedError as error:
             logger.warning("%s: %s at a learning rate of %g", spec.name, error, rate)
@@ -245,67 +187,36 @@ def build_and_fit(
     """
     with reproducible(seed), quiet():
         model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial())
+    forget_with(model)
     label_key = keys.label_key if "labels" in spec.needs else None
     how: dict[str, Any] = {"seed": seed, "accelerator": accelerator, "checkpoints": checkpoints}
     return fit(model, spec, label_key=label_key, split=split, **how)
 
 
-@dataclass(frozen=True)
-class _Schedule:
-    """What one training is given besides the model's own options."""
-
-    split: Split
-    batch_size: int
-    max_epochs: int
-    accelerator: str
-    seed: int
-    lr: float
-    label_key: str | None
-
-
-def _train(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule, checkpoints: CheckpointStore) -> int:
+def _train(
+    model: BaseModelClass, spec: ModelSpec, schedule: Schedule, checkpoints: CheckpointStore, device: str
+) -> int:
     """Train once, taking up an interrupted training of the same; returns the kept epoch, from 1."""
-    from scvi_downstream.models.callbacks import (
-        EpochProgress,
-        KeepBestEpoch,
-        ResumePoint,
-        StopWhenDiverged,
-        TellOfEpochs,
-        stop_early,
-    )
-    from scvi_downstream.models.fast_likelihood import fast_likelihood
+    from scvi_downstream.models.between_epochs import Watch
 
-    options, split = spec.training, schedule.split
-    identity = _identity(model, spec, schedule)
-    interrupted = checkpoints.find(identity)
-    if interrupted:
+    identity = identity_of(model, spec, schedule)
+    if checkpoints.find(identity):
         logger.info("%s: going on with an interrupted training", spec.name)
-    best = KeepBestEpoch()
-    stopping = [best, stop_early(options.early_stopping_patience, options.early_stopping_min_delta)]
-    arguments = {
-        "max_epochs": schedule.max_epochs,
-        "accelerator": schedule.accelerator,
-        "batch_size": schedule.batch_size,
-        "datasplitter_kwargs": {"external_indexing": [split.train, split.validation, split.test]},
-        "check_val_every_n_epoch": 1,
-        "plan_kwargs": options.model_dump(include=_PLAN) | {"lr": schedule.lr},
-        "callbacks": [
-            StopWhenDiverged(),
-            ResumePoint(checkpoints, identity, options.checkpoint_every_seconds),
-            *(stopping if options.early_stopping else []),
-            EpochProgress(f"{spec.name}: training", schedule.max_epochs),
-            TellOfEpochs(spec.name),
-        ],
-        "ckpt_path": str(interrupted) if interrupted else None,
-        "early_stopping": False,  # scvi-tools' own prints; the callback is among those above
-        "gradient_clip_val": options.gradient_clip_val,
-        "enable_progress_bar": False,
-        "enable_checkpointing": False,
-        "benchmark": False,
-    }
-    with reproducible(schedule.seed), quiet(), fast_likelihood(), redirect_stdout(StringIO()):
-        model.train(**spec.train_arguments(arguments))
-    return best.best_epoch + 1 if options.early_stopping else schedule.max_epochs
+    watch = Watch(spec.name, spec.training, schedule.max_epochs)
+    with reproducible(schedule.seed), quiet():
+        if _by_own_loop(spec):
+            from scvi_downstream.models import fast_training
+
+            fast_training.train(model, watch, spec.training, schedule, checkpoints, identity, device)
+        else:
+            from scvi_downstream.models import stock_training
+
+            stock_training.train(model, watch, spec, schedule, checkpoints, identity)
+    return watch.best_epoch + 1 if spec.training.early_stopping else schedule.max_epochs
+
+
+def _by_own_loop(spec: ModelSpec) -> bool:
+    return spec.training.engine == "fast" and spec.own_loop
 
 
 def _tabulate_history(model: BaseModelClass) -> pd.DataFrame:
@@ -335,27 +246,8 @@ def _loader_sizes(model: BaseModelClass, split: Split, label_key: str | None) ->
     return [size for size in sizes if size > 1]
 
 
-def _identity(model: BaseModelClass, spec: ModelSpec, schedule: _Schedule) -> str:
-    counts = model.adata.X
-    digest = hashlib.sha256()
-    data = [counts.data, counts.indices, counts.indptr]
-    if "proteins" in spec.needs:
-        data.append(model.adata.obsm[PROTEIN_KEY].to_numpy(dtype=np.float64))
-    for part in data:
-        digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(str((counts.shape, schedule.seed, schedule.lr, schedule.max_epochs)).encode())
-    digest.update(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
-    digest.update(np.sort(schedule.split.train).tobytes())
-    if schedule.label_key:
-        digest.update("\n".join(model.adata.obs[schedule.label_key].astype(str)).encode())
-    if spec.init_from:
-        weights = {name: float(tensor.double().sum()) for name, tensor in model.module.state_dict().items()}
-        digest.update(json.dumps(weights, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
 def _forecast(
-    model: BaseModelClass, train: np.ndarray, batch_size: int, max_epochs: int, device: str
+    model: BaseModelClass, spec: ModelSpec, train: np.ndarray, batch_size: int, max_epochs: int, device: str
 ) -> tuple[float, float]:
     """Upper bounds of the seconds of all epochs and of the extra memory, MiB.
 
@@ -367,9 +259,14 @@ def _forecast(
     steps_per_epoch = ceil(len(train) / batch_size)
     weights = sum(parameter.numel() for parameter in model.module.parameters())
     memory = _BYTES * (_COPIES_OF_WEIGHTS * weights + _DECODER_OUTPUTS * batch_size * model.adata.n_vars)
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[] if device == "cpu" else None))
         module = deepcopy(model.module).to(device).train()
-        optimizer = torch.optim.Adam(module.parameters())
+        if _by_own_loop(spec):
+            from scvi_downstream.models.count_loss import fused
+
+            stack.enter_context(fused(module, device))
+        optimizer = torch.optim.Adam(module.parameters(), fused=True)
         loader = AnnDataLoader(model.adata_manager, indices=train[: batch_size * 4], batch_size=batch_size)
         seconds = []
         for batch in loader:

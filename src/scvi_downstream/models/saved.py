@@ -13,7 +13,7 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
-from scvi_downstream.models.scvi_internals import models_read_by
+from scvi_downstream.models.scvi_internals import forget_with, models_read_by
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.threads import choose_torch_threads, quiet
@@ -101,7 +101,9 @@ class SavedModel:
         owner: Any = super(model_class, model_class) if model_class.__name__ == "MRVI" else model_class
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
         with read_safely(self, "the counts do not fit the model"):
-            return owner.load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
+            model = owner.load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
+        forget_with(model)
+        return model
 
 
 def model_class_of(family: str) -> type[BaseModelClass]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,6 +20,7 @@ _READERS = ("scvi.model.base._base_model._load_saved_files", "scvi.model.base._a
 _LOG_NB = "scvi.distributions._negative_binomial.log_nb_positive"
 _LOG_ZINB = "scvi.distributions._negative_binomial.log_zinb_positive"
 _CELLS = "scvi.model.base.BaseModelClass._per_instance_manager_store"
+_SETUPS = "scvi.model.base.BaseModelClass._setup_adata_manager_store"
 _ENCODER_INPUT = "scvi.module.base.BaseModuleClass._get_inference_input"
 _DECODER_INPUT = "scvi.module.base.BaseModuleClass._get_generative_input"
 _MINIFIED = (
@@ -30,7 +32,8 @@ _DE = "scvi.model.base._differential.DifferentialComputation"
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
-    _SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE, _CELLS, _ENCODER_INPUT, _DECODER_INPUT, *_MINIFIED, _DE,
+    _SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
+    *_MINIFIED, _DE,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
 
@@ -121,6 +124,13 @@ def likelihoods_by(
         yield
 
 
+@contextmanager
+def unchecked_distributions() -> Iterator[None]:
+    """Let PyTorch's distributions take their arguments unchecked: checks cost time, and NaN is looked for elsewhere."""
+    with _replaced({_VALIDATE: False}):
+        yield
+
+
 def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
     """Draws of the latent states of a mini-batch, as the module's ``inference`` gives them.
 
@@ -159,6 +169,17 @@ def forget_cells(model: BaseModelClass, uuid: str) -> None:
     only knows cells that a model was set up with.
     """
     private(_CELLS, model)[model.id].pop(uuid, None)
+
+
+def forget_with(model: BaseModelClass) -> None:
+    """Let scvi-tools let go of a model's cells when the model itself is gone; by itself it keeps them for ever."""
+    stores = private(_CELLS, type(model)), private(_SETUPS, type(model))
+    weakref.finalize(model, _forget, *stores, model.id).atexit = False
+
+
+def _forget(of_models: dict[str, dict[str, Any]], of_setups: dict[str, Any], model: str) -> None:
+    for uuid in of_models.pop(model, ()):
+        of_setups.pop(uuid, None)
 
 
 def minified_keys(model: BaseModelClass) -> list[str]:

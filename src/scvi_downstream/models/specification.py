@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 
 class TrainingOptions(Options):
-    """How one model is fitted; the names are those of scvi-tools' ``train`` and training plan."""
+    """How one model is fitted; the names are those of scvi-tools' ``train`` and training plan.
 
+    ``engine`` is ``fast``, a loop of this project, or ``stock``, Lightning as scvi-tools uses it.
+    """
+
+    engine: Literal["fast", "stock"]
     max_epochs: PositiveInt | None
     batch_size: Annotated[int, Field(ge=2)]
     train_size: Share
@@ -91,6 +95,8 @@ class ModelSpec(Options):
         Families whose weights can be its start.
     takes_queries
         Whether scvi-tools can map new cells onto it.
+    own_loop
+        Whether this project's loop can train it; the others train through Lightning.
     bound
         Function of ``scoring/marginal_likelihood.py`` that bounds the likelihood where scvi-tools' own loss does not.
     why_not_minified
@@ -115,6 +121,7 @@ class ModelSpec(Options):
     size_of_latent: ClassVar[str] = "n_latent"
     initialisable_from: ClassVar[frozenset[str]] = frozenset()
     takes_queries: ClassVar[bool] = False
+    own_loop: ClassVar[bool] = False
     bound: ClassVar[str] = ""
     why_not_minified: ClassVar[str] = ""
 

@@ -13,6 +13,7 @@ from torch import nn
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.plain_data import SavedContents
 from scvi_downstream.models.saved import SavedModel, model_class_of, read_safely
+from scvi_downstream.models.scvi_internals import forget_with
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.words import listed
 
@@ -63,6 +64,7 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
     with read_safely(reference, "the query does not fit the reference"):
         folder = str(reference.save_dir)
         model = model_class.load_query_data(query, folder, accelerator=accelerator, unfrozen=True)
+    forget_with(model)
     _freeze_all_but_new(model, reference.contents)
     return model
 

@@ -111,7 +111,7 @@ DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 # Baselines, folders beside those of the models, and what nodes that take a dataset of every model take besides.
 RESERVED = (
-    "pca", "harmony", "scanorama", "unintegrated", "annotation", "mapped", "provenance",
+    "pca", "harmony", "scanorama", "unintegrated", "annotation", "mapped", "prediction", "search", "provenance",
     "R", "counts", "keys", "options", "seed",
 )  # fmt: skip
 

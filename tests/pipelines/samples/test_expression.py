@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.prediction.design import change_of_samples
 from scvi_downstream.pipelines.samples.design import make_contrasts, sample_design
 from scvi_downstream.pipelines.samples.expression import change_of_expression, compare_sample_expression
 from scvi_downstream.runtime.threads import quiet
+from scvi_downstream.statistics.designs import condition_column
 from scvi_downstream.study.defaults import defaults_of
 
 
@@ -27,7 +28,7 @@ def test_a_contrast_has_one_p_value_wherever_it_is_shown(study: Any) -> None:
     annotations = counts.obs[["condition"]]
     metadata = compare_expression(counts, clusters, annotations, keys, defaults_of(MetadataAnalysisOptions))
     samples = compare_sample_expression(study.fitted, counts, clusters, keys, study.options, 0, "cpu")
-    every_gene = np.arange(counts.n_vars)
+    every_gene, column = np.arange(counts.n_vars), condition_column(counts.obs, keys)
     n_tested = 0
     for comparison, table in expected.groupby("comparison"):
         group = "all" if comparison == "stim vs ctrl" else comparison[0]
@@ -45,7 +46,7 @@ def test_a_contrast_has_one_p_value_wherever_it_is_shown(study: Any) -> None:
         )
         for conditions in (("ctrl", "stim"), ("stim", "ctrl")):
             predicted = pd.Series(
-                change_of_samples(counts, cells, conditions, every_gene, keys), counts.var_names
+                change_of_samples(counts, cells, conditions, every_gene, column), counts.var_names
             )
             np.testing.assert_array_equal(p["p_adjusted"], predicted[p.index])
         n_tested += len(p)

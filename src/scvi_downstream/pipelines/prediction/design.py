@@ -30,7 +30,7 @@ from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
 from scvi_downstream.scoring.resampling import sample_cells
-from scvi_downstream.statistics.designs import condition_column
+from scvi_downstream.statistics.designs import SampleColumn, condition_column
 from scvi_downstream.statistics.pseudobulk import test_cells
 
 logger = logging.getLogger(__name__)
@@ -342,6 +342,7 @@ def find_groups(
     blocks, n_blocks = _block_codes(split)
     shares = shares_of(counts.X[:, genes])
     source = str(design["source"])
+    column = condition_column(counts.obs, keys)
     limits = (options.max_cells // 2, options.max_cells // 2, options.max_cells)
     rng = np.random.default_rng(seed)
     for target, name, found in _candidate_groups(split, design):
@@ -368,15 +369,18 @@ def find_groups(
             decoded={model: each(cells, source, target) for model, each in decoders.items()},
             condition=target,
             name=name,
-            p_adjusted=change_of_samples(counts, of_type, (source, target), genes, keys),
+            p_adjusted=change_of_samples(counts, of_type, (source, target), genes, column),
         )
 
 
 def change_of_samples(
-    counts: AnnData, cells: np.ndarray, conditions: tuple[str, str], genes: np.ndarray, keys: Replicates
+    counts: AnnData,
+    cells: np.ndarray,
+    conditions: tuple[str, str],
+    genes: np.ndarray,
+    column: SampleColumn | None,
 ) -> np.ndarray | None:
     """Adjusted p-values of the genes at these positions; NaN where there are too few samples or counts."""
-    column = condition_column(counts.obs, keys)
     if column is None:
         return None
     tests = test_cells(counts, column, cells)

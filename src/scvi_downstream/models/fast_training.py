@@ -1,0 +1,351 @@
+"""Train a stock scvi-tools module in a loop of its own: what Lightning does for it, and nothing else.
+
+The counts lie in memory once, as CSR, and mini-batches are written into one buffer; validation takes large batches;
+nothing but the optimisation is done per step. Draws of mini-batches, dropout and latent states are those of
+scvi-tools for the same state of the random generators.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from functools import partial
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from scvi_downstream.models.between_epochs import MONITOR, Watch, random_state, set_random_state
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.count_kernels import adam_step, take_rows
+from scvi_downstream.models.count_loss import fused
+from scvi_downstream.models.schedule import Schedule, Split
+from scvi_downstream.models.scvi_internals import unchecked_distributions
+from scvi_downstream.models.specification import TrainingOptions
+
+if TYPE_CHECKING:
+    from scvi.data import AnnDataManager
+    from scvi.model.base import BaseModelClass
+
+# Values of cells × genes of a mini-batch without gradients: large enough that overhead is none, small enough for caches
+_VALIDATION_VALUES = 2**20
+_CLASSIFICATION_RATIO = 50  # weight of the labels' loss, as in scvi-tools' plan for scANVI
+_OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+class CpuAdam(torch.optim.Optimizer):
+    """PyTorch's Adam or AdamW, with less of Python around its arithmetic."""
+
+    def __init__(self, weights: list[torch.Tensor], *, decoupled: bool, **given: float) -> None:
+        super().__init__(weights, given)
+        self._decoupled = decoupled
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Take one step of each weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state |= {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
+                state["step"] += 1
+                arrays = (weight.detach(), weight.grad.contiguous(), state["mean"], state["square"])
+                given = (state["step"], group["lr"], group["eps"], group["weight_decay"])
+                adam_step(*(array.view(-1).numpy() for array in arrays), *given, decoupled=self._decoupled)
+
+
+class Cells:
+    """All that a model was set up with, in memory of the device that trains, ready to be taken by mini-batch."""
+
+    def __init__(self, manager: AnnDataManager, device: str) -> None:
+        from scvi.data._utils import registry_key_to_default_dtype
+
+        self._device = device
+        self._dense: dict[str, torch.Tensor] = {}
+        self._sparse: dict[str, tuple[Any, ...]] = {}
+        self._buffers: dict[tuple[str, str], torch.Tensor] = {}
+        for key in manager.data_registry:
+            values, kind = manager.get_from_registry(key), registry_key_to_default_dtype(key)
+            if sparse.issparse(values):
+                rows = sparse.csr_matrix(values, dtype=kind)
+                parts = (rows.indptr, rows.indices, rows.data)
+                if device != "cpu":
+                    parts = tuple(torch.from_numpy(part).to(device) for part in parts)
+                self._sparse[key] = (*parts, rows.shape[1])
+            elif not isinstance(values, str):
+                self._dense[key] = torch.from_numpy(np.asarray(values, dtype=kind)).to(device)
+
+    def take(self, rows: np.ndarray, purpose: str = "") -> dict[str, torch.Tensor]:
+        """Tensors of the cells at these positions; the next call for the same purpose overwrites counts."""
+        at = torch.from_numpy(rows).to(self._device)
+        taken = {key: values.index_select(0, at) for key, values in self._dense.items()}
+        for key, (*parts, n_columns) in self._sparse.items():
+            if self._device != "cpu":
+                taken[key] = rows_on_device(parts, at, n_columns)
+                continue
+            buffer = self._buffers.get((key, purpose))
+            if buffer is None or len(buffer) < len(rows):
+                buffer = self._buffers[key, purpose] = torch.empty(len(rows), n_columns)
+            taken[key] = buffer[: len(rows)]
+            take_rows(*parts, rows, taken[key].numpy())
+        return taken
+
+
+def rows_on_device(parts: Sequence[torch.Tensor], at: torch.Tensor, n_columns: int) -> torch.Tensor:
+    """Rows of a CSR matrix as a dense tensor ``(len(at), n_columns)``, without leaving the device that holds it.
+
+    ``parts`` are its ``indptr``, ``indices`` and ``data``.
+    """
+    indptr, indices, data = parts
+    begin = indptr[at]
+    lengths = indptr[at + 1] - begin
+    row = torch.repeat_interleave(torch.arange(len(at), device=at.device), lengths)
+    before = lengths.cumsum(0) - lengths
+    entries = torch.arange(len(row), device=at.device) + (begin - before)[row]
+    out = torch.zeros(len(at), n_columns, dtype=data.dtype, device=at.device)
+    out[row, indices[entries]] = data[entries]
+    return out
+
+
+class _Sums:
+    """Means over the cells of an epoch, or over its mini-batches where that is what scvi-tools shows."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._n_cells = 0
+        self._loss = self._reconstruction = self._kl_local = self._kl_global = self._classification = 0.0
+        self._n_steps = 0
+        self._n_labelled = self._n_right = 0
+
+    def add(self, losses: Any) -> None:
+        n = losses.n_obs_minibatch
+        self._n_cells += n
+        self._n_steps += 1
+        self._loss += float(losses.loss.detach()) * n
+        self._reconstruction += float(losses.reconstruction_loss_sum.detach())
+        self._kl_local += float(losses.kl_local_sum.detach())
+        self._kl_global += float(losses.kl_global_sum.detach())
+        if losses.classification_loss is not None:
+            self._classification += float(losses.classification_loss.detach()) * n
+            labels = losses.true_labels.squeeze(-1)
+            self._n_labelled += len(labels)
+            self._n_right += int((losses.logits.argmax(1) == labels).sum())
+
+    def values(self) -> dict[str, float]:
+        """By the names that scvi-tools gives them; its F1 over cells is their accuracy and left out."""
+        n, mode = self._n_cells, self._mode
+        kl_global = self._kl_global / self._n_steps
+        found = {
+            "validation_loss" if mode == "validation" else "train_loss": self._loss / n,
+            f"elbo_{mode}": (self._reconstruction + self._kl_local) / n + kl_global / n,
+            f"reconstruction_loss_{mode}": self._reconstruction / n,
+            f"kl_local_{mode}": self._kl_local / n,
+            f"kl_global_{mode}": kl_global,
+        }
+        if self._n_labelled:
+            found[f"{mode}_classification_loss"] = self._classification / n
+            found[f"{mode}_accuracy"] = self._n_right / self._n_labelled
+        return found
+
+
+def known_first(model: BaseModelClass, cells: np.ndarray) -> np.ndarray:
+    """Positions of cells as a semi-supervised model keeps them: in order, those of a known label before the others."""
+    known = np.intersect1d(cells, np.flatnonzero(model.labels_ != model.unlabeled_category_))
+    return np.concatenate([known, np.setdiff1d(cells, known)])
+
+
+def labelled_cells(model: BaseModelClass, cells: np.ndarray) -> np.ndarray:
+    """Those of the cells at these positions that a semi-supervised model knows the label of, in its loader's order."""
+    labels = model.labels_
+    known = [
+        cells[labels[cells] == label] for label in np.unique(labels) if label != model.unlabeled_category_
+    ]
+    return np.concatenate([cells[:0], *known])
+
+
+def shuffled(cells: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Mini-batches of an epoch, as torch's loader draws them from the same state of its generator."""
+    draw = torch.empty((), dtype=torch.int64)
+    draw.random_()  # a loader draws a seed for worker processes
+    return _in_batches(cells, batch_size, draw)
+
+
+def _in_batches(cells: np.ndarray, batch_size: int, draw: torch.Tensor) -> Iterator[np.ndarray]:
+    generator = torch.Generator().manual_seed(int(draw.random_()))
+    order = torch.randperm(len(cells), generator=generator).numpy()
+    for begin in range(0, len(order), batch_size):
+        yield cells[order[begin : begin + batch_size]]
+
+
+def _in_order(cells: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    return (cells[begin : begin + batch_size] for begin in range(0, len(cells), batch_size))
+
+
+class _Loop:
+    """One training: the module, its cells and its optimiser."""
+
+    def __init__(
+        self, model: BaseModelClass, options: TrainingOptions, schedule: Schedule, device: str
+    ) -> None:
+        self.module: Any = model.module.to(device)
+        self.curves: list[dict[str, float]] = []
+        self._options, self._schedule = options, schedule
+        self._cells = Cells(model.adata_manager, device)
+        self.split = schedule.split
+        self._labelled: dict[str, np.ndarray] = {}
+        if schedule.label_key:
+            self.split = Split(*(known_first(model, cells) for cells in astuple(schedule.split)))
+            self._labelled = {
+                "train": labelled_cells(model, self.split.train),
+                "validation": labelled_cells(model, self.split.validation),
+            }
+        given = {"lr": schedule.lr, "eps": options.eps, "weight_decay": options.weight_decay}
+        self._weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        if device == "cpu":
+            self.optimizer: torch.optim.Optimizer = CpuAdam(
+                self._weights, decoupled=options.optimizer == "AdamW", **given
+            )
+        else:
+            self.optimizer = _OPTIMIZERS[options.optimizer](self._weights, fused=True, **given)
+        self.scheduler = None
+        if options.reduce_lr_on_plateau:
+            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                self.optimizer, patience=options.lr_patience, factor=options.lr_factor, threshold=0.0,
+                min_lr=options.lr_min, threshold_mode="abs",
+            )  # fmt: skip
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch and validate it; values by name."""
+        warm_up = self._options.n_epochs_kl_warmup
+        kl_weight = min(1.0, epoch / warm_up) if warm_up else 1.0
+        self.module.train()
+        train = _Sums("train")
+        for losses in self._losses("train", kl_weight):
+            self.optimizer.zero_grad()
+            losses.loss.backward()
+            if self._options.gradient_clip_val is not None:
+                torch.nn.utils.clip_grad_norm_(self._weights, self._options.gradient_clip_val)
+            self.optimizer.step()
+            train.add(losses)
+        self.module.eval()
+        validation = _Sums("validation")
+        with torch.no_grad():
+            for losses in self._losses("validation", kl_weight):
+                validation.add(losses)
+        values = validation.values() | train.values() | {"kl_weight": kl_weight}
+        if self.scheduler is not None:
+            self.scheduler.step(values[MONITOR])
+        self.curves.append(values)
+        return values
+
+    def _losses(self, mode: str, kl_weight: float) -> Iterator[Any]:
+        labelled = self._labelled.get(mode)
+        if mode == "train":
+            batches, size = shuffled, self._schedule.batch_size
+            cells = self.split.train
+        else:
+            batches, size = (
+                _in_order,
+                max(self._schedule.batch_size, _VALIDATION_VALUES // self.module.n_input),
+            )
+            cells = self.split.validation
+        others: Iterator[np.ndarray] = iter(())
+        given: dict[str, Any] = {"kl_weight": kl_weight}
+        full = batches(cells, size)
+        if labelled is not None and len(labelled):
+            others = cycle(batches(labelled, size))
+            given["classification_ratio"] = _CLASSIFICATION_RATIO
+        for rows in full:
+            if "classification_ratio" in given:
+                given["labelled_tensors"] = self._cells.take(next(others), "labelled")
+            *_, losses = self.module(
+                self._cells.take(rows),
+                loss_kwargs=given,
+                get_inference_input_kwargs={"full_forward_pass": True},
+            )
+            yield losses
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "curves": self.curves,
+            "random": random_state(),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take up what an interrupted training left."""
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.curves = state["curves"]
+        set_random_state(state["random"])
+
+
+def train(
+    model: BaseModelClass,
+    watch: Watch,
+    options: TrainingOptions,
+    schedule: Schedule,
+    checkpoints: CheckpointStore,
+    identity: str,
+    device: str,
+) -> None:
+    """Train ``model``, whose weights and curves are then those that scvi-tools' ``train`` would have left.
+
+    Parameters
+    ----------
+    model
+        Untrained scvi-tools model with its AnnData.
+    watch
+        Judges epochs; it has the best one afterwards.
+    options, schedule
+        Options of the training, and what this one is given besides.
+    checkpoints, identity
+        Where the state is kept while training runs, and of what it is.
+    device
+        ``cpu``, ``cuda:0``, …
+
+    Raises
+    ------
+    DivergedError
+        When the validation loss becomes NaN or infinite.
+    """
+    loop = _Loop(model, options, schedule, device)
+    interrupted, go_on = checkpoints.find(identity), True
+    if interrupted:
+        state = torch.load(interrupted, weights_only=True)
+        loop.resume(state["loop"])
+        watch.load_state_dict(state["watch"])
+        go_on = state["go_on"]
+    last = time.perf_counter()
+    with fused(loop.module, device), unchecked_distributions():
+        while go_on and len(loop.curves) < schedule.max_epochs:
+            epoch = len(loop.curves)
+            values = loop.epoch(epoch)
+            go_on = watch.judge(loop.module, epoch, values[MONITOR])
+            watch.tell(epoch, values)
+            if time.perf_counter() - last >= options.checkpoint_every_seconds:
+                state = {"loop": loop.state(), "watch": watch.state_dict(), "go_on": go_on}
+                checkpoints.write(partial(torch.save, state), identity)
+                last = time.perf_counter()
+    watch.put_back(loop.module)
+    loop.module.eval()
+    _conclude(model, loop)
+
+
+def _conclude(model: Any, loop: _Loop) -> None:
+    epochs = pd.RangeIndex(len(loop.curves), name="epoch")
+    table = pd.DataFrame(loop.curves, index=epochs)
+    model.history_ = {name: table[[name]] for name in table}
+    model.is_trained_ = True
+    model.train_indices, model.validation_indices, model.test_indices = astuple(loop.split)
