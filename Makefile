@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Small matrices: threads of their own cost more than they bring, most of all beside other processes.
 test quick check: export OMP_NUM_THREADS := 1
+# Where it is set, every process compiles the 3,000 modules of scvi-tools and PyTorch anew: 27 s of an import, not 9.
+unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 

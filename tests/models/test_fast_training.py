@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +18,17 @@ if TYPE_CHECKING:
     from scvi_downstream.cells.keys import Keys
 
 
-def trained(
-    counts: AnnData, keys: Keys, folder: Path, engine: str, **options: Any
-) -> tuple[Fit, list[float]]:
-    """A model of few units, and the loss of each of its steps."""
+def trained(counts: AnnData, keys: Keys, folder: Path, engine: str, **options: Any) -> Fit:
+    """A model of few units."""
     training = {"engine": engine, "batch_size": 28, "max_epochs": 3, **options.pop("training", {})}
     spec = model_spec({"name": "brief", "n_latent": 4, "n_hidden": 16, "training": training, **options})
     genes = counts[:, counts.var["highly_variable"]].copy()
     with reproducible(0):
         model = spec.build(genes, keys)
-    module, losses = model.module, []
-    loss = module.loss
-
-    @wraps(loss)  # scvi-tools looks at its arguments
-    def recorded(*arguments: Any, **given: Any) -> Any:
-        result = loss(*arguments, **given)
-        if module.training:
-            losses.append(float(result.loss.detach()))
-        return result
-
-    module.loss = recorded
     label_key = keys.label_key if spec.needs else None
-    store = CheckpointStore(folder)
-    result = fit(model, spec, seed=0, accelerator="cpu", checkpoints=store, label_key=label_key)
-    return result, losses
+    return fit(
+        model, spec, seed=0, accelerator="cpu", checkpoints=CheckpointStore(folder), label_key=label_key
+    )
 
 
 @pytest.mark.slow
@@ -62,14 +48,32 @@ def trained(
     ids=lambda options: "-".join(map(str, options.values()))[:30],
 )
 def test_the_first_steps_are_those_of_lightning(
-    pbmc_counts: AnnData, keys: Keys, tmp_path: Path, options: dict[str, Any]
+    pbmc_counts: AnnData, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     """Of the same seed: the same mini-batches, draws and weights, until the first validation."""
-    fast, found = trained(pbmc_counts, keys, tmp_path / "fast", "fast", **options)
-    stock, expected = trained(pbmc_counts, keys, tmp_path / "stock", "stock", **options)
-    n_forecast = len(expected) - 60  # steps on a copy
-    assert len(found) == len(expected)
-    np.testing.assert_allclose(found[n_forecast:][:20], expected[n_forecast:][:20], rtol=1e-3)
+    from scvi.train import TrainingPlan
+
+    from scvi_downstream.models import fast_training
+
+    found, expected = [], []
+    add, compute = fast_training._Sums.add, TrainingPlan.compute_and_log_metrics
+
+    def of_fast(self: Any, losses: Any) -> None:
+        if self._mode == "train":
+            found.append(float(losses.loss.detach()))
+        add(self, losses)
+
+    def of_stock(self: Any, losses: Any, metrics: Any, mode: str) -> None:
+        if mode == "train":
+            expected.append(float(losses.loss.detach()))
+        compute(self, losses, metrics, mode)
+
+    monkeypatch.setattr(fast_training._Sums, "add", of_fast)
+    monkeypatch.setattr(TrainingPlan, "compute_and_log_metrics", of_stock)
+    fast = trained(pbmc_counts, keys, tmp_path / "fast", "fast", **options)
+    stock = trained(pbmc_counts, keys, tmp_path / "stock", "stock", **options)
+    assert len(found) == len(expected) == 60
+    np.testing.assert_allclose(found[:20], expected[:20], rtol=1e-3)
     others = {
         f"{mode}_{name}" for mode in ("train", "validation") for name in ("f1_score", "calibration_error")
     }
@@ -88,7 +92,7 @@ def test_plain_scvi_tools_goes_on_with_a_model_and_the_reverse(
 ) -> None:
     from scvi_downstream.models.saved import model_class_of
 
-    result, _ = trained(pbmc_counts, keys, tmp_path / "first", "fast", family=family)
+    result = trained(pbmc_counts, keys, tmp_path / "first", "fast", family=family)
     result.model.save(str(tmp_path / "saved"), save_anndata=False)
     genes = pbmc_counts[:, pbmc_counts.var["highly_variable"]].copy()
     opened = model_class_of(family).load(str(tmp_path / "saved"), adata=genes)

@@ -11,6 +11,7 @@ precision, on non-zero counts alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,22 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# Sums may be taken in another order, and products be fused; NaN stays NaN, so that a loss that diverges is seen.
-_MATH = {"contract", "reassoc", "nsz", "arcp"}
-_COMPILED: dict[str, Any] = {
-    "fastmath": _MATH,
-    "error_model": "numpy",
-}  # which divides by zero, and so in a vector
-_inlined: Any = njit(**_COMPILED, inline="always")
-_kernel: Any = njit(**_COMPILED, cache=True, nogil=True)
 _EPS = np.float32(1e-8)  # as in scvi-tools
 _TABLE = 256  # counts whose factorials are looked up
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+# Sums may be taken in another order, and products be fused; NaN stays NaN, so that a loss that diverges is seen.
+_MATH = {"contract", "reassoc", "nsz", "arcp"}
+# Python's own errors of division would keep loops from being taken as vectors.
+_COMPILED: dict[str, Any] = {"fastmath": _MATH, "error_model": "numpy"}
+_inlined: Any = njit(**_COMPILED, inline="always")
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function once a machine, or once a process where there is no place to keep what was compiled."""
+    try:
+        return njit(**_COMPILED, nogil=True, cache=True)(function)
+    except RuntimeError:
+        return njit(**_COMPILED, nogil=True)(function)
 
 
 def _bitcast(given: Any, made: Any, target: Any) -> Any:

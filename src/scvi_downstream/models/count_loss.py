@@ -1,18 +1,21 @@
 """How a stock scVI, scANVI or LDVAE module decodes into log-likelihoods without decoding into arrays of parameters.
 
-Only the module's ``generative`` is another while this lasts, so that its own ``inference`` and ``loss``, its weights
-and its random draws stay what they are.
+Only the module's ``generative``, and the ``loss`` of scVI and LDVAE, are others while this lasts, so that its layers,
+its weights and its random draws stay what they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from scvi_downstream.models.count_kernels import log_likelihood
+from scvi_downstream.models.scvi_internals import prior_of_size
 
 if TYPE_CHECKING:
     from scvi.module.base import BaseModuleClass
@@ -89,10 +92,43 @@ def fused(module: BaseModuleClass, device: str) -> Iterator[None]:
         return
     of_module: Any = module
     of_module.generative = _Decoder(of_module)
+    if type(module).__name__ != "SCANVAE":
+        of_module.loss = _loss
     try:
         yield
     finally:
-        del of_module.generative
+        for name in ("generative", "loss"):
+            vars(of_module).pop(name, None)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a training asks of scvi-tools' ``LossOutput``."""
+
+    loss: torch.Tensor
+    reconstruction_loss_sum: torch.Tensor
+    kl_local_sum: torch.Tensor
+    n_obs_minibatch: int
+    kl_global_sum: torch.Tensor = torch.tensor(0.0)  # noqa: RUF009 - nobody writes to it
+    classification_loss: None = None
+
+
+def _loss(
+    tensors: Mapping[str, torch.Tensor],
+    inference: Mapping[str, Any],
+    generative: Mapping[str, Any],
+    kl_weight: float = 1.0,
+) -> Losses:
+    """The module's ``loss``, whose divergences of normal distributions are written out."""
+    cells = -generative["px"].log_prob(tensors["X"]).squeeze(1)
+    latent = inference["qz"]
+    variance = latent.variance
+    kl = 0.5 * (variance + latent.mean.square() - variance.log() - 1).sum(1)
+    weighted, total = kl_weight * kl, kl
+    if generative["pl"] is not None:
+        of_size = kl_divergence(inference["ql"], generative["pl"]).sum(1)
+        weighted, total = weighted + of_size, total + of_size
+    return Losses((cells + weighted).mean(), cells.detach().sum(), total.detach().sum(), len(cells))
 
 
 class _Decoder:
@@ -112,20 +148,18 @@ class _Decoder:
         y: torch.Tensor | None = None,
         **_: Any,
     ) -> dict[str, Any]:
-        from torch.distributions import Normal
-
         module = self._module
         given = z if cont_covs is None else torch.cat([z, cont_covs], dim=-1)
         categories = () if cat_covs is None else torch.split(cat_covs, 1, dim=1)
         logits, dropout, hidden = self._decode(given, batch_index, *categories, y)
         theta, rows = self._dispersion(hidden, batch_index, y)
-        prior_of_size = None
+        of_size = None
         if not module.use_observed_lib_size:
-            mean, variance = module._compute_local_library_params(batch_index)
-            prior_of_size = Normal(mean, variance.sqrt())
+            mean, variance = prior_of_size(module, batch_index)
+            of_size = Normal(mean, variance.sqrt())
         return {
             "px": _Counts(logits, dropout, library, theta, rows),
-            "pl": prior_of_size,
+            "pl": of_size,
             "pz": Normal(torch.zeros_like(z), torch.ones_like(z)),
         }
 

@@ -24,7 +24,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.count_kernels import adam_step, take_rows
 from scvi_downstream.models.count_loss import fused
 from scvi_downstream.models.schedule import Schedule, Split
-from scvi_downstream.models.scvi_internals import unchecked_distributions
+from scvi_downstream.models.scvi_internals import kind_of_field, unchecked_distributions
 from scvi_downstream.models.specification import TrainingOptions
 
 if TYPE_CHECKING:
@@ -64,14 +64,12 @@ class Cells:
     """All that a model was set up with, in memory of the device that trains, ready to be taken by mini-batch."""
 
     def __init__(self, manager: AnnDataManager, device: str) -> None:
-        from scvi.data._utils import registry_key_to_default_dtype
-
         self._device = device
         self._dense: dict[str, torch.Tensor] = {}
         self._sparse: dict[str, tuple[Any, ...]] = {}
         self._buffers: dict[tuple[str, str], torch.Tensor] = {}
         for key in manager.data_registry:
-            values, kind = manager.get_from_registry(key), registry_key_to_default_dtype(key)
+            values, kind = manager.get_from_registry(key), kind_of_field(key)
             if sparse.issparse(values):
                 rows = sparse.csr_matrix(values, dtype=kind)
                 parts = (rows.indptr, rows.indices, rows.data)
@@ -114,43 +112,41 @@ def rows_on_device(parts: Sequence[torch.Tensor], at: torch.Tensor, n_columns: i
 
 
 class _Sums:
-    """Means over the cells of an epoch, or over its mini-batches where that is what scvi-tools shows."""
+    """What the mini-batches of an epoch came to; nothing is read from the device before the epoch is over."""
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
-        self._n_cells = 0
-        self._loss = self._reconstruction = self._kl_local = self._kl_global = self._classification = 0.0
-        self._n_steps = 0
-        self._n_labelled = self._n_right = 0
+        self._n_cells: list[int] = []
+        self._losses: list[tuple[torch.Tensor, ...]] = []
+        self._of_labels: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def add(self, losses: Any) -> None:
-        n = losses.n_obs_minibatch
-        self._n_cells += n
-        self._n_steps += 1
-        self._loss += float(losses.loss.detach()) * n
-        self._reconstruction += float(losses.reconstruction_loss_sum.detach())
-        self._kl_local += float(losses.kl_local_sum.detach())
-        self._kl_global += float(losses.kl_global_sum.detach())
+        self._n_cells.append(losses.n_obs_minibatch)
+        sums = losses.reconstruction_loss_sum, losses.kl_local_sum, losses.kl_global_sum
+        self._losses.append(tuple(each.detach() for each in (losses.loss, *sums)))
         if losses.classification_loss is not None:
-            self._classification += float(losses.classification_loss.detach()) * n
-            labels = losses.true_labels.squeeze(-1)
-            self._n_labelled += len(labels)
-            self._n_right += int((losses.logits.argmax(1) == labels).sum())
+            right = losses.logits.argmax(1) == losses.true_labels.squeeze(-1)
+            self._of_labels.append((losses.classification_loss.detach(), right))
 
     def values(self) -> dict[str, float]:
         """By the names that scvi-tools gives them; its F1 over cells is their accuracy and left out."""
-        n, mode = self._n_cells, self._mode
-        kl_global = self._kl_global / self._n_steps
+        mode, of_batch = self._mode, np.array(self._n_cells)
+        n = int(of_batch.sum())
+        loss, *sums = (torch.stack(each).double().cpu().numpy() for each in zip(*self._losses, strict=True))
+        reconstruction, kl_local = (float(each.sum()) / n for each in sums[:2])
+        kl_global = float(sums[2].mean())
         found = {
-            "validation_loss" if mode == "validation" else "train_loss": self._loss / n,
-            f"elbo_{mode}": (self._reconstruction + self._kl_local) / n + kl_global / n,
-            f"reconstruction_loss_{mode}": self._reconstruction / n,
-            f"kl_local_{mode}": self._kl_local / n,
+            "validation_loss" if mode == "validation" else "train_loss": float(loss @ of_batch) / n,
+            f"elbo_{mode}": reconstruction + kl_local + kl_global / n,
+            f"reconstruction_loss_{mode}": reconstruction,
+            f"kl_local_{mode}": kl_local,
             f"kl_global_{mode}": kl_global,
         }
-        if self._n_labelled:
-            found[f"{mode}_classification_loss"] = self._classification / n
-            found[f"{mode}_accuracy"] = self._n_right / self._n_labelled
+        if self._of_labels:
+            classification, right = zip(*self._of_labels, strict=True)
+            of_batches = torch.stack(classification).double().cpu().numpy()
+            found[f"{mode}_classification_loss"] = float(of_batches @ of_batch) / n
+            found[f"{mode}_accuracy"] = float(torch.cat(right).double().mean())
         return found
 
 

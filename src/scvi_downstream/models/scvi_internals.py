@@ -23,6 +23,8 @@ _CELLS = "scvi.model.base.BaseModelClass._per_instance_manager_store"
 _SETUPS = "scvi.model.base.BaseModelClass._setup_adata_manager_store"
 _ENCODER_INPUT = "scvi.module.base.BaseModuleClass._get_inference_input"
 _DECODER_INPUT = "scvi.module.base.BaseModuleClass._get_generative_input"
+_SIZES = "scvi.module.VAE._compute_local_library_params"
+_KIND = "scvi.data._utils.registry_key_to_default_dtype"
 _MINIFIED = (
     "scvi.model.SCVI._OBSERVED_LIB_SIZE_KEY",
     "scvi.model.SCVI._LATENT_QZM_KEY",
@@ -33,7 +35,7 @@ _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
     _SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
-    *_MINIFIED, _DE,
+    _SIZES, _KIND, *_MINIFIED, _DE,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
 
@@ -129,6 +131,16 @@ def unchecked_distributions() -> Iterator[None]:
     """Let PyTorch's distributions take their arguments unchecked: checks cost time, and NaN is looked for elsewhere."""
     with _replaced({_VALIDATE: False}):
         yield
+
+
+def prior_of_size(module: Any, batch_index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of the log size of cells of these batches, where a module models it."""
+    return private(_SIZES, module)(batch_index)
+
+
+def kind_of_field(key: str) -> type:
+    """Type in which scvi-tools gives a module what is registered under ``key``."""
+    return private(_KIND)(key)
 
 
 def encode(model: BaseModelClass, tensors: dict[str, torch.Tensor], n_samples: int) -> dict[str, Any]:
