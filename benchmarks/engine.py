@@ -220,7 +220,7 @@ def main() -> None:
     lines = [
         "# The training loop",
         "",
-        "Made by `python benchmarks/engine.py --models 100 --page docs/engine.md`; do not edit.",
+        f"Made by `python benchmarks/engine.py --repeats {given.repeats} --models {given.models} --page docs/engine.md`; do not edit.",
         "",
         "scVI, the same module and options, mini-batches of 128, held-out cells looked at after each epoch. Processor time of a",
         f"step on one thread, median of {given.repeats} runs that took turns; ratios of the pairs, with their range.",
