@@ -24,7 +24,6 @@ from typing import Any
 EPOCHS = {"small": (4, 64), "large": (1, 4)}
 SIDES = {
     "scvi-tools": "`scvi.model.SCVI.train`",
-    "stock": "`training.engine: stock`",
     "fast": "`training.engine: fast`",
 }
 N_TRAIN, N_VALIDATION = 0.8, 0.1

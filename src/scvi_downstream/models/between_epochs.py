@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 MONITOR = "elbo_validation"
 
@@ -80,6 +83,7 @@ class Watch:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what an interrupted training left."""
+        logger.info("%s: going on with an interrupted training", self._model)
         self._best, self._bar, self._without = state["best"], state["bar"], state["without"]
         self.best_epoch, self._weights = state["best_epoch"], state["weights"]
 

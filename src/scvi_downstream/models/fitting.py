@@ -200,8 +200,6 @@ def _train(
     from scvi_downstream.models.between_epochs import Watch
 
     identity = identity_of(model, spec, schedule)
-    if checkpoints.find(identity):
-        logger.info("%s: going on with an interrupted training", spec.name)
     watch = Watch(spec.name, spec.training, schedule.max_epochs)
     with reproducible(schedule.seed), quiet():
         if _by_own_loop(spec):

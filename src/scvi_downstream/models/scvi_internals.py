@@ -18,7 +18,6 @@ _SEED = "scvi.settings._seed"
 _DEVICE = "scvi.model._utils.parse_device_args"
 _READERS = ("scvi.model.base._base_model._load_saved_files", "scvi.model.base._archesmixin._load_saved_files")
 _LOG_NB = "scvi.distributions._negative_binomial.log_nb_positive"
-_LOG_ZINB = "scvi.distributions._negative_binomial.log_zinb_positive"
 _CELLS = "scvi.model.base.BaseModelClass._per_instance_manager_store"
 _SETUPS = "scvi.model.base.BaseModelClass._setup_adata_manager_store"
 _ENCODER_INPUT = "scvi.module.base.BaseModuleClass._get_inference_input"
@@ -34,7 +33,7 @@ _DE = "scvi.model.base._differential.DifferentialComputation"
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
-    _SEED, _DEVICE, *_READERS, _LOG_NB, _LOG_ZINB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
+    _SEED, _DEVICE, *_READERS, _LOG_NB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
     _SIZES, _KIND, *_MINIFIED, _DE,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
@@ -117,12 +116,9 @@ def models_read_by(read: Callable[..., tuple[Any, ...]]) -> Iterator[None]:
 
 
 @contextmanager
-def likelihoods_by(
-    nb: Callable[[Callable], Callable], zinb: Callable[[Callable], Callable]
-) -> Iterator[None]:
-    """Let scvi-tools' distributions use what these make of its own log-likelihoods, and check no arguments."""
-    made = {_LOG_NB: nb(private(_LOG_NB)), _LOG_ZINB: zinb(private(_LOG_ZINB)), _VALIDATE: False}
-    with _replaced(made):
+def log_nb_by(make: Callable[[Callable], Callable]) -> Iterator[None]:
+    """Let scvi-tools' negative binomial use what ``make`` makes of its own log-likelihood."""
+    with _replaced({_LOG_NB: make(private(_LOG_NB))}):
         yield
 
 

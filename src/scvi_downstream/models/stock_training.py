@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from scvi_downstream.models.between_epochs import MONITOR, Watch, random_state, 
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.fast_likelihood import fast_likelihood
 from scvi_downstream.models.schedule import Schedule
-from scvi_downstream.models.scvi_internals import redraw_mini_batches
+from scvi_downstream.models.scvi_internals import redraw_mini_batches, unchecked_distributions
 from scvi_downstream.models.specification import ModelSpec
 
 if TYPE_CHECKING:
@@ -156,5 +156,7 @@ def train(
         "enable_checkpointing": False,
         "benchmark": False,
     }
-    with fast_likelihood(), redirect_stdout(StringIO()):
+    # whoever asks for scvi-tools' own training gets it
+    likelihood = nullcontext() if spec.own_loop else fast_likelihood()
+    with unchecked_distributions(), likelihood, redirect_stdout(StringIO()):
         model.train(**spec.train_arguments(arguments))
