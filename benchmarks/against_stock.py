@@ -178,6 +178,8 @@ def page(results: dict[str, Any]) -> str:
                 f"| {study} | {side} | {row['n_cells']} | {row['epochs']} | {row['elbo_held_out']:.1f} | {row['elbo_train']:.1f} "
                 f"| {row['ari']:.3f} ± {row['ari_sd']:.3f} | {row['nmi']:.3f} ± {row['nmi_sd']:.3f} | {row['seconds']:.0f} |"
             )
+    if not (studies := with_curves(results)):
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "## Time to quality",
@@ -187,11 +189,8 @@ def page(results: dict[str, Any]) -> str:
         "| data | stock's best | stock | project | ratio | stock's end : project |",
         "|---|---|---|---|---|---|",
     ]
-    for study in STUDIES:
-        sides = [results.get(f"{study}/{side}") for side in ("stock", "project")]
-        if not all(side and "curve" in side for side in sides):
-            continue
-        found = time_to_quality(*sides)
+    for study in studies:
+        found = time_to_quality(results[f"{study}/stock"], results[f"{study}/project"])
         lines.append(
             f"| {study} | {found['best']:.1f} | {found['stock']:.0f} s | {found['project']:.1f} s "
             f"| {found['stock'] / found['project']:.1f} | {found['stock_end'] / found['project']:.0f} |"
@@ -200,11 +199,18 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_curves(results: dict[str, Any]) -> list[str]:
+    """Studies of which both sides were followed by epoch."""
+    sides = ("stock", "project")
+    return [name for name in STUDIES if all("curve" in results.get(f"{name}/{side}", {}) for side in sides)]
+
+
 def draw(results: dict[str, Any], file: Path) -> None:
     """Held-out ELBO by seconds, one panel a study."""
     import matplotlib.pyplot as plt
 
-    studies = [study for study in STUDIES if "curve" in results.get(f"{study}/stock", {})]
+    if not (studies := with_curves(results)):
+        return
     figure, axes = plt.subplots(
         1, len(studies), figsize=(3.4 * len(studies), 3), layout="constrained", squeeze=False
     )
@@ -224,6 +230,12 @@ def draw(results: dict[str, Any], file: Path) -> None:
     axes[0, 0].set_ylabel("held-out ELBO, nats per cell")
     axes[0, 0].legend(frameon=False)
     figure.savefig(file, dpi=110)
+
+
+def one_line_each(results: dict[str, Any]) -> str:
+    """As JSON; indented, a curve would take four lines an epoch."""
+    lines = (f"{json.dumps(name)}: {json.dumps(results[name], sort_keys=True)}" for name in sorted(results))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:
@@ -257,7 +269,7 @@ def main() -> None:
             one_core = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=one_core)
             results[name] = json.loads(done.stdout.splitlines()[-1])
-            RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+            RESULTS.write_text(one_line_each(results))
             print(name, results[name], flush=True)
     arguments.out.write_text(page(results))
     draw(results, arguments.out.parent / "images" / "benchmark_curves.png")

@@ -242,11 +242,8 @@ def test_namespaces_and_tags_select_as_in_any_kedro_project(
 
 def test_same_seed_gives_the_same_table_again(catalog: DataCatalog, run_part: Callable[..., Any]) -> None:
     before = {name: catalog.load(name) for name in ("pca.umap", "scvi.leiden", "scvi.kmeans")}
-    run_part(
-        node_names=[
-            *(f"models.{name}" for name in ("pca.compute_umap", "scvi.cluster_leiden", "scvi.cluster_kmeans"))
-        ]
-    )
+    steps = ("pca.compute_umap", "scvi.cluster_leiden", "scvi.cluster_kmeans")
+    run_part(node_names=[f"models.{step}" for step in steps])
     for name, table in before.items():
         pd.testing.assert_frame_equal(catalog.load(name), table)
 

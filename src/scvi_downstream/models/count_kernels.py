@@ -20,7 +20,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 _EPS = np.float32(1e-8)  # as in scvi-tools
-_TABLE = 256  # counts whose factorials are looked up
+_LOG_FACTORIALS = np.cumsum([0.0, *(math.log(k) for k in range(1, 256))])  # of counts that are looked up
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 # Sums may be taken in another order, and products be fused; NaN stays NaN, so that a loss that diverges is seen.
 _MATH = {"contract", "reassoc", "nsz", "arcp"}
@@ -223,7 +223,7 @@ def _zeros_zinb(
 @_inlined
 def _non_zeros(
     counts: np.ndarray, mu: np.ndarray, theta: np.ndarray, gammas: np.ndarray, total: np.ndarray,
-    by_mu: np.ndarray, by_theta: np.ndarray, where: np.ndarray, terms: np.ndarray, log_factorials: np.ndarray,
+    by_mu: np.ndarray, by_theta: np.ndarray, where: np.ndarray, terms: np.ndarray,
 ) -> float:  # fmt: skip
     """What counts that are not zero add: ``x (log µ - log(θ + µ)) + log Γ(x + θ) - log Γ(θ) - log Γ(x + 1)``."""
     n = 0
@@ -238,8 +238,8 @@ def _non_zeros(
         terms[1, k] = theta[j]
         terms[2, k] = mu[j] + _EPS
         terms[3, k] = total[j]
-        whole = np.int64(min(x, np.float32(len(log_factorials) - 1)))
-        result -= gammas[0, j] + (log_factorials[whole] if whole == x else math.lgamma(np.float64(x) + 1))
+        whole = np.int64(min(x, np.float32(len(_LOG_FACTORIALS) - 1)))
+        result -= gammas[0, j] + (_LOG_FACTORIALS[whole] if whole == x else math.lgamma(np.float64(x) + 1))
     for k in range(n):
         x = terms[0, k]
         log_gamma, digamma = _gammas(x + terms[1, k])
@@ -295,9 +295,6 @@ def log_likelihood(
         _by_gene(theta[k], about[k], gammas[k])
     total, certain, mu, of_theta = np.empty((4, n_genes), np.float32)
     where = np.empty(n_genes + 1, np.int64)
-    log_factorials = np.zeros(_TABLE)
-    for k in range(1, _TABLE):
-        log_factorials[k] = log_factorials[k - 1] + math.log(k)
     terms = np.empty((4, n_genes))
     result = np.empty(n_cells)
     by_theta[:] = 0
@@ -321,9 +318,7 @@ def log_likelihood(
             value = _zeros_nb(size / norm, mu, t, of_genes, total, of_theta)
         for j in range(n_genes):
             row[j] = -certain[j] * (t[j] / total[j])
-        result[i] = value + _non_zeros(
-            x, mu, t, of_gammas, total, row, of_theta, where, terms, log_factorials
-        )
+        result[i] = value + _non_zeros(x, mu, t, of_gammas, total, row, of_theta, where, terms)
         by_size = _ZERO
         for j in range(n_genes):
             row[j] *= mu[j]

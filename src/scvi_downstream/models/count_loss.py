@@ -51,7 +51,7 @@ class _LogLikelihood(torch.autograd.Function):
         logits, dropout, by_library, by_theta = ctx.gradients
         scale = float(gradient[0]) / ctx.weight
         if not bool((gradient == gradient[0]).all()):
-            raise NotImplementedError("the loss weighs the cells of a mini-batch unequally")
+            raise ValueError("the loss weighs the cells of a mini-batch unequally")
         if scale != 1:
             for part in (logits, dropout, by_library, by_theta):
                 part.mul_(scale)
@@ -157,11 +157,7 @@ class _Decoder:
         if not module.use_observed_lib_size:
             mean, variance = prior_of_size(module, batch_index)
             of_size = Normal(mean, variance.sqrt())
-        return {
-            "px": _Counts(logits, dropout, library, theta, rows),
-            "pl": of_size,
-            "pz": Normal(torch.zeros_like(z), torch.ones_like(z)),
-        }
+        return {"px": _Counts(logits, dropout, library, theta, rows), "pl": of_size}
 
     def _decode(self, z: torch.Tensor, *categories: Any) -> tuple[torch.Tensor, torch.Tensor | None, Any]:
         decoder, inflated = self._module.decoder, self._module.gene_likelihood == "zinb"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from functools import partial
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 # Values of cells × genes of a mini-batch without gradients: large enough that overhead is none, small enough for caches
 _VALIDATION_VALUES = 2**20
 _CLASSIFICATION_RATIO = 50  # weight of the labels' loss, as in scvi-tools' plan for scANVI
-_OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 class CpuAdam(torch.optim.Optimizer):
@@ -208,7 +207,7 @@ class _Loop:
                 self._weights, decoupled=options.optimizer == "AdamW", **given
             )
         else:
-            self.optimizer = _OPTIMIZERS[options.optimizer](self._weights, fused=True, **given)
+            self.optimizer = getattr(torch.optim, options.optimizer)(self._weights, fused=True, **given)
         self.scheduler = None
         if options.reduce_lr_on_plateau:
             self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -241,25 +240,19 @@ class _Loop:
         return values
 
     def _losses(self, mode: str, kl_weight: float) -> Iterator[Any]:
-        labelled = self._labelled.get(mode)
         if mode == "train":
-            batches, size = shuffled, self._schedule.batch_size
-            cells = self.split.train
+            in_batches, size, cells = shuffled, self._schedule.batch_size, self.split.train
         else:
-            batches, size = (
-                _in_order,
-                max(self._schedule.batch_size, _VALIDATION_VALUES // self.module.n_input),
-            )
-            cells = self.split.validation
-        others: Iterator[np.ndarray] = iter(())
-        given: dict[str, Any] = {"kl_weight": kl_weight}
-        full = batches(cells, size)
-        if labelled is not None and len(labelled):
-            others = cycle(batches(labelled, size))
-            given["classification_ratio"] = _CLASSIFICATION_RATIO
-        for rows in full:
-            if "classification_ratio" in given:
-                given["labelled_tensors"] = self._cells.take(next(others), "labelled")
+            size = max(self._schedule.batch_size, _VALIDATION_VALUES // self.module.n_input)
+            in_batches, cells = _in_order, self.split.validation
+        labelled = self._labelled.get(mode, cells[:0])
+        batches = in_batches(cells, size)
+        of_labelled = cycle(in_batches(labelled, size)) if len(labelled) else repeat(None)
+        for rows, known in zip(batches, of_labelled, strict=False):
+            given: dict[str, Any] = {"kl_weight": kl_weight}
+            if known is not None:
+                given["labelled_tensors"] = self._cells.take(known, "labelled")
+                given["classification_ratio"] = _CLASSIFICATION_RATIO
             *_, losses = self.module(
                 self._cells.take(rows),
                 loss_kwargs=given,
