@@ -46,8 +46,7 @@ def counts_of(n_cells: int, n_genes: int, rate: float, seed: int) -> AnnData:
 def loss_and_gradients(model: Any, *, fused: bool) -> tuple[float, dict[str, np.ndarray], np.ndarray]:
     import torch
 
-    from scvi_downstream.models.count_loss import fused as fuse
-    from scvi_downstream.models.count_loss import why_not_fused
+    from scvi_downstream.models.count_loss import losses_of, why_not_fused
     from scvi_downstream.models.fast_training import Cells
 
     module = model.module.train()
@@ -60,9 +59,9 @@ def loss_and_gradients(model: Any, *, fused: bool) -> tuple[float, dict[str, np.
     if type(module).__name__ == "SCANVAE":
         labelled = np.flatnonzero(model.labels_ != UNKNOWN)
         given |= {"labelled_tensors": cells.take(labelled, "labelled"), "classification_ratio": 50}
-    with fuse(module, "cpu" if fused else "not here"):
-        *_, losses = module(tensors, loss_kwargs=given)
-    losses.loss.backward()
+    with losses_of(module, "cpu" if fused else "not here") as losses_of_batch:
+        losses = losses_of_batch(tensors, **given)
+        losses.loss.backward()
     weights = module.named_parameters()
     gradients = {name: weight.grad.numpy().copy() for name, weight in weights if weight.grad is not None}
     sums = (losses.reconstruction_loss_sum, losses.kl_local_sum, losses.kl_global_sum)
@@ -116,7 +115,7 @@ def test_loss_and_gradients_are_stocks_whatever_the_model(
 
 
 def test_what_cannot_be_fused_says_why() -> None:
-    from scvi_downstream.models.count_loss import fused, why_not_fused
+    from scvi_downstream.models.count_loss import losses_of, why_not_fused
 
     cells = counts_of(30, 10, 1.0, 0)
     spec = model_spec({"name": "m", "family": "SCVI", "gene_likelihood": "poisson"})
@@ -124,7 +123,7 @@ def test_what_cannot_be_fused_says_why() -> None:
     assert why_not_fused(module, "cpu") == "its likelihood is poisson"
     assert why_not_fused(module, "cuda:0") == "it is on a GPU"
     generative = module.generative
-    with fused(module, "cpu"):
+    with losses_of(module, "cpu"):
         assert module.generative == generative
 
 

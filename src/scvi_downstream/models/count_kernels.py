@@ -29,7 +29,7 @@ _COMPILED: dict[str, Any] = {"fastmath": _MATH, "error_model": "numpy"}
 _inlined: Any = njit(**_COMPILED, inline="always")
 
 
-def _kernel(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function once a machine, or once a process where there is no place to keep what was compiled."""
     try:
         return njit(**_COMPILED, nogil=True, cache=True)(function)
@@ -147,7 +147,7 @@ def _gammas(z: float) -> tuple[float, float]:
     return log_gamma - _log_double(product), digamma - change / product
 
 
-@_kernel
+@compiled
 def _by_gene(theta: np.ndarray, about: np.ndarray, gammas: np.ndarray) -> None:
     """What the terms of all cells share: θ + ε, its inverse, θ / (θ + ε), and log Γ and digamma of θ."""
     for j in range(len(theta)):
@@ -255,7 +255,7 @@ def _non_zeros(
     return result
 
 
-@_kernel
+@compiled
 def log_likelihood(
     counts: np.ndarray, logits: np.ndarray, highest: np.ndarray, dropout: np.ndarray, library: np.ndarray,
     theta: np.ndarray, rows: np.ndarray, weight: float, by_library: np.ndarray, by_theta: np.ndarray,
@@ -332,7 +332,7 @@ def log_likelihood(
     return result
 
 
-@_kernel
+@compiled
 def take_rows(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray, out: np.ndarray
 ) -> None:
@@ -343,7 +343,7 @@ def take_rows(
             out[i, indices[k]] = data[k]
 
 
-@_kernel
+@compiled
 def adam_step(
     weights: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, step: int, lr: float, eps: float,
     decay: float, *, decoupled: bool,

@@ -1,20 +1,22 @@
-"""How a stock scVI, scANVI or LDVAE module decodes into log-likelihoods without decoding into arrays of parameters.
+"""The losses of stock scVI, scANVI and LDVAE modules without decoding into arrays of parameters.
 
-Only the module's ``generative``, and the ``loss`` of scVI and LDVAE, are others while this lasts, so that its layers,
-its weights and its random draws stay what they are.
+Layers, weights and random draws stay the module's own. For scVI and LDVAE what lies between them is written out here;
+scANVI keeps its own loss and gets another ``generative`` while this lasts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from scvi_downstream.models.count_kernels import log_likelihood
+from scvi_downstream.models.hidden_layers import one_node_a_layer
 from scvi_downstream.models.scvi_internals import prior_of_size
 
 if TYPE_CHECKING:
@@ -84,23 +86,6 @@ def why_not_fused(module: BaseModuleClass, device: str) -> str | None:
     return None
 
 
-@contextmanager
-def fused(module: BaseModuleClass, device: str) -> Iterator[None]:
-    """Let ``module`` decode into log-likelihoods where it can."""
-    if why_not_fused(module, device):
-        yield
-        return
-    of_module: Any = module
-    of_module.generative = _Decoder(of_module)
-    if type(module).__name__ != "SCANVAE":
-        of_module.loss = _loss
-    try:
-        yield
-    finally:
-        for name in ("generative", "loss"):
-            vars(of_module).pop(name, None)
-
-
 @dataclass(frozen=True)
 class Losses:
     """What a training asks of scvi-tools' ``LossOutput``."""
@@ -113,22 +98,78 @@ class Losses:
     classification_loss: None = None
 
 
-def _loss(
-    tensors: Mapping[str, torch.Tensor],
-    inference: Mapping[str, Any],
-    generative: Mapping[str, Any],
-    kl_weight: float = 1.0,
-) -> Losses:
-    """The module's ``loss``, whose divergences of normal distributions are written out."""
-    cells = -generative["px"].log_prob(tensors["X"]).squeeze(1)
-    latent = inference["qz"]
-    variance = latent.variance
-    kl = 0.5 * (variance + latent.mean.square() - variance.log() - 1).sum(1)
-    weighted, total = kl_weight * kl, kl
-    if generative["pl"] is not None:
-        of_size = kl_divergence(inference["ql"], generative["pl"]).sum(1)
-        weighted, total = weighted + of_size, total + of_size
-    return Losses((cells + weighted).mean(), cells.detach().sum(), total.detach().sum(), len(cells))
+Tensors = Mapping[str, torch.Tensor]
+
+
+@contextmanager
+def losses_of(module: BaseModuleClass, device: str) -> Iterator[Callable[..., Any]]:
+    """The quickest function there is from tensors of a mini-batch, and what the module's ``loss`` takes, to losses."""
+    by_module = partial(_losses_by_module, module)
+    if why_not_fused(module, device):
+        yield by_module
+        return
+    with one_node_a_layer(module):
+        if type(module).__name__ != "SCANVAE":
+            yield _Scvi(module)
+            return
+        of_module: Any = module
+        of_module.generative = _Decoder(module).generative
+        try:
+            yield by_module
+        finally:
+            del of_module.generative
+
+
+def _losses_by_module(module: Any, tensors: Tensors, **given: Any) -> Any:
+    *_, losses = module(tensors, loss_kwargs=given, get_inference_input_kwargs={"full_forward_pass": True})
+    return losses
+
+
+def _encode(encoder: Any, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean, standard deviation and a draw."""
+    hidden = encoder.encoder(*given)
+    mean = encoder.mean_encoder(hidden)
+    spread = (encoder.var_activation(encoder.var_encoder(hidden)) + encoder.var_eps).sqrt()
+    return mean, spread, encoder.z_transformation(mean + torch.randn_like(mean) * spread)
+
+
+class _Scvi:
+    """Losses of an scVI or LDVAE module."""
+
+    def __init__(self, module: Any) -> None:
+        self._module, self._decoder = module, _Decoder(module)
+
+    def __call__(self, tensors: Tensors, kl_weight: float = 1.0) -> Losses:
+        from scvi import REGISTRY_KEYS
+
+        module, counts, batch_index = (
+            self._module,
+            tensors[REGISTRY_KEYS.X_KEY],
+            tensors[REGISTRY_KEYS.BATCH_KEY],
+        )
+        numbers, categories = (
+            tensors.get(key) for key in (REGISTRY_KEYS.CONT_COVS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
+        )
+        given = counts.log1p() if module.log_variational else counts
+        of_cell = [batch_index]
+        if module.encode_covariates:
+            given = given if numbers is None else torch.cat([given, numbers], dim=-1)
+            of_cell += [] if categories is None else torch.split(categories, 1, dim=1)
+        mean, spread, z = _encode(module.z_encoder, given, *of_cell)
+        variance = spread.square()
+        kl = 0.5 * (variance + mean.square() - variance.log() - 1).sum(1)
+        weighted, total = kl_weight * kl, kl
+        if module.use_observed_lib_size:
+            library = counts.sum(1).log()
+        else:
+            *encoded, library = _encode(module.l_encoder, given, *of_cell)
+            prior_mean, prior_variance = prior_of_size(module, batch_index)
+            of_size = kl_divergence(Normal(*encoded), Normal(prior_mean, prior_variance.sqrt())).sum(1)
+            weighted, total = weighted + of_size, total + of_size
+        labels = tensors[REGISTRY_KEYS.LABELS_KEY]
+        logits, dropout, theta, rows = self._decoder(z, batch_index, numbers, categories, labels)
+        cells = -_LogLikelihood.apply(logits, dropout, library.reshape(-1), theta, counts, rows)
+        return Losses((cells + weighted).mean(), cells.detach().sum(), total.detach().sum(), len(cells))
 
 
 class _Decoder:
@@ -141,6 +182,20 @@ class _Decoder:
     def __call__(
         self,
         z: torch.Tensor,
+        batch_index: torch.Tensor,
+        numbers: torch.Tensor | None,
+        categories: torch.Tensor | None,
+        labels: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        """Logits of shares and of dropout, table of inverse dispersions, and which of its rows is a cell's."""
+        given = z if numbers is None else torch.cat([z, numbers], dim=-1)
+        of_cell = () if categories is None else torch.split(categories, 1, dim=1)
+        logits, dropout, hidden = self._decode(given, batch_index, *of_cell, labels)
+        return logits, dropout, *self._dispersion(hidden, batch_index, labels)
+
+    def generative(
+        self,
+        z: torch.Tensor,
         library: torch.Tensor,
         batch_index: torch.Tensor,
         cont_covs: torch.Tensor | None = None,
@@ -148,14 +203,11 @@ class _Decoder:
         y: torch.Tensor | None = None,
         **_: Any,
     ) -> dict[str, Any]:
-        module = self._module
-        given = z if cont_covs is None else torch.cat([z, cont_covs], dim=-1)
-        categories = () if cat_covs is None else torch.split(cat_covs, 1, dim=1)
-        logits, dropout, hidden = self._decode(given, batch_index, *categories, y)
-        theta, rows = self._dispersion(hidden, batch_index, y)
+        """Under the names of the module's own."""
+        logits, dropout, theta, rows = self(z, batch_index, cont_covs, cat_covs, y)
         of_size = None
-        if not module.use_observed_lib_size:
-            mean, variance = prior_of_size(module, batch_index)
+        if not self._module.use_observed_lib_size:
+            mean, variance = prior_of_size(self._module, batch_index)
             of_size = Normal(mean, variance.sqrt())
         return {"px": _Counts(logits, dropout, library, theta, rows), "pl": of_size}
 

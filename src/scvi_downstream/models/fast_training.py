@@ -8,7 +8,7 @@ scvi-tools for the same state of the random generators.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import partial
 from itertools import cycle, repeat
@@ -22,7 +22,7 @@ from scipy import sparse
 from scvi_downstream.models.between_epochs import MONITOR, Watch, random_state, set_random_state
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.count_kernels import adam_step, take_rows
-from scvi_downstream.models.count_loss import fused
+from scvi_downstream.models.count_loss import losses_of
 from scvi_downstream.models.schedule import Schedule, Split
 from scvi_downstream.models.scvi_internals import kind_of_field, unchecked_distributions
 from scvi_downstream.models.specification import TrainingOptions
@@ -42,21 +42,40 @@ class CpuAdam(torch.optim.Optimizer):
     def __init__(self, weights: list[torch.Tensor], *, decoupled: bool, **given: float) -> None:
         super().__init__(weights, given)
         self._decoupled = decoupled
+        self._arrays: dict[torch.Tensor, list[np.ndarray]] = {}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """Take one step of each weight that has a gradient."""
         for group in self.param_groups:
+            rate, floor, decay = group["lr"], group["eps"], group["weight_decay"]
             for weight in group["params"]:
-                if weight.grad is None:
+                gradient, state = weight.grad, self.state[weight]
+                if gradient is None:
                     continue
-                state = self.state[weight]
                 if not state:
                     state |= {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
+                if weight not in self._arrays:
+                    held = weight.detach(), state["mean"], state["square"]
+                    self._arrays[weight] = [each.view(-1).numpy() for each in held]
                 state["step"] += 1
-                arrays = (weight.detach(), weight.grad.contiguous(), state["mean"], state["square"])
-                given = (state["step"], group["lr"], group["eps"], group["weight_decay"])
-                adam_step(*(array.view(-1).numpy() for array in arrays), *given, decoupled=self._decoupled)
+                values, *moments = self._arrays[weight]
+                of_gradient = gradient.contiguous().view(-1).numpy()
+                adam_step(
+                    values,
+                    of_gradient,
+                    *moments,
+                    state["step"],
+                    rate,
+                    floor,
+                    decay,
+                    decoupled=self._decoupled,
+                )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what another one left."""
+        self._arrays.clear()
+        super().load_state_dict(state_dict)
 
 
 class Cells:
@@ -215,14 +234,15 @@ class _Loop:
                 min_lr=options.lr_min, threshold_mode="abs",
             )  # fmt: skip
 
-    def epoch(self, epoch: int) -> dict[str, float]:
+    def epoch(self, epoch: int, losses_of_batch: Callable[..., Any]) -> dict[str, float]:
         """Train one epoch and validate it; values by name."""
         warm_up = self._options.n_epochs_kl_warmup
         kl_weight = min(1.0, epoch / warm_up) if warm_up else 1.0
         self.module.train()
         train = _Sums("train")
-        for losses in self._losses("train", kl_weight):
-            self.optimizer.zero_grad()
+        for losses in self._losses("train", losses_of_batch, kl_weight=kl_weight):
+            for weight in self._weights:
+                weight.grad = None
             losses.loss.backward()
             if self._options.gradient_clip_val is not None:
                 torch.nn.utils.clip_grad_norm_(self._weights, self._options.gradient_clip_val)
@@ -231,7 +251,7 @@ class _Loop:
         self.module.eval()
         validation = _Sums("validation")
         with torch.no_grad():
-            for losses in self._losses("validation", kl_weight):
+            for losses in self._losses("validation", losses_of_batch, kl_weight=kl_weight):
                 validation.add(losses)
         values = validation.values() | train.values() | {"kl_weight": kl_weight}
         if self.scheduler is not None:
@@ -239,7 +259,7 @@ class _Loop:
         self.curves.append(values)
         return values
 
-    def _losses(self, mode: str, kl_weight: float) -> Iterator[Any]:
+    def _losses(self, mode: str, losses_of_batch: Callable[..., Any], **given: Any) -> Iterator[Any]:
         if mode == "train":
             in_batches, size, cells = shuffled, self._schedule.batch_size, self.split.train
         else:
@@ -249,16 +269,10 @@ class _Loop:
         batches = in_batches(cells, size)
         of_labelled = cycle(in_batches(labelled, size)) if len(labelled) else repeat(None)
         for rows, known in zip(batches, of_labelled, strict=False):
-            given: dict[str, Any] = {"kl_weight": kl_weight}
             if known is not None:
                 given["labelled_tensors"] = self._cells.take(known, "labelled")
                 given["classification_ratio"] = _CLASSIFICATION_RATIO
-            *_, losses = self.module(
-                self._cells.take(rows),
-                loss_kwargs=given,
-                get_inference_input_kwargs={"full_forward_pass": True},
-            )
-            yield losses
+            yield losses_of_batch(self._cells.take(rows), **given)
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
@@ -317,10 +331,10 @@ def train(
         watch.load_state_dict(state["watch"])
         go_on = state["go_on"]
     last = time.perf_counter()
-    with fused(loop.module, device), unchecked_distributions():
+    with losses_of(loop.module, device) as losses_of_batch, unchecked_distributions():
         while go_on and len(loop.curves) < schedule.max_epochs:
             epoch = len(loop.curves)
-            values = loop.epoch(epoch)
+            values = loop.epoch(epoch, losses_of_batch)
             go_on = watch.judge(loop.module, epoch, values[MONITOR])
             watch.tell(epoch, values)
             if time.perf_counter() - last >= options.checkpoint_every_seconds:

@@ -260,18 +260,19 @@ def _forecast(
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[] if device == "cpu" else None))
         module = deepcopy(model.module).to(device).train()
+        losses_of_batch = None
         if _by_own_loop(spec):
-            from scvi_downstream.models.count_loss import fused
+            from scvi_downstream.models.count_loss import losses_of
 
-            stack.enter_context(fused(module, device))
+            losses_of_batch = stack.enter_context(losses_of(module, device))
         optimizer = torch.optim.Adam(module.parameters(), fused=True)
         loader = AnnDataLoader(model.adata_manager, indices=train[: batch_size * 4], batch_size=batch_size)
         seconds = []
         for batch in loader:
             start = time.perf_counter()
             tensors = {name: tensor.to(device) for name, tensor in batch.items()}
-            _, _, losses = module(tensors)
             optimizer.zero_grad()
+            losses = losses_of_batch(tensors) if losses_of_batch else module(tensors)[-1]
             losses.loss.backward()
             optimizer.step()
             seconds.append(time.perf_counter() - start)
