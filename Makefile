@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help run test quick check format viz ui notebooks lock clean
+.PHONY: help run test quick check bench format viz ui lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ check: $(READY)  ## format, lint, types, the quickest tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not thorough"
+
+bench: $(READY)  ## measure the training against scvi-tools (hours, alone on the machine); DATA=folder of .h5ad files
+	@$(BIN)/python benchmarks/engine.py --models 100 --in-turn 30 --page docs/engine.md
+	@$(BIN)/python benchmarks/against_stock.py --data $(or $(DATA),.)
 
 format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --fix .

@@ -1,10 +1,12 @@
 """scVI as this project fits it beside stock scvi-tools: same cells, genes, seed and held-out cells.
 
-Usage: python benchmarks/against_stock.py FOLDER [--only NAME …] [--out docs/benchmarks.md]
+    python benchmarks/against_stock.py [--data FOLDER] [--only NAME …]
+    python benchmarks/against_stock.py --input cells.h5ad [--batch-key KEY] --label-key KEY [--cells 5000]
 
 FOLDER holds the .h5ad files named in STUDIES; those that are missing are left out. Each measurement runs in a
-process of its own on one thread, and seconds are those of the processor, so that they are its own. Results are kept in
-benchmarks/results.json, one entry a study and side; delete an entry to measure it again.
+process of its own on one thread, and seconds are those of the processor, so that they are its own. Results of STUDIES
+are kept in benchmarks/results.json, one entry a study and side, of which docs/benchmarks.md is made; delete an entry to
+measure it again. With ``--input`` or ``--cells`` the tables are printed and nothing is kept.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ STUDIES: dict[str, dict[str, Any]] = {
     "simulated": {"batch_key": "batch", "label_key": "cell_type"},
 }
 N_SIMULATED = 20_000
+PAGE = Path("docs/benchmarks.md")
 N_GENES = 2000
 SEED = 0
 N_LEIDEN = 20
 
 
-def load(folder: Path, study: str) -> Any:
-    """Counts, prepared as the project does; singlets where the study says so."""
+def load(file: Path, study: str, n_cells: int | None) -> Any:
+    """Counts, prepared as the project does; singlets where the study says so; ``n_cells`` of them, if given."""
     import anndata
+    import numpy as np
 
     from scvi_downstream.cells.keys import Keys
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
@@ -47,14 +51,16 @@ def load(folder: Path, study: str) -> Any:
     if study == "simulated":
         from simulation import Planted, simulate
 
-        planted = Planted(n_cells=N_SIMULATED, n_genes=N_GENES, n_types=8, n_batches=2, median_counts=700)
-        counts = simulate(planted, seed=SEED)
+        of_cells = {"n_cells": n_cells or N_SIMULATED, "median_counts": 700}
+        counts = simulate(Planted(n_genes=N_GENES, n_types=8, n_batches=2, **of_cells), seed=SEED)
         counts.var["highly_variable"] = True
         return counts, keys
-    cells = anndata.read_h5ad(folder / f"{study}.h5ad")
+    cells = anndata.read_h5ad(file)
     if "keep" in options:
         column, value = options["keep"]
         cells = cells[cells.obs[column] == value].copy()
+    if n_cells and n_cells < len(cells):
+        cells = cells[np.random.default_rng(SEED).permutation(len(cells))[:n_cells]].copy()
     counts, _, _ = prepare_counts(cells, None, keys, defaults_of(PreparationOptions, n_top_genes=N_GENES))
     return counts, keys
 
@@ -121,7 +127,7 @@ def fit_project(counts: Any, keys: Any) -> tuple[Any, Clock]:
     return result.model, clock
 
 
-def measure(folder: Path, study: str, side: str) -> dict[str, Any]:
+def measure(file: Path, study: str, side: str, n_cells: int | None) -> dict[str, Any]:
     """Held-out and training ELBO, ARI and NMI of Leiden at resolution 1 on the latent, seconds, curve."""
     import resource
 
@@ -130,7 +136,7 @@ def measure(folder: Path, study: str, side: str) -> dict[str, Any]:
     from anndata import AnnData
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    counts, keys = load(folder, study)
+    counts, keys = load(file, study, n_cells)
     model, clock = {"stock": fit_stock, "project": fit_project}[side](counts, keys)
     seconds, wall = clock.seconds(), clock.on_the_wall()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -176,7 +182,7 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `python benchmarks/against_stock.py FOLDER`; do not edit.",
+        "Made by `python benchmarks/against_stock.py --data FOLDER`; do not edit.",
         "",
         f"scVI with scvi-tools' own defaults beside this project's training, same cells, same {N_GENES} genes, seed {SEED}, the same",
         "10 % of cells held out. ELBO in nats per cell, higher is better; ARI and NMI of Leiden at resolution 1 on the latent",
@@ -184,8 +190,8 @@ def page(results: dict[str, Any]) -> str:
         "400 epochs; the project stops on the held-out ELBO and keeps the best epoch, so its held-out figure is selected on",
         f"those cells. {results.get('machine', '')}",
         "",
-        "| data | side | cells | epochs | held-out ELBO | training ELBO | ARI | NMI | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | side | cells | epochs | held-out ELBO | training ELBO | ARI | NMI | seconds | on the wall | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for study in STUDIES:
         for side in ("stock", "project"):
@@ -194,7 +200,8 @@ def page(results: dict[str, Any]) -> str:
                 continue
             lines.append(
                 f"| {study} | {side} | {row['n_cells']} | {row['epochs']} | {row['elbo_held_out']:.1f} | {row['elbo_train']:.1f} "
-                f"| {row['ari']:.3f} ± {row['ari_sd']:.3f} | {row['nmi']:.3f} ± {row['nmi_sd']:.3f} | {row['seconds']:.0f} |"
+                f"| {row['ari']:.3f} ± {row['ari_sd']:.3f} | {row['nmi']:.3f} ± {row['nmi_sd']:.3f} | {row['seconds']:.0f} "
+                f"| {row['wall']:.0f} s | {row['peak_mb']:,.0f} MB |"
             )
     if not (studies := with_curves(results)):
         return "\n".join(lines) + "\n"
@@ -258,40 +265,46 @@ def one_line_each(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what is missing and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", nargs="*", default=list(STUDIES))
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path())
+    parser.add_argument("--only", nargs="*", choices=list(STUDIES), default=list(STUDIES))
+    parser.add_argument("--input", type=Path)
+    parser.add_argument("--batch-key")
+    parser.add_argument("--label-key")
+    parser.add_argument("--cells", type=int)
     parser.add_argument("--measure", nargs=2, metavar=("STUDY", "SIDE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.input:
+        arguments.only = [arguments.input.stem]
+        STUDIES.clear()
+        STUDIES[arguments.input.stem] = {key: getattr(arguments, key) for key in ("batch_key", "label_key")}
+    files = {study: arguments.input or arguments.data / f"{study}.h5ad" for study in STUDIES}
     if arguments.measure:
-        print(json.dumps(measure(arguments.folder, *arguments.measure)))
+        study, side = arguments.measure
+        print(json.dumps(measure(files[study], study, side, arguments.cells)))
         return
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept = not (arguments.input or arguments.cells)
+    results = json.loads(RESULTS.read_text()) if kept and RESULTS.exists() else {}
     results["machine"] = f"Seconds of the processor, one thread ({platform.machine()}), no GPU."
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
     for study in arguments.only:
         for side in ("stock", "project"):
             name = f"{study}/{side}"
-            file = arguments.folder / f"{study}.h5ad"
-            if name in results or not (study == "simulated" or file.exists()):
+            if name in results or not (study == "simulated" or files[study].exists()):
                 continue
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                __file__,
-                str(arguments.folder),
-                "--measure",
-                study,
-                side,
-            ]
-            one_core = os.environ | {"OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=one_core)
+            command = [sys.executable, "-W", "ignore", *sys.argv, "--measure", study, side]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             results[name] = json.loads(done.stdout.splitlines()[-1])
-            RESULTS.write_text(one_line_each(results))
-            print(name, results[name], flush=True)
-    arguments.out.write_text(page(results))
-    draw(results, arguments.out.parent / "images" / "benchmark_curves.png")
+            if kept:
+                RESULTS.write_text(one_line_each(results))
+            print(name, {key: value for key, value in results[name].items() if key != "curve"}, flush=True)
+    if not kept:
+        print(page(results))
+        return
+    PAGE.write_text(page(results))
+    draw(results, PAGE.parent / "images" / "benchmark_curves.png")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Without a file the demonstration's 700 cells × 765 genes and 20,000 simulated c
 measurement is a process of its own on one thread, the sides take turns, and seconds are those of the processor, so
 that another process beside disturbs little. Both sides train the same module with the same options, and validate after
 each epoch; the time of a step is the difference between a long and a short training, so that neither imports nor
-compiling count. ``--models`` random small models are trained in both loops, too, and once more of another seed.
+compiling count. ``--models`` random small models are trained in both loops, too, and once more of another seed;
+``--in-turn`` models are fitted, saved and read again in one process, whose memory is looked at after each.
 """
 
 from __future__ import annotations
@@ -166,6 +167,50 @@ def train_alike(n_models: int) -> list[str]:
     ]
 
 
+def fit_in_turn(n_models: int) -> list[int]:
+    """Resident memory of this process, MB, after each of so many models was fitted, saved, read again and asked."""
+    import psutil
+
+    from scvi_downstream.cells.keys import Keys
+    from scvi_downstream.models.checkpoints import CheckpointStore
+    from scvi_downstream.models.fitting import build_and_fit
+    from scvi_downstream.models.saved import SavedModel
+    from scvi_downstream.study.defaults import model_spec
+
+    cells = cells_of("simulated", 5_000, 2_000)
+    keys = Keys(batch_key="batch", label_key="cell_type")
+    resident = []
+    for number in range(n_models):
+        family = ("SCVI", "LinearSCVI", "SCANVI")[number % 3]
+        spec = model_spec({"name": "m", "family": family, "training": {"max_epochs": 2}})
+        with tempfile.TemporaryDirectory() as folder:
+            store = CheckpointStore(Path(folder))
+            fit = build_and_fit(cells.copy(), spec, keys, seed=0, accelerator="cpu", checkpoints=store)
+            fit.model.save(f"{folder}/model", save_anndata=False)
+            SavedModel(Path(folder) / "model").attach(cells).get_latent_representation()
+        del fit
+        resident.append(psutil.Process().memory_info().rss >> 20)
+    return resident
+
+
+def memory_in_turn(n_models: int) -> list[str]:
+    """One sentence of :func:`fit_in_turn`, in a process of its own."""
+    resident = json.loads(in_own_process("--fit-in-turn", str(n_models)))
+    first, last = resident[5], resident[-1]
+    return [
+        f"{n_models} models (scVI, LDVAE, scANVI) of 5,000 × 2,000 simulated counts fitted, saved and read again one after another in",
+        f"one process: it holds {first:,} MB after the sixth and {last:,} MB after the last, {max(resident):,} MB at most between.",
+    ]
+
+
+def in_own_process(*arguments: str) -> str:
+    """Last line of what this script prints when called with these."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-W", "ignore", __file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.splitlines()[-1]
+
+
 def table(found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]]) -> list[str]:
     """One row an input and likelihood: milliseconds of each side, and the ratios of pairs."""
     lines = ["| counts | likelihood | " + " | ".join(SIDES.values()) + " | scvi-tools : fast | memory, MB |"]
@@ -195,6 +240,8 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--models", type=int, default=0)
+    parser.add_argument("--in-turn", type=int, default=0)
+    parser.add_argument("--fit-in-turn", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "SIDE", "LIKELIHOOD"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -202,24 +249,23 @@ def main() -> None:
         name, side, likelihood = given.measure
         print(json.dumps(measure(name, given.cells, given.genes, side, likelihood)))
         return
+    if given.fit_in_turn:
+        print(json.dumps(fit_in_turn(given.fit_in_turn)))
+        return
     found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    size = ["--cells", str(given.cells), "--genes", str(given.genes)]
     for name in [given.input] if given.input else ["pbmc68k", "simulated"]:
         for likelihood in ("zinb", "nb"):
             sides = found.setdefault((name, likelihood), {side: [] for side in SIDES})
             for _ in range(given.repeats):
                 for side in SIDES:
-                    command = [sys.executable, "-W", "ignore", __file__, "--measure", name, side, likelihood]
-                    command += ["--cells", str(given.cells), "--genes", str(given.genes)]
-                    done = subprocess.run(
-                        command, capture_output=True, text=True, check=True, env=environment
-                    )
-                    sides[side].append(json.loads(done.stdout.splitlines()[-1]))
+                    line = in_own_process("--measure", name, side, likelihood, *size)
+                    sides[side].append(json.loads(line))
                     print(name, likelihood, side, sides[side][-1], file=sys.stderr, flush=True)
     lines = [
         "# The training loop",
         "",
-        f"Made by `python benchmarks/engine.py --repeats {given.repeats} --models {given.models} --page docs/engine.md`; do not edit.",
+        f"Made by `python benchmarks/engine.py --repeats {given.repeats} --models {given.models} --in-turn {given.in_turn} --page docs/engine.md`; do not edit.",
         "",
         "scVI, the same module and options, mini-batches of 128, held-out cells looked at after each epoch. Processor time of a",
         f"step on one thread, median of {given.repeats} runs that took turns; ratios of the pairs, with their range.",
@@ -228,6 +274,8 @@ def main() -> None:
     ]
     if given.models:
         lines += ["", *train_alike(given.models)]
+    if given.in_turn:
+        lines += ["", *memory_in_turn(given.in_turn)]
     print("\n".join(lines))
     if given.page:
         given.page.write_text("\n".join(lines) + "\n")

@@ -32,7 +32,7 @@ settings.load_profile("project")
 
 
 # Share one run of the study, so they run in one process.
-STUDY_TESTS = ("test_study_run", "test_new_analysis", "test_notebook", "test_viz")
+STUDY_TESTS = ("test_study_run", "test_documented_commands", "test_new_analysis", "test_notebook", "test_viz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

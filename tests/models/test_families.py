@@ -44,16 +44,7 @@ def test_training_options_are_those_of_scvi_tools() -> None:
 
     training = model_spec({"name": "model", "family": "SCVI"}).training
     plan = inspect.signature(TrainingPlan).parameters
-    for option in (
-        "lr",
-        "weight_decay",
-        "eps",
-        "optimizer",
-        "reduce_lr_on_plateau",
-        "lr_factor",
-        "lr_patience",
-        "lr_min",
-    ):
+    for option in ("weight_decay", "eps", "optimizer", "lr_min"):
         assert getattr(training, option) == plan[option].default, option
 
 

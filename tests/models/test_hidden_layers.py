@@ -68,3 +68,19 @@ def test_other_layers_are_left_alone(options: dict[str, bool]) -> None:
     layers = FCLayers(n_in=3, n_out=2, **options)
     with one_node_a_layer(layers):
         assert "forward" not in vars(layers)
+
+
+@pytest.mark.slow
+def test_frozen_normalisation_is_left_alone() -> None:
+    from scvi.nn import FCLayers
+    from torch import nn
+
+    from scvi_downstream.models.hidden_layers import one_node_a_layer
+    from scvi_downstream.models.surgery import _FrozenBatchNorm1d
+
+    layers = FCLayers(n_in=3, n_out=2)
+    for part in layers.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            part.__class__ = _FrozenBatchNorm1d
+    with one_node_a_layer(layers):
+        assert "forward" not in vars(layers)

@@ -21,6 +21,7 @@ from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.schedule import (
     Schedule,
     Split,
+    batch_size_for,
     batch_size_without_remainder_of_one,
     epochs_for,
     identity_of,
@@ -98,7 +99,8 @@ def fit(
     if split is None:
         split = split_cells(model.adata.n_obs, options.train_size, options.validation_size, seed)
     sizes = _loader_sizes(model, split, label_key)
-    batch_size = batch_size_without_remainder_of_one(options.batch_size, sizes)
+    batch_size = options.batch_size or batch_size_for(model.adata.n_obs)
+    batch_size = batch_size_without_remainder_of_one(batch_size, sizes)
     max_epochs = options.max_epochs or epochs_for(model.adata.n_obs)
     device = torch_device(accelerator)
     if device == "cpu":

@@ -138,13 +138,10 @@ class _Stack:
 
 
 def _served(layers: Any) -> bool:
-    """Whether layers are linear, normalised over the batch and rectified."""
+    """Whether layers are linear, normalised over the batch and rectified, each by PyTorch's very class."""
     return all(
-        isinstance(linear, nn.Linear)
+        (type(linear), type(norm), other, type(activation)) == (nn.Linear, nn.BatchNorm1d, None, nn.ReLU)
         and linear.bias is not None
-        and isinstance(norm, nn.BatchNorm1d)
-        and other is None
-        and isinstance(activation, nn.ReLU)
         for linear, norm, other, activation, _ in layers.fc_layers
     )
 

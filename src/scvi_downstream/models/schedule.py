@@ -76,6 +76,11 @@ def epochs_for(n_cells: int) -> int:
     return max(20, min(_FULL_EPOCHS, round(_FULL_EPOCHS * _FULL_EPOCHS_UP_TO / n_cells)))
 
 
+def batch_size_for(n_cells: int) -> int:
+    """64 for fewer than 5,000 cells, which smaller steps and more of them fit better, else 128."""
+    return 64 if n_cells < 5_000 else 128
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What one training is given besides the model's own options."""

@@ -26,7 +26,7 @@ class TrainingOptions(Options):
 
     engine: Literal["fast", "stock"]
     max_epochs: PositiveInt | None
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2)] | None
     train_size: Share
     validation_size: Share
     early_stopping: bool
