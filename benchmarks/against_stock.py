@@ -236,10 +236,14 @@ def draw(results: dict[str, Any], file: Path) -> None:
 
     if not (studies := with_curves(results)):
         return
+    columns = min(3, len(studies))
+    rows = -(-len(studies) // columns)
     figure, axes = plt.subplots(
-        1, len(studies), figsize=(3.4 * len(studies), 3), layout="constrained", squeeze=False
+        rows, columns, figsize=(3.6 * columns, 2.9 * rows), layout="constrained", squeeze=False
     )
-    for ax, study in zip(axes[0], studies, strict=True):
+    for ax in axes.flat[len(studies) :]:
+        ax.remove()
+    for ax, study in zip(axes.flat, studies, strict=False):
         for side, color in (("stock", "#d55e00"), ("project", "#0072b2")):
             seconds, values = zip(*results[f"{study}/{side}"]["curve"], strict=True)
             ax.plot(
@@ -252,7 +256,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
             xscale="log",
             ylim=(best - 0.1 * abs(best), best + 0.02 * abs(best)),
         )
-    axes[0, 0].set_ylabel("held-out ELBO, nats per cell")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("held-out ELBO, nats per cell")
     axes[0, 0].legend(frameon=False)
     figure.savefig(file, dpi=110)
 

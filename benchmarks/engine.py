@@ -68,6 +68,9 @@ def train(cells: Any, side: str, likelihood: str, epochs: int) -> None:
     engine = "fast" if side == "fast" else "stock"
     training = {
         "engine": engine,
+        "batch_size": 128,  # and the rest as scvi-tools has it
+        "lr": 0.001,
+        "reduce_lr_on_plateau": False,
         "max_epochs": epochs,
         "early_stopping": False,
         "validation_size": N_VALIDATION,
@@ -106,6 +109,40 @@ def measure(name: str, n_cells: int, n_genes: int, side: str, likelihood: str) -
         "genes": cells.n_vars,
         "non_zero": cells.X.nnz / cells.n_obs / cells.n_vars,
     }
+
+
+PARTS = {
+    "matrix products": ("aten::mm", "aten::addmm"),
+    "likelihood and its gradients": ("_LogLikelihood", "_LogLikelihoodBackward"),
+    "Adam": ("Optimizer.step#CpuAdam.step",),
+    "normalisation and rectifiers": ("_Hidden", "_HiddenBackward"),
+    "copies and sums": ("aten::copy_", "aten::sum", "aten::amax", "aten::index_select"),
+    "log1p and dropout's draws": ("aten::log1p", "aten::bernoulli_", "aten::div_"),
+}
+
+
+def shares_of(name: str, n_cells: int, n_genes: int) -> dict[str, float]:
+    """Shares of the time of the project's loop, by what PyTorch's profiler sees of a long training and not of a short one."""
+    import logging
+
+    from torch.profiler import ProfilerActivity, profile
+
+    logging.disable(logging.INFO)
+    cells = cells_of(name, n_cells, n_genes)
+    short, long = EPOCHS["small" if cells.n_obs <= 5000 else "large"]
+    train(cells, "fast", "zinb", 1)  # compiles
+    found = []
+    for epochs in (short, long):
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            start = time.perf_counter()  # as the profiler's
+            train(cells, "fast", "zinb", epochs)
+            total = time.perf_counter() - start
+        by_key = {each.key: each.self_cpu_time_total * 1e-6 for each in seen.key_averages()}
+        parts = [sum(by_key.get(key, 0.0) for key in keys) for keys in PARTS.values()]
+        found.append([*parts, total - sum(parts)])
+    spent = [of_long - of_short for of_short, of_long in zip(*found, strict=True)]
+    names = [*PARTS, "all else, calls of Python and PyTorch above all"]
+    return {part: seconds / sum(spent) for part, seconds in zip(names, spent, strict=True)}
 
 
 def train_alike(n_models: int) -> list[str]:
@@ -203,6 +240,19 @@ def memory_in_turn(n_models: int) -> list[str]:
     ]
 
 
+def what_is_left(names: list[str], size: list[str]) -> list[str]:
+    """One line an input: what the time of the project's loop goes to."""
+    lines = [
+        "What the time of the project's loop goes to (zinb, by PyTorch's profiler, which itself takes some of the last part):",
+        "",
+    ]
+    for name in names:
+        shares = json.loads(in_own_process("--shares", name, *size))
+        told = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+        lines.append(f"- {Path(name).stem}: {told}")
+    return lines
+
+
 def in_own_process(*arguments: str) -> str:
     """Last line of what this script prints when called with these."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
@@ -242,6 +292,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=0)
     parser.add_argument("--in-turn", type=int, default=0)
     parser.add_argument("--fit-in-turn", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--shares", help=argparse.SUPPRESS)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "SIDE", "LIKELIHOOD"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -249,12 +300,16 @@ def main() -> None:
         name, side, likelihood = given.measure
         print(json.dumps(measure(name, given.cells, given.genes, side, likelihood)))
         return
+    if given.shares:
+        print(json.dumps(shares_of(given.shares, given.cells, given.genes)))
+        return
     if given.fit_in_turn:
         print(json.dumps(fit_in_turn(given.fit_in_turn)))
         return
     found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     size = ["--cells", str(given.cells), "--genes", str(given.genes)]
-    for name in [given.input] if given.input else ["pbmc68k", "simulated"]:
+    names = [given.input] if given.input else ["pbmc68k", "simulated"]
+    for name in names:
         for likelihood in ("zinb", "nb"):
             sides = found.setdefault((name, likelihood), {side: [] for side in SIDES})
             for _ in range(given.repeats):
@@ -271,6 +326,10 @@ def main() -> None:
         f"step on one thread, median of {given.repeats} runs that took turns; ratios of the pairs, with their range.",
         "",
         *table(found),
+        "",
+        *what_is_left(names, size),
+        "",
+        "On a GPU the counts stay on the device and mini-batches are gathered there. That is tested on a CPU, and not measured.",
     ]
     if given.models:
         lines += ["", *train_alike(given.models)]

@@ -140,16 +140,11 @@ class _Scvi:
         self._module, self._decoder = module, _Decoder(module)
 
     def __call__(self, tensors: Tensors, kl_weight: float = 1.0) -> Losses:
-        from scvi import REGISTRY_KEYS
+        from scvi import REGISTRY_KEYS as KEYS
 
-        module, counts, batch_index = (
-            self._module,
-            tensors[REGISTRY_KEYS.X_KEY],
-            tensors[REGISTRY_KEYS.BATCH_KEY],
-        )
-        numbers, categories = (
-            tensors.get(key) for key in (REGISTRY_KEYS.CONT_COVS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
-        )
+        module = self._module
+        counts, batch_index, labels = (tensors[key] for key in (KEYS.X_KEY, KEYS.BATCH_KEY, KEYS.LABELS_KEY))
+        numbers, categories = (tensors.get(key) for key in (KEYS.CONT_COVS_KEY, KEYS.CAT_COVS_KEY))
         given = counts.log1p() if module.log_variational else counts
         of_cell = [batch_index]
         if module.encode_covariates:
@@ -166,7 +161,6 @@ class _Scvi:
             prior_mean, prior_variance = prior_of_size(module, batch_index)
             of_size = kl_divergence(Normal(*encoded), Normal(prior_mean, prior_variance.sqrt())).sum(1)
             weighted, total = weighted + of_size, total + of_size
-        labels = tensors[REGISTRY_KEYS.LABELS_KEY]
         logits, dropout, theta, rows = self._decoder(z, batch_index, numbers, categories, labels)
         cells = -_LogLikelihood.apply(logits, dropout, library.reshape(-1), theta, counts, rows)
         return Losses((cells + weighted).mean(), cells.detach().sum(), total.detach().sum(), len(cells))

@@ -41,10 +41,13 @@ RC = {
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches, laid out so that labels and legends fit."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     mpl.rcParams.update(RC)
-    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)  # by itself a figure makes, and keeps, a canvas for each text that is measured
+    return figure
 
 
 def empty_figure(reason: str) -> Figure:
