@@ -44,8 +44,11 @@ class CpuAdam(torch.optim.Optimizer):
         self._decoupled = decoupled
         self._arrays: dict[torch.Tensor, list[np.ndarray]] = {}
 
-    @torch.no_grad()
     def step(self, closure: None = None) -> None:
+        """As PyTorch calls it, which wraps it into hooks and records of its profiler."""
+        self.take_step()
+
+    def take_step(self) -> None:
         """Take one step of each weight that has a gradient."""
         for group in self.param_groups:
             rate, floor, decay = group["lr"], group["eps"], group["weight_decay"]
@@ -220,13 +223,15 @@ class _Loop:
                 "validation": labelled_cells(model, self.split.validation),
             }
         given = {"lr": schedule.lr, "eps": options.eps, "weight_decay": options.weight_decay}
+        self._parts = list(self.module.modules())
         self._weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         if device == "cpu":
-            self.optimizer: torch.optim.Optimizer = CpuAdam(
-                self._weights, decoupled=options.optimizer == "AdamW", **given
-            )
+            decoupled = options.optimizer == "AdamW"
+            self.optimizer: Any = CpuAdam(self._weights, decoupled=decoupled, **given)
+            self._step = self.optimizer.take_step
         else:
             self.optimizer = getattr(torch.optim, options.optimizer)(self._weights, fused=True, **given)
+            self._step = self.optimizer.step
         self.scheduler = None
         if options.reduce_lr_on_plateau:
             self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -238,7 +243,7 @@ class _Loop:
         """Train one epoch and validate it; values by name."""
         warm_up = self._options.n_epochs_kl_warmup
         kl_weight = min(1.0, epoch / warm_up) if warm_up else 1.0
-        self.module.train()
+        self._switch(training=True)
         train = _Sums("train")
         for losses in self._losses("train", losses_of_batch, kl_weight=kl_weight):
             for weight in self._weights:
@@ -246,9 +251,9 @@ class _Loop:
             losses.loss.backward()
             if self._options.gradient_clip_val is not None:
                 torch.nn.utils.clip_grad_norm_(self._weights, self._options.gradient_clip_val)
-            self.optimizer.step()
+            self._step()
             train.add(losses)
-        self.module.eval()
+        self._switch(training=False)
         validation = _Sums("validation")
         with torch.no_grad():
             for losses in self._losses("validation", losses_of_batch, kl_weight=kl_weight):
@@ -258,6 +263,14 @@ class _Loop:
             self.scheduler.step(values[MONITOR])
         self.curves.append(values)
         return values
+
+    def _switch(self, *, training: bool) -> None:
+        """As the module's own ``train``, which asks each part for its parts, twice an epoch."""
+        for part in self._parts:
+            if type(part).train is torch.nn.Module.train:
+                part.training = training
+            else:
+                part.train(training)
 
     def _losses(self, mode: str, losses_of_batch: Callable[..., Any], **given: Any) -> Iterator[Any]:
         if mode == "train":
