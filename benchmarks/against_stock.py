@@ -220,6 +220,8 @@ def page(results: dict[str, Any]) -> str:
             f"| {study} | {found['best']:.1f} | {found['stock']:.0f} s | {found['project']:.1f} s "
             f"| {found['stock'] / found['project']:.1f} | {found['stock_end'] / found['project']:.0f} |"
         )
+    notes = {name: row["note"] for name, row in results.items() if "note" in row}
+    lines += [f"\n{name}: {note}." for name, note in notes.items()]
     lines += ["", "![Held-out ELBO by seconds of training](images/benchmark_curves.png)"]
     return "\n".join(lines) + "\n"
 
