@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from engine import cells_of, in_own_process
 
 RESULTS = Path(__file__).with_name("results.json")
 STUDIES: dict[str, dict[str, Any]] = {
@@ -49,10 +49,7 @@ def load(file: Path, study: str, n_cells: int | None) -> Any:
     options = STUDIES[study]
     keys = Keys(batch_key=options["batch_key"], label_key=options["label_key"])
     if study == "simulated":
-        from simulation import Planted, simulate
-
-        of_cells = {"n_cells": n_cells or N_SIMULATED, "median_counts": 700}
-        counts = simulate(Planted(n_genes=N_GENES, n_types=8, n_batches=2, **of_cells), seed=SEED)
+        counts = cells_of("simulated", n_cells or N_SIMULATED, N_GENES)
         counts.var["highly_variable"] = True
         return counts, keys
     cells = anndata.read_h5ad(file)
@@ -295,15 +292,12 @@ def main() -> None:
     kept = not (arguments.input or arguments.cells)
     results = json.loads(RESULTS.read_text()) if kept and RESULTS.exists() else {}
     results["machine"] = f"Seconds of the processor, one thread ({platform.machine()}), no GPU."
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
     for study in arguments.only:
         for side in ("stock", "project"):
             name = f"{study}/{side}"
             if name in results or not (study == "simulated" or files[study].exists()):
                 continue
-            command = [sys.executable, "-W", "ignore", *sys.argv, "--measure", study, side]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            results[name] = json.loads(done.stdout.splitlines()[-1])
+            results[name] = json.loads(in_own_process(*sys.argv, "--measure", study, side))
             if kept:
                 RESULTS.write_text(one_line_each(results))
             print(name, {key: value for key, value in results[name].items() if key != "curve"}, flush=True)

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 EPOCHS = {"small": (4, 64), "large": (1, 4)}
@@ -239,7 +240,7 @@ def fit_in_turn(n_models: int) -> list[int]:
 
 def memory_in_turn(n_models: int) -> list[str]:
     """One sentence of :func:`fit_in_turn`, in a process of its own."""
-    resident = json.loads(in_own_process("--fit-in-turn", str(n_models)))
+    resident = json.loads(in_own_process(__file__, "--fit-in-turn", str(n_models)))
     first, last = resident[5], resident[-1]
     return [
         f"{n_models} models (scVI, LDVAE, scANVI) of 5,000 × 2,000 simulated counts fitted, saved and read again one after another in",
@@ -254,16 +255,16 @@ def what_is_left(names: list[str], size: list[str]) -> list[str]:
         "",
     ]
     for name in names:
-        shares = json.loads(in_own_process("--shares", name, *size))
+        shares = json.loads(in_own_process(__file__, "--shares", name, *size))
         told = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
         lines.append(f"- {Path(name).stem}: {told}")
     return lines
 
 
-def in_own_process(*arguments: str) -> str:
-    """Last line of what this script prints when called with these."""
+def in_own_process(script: str, *arguments: str) -> str:
+    """Last line of what a script prints in a process of one thread."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-W", "ignore", __file__, *arguments]
+    command = [sys.executable, "-W", "ignore", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return done.stdout.splitlines()[-1]
 
@@ -274,15 +275,15 @@ def table(found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]]) -> list
     lines.append("|---" * (len(SIDES) + 4) + "|")
     for (name, likelihood), sides in found.items():
         about = sides["fast"][0]
-        ms = {side: sorted(each["ms"] for each in runs) for side, runs in sides.items()}
+        ms = {side: median(each["ms"] for each in runs) for side, runs in sides.items()}
         pairs = zip(sides["scvi-tools"], sides["fast"], strict=True)
-        ratios = sorted(stock["ms"] / fast["ms"] for stock, fast in pairs)
+        ratios = [stock["ms"] / fast["ms"] for stock, fast in pairs]
         size = f"{about['cells']:,} × {about['genes']:,}, {about['non_zero']:.0%} non-zero"
-        times = " | ".join(f"{values[len(values) // 2]:.1f} ms" for values in ms.values())
+        times = " | ".join(f"{value:.1f} ms" for value in ms.values())
         memory = " : ".join(
             f"{max(each['memory'] for each in sides[side]):.0f}" for side in ("scvi-tools", "fast")
         )
-        ratio = f"**{ratios[len(ratios) // 2]:.1f}** ({ratios[0]:.1f}–{ratios[-1]:.1f})"
+        ratio = f"**{median(ratios):.1f}** ({min(ratios):.1f}–{max(ratios):.1f})"
         lines.append(f"| {Path(name).stem} {size} | {likelihood} | {times} | {ratio} | {memory} |")
     return lines
 
@@ -321,7 +322,7 @@ def main() -> None:
             sides = found.setdefault((name, likelihood), {side: [] for side in SIDES})
             for _ in range(given.repeats):
                 for side in SIDES:
-                    line = in_own_process("--measure", name, side, likelihood, *size)
+                    line = in_own_process(__file__, "--measure", name, side, likelihood, *size)
                     sides[side].append(json.loads(line))
                     print(name, likelihood, side, sides[side][-1], file=sys.stderr, flush=True)
     lines = [

@@ -46,6 +46,8 @@ def test_training_options_are_those_of_scvi_tools() -> None:
     plan = inspect.signature(TrainingPlan).parameters
     for option in ("weight_decay", "eps", "optimizer", "lr_min"):
         assert getattr(training, option) == plan[option].default, option
+    chosen = {"lr", "reduce_lr_on_plateau", "lr_factor", "lr_patience"}
+    assert chosen <= plan.keys() & type(training).model_fields.keys()
 
 
 def test_wrong_values_name_the_option_and_the_value() -> None:

@@ -53,9 +53,9 @@ class CpuAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             rate, floor, decay = group["lr"], group["eps"], group["weight_decay"]
             for weight in group["params"]:
-                gradient, state = weight.grad, self.state[weight]
-                if gradient is None:
+                if weight.grad is None:
                     continue
+                state = self.state[weight]
                 if not state:
                     state |= {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
                 if weight not in self._arrays:
@@ -63,17 +63,9 @@ class CpuAdam(torch.optim.Optimizer):
                     self._arrays[weight] = [each.view(-1).numpy() for each in held]
                 state["step"] += 1
                 values, *moments = self._arrays[weight]
-                of_gradient = gradient.contiguous().view(-1).numpy()
-                adam_step(
-                    values,
-                    of_gradient,
-                    *moments,
-                    state["step"],
-                    rate,
-                    floor,
-                    decay,
-                    decoupled=self._decoupled,
-                )
+                gradient = weight.grad.contiguous().view(-1).numpy()
+                given = state["step"], rate, floor, decay
+                adam_step(values, gradient, *moments, *given, decoupled=self._decoupled)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what another one left."""
