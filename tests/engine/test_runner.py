@@ -1,4 +1,4 @@
-"""Only what is missing or has changed is run; trials run side by side and may fail."""
+"""Only what is missing or has changed is run; nodes run side by side, and trials may fail."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import logging
 import math
 import operator
-import os
+import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from scvi_downstream.datasets.json_dataset import JSONDataset
 from scvi_downstream.datasets.scvi_model_dataset import CheckpointDataset
 from scvi_downstream.engine.incremental import PROVENANCE
 from scvi_downstream.engine.runner import StudyRunner
-from scvi_downstream.engine.workers import TrialGroup, run_groups, run_nodes
 from scvi_downstream.pipelines.copies import boxed, copied
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.runtime import events
+from scvi_downstream.runtime.errors import InputError
+
+sys.path.append(str(Path(__file__).parent))  # of the worker processes as well
+strange_nodes = import_module("strange_nodes")
 
 
 class Study:
@@ -49,7 +53,8 @@ class Study:
             if not name.startswith("params:")
         }
         given = {"parameters": self.parameters, PROVENANCE: self.folder / PROVENANCE} | self.values
-        return DataCatalog(files | {name: MemoryDataset(value) for name, value in given.items()})
+        memory = {name: MemoryDataset(value, copy_mode="assign") for name, value in given.items()}
+        return DataCatalog(files | memory)
 
     def run(self, pipeline: Pipeline) -> list[str]:
         done: list[events.Event] = []
@@ -121,6 +126,27 @@ def test_a_missing_file_is_made_again_alone(study: Study) -> None:
     study.run(arithmetic())
     (study.folder / "root.json").unlink()
     assert study.run(arithmetic()) == ["take_root"]
+
+
+def test_what_comes_out_as_before_leaves_all_that_follows_as_it_is(study: Study) -> None:
+    study.values = {"params:factor": 3.0}
+    study.run(arithmetic())
+    (study.folder / "raw.json").write_text("4.000")
+    assert set(study.run(arithmetic())) == {"take_root", "double"}
+    reused = [event for event in study.events if isinstance(event, events.DatasetsReused)]
+    assert [event.names for event in reused] == [("scaled",)]
+    assert study.run(arithmetic()) == []
+    assert study.events == []
+
+
+def test_what_most_hangs_on_runs_first(study: Study) -> None:
+    study.values = {"params:factor": 3.0}
+    assert study.run(arithmetic())[0] == "take_root"
+    record = study.folder / PROVENANCE / "doubled.json"
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({**known, "seconds": 60.0}))
+    study.parameters["incremental"] = False
+    assert study.run(arithmetic())[0] == "double"
 
 
 def test_a_file_that_someone_else_wrote_is_not_taken_for_ours(study: Study) -> None:
@@ -203,12 +229,8 @@ def trials(**functions: Callable[..., Any]) -> Pipeline:
         boxed(copied(score(function), name, with_tags=[TRIAL], raw="raw"), "models")
         for name, function in functions.items()
     ]
-    board = Node(_gathered, [f"{name}.scores" for name in functions], "board", name="build_board")
+    board = Node(strange_nodes.gather, [f"{name}.scores" for name in functions], "board", name="build_board")
     return sum(nodes, Pipeline([board]))
-
-
-def _gathered(*scores: Any) -> list[Any]:
-    return list(scores)
 
 
 def test_a_trial_that_fails_is_a_record_with_its_reason(
@@ -235,63 +257,90 @@ def test_only_the_trial_that_failed_is_tried_again(study: Study) -> None:
     reused = {
         name
         for event in (study.run(trials(first=math.sqrt, second=abs)), study.events)[1]
-        if isinstance(event, events.DatasetsReady)
+        if isinstance(event, events.DatasetsReused)
         for name in event.names
     }
     assert "second.scores" in reused
     assert "first.scores" not in reused
 
 
+def test_what_starts_from_a_trial_that_failed_fails_as_well(study: Study) -> None:
+    def trial(name: str, inputs: str, function: Callable[..., Any]) -> Pipeline:
+        alone = Pipeline([Node(function, "given", "scores", name="score")])
+        return boxed(copied(alone, name, with_tags=[TRIAL], given=inputs), "models")
+
+    board = Node(strange_nodes.gather, ["first.scores", "second.scores"], "board", name="build_board")
+    study.run(trial("first", "raw", len) + trial("second", "first.scores", abs) + Pipeline([board]))
+    first, second = study.read("board")
+    assert "TypeError" in first["failed"]
+    assert second["failed"] == "it starts from first, which failed"
+
+
 @pytest.mark.slow
-def test_trials_in_processes_give_what_trials_in_order_give(study: Study) -> None:
-    study.run(trials(first=math.sqrt, second=abs))
-    one_by_one = study.read("board")
+def test_nodes_in_processes_give_what_nodes_in_order_give(study: Study) -> None:
+    study.values = {"params:factor": 3.0}
+    pipeline = trials(first=math.sqrt, second=abs) + arithmetic()
+    study.run(pipeline)
+    files = ("board", "root", "scaled", "doubled")
+    one_by_one = [study.read(name) for name in files]
     study.parameters |= {"workers": 2, "incremental": False}
-    study.run(trials(first=math.sqrt, second=abs))
-    assert study.read("board") == one_by_one
-
-
-def group(
-    name: str,
-    function: Callable[..., Any],
-    folder: Path,
-    after: frozenset[str] = frozenset(),
-    given: Any = 1,
-) -> TrialGroup:
-    node = Node(function, "given", f"{name}.out", name=name)
-    out = JSONDataset(filepath=str(folder / f"{name}.json"))
-    return TrialGroup(name, [node], {"given": MemoryDataset(given), f"{name}.out": out}, after)
+    assert set(study.run(pipeline)) == {node.name for node in pipeline.nodes}
+    assert [study.read(name) for name in files] == one_by_one
+    study.parameters["incremental"] = True
+    assert study.run(pipeline) == []
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_takes_no_other_trial_with_it(tmp_path: Path) -> None:
-    groups = [group("dies", os._exit, tmp_path), group("lives", abs, tmp_path), group("too", abs, tmp_path)]
-    reasons = {outcome.name: outcome.reason for outcome in run_groups(groups, 2, None)}
-    assert "process died" in str(reasons["dies"])
-    assert reasons["lives"] is None
-    assert reasons["too"] is None
-    assert (tmp_path / "lives.json").read_text().strip() == "1"
+def test_what_goes_through_memory_reaches_other_processes(study: Study) -> None:
+    study.values = {"params:factor": 3.0}
+    study.parameters["workers"] = 2
+    catalog = study.catalog
 
+    def in_memory(pipeline: Pipeline) -> DataCatalog:
+        made = catalog(pipeline)
+        made["root"] = MemoryDataset()
+        return made
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_trial_waits_for_the_one_it_starts_from(tmp_path: Path, workers: int) -> None:
-    groups = [group("start", len, tmp_path), group("next", abs, tmp_path, frozenset({"start"}))]
-    reasons = {outcome.name: outcome.reason for outcome in run_groups(groups, workers, None)}
-    assert "TypeError" in str(reasons["start"])
-    assert reasons["next"] == "it starts from start, which failed"
+    study.catalog = in_memory  # type: ignore[method-assign]
+    study.run(arithmetic())
+    assert study.read("scaled") == 6.0
 
 
 @pytest.mark.slow
-def test_what_starts_from_a_trial_that_lives_the_second_time_runs_as_well(tmp_path: Path) -> None:
-    seen = f"__import__('pathlib').Path({str(tmp_path / 'seen')!r})"
-    dies_once = f"{seen}.exists() or ({seen}.touch(), __import__('os')._exit(1))"
-    first = group("first", eval, tmp_path, given=dies_once)
-    second = group("second", abs, tmp_path, frozenset({"first"}))
-    reasons = {outcome.name: outcome.reason for outcome in run_groups([first, second], 2, None)}
-    assert reasons == {"first": None, "second": None}
-    assert (tmp_path / "second.json").exists()
+def test_a_failure_in_a_process_is_the_failure_of_the_run(study: Study) -> None:
+    study.parameters["workers"] = 2
+    study.values = {"params:factor": 1.0}
+    (study.folder / "raw.json").write_text("-4.0")
+    with pytest.raises(ValueError, match="math domain"):
+        study.run(arithmetic())
+    refusing = Pipeline([Node(strange_nodes.refuse, "raw", "refused", name="refuse"), *arithmetic().nodes])
+    (study.folder / "raw.json").write_text("4.0")
+    with pytest.raises(InputError, match="not like this"):
+        study.run(refusing)
+    study.run(arithmetic())
+    assert study.read("scaled") == 2.0
 
 
-def test_nodes_of_a_trial_share_nothing_but_their_files(tmp_path: Path) -> None:
-    assert run_nodes(group("alone", abs, tmp_path), None) is None
-    assert (tmp_path / "alone.json").read_text().strip() == "1"
+@pytest.mark.slow
+def test_a_process_that_dies_takes_no_other_trial_with_it(study: Study) -> None:
+    study.parameters["workers"] = 2
+    study.run(trials(first=strange_nodes.die, second=abs, third=math.sqrt))
+    dead, *alive = study.read("board")
+    assert "its process died twice; is there enough memory?" in dead["failed"]
+    assert alive == [4.0, 2.0]
+
+
+@pytest.mark.slow
+def test_a_node_whose_process_died_is_tried_once_more(study: Study) -> None:
+    study.parameters["workers"] = 2
+    study.values = {"params:factor": 3.0}
+    fragile = update_wrapper(
+        partial(strange_nodes.die_once, seen=str(study.folder / "seen")), strange_nodes.die_once
+    )
+    study.run(Pipeline([Node(fragile, "raw", "kept", name="keep"), *arithmetic().nodes]))
+    assert study.read("kept") == 4.0
+    assert study.read("scaled") == 6.0
+    study.parameters["incremental"] = False
+    dying = Pipeline([Node(strange_nodes.die, "raw", "lost", name="lose"), *arithmetic().nodes])
+    with pytest.raises(RuntimeError, match="lose: its process died twice"):
+        study.run(dying)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scvi_downstream.hooks.study import stored_datasets
+from scvi_downstream.hooks.study import StoredDatasets
 
 CATALOG = {
     "leaderboard": {"type": "pandas.CSVDataset", "filepath": "data/leaderboard.csv"},
@@ -11,7 +11,7 @@ CATALOG = {
 
 
 def test_a_dataset_is_stored_when_its_file_is_there(tmp_path: Path) -> None:
-    is_stored = stored_datasets(CATALOG, tmp_path)
+    is_stored = StoredDatasets(CATALOG, tmp_path)
     assert not is_stored("leaderboard")
     assert not is_stored("scvi.latent")
     for file in ("data/leaderboard.csv", "data/scvi/latent.parquet"):
@@ -23,4 +23,4 @@ def test_a_dataset_is_stored_when_its_file_is_there(tmp_path: Path) -> None:
 
 
 def test_what_has_no_entry_is_not_stored(tmp_path: Path) -> None:
-    assert not stored_datasets(CATALOG, tmp_path)("nothing of ours")
+    assert not StoredDatasets(CATALOG, tmp_path)("nothing of ours")

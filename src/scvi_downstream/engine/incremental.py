@@ -1,7 +1,8 @@
-"""Which nodes have to run: those whose outputs are missing, or were made from something else than there is now."""
+"""What made each file: of which code, options and contents, so that nothing is made twice."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,46 +20,59 @@ from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
-    from kedro.pipeline import Node, Pipeline
+    from kedro.pipeline import Node
+
+PROVENANCE = "provenance"
+"""Dataset of the session: the folder of the records of what made each file."""
+# How a run is done; no result depends on it.
+_OF_THE_RUN = ("workers", "incremental")
+_BYTES_AT_ONCE = 1 << 20
 
 
-def _path_state(path: Path) -> str | None:
+def content_of(path: Path) -> str | None:
+    """Digest of the bytes of a file, or of all files below a folder with their names; ``None``: there is nothing."""
+    if not path.exists():
+        return None
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(_files(path)):
+        found.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while block := stream.read(_BYTES_AT_ONCE):
+                found.update(block)
+    return found.hexdigest()
+
+
+def _state_of(path: Path) -> str | None:
     """Sizes and times of a file, or of all files below a folder; ``None``: there is nothing."""
-    if path.is_file():
-        return digest(_state(path))
-    if not path.is_dir():
+    if not path.exists():
         return None
-    return digest({str(file.relative_to(path)): _state(file) for file in path.rglob("*") if file.is_file()})
+    states = {str(file.relative_to(path)): file.stat() for file in _files(path)}
+    return digest({name: (state.st_size, state.st_mtime_ns) for name, state in states.items()})
 
 
-def _source_fingerprint(dataset: AbstractDataset) -> str | None:
-    """Of what no node of ours has made: the user's files; ``None`` when it cannot be told whether it has changed.
-
-    A dataset can say so itself by a method ``fingerprint``; otherwise the paths that it describes are looked at.
-    """
-    own = getattr(dataset, "fingerprint", None)
-    if callable(own):
-        return own()
-    facts = described(dataset)
-    named = [value for value in facts.values() if isinstance(value, str | PurePath)]
-    if not named and any(value is not None for value in facts.values()):
-        return None
-    states = [_path_state(user_path(str(value))) or str(value) for value in named]
-    return digest(type(dataset).__name__, sorted(facts), states)
-
-
-def _state(file: Path) -> tuple[int, int]:
-    state = file.stat()
-    return state.st_size, state.st_mtime_ns
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
 
 
 @dataclass(frozen=True)
 class Record:
-    """How a dataset came about, and the state of its file at that moment."""
+    """How a dataset came about.
+
+    Attributes
+    ----------
+    node, fingerprint
+        What made it, and the digest of that node's code, options and inputs.
+    content, state
+        Digests of what the file holds, and of its size and time.
+    seconds
+        That the node took.
+    """
 
     node: str
     fingerprint: str
+    content: str
     state: str | None
+    seconds: float
 
 
 class Provenance:
@@ -67,85 +81,56 @@ class Provenance:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, name: str, dataset: AbstractDataset, node: str, fingerprint: str) -> None:
-        """Record that ``node`` has just made a dataset; one that is not kept in a file needs no record."""
+    def write(
+        self, name: str, dataset: AbstractDataset, node: str, fingerprint: str, content: str, seconds: float
+    ) -> None:
+        """Record what a node has just made; a dataset that is not kept in a file needs no record."""
         path = stored_path(dataset)
         if path is None:
             return
+        record = Record(node, fingerprint, content, _state_of(path), seconds)
         with replacing(self._file(name)) as temporary:
-            temporary.write_text(json.dumps(asdict(Record(node, fingerprint, _path_state(path)))))
+            temporary.write_text(json.dumps(asdict(record)))
 
     def forget(self, name: str) -> None:
         """Drop the record of a dataset that is about to be made anew."""
         self._file(name).unlink(missing_ok=True)
 
+    def seconds(self, name: str) -> float | None:
+        """How long the last making of a dataset took, whatever has become of it."""
+        record = self._read(name)
+        return record.seconds if record else None
+
     def find(self, name: str, dataset: AbstractDataset) -> Record | None:
         """The record of a dataset, if its file is still as the node left it."""
-        path = stored_path(dataset)
-        if path is None:
+        path, record = stored_path(dataset), self._read(name)
+        if path is None or record is None:
             return None
+        state = _state_of(path)
+        return record if state is not None and record.state == state else None
+
+    def _read(self, name: str) -> Record | None:
         try:
-            record = Record(**json.loads(self._file(name).read_text()))
+            return Record(**json.loads(self._file(name).read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        state = _path_state(path)
-        return record if state is not None and record.state == state else None
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
 
-PROVENANCE = "provenance"
-"""Dataset of the session: the folder of the records of what made each file."""
-# How a run is done; no result depends on it.
-_OF_THE_RUN = ("workers", "incremental")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Names of the nodes to run, and the fingerprint of every node: of its code and all that goes in."""
-
-    stale: frozenset[str]
-    fingerprints: Mapping[str, str | None]
-
-    def output(self, node: Node, dataset: str) -> str | None:
-        """Fingerprint of one output of a node; ``None``: it is made anew each time."""
-        return _of_output(self.fingerprints[node.name], dataset)
-
-
-def plan_run(pipeline: Pipeline, catalog: DataCatalog, provenance: Provenance, *, reuse: bool) -> Plan:
-    """Decide which of the nodes asked for have to run; without ``reuse`` all of them."""
-    made: dict[str, str | None] = {}
-    fingerprints: dict[str, str | None] = {}
-    stale: set[str] = set()
-    for node in pipeline.nodes:
-        inputs = {
-            name: made[name] if name in made else _of_input(name, catalog, provenance) for name in node.inputs
-        }
-        fingerprint = fingerprints[node.name] = _of_node(node, inputs, catalog)
-        made |= {name: _of_output(fingerprint, name) for name in node.outputs}
-        if not reuse or not all(_is_current(name, made[name], catalog, provenance) for name in node.outputs):
-            stale.add(node.name)
-    for node in reversed(pipeline.nodes):
-        if node.name in stale:
-            stale |= {maker.name for maker in pipeline.nodes if _feeds_from_memory(maker, node, catalog)}
-    return Plan(frozenset(stale), fingerprints)
-
-
-def _of_node(node: Node, inputs: Mapping[str, str | None], catalog: DataCatalog) -> str | None:
-    if any(value is None for value in inputs.values()):
+def fingerprint_of(node: Node, contents: Mapping[str, str | None], catalog: DataCatalog) -> str | None:
+    """Digest of a node's code, of what is bound to it and of its inputs' contents; ``None``: it always has to run."""
+    if any(contents[name] is None for name in node.inputs):
         return None
-    bound = dict(node.func.keywords) if isinstance(node.func, partial) else {}
+    held = dict(node.func.keywords) if isinstance(node.func, partial) else {}
     storage = {type(catalog[name]).__module__ for name in (*node.inputs, *node.outputs)}
     code = [code_fingerprint(node.func), *map(module_fingerprint, sorted(storage))]
-    return digest(node.name, code, bound, [*node.inputs], dict(inputs))
+    return digest(node.name, code, held, [*node.inputs], {name: contents[name] for name in node.inputs})
 
 
-def _of_output(fingerprint: str | None, name: str) -> str | None:
-    return None if fingerprint is None else digest(fingerprint, name)
-
-
-def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
+def content_of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
+    """Digest of a dataset that no node of the pipeline makes; ``None``: it cannot be told whether it has changed."""
     dataset = catalog[name]
     if name in (PLAN, "parameters"):
         parameters = catalog.load(name).parameters if name == PLAN else catalog.load(name)
@@ -153,17 +138,17 @@ def _of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | 
     if name.startswith("params:") and isinstance(dataset, MemoryDataset):
         return digest(catalog.load(name))
     record = provenance.find(name, dataset)
-    return record.fingerprint if record else _source_fingerprint(dataset)
+    return record.content if record else _content_of_users(dataset)
 
 
-def _is_current(name: str, fingerprint: str | None, catalog: DataCatalog, provenance: Provenance) -> bool:
-    dataset = catalog[name]
-    if stored_path(dataset) is None:
-        return True  # made again only when someone needs it
-    record = provenance.find(name, dataset)
-    return fingerprint is not None and record is not None and record.fingerprint == fingerprint
-
-
-def _feeds_from_memory(maker: Node, user: Node, catalog: DataCatalog) -> bool:
-    shared = set(maker.outputs) & set(user.inputs)
-    return any(stored_path(catalog[name]) is None for name in shared)
+def _content_of_users(dataset: AbstractDataset) -> str | None:
+    """Of the user's files; a dataset can tell it by a method ``fingerprint``, or else by the paths it describes."""
+    own = getattr(dataset, "fingerprint", None)
+    if callable(own):
+        return own()
+    facts = described(dataset)
+    named = [value for value in facts.values() if isinstance(value, str | PurePath)]
+    if not named and any(value is not None for value in facts.values()):
+        return None
+    states = [_state_of(user_path(str(value))) or str(value) for value in named]
+    return digest(type(dataset).__name__, sorted(facts), states)

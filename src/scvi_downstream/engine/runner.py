@@ -1,22 +1,25 @@
-"""Kedro runner of a study: skips what is up to date, runs trials side by side, and lives with trials that fail."""
+"""Kedro runner of a study: leaves out what is current, runs the rest side by side, lives with trials that fail."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from kedro.runner import SequentialRunner
 
-from scvi_downstream.engine.incremental import PROVENANCE, Plan, Provenance, plan_run
-from scvi_downstream.engine.kedro_internals import run_node
-from scvi_downstream.engine.workers import Outcome, TrialGroup, failed_output, run_groups
+from scvi_downstream.engine.agenda import Agenda
+from scvi_downstream.engine.fingerprints import closure
+from scvi_downstream.engine.incremental import PROVENANCE, Provenance, content_of
+from scvi_downstream.engine.kedro_internals import stored_path
+from scvi_downstream.engine.workers import SLOW_LIBRARIES, InProcesses, InThisProcess, Made, Work
 from scvi_downstream.pipelines.copies import model_of
-from scvi_downstream.pipelines.declaration import TRIAL, UNIT
+from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.runtime import events
-from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.errors import plain_error
 from scvi_downstream.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
@@ -26,16 +29,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
 _GB_PER_WORKER = 2.0
+# Starting processes takes longer than so few steps.
+_FEW_NODES = 2
+_DESCRIBING = ("family", "trial_of", "seed", "n_latent", "n_layers", "n_hidden")
 
 
 class StudyRunner(SequentialRunner):
-    """Runs nodes in order, but only those that have to run.
+    """Runs the nodes that have to run, as many at a time as there are cores.
 
-    A node is left out when its outputs are there, as it left them, and were made from the same inputs,
-    parameters and code. Trials, and nodes tagged as units, run in worker processes, as many as there are cores; a
-    trial that fails gets a record with its reason in the place of its scores.
+    A node is left out when its outputs are there, as it left them, and were made by the same code from the same
+    options and contents. Nodes run in worker processes with one thread each, so that results do not depend on how many
+    there are. A node whose process dies is tried once more by itself. A trial that fails gets a record with its reason
+    in the place of its scores.
     """
 
     def __repr__(self) -> str:
@@ -52,140 +58,189 @@ class StudyRunner(SequentialRunner):
         if PROVENANCE not in catalog:  # not a session of this project
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
-        parameters = catalog.load("parameters")
-        provenance = Provenance(catalog.load(PROVENANCE))
-        plan = plan_run(pipeline, catalog, provenance, reuse=bool(parameters["incremental"]))
-        _tell_of_reuse(pipeline, plan)
-        run = _Run(catalog, hook_manager, run_id, provenance, plan)
-        units = [node for node in pipeline.nodes if _unit(node)]
-        afterwards = _depending_on(pipeline, units)
-        others = [node for node in pipeline.nodes if node not in units]
-        run.in_order(node for node in others if node not in afterwards)
-        if any(node.name in plan.stale for node in units):
-            used = {name for node in afterwards for name in node.inputs}
-            run.side_by_side(units, used, _workers(units, parameters), parameters["models"])
-        run.in_order(node for node in others if node in afterwards)
+        _Run(pipeline, catalog, hook_manager, run_id).do()
 
 
-@dataclass(frozen=True)
 class _Run:
-    """What all nodes of one run share."""
+    """One run: what it knows of its nodes, and where they run."""
 
-    catalog: DataCatalog
-    hook_manager: PluginManager | None
-    run_id: str | None
-    provenance: Provenance
-    plan: Plan
-
-    def in_order(self, nodes: Iterable[Node]) -> None:
-        """Run the stale ones of ``nodes``, one after the other."""
-        for node in nodes:
-            if node.name not in self.plan.stale:
-                continue
-            self._forget(node)
-            run_node(node, self.catalog, self.hook_manager, self.run_id)
-            self._record(node)
-
-    def side_by_side(
-        self, nodes: list[Node], used: set[str], workers: int, specs: Mapping[str, Mapping[str, Any]]
+    def __init__(
+        self, pipeline: Pipeline, catalog: DataCatalog, hook_manager: Any, run_id: str | None
     ) -> None:
-        """Run the stale ones of ``nodes`` unit by unit; a trial that fails is recorded as such."""
-        by_unit: dict[str, list[Node]] = {}
-        for node in nodes:
-            if node.name in self.plan.stale:
-                by_unit.setdefault(_unit(node), []).append(node)
-        groups = [self._group(name, by_unit) for name in by_unit]
-        logger.info("%d trainings in processes of their own, %d at a time", len(groups), workers)
-        for found in by_unit.values():
-            self._forget(*found)
-        progress = Progress("trainings", len(groups))
-        for outcome in run_groups(groups, workers, self.run_id):
-            self._conclude(outcome, by_unit[outcome.name], used, specs)
-            progress.advance(note=f"{outcome.name} {'failed' if outcome.reason else 'done'}")
+        self._pipeline, self._catalog, self._run_id = pipeline, catalog, run_id
+        self._hook = hook_manager.hook
+        self._parameters = catalog.load("parameters")
+        self._provenance = Provenance(catalog.load(PROVENANCE))
+        reuse = bool(self._parameters["incremental"])
+        self._agenda = Agenda(pipeline, catalog, self._provenance, reuse=reuse)
+        self._told_reused = 0
+        self._place_of = {node: number for number, node in enumerate(pipeline.nodes)}
 
-    def _conclude(
-        self, outcome: Outcome, nodes: list[Node], used: set[str], specs: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        made = _outputs(nodes)
-        is_trial = TRIAL in nodes[0].tags
-        if outcome.reason is None:
-            for node in nodes:
-                self._record(node)
-            events.publish(events.DatasetsReady(made, len(nodes)))
-            if is_trial:
-                events.publish(events.TrialEnded(outcome.name, "FINISHED"))
+    def do(self) -> None:
+        """Run what has to run."""
+        reused, total = len(self._agenda.reused), len(self._pipeline.nodes)
+        if reused:
+            told = "%d of %d steps are up to date and are not run again (--params incremental=false runs all)"
+            logger.info(told, reused, total)
+        if self._agenda.is_over:
             return
-        if not is_trial:
-            raise InputError(outcome.reason)
-        logger.warning("%s failed: %s", outcome.name, outcome.reason)
-        for name in made:
-            if name in used:
-                self.catalog.save(name, failed_output(name, specs.get(outcome.name, {}), outcome.reason))
-        events.publish(events.DatasetsReady((), len(nodes)))
-        events.publish(events.TrialEnded(outcome.name, "FAILED", reason=outcome.reason))
+        place = _place(self._nodes_left(), self._parameters)
+        try:
+            self._run_in(place)
+        finally:
+            place.close()
 
-    def _group(self, name: str, by_unit: Mapping[str, list[Node]]) -> TrialGroup:
-        nodes = by_unit[name]
-        touched = {dataset for node in nodes for dataset in (*node.inputs, *node.outputs)}
-        makers = {out: trial for trial, found in by_unit.items() for node in found for out in node.outputs}
-        before = {makers[dataset] for dataset in touched if dataset in makers} - {name}
-        return TrialGroup(name, nodes, {key: self.catalog[key] for key in touched}, frozenset(before))
+    def _nodes_left(self) -> list[Node]:
+        current = set(self._agenda.reused)
+        return [node for node in self._pipeline.nodes if node not in current]
 
-    def _forget(self, *nodes: Node) -> None:
-        for name in _outputs(nodes):
-            self.provenance.forget(name)
+    def _run_in(self, place: InThisProcess | InProcesses) -> None:
+        running: dict[Future[Made], Node] = {}
+        while not self._agenda.is_over:
+            self._tell_of_reuse()
+            for node in self._agenda.ready[: place.capacity - len(running)]:
+                self._agenda.start(node)
+                self._call("before_node_run", node, inputs={})
+                running[place.submit(self._work(node))] = node
+            ended = sorted(place.wait(running), key=lambda future: self._place_of[running[future]])
+            for future in ended:
+                node = running.pop(future)
+                if _died(future):
+                    self._try_again(node, place)
+                else:
+                    self._conclude(node, future)
+        self._tell_of_reuse()
 
-    def _record(self, node: Node) -> None:
+    def _try_again(self, node: Node, place: InThisProcess | InProcesses) -> None:
+        """Run a node by itself whose process has died, or died with another's: all of a pool end together."""
+        if isinstance(place, InThisProcess):
+            raise RuntimeError("this process cannot have died")
+        logger.warning("the process of %s died; it is tried once more by itself", node.name)
+        future = place.run_alone(self._work(node))
+        if _died(future):
+            self._fail(node, RuntimeError(f"{node.name}: its process died twice; is there enough memory?"))
+        else:
+            self._conclude(node, future)
+
+    def _work(self, node: Node) -> Work:
+        return Work(node, {name: self._catalog[name] for name in (*node.inputs, *node.outputs)})
+
+    def _conclude(self, node: Node, future: Future[Made]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._fail(node, error)
+            return
+        made = future.result()
+        for name, value in made.values.items():
+            self._catalog.save(name, value)
+        fingerprint = self._agenda.fingerprint(node)
+        if fingerprint is not None:
+            for name, content in made.contents.items():
+                self._provenance.write(
+                    name, self._catalog[name], node.name, fingerprint, content, made.seconds
+                )
+        self._agenda.conclude(node, made.contents)
         for name in node.outputs:
-            fingerprint = self.plan.output(node, name)
-            if fingerprint is not None:
-                self.provenance.write(name, self.catalog[name], node.name, fingerprint)
+            # what was saved has stayed where the node ran; hooks can load it
+            self._hook.after_dataset_saved(dataset_name=name, data=self._catalog[name], node=node)
+        self._call("after_node_run", node, inputs={}, outputs={})
+        if TRIAL in node.tags and not self._left_of(model_of(node)):
+            events.publish(events.TrialEnded(model_of(node), "FINISHED"))
+
+    def _fail(self, node: Node, error: BaseException) -> None:
+        self._call("on_node_error", node, inputs={}, error=error)
+        if TRIAL not in node.tags:
+            raise error
+        plain = plain_error(error)
+        if plain is None:
+            logger.error("%s failed", node.name, exc_info=error)
+        self._fail_trial(model_of(node), f"{node.name}: {plain or f'{type(error).__name__}: {error}'}")
+
+    def _fail_trial(self, trial: str, reason: str) -> None:
+        """Let a trial's record say why it failed; what starts from it fails as well."""
+        nodes = self._left_of(trial)
+        if not nodes:
+            return
+        logger.warning("%s failed: %s", trial, reason)
+        made = {name for node in nodes for name in node.outputs}
+        users = [node for node in self._pipeline.nodes if made & set(node.inputs) and node not in nodes]
+        contents = {}
+        for name in sorted(made & {name for node in users if TRIAL not in node.tags for name in node.inputs}):
+            self._catalog.save(name, failed_output(name, self._parameters["models"].get(trial, {}), reason))
+            path = stored_path(self._catalog[name])
+            if path is not None:
+                contents[name] = content_of(path) or ""
+        for follower in dict.fromkeys(model_of(node) for node in users if TRIAL in node.tags):
+            self._fail_trial(follower, f"it starts from {trial}, which failed")
+        self._agenda.give_up(nodes, contents)
+        events.publish(events.DatasetsReused((), len(nodes)))
+        events.publish(events.TrialEnded(trial, "FAILED", reason=reason))
+
+    def _left_of(self, trial: str) -> list[Node]:
+        """Nodes of a trial that are not over."""
+        of_trial = [node for node in self._pipeline.nodes if TRIAL in node.tags and model_of(node) == trial]
+        return [node for node in of_trial if not self._agenda.is_done(node)]
+
+    def _tell_of_reuse(self) -> None:
+        new = self._agenda.reused[self._told_reused :]
+        if new:
+            self._told_reused += len(new)
+            events.publish(
+                events.DatasetsReused(tuple(name for node in new for name in node.outputs), len(new))
+            )
+
+    def _call(self, hook: str, node: Node, **facts: Any) -> None:
+        getattr(self._hook, hook)(
+            node=node, catalog=self._catalog, is_async=False, run_id=self._run_id, **facts
+        )
 
 
-def _tell_of_reuse(pipeline: Pipeline, plan: Plan) -> None:
-    current = [node for node in pipeline.nodes if node.name not in plan.stale]
-    if current:
-        told = "%d of %d steps are up to date and are not run again (--params incremental=false runs all)"
-        logger.info(told, len(current), len(pipeline.nodes))
-        events.publish(events.DatasetsReady(_outputs(current), len(current)))
+def _died(future: Future[Made]) -> bool:
+    return future.done() and isinstance(future.exception(), BrokenProcessPool)
 
 
-def _outputs(nodes: Iterable[Node]) -> tuple[str, ...]:
-    return tuple(name for node in nodes for name in node.outputs)
+def _place(nodes: list[Node], parameters: Mapping[str, Any]) -> InThisProcess | InProcesses:
+    """Worker processes; or this one where there is work for one only, or a GPU that they would share."""
+    libraries = [library for node in nodes for library in closure(node.func.__module__)[1]]
+    asked = (parameters["accelerator"],) if {"torch", "scvi"} & set(libraries) else ("cpu",)
+    workers = _workers(len(nodes), parameters["workers"])
+    if workers == 1:
+        return InThisProcess(limit_threads=not has_accelerator(*asked))
+    place = InProcesses(workers, [name for name in SLOW_LIBRARIES if libraries.count(name) > 1])
+    if asked != ("cpu",) and not parameters["workers"] and place.ask(has_accelerator, *asked):
+        place.close()
+        return InThisProcess(limit_threads=False)
+    return place
 
 
-def _unit(node: Node) -> str:
-    """What the node is run with in one process; empty: it runs in this one."""
-    if TRIAL in node.tags:
-        return model_of(node)
-    return node.name if UNIT in node.tags else ""
-
-
-def _depending_on(pipeline: Pipeline, units: list[Node]) -> set[Node]:
-    """Nodes, not units themselves, that need the output of a unit, also through others."""
-    made = set(_outputs(units))
-    found: set[Node] = set()
-    for node in pipeline.nodes:
-        if node not in units and made & set(node.inputs):
-            found.add(node)
-            made |= set(node.outputs)
-    return found
-
-
-def _workers(units: list[Node], parameters: Mapping[str, Any]) -> int:
-    """As many as there are cores and units, and as memory allows; one where they would share a GPU."""
+def _workers(n_nodes: int, wanted: int | None) -> int:
+    """As many as there are cores and nodes, and as memory allows."""
     import psutil
 
-    most = len({_unit(node) for node in units})
-    if parameters["workers"]:
-        return min(int(parameters["workers"]), most)
-    if parameters["accelerator"] != "cpu" and _has_accelerator(parameters["accelerator"]):
+    if wanted:
+        return min(int(wanted), n_nodes)
+    if n_nodes <= _FEW_NODES:
         return 1
     by_memory = int(psutil.virtual_memory().total / 2**30 / _GB_PER_WORKER)
-    return max(1, min(usable_cores(), most, by_memory))
+    return max(1, min(usable_cores(), n_nodes, by_memory))
 
 
-def _has_accelerator(accelerator: str) -> bool:
+def has_accelerator(accelerator: str) -> bool:
+    """Whether models would be trained on a GPU; asked where PyTorch is imported anyway."""
+    if accelerator in ("cpu", "gpu", "mps"):
+        return accelerator != "cpu"
     import torch
 
-    return accelerator in ("gpu", "mps") or torch.cuda.is_available() or torch.backends.mps.is_available()
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def failed_output(dataset: str, spec: Mapping[str, Any], reason: str) -> dict[str, Any] | pd.DataFrame:
+    """A record with the reason for the dataset ``<trial>.scores``; an empty table for every other one.
+
+    ``spec`` are the options of the trial, ``reason`` says why there are no results.
+    """
+    trial, _, kind = dataset.rpartition(".")
+    if kind != "scores":
+        return pd.DataFrame()
+    described = {name: spec[name] for name in _DESCRIBING if spec.get(name) is not None}
+    return {"model": trial, **described, "failed": reason}

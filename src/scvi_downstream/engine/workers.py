@@ -1,25 +1,29 @@
-"""Groups of nodes, one a trial, run in worker processes; a group that fails says why and stops no other."""
+"""Where nodes run: in this process, or in worker processes that are forked with what they need imported."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
 import os
+import pickle
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from kedro.io import DataCatalog, MemoryDataset
 
-from scvi_downstream.engine.kedro_internals import no_hooks, run_node
+from scvi_downstream.engine.incremental import content_of
+from scvi_downstream.engine.kedro_internals import no_hooks, run_node, stored_path
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import plain_error
-from scvi_downstream.runtime.threads import environment, usable_cores
+from scvi_downstream.runtime.threads import environment, one_thread
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset
@@ -27,166 +31,199 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+# Libraries that take long to import: workers are forked with those that at least two nodes are going to use.
+SLOW_LIBRARIES = ("anndata", "faiss", "igraph", "matplotlib", "pandas", "scipy", "scvi", "sklearn", "torch")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 _LOOK_EVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class TrialGroup:
-    """Nodes of one trial in the order to run them, the datasets that they touch, the trials that come before."""
+class Work:
+    """A node and the datasets that it touches."""
 
-    name: str
-    nodes: Sequence[Node]
+    node: Node
     datasets: Mapping[str, AbstractDataset]
-    after: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A trial that is over; ``reason`` says why it failed."""
+class Made:
+    """What a node has left: digests of its files' contents, values that go through memory, and the seconds it took."""
 
-    name: str
-    reason: str | None
-
-
-def run_nodes(group: TrialGroup, run_id: str | None) -> str | None:
-    """Run the nodes of a group in this process; returns why it failed, if it did."""
-    from kedro.io import DataCatalog
-
-    catalog = DataCatalog(dict(group.datasets))
-    for node in group.nodes:
-        try:
-            run_node(node, catalog, no_hooks(), run_id)
-        except Exception as error:
-            plain = plain_error(error)
-            if plain is None:
-                logger.error("%s failed", node.name, exc_info=True)
-            return f"{node.name}: {plain or f'{type(error).__name__}: {error}'}"
-    return None
+    contents: Mapping[str, str]
+    values: Mapping[str, Any]
+    seconds: float
 
 
-def run_groups(groups: Sequence[TrialGroup], workers: int, run_id: str | None) -> Iterator[Outcome]:
-    """Run every group, beginning in their order, as many at a time as there are workers, and yield each as it ends.
+def execute(work: Work) -> Made:
+    """Load the inputs of a node, run it, save its outputs."""
+    catalog = DataCatalog(dict(work.datasets))
+    started = time.perf_counter()
+    run_node(work.node, catalog, no_hooks(), None)
+    seconds = time.perf_counter() - started
+    paths = {name: path for name in work.node.outputs if (path := stored_path(catalog[name])) is not None}
+    contents = {name: content for name, path in paths.items() if (content := content_of(path)) is not None}
+    in_memory = [name for name in work.node.outputs if isinstance(catalog[name], MemoryDataset)]
+    return Made(contents, {name: catalog.load(name) for name in in_memory}, seconds)
 
-    A group whose process dies is tried once more by itself, before it counts as failed, and what starts from it after
-    it. Each worker uses its share of the cores; with one, trials run in this process.
+
+class InThisProcess:
+    """Runs each node where it is asked to, before it returns.
+
+    Parameters
+    ----------
+    limit_threads
+        Whether numerical libraries use one thread, as they do in workers, so that results are the same.
     """
-    if workers == 1:
-        yield from _one_by_one(groups, run_id)
-        return
-    died: list[TrialGroup] = []
-    for group, reason in _in_processes(groups, workers, run_id):
-        if reason is _DIED:
-            died.append(group)
-        else:
-            yield Outcome(group.name, reason)
-    failed: set[str] = set()
-    for group in died:
-        reason = _why_not(group, failed)
-        if reason is None:
-            ((_, reason),) = _in_processes([group], 1, run_id)
-        if reason is _DIED:
-            reason = "its process died twice; is there enough memory?"
-        if reason:
-            failed.add(group.name)
-        yield Outcome(group.name, reason)
 
+    capacity = 1
 
-_DIED = "the process died"
+    def __init__(self, *, limit_threads: bool) -> None:
+        self._surroundings = ExitStack()
+        if limit_threads:
+            self._surroundings.enter_context(environment(_ONE_THREAD))
+        self._limit = one_thread if limit_threads else nullcontext
 
-
-def _why_not(group: TrialGroup, failed: set[str]) -> str | None:
-    before = sorted(group.after & failed)
-    return f"it starts from {before[0]}, which failed" if before else None
-
-
-def _one_by_one(groups: Sequence[TrialGroup], run_id: str | None) -> Iterator[Outcome]:
-    failed: set[str] = set()
-    for group in groups:
-        reason = _why_not(group, failed) or run_nodes(group, run_id)
-        if reason:
-            failed.add(group.name)
-        yield Outcome(group.name, reason)
-
-
-def _in_processes(
-    groups: Sequence[TrialGroup], workers: int, run_id: str | None
-) -> Iterator[tuple[TrialGroup, str | None]]:
-    context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    waiting = list(groups)
-    running: dict[Future, TrialGroup] = {}
-    failed: set[str] = set()
-    died: set[str] = set()
-    over: set[str] = set()
-    names = {group.name for group in groups}
-    with environment(dict.fromkeys(_THREADS, str(max(1, usable_cores() // workers)))):
-        pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(_settings(), told))
+    def submit(self, work: Work) -> Future[Made]:
+        """Run a node; its failure is in what is returned."""
+        done: Future[Made] = Future()
         try:
-            while waiting or running:
-                for group in [group for group in waiting if group.after & names <= over]:
-                    waiting.remove(group)
-                    reason = _DIED if group.after & died else _why_not(group, failed)
-                    if reason is None:
-                        running[_submit(pool, group, run_id)] = group
-                        continue
-                    over.add(group.name)
-                    (died if reason is _DIED else failed).add(group.name)
-                    yield group, reason
-                done, _ = wait(running, timeout=_LOOK_EVERY_SECONDS, return_when=FIRST_COMPLETED)
-                _pass_on(told)
-                for future in done:
-                    group = running.pop(future)
-                    reason = _reason(future)
-                    over.add(group.name)
-                    if reason:
-                        (died if reason is _DIED else failed).add(group.name)
-                    yield group, reason
-        finally:
-            pool.shutdown(wait=not waiting and not running, cancel_futures=True)
-            for process in (pool._processes or {}).values():
+            with self._limit():
+                done.set_result(execute(work))
+        except Exception as error:  # noqa: BLE001  (any failure of a node is its result)
+            done.set_exception(error)
+        return done
+
+    def wait(self, running: Collection[Future[Made]]) -> set[Future[Made]]:
+        """Those of ``running`` that have ended."""
+        return set(running)
+
+    def close(self) -> None:
+        """Give the process its surroundings back."""
+        self._surroundings.close()
+
+
+class InProcesses:
+    """Runs nodes side by side in processes of their own, with one thread each.
+
+    Processes are forked from a server that has imported the slow libraries once. What nodes tell of (epochs) is told
+    to the listeners of this process.
+
+    Parameters
+    ----------
+    workers
+        Processes.
+    libraries
+        Names of modules to import before processes are forked.
+    """
+
+    def __init__(self, workers: int, libraries: Iterable[str]) -> None:
+        self.capacity = workers
+        self._context = _context([*libraries, __name__])
+        self._told = self._context.Queue()
+        self._pool = self._start(workers)
+        self._busy = False
+
+    def submit(self, work: Work) -> Future[Made]:
+        """Begin a node."""
+        self._busy = True
+        try:
+            with environment(_ONE_THREAD):
+                return self._pool.submit(_in_worker, work)
+        except BrokenProcessPool as error:
+            broken: Future[Made] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def wait(self, running: Collection[Future[Made]]) -> set[Future[Made]]:
+        """Those of ``running`` that have ended, after half a second at most; and pass on what nodes tell."""
+        done, left = wait(running, timeout=_LOOK_EVERY_SECONDS, return_when=FIRST_COMPLETED)
+        self._busy = bool(left)
+        self._pass_on()
+        return done
+
+    def run_alone(self, work: Work) -> Future[Made]:
+        """Run a node in a new process with no other beside it, and begin with new ones afterwards."""
+        self._stop()
+        self._pool = self._start(1)
+        future = self.submit(work)
+        while not self.wait([future]):
+            pass
+        self._stop()
+        self._pool = self._start(self.capacity)
+        return future
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function answers in a worker."""
+        return self._pool.submit(function, *arguments).result()
+
+    def close(self) -> None:
+        """End the processes and whatever runs in them."""
+        self._pass_on()
+        self._stop()
+        self._told.close()
+        self._told.join_thread()
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        given = (_logging(), self._told)
+        return ProcessPoolExecutor(workers, self._context, initializer=_begin_worker, initargs=given)
+
+    def _stop(self) -> None:
+        processes = list((self._pool._processes or {}).values())
+        if self._busy:
+            for process in processes:
                 process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _pass_on(self) -> None:
+        while True:
+            try:
+                events.publish(self._told.get_nowait())
+            except Empty:
+                return
 
 
-def _submit(pool: ProcessPoolExecutor, group: TrialGroup, run_id: str | None) -> Future:
+def _context(modules: list[str]) -> Any:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing.forkserver import ensure_running
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(modules)
+    with environment(_ONE_THREAD):
+        ensure_running()  # imports while this process goes on
+    return context
+
+
+def _in_worker(work: Work) -> Made:
+    """As :func:`execute`; an error reaches the other process as what it is there."""
     try:
-        return pool.submit(run_nodes, group, run_id)
-    except BrokenProcessPool as error:
-        broken: Future = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _reason(future: Future) -> str | None:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return _DIED
-
-
-def _pass_on(told: Any) -> None:
-    while True:
+        return execute(work)
+    except Exception as error:
+        plain = plain_error(error)
+        if plain is not None:
+            raise plain from None
         try:
-            events.publish(told.get_nowait())
-        except Empty:
-            return
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001  (a class of a stranger may fail in any way)
+            raise RuntimeError(f"{type(error).__name__}: {error}").with_traceback(
+                error.__traceback__
+            ) from None
+        raise
 
 
-def _settings() -> tuple[str | None, dict[str, Any]]:
-    from kedro.framework.project import LOGGING, PACKAGE_NAME
+def _logging() -> dict[str, Any]:
+    from kedro.framework.project import LOGGING
 
-    return PACKAGE_NAME, dict(LOGGING.data)
+    return dict(LOGGING.data)
 
 
-def _begin_worker(settings: tuple[str | None, dict[str, Any]], told: Any) -> None:
-    from kedro.framework.project import configure_logging, configure_project
+def _begin_worker(logging_config: dict[str, Any], told: Any) -> None:
+    from kedro.framework.project import configure_logging
 
     # partial functions get their names back only after Kedro has looked at them
     warnings.filterwarnings("ignore", message="The node producing outputs")
-    package, logging_config = settings
-    if package:
-        configure_project(package)
     if logging_config:
         configure_logging(logging_config)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -199,18 +236,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-_DESCRIBING = ("family", "trial_of", "seed", "n_latent", "n_layers", "n_hidden")
-
-
-def failed_output(dataset: str, spec: Mapping[str, Any], reason: str) -> dict[str, Any] | pd.DataFrame:
-    """A record with the reason for the dataset ``<trial>.scores``; an empty table for every other one.
-
-    ``spec`` are the options of the trial, ``reason`` says why there are no results.
-    """
-    trial, _, kind = dataset.rpartition(".")
-    if kind != "scores":
-        return pd.DataFrame()
-    described = {name: spec[name] for name in _DESCRIBING if spec.get(name) is not None}
-    return {"model": trial, **described, "failed": reason}

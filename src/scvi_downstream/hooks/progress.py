@@ -119,7 +119,7 @@ class ProgressHooks:
         self._listening.close()
 
     def _hear(self, event: events.Event) -> None:
-        if isinstance(event, events.DatasetsReady):
+        if isinstance(event, events.DatasetsReused):
             self._done += event.nodes
 
     def _stop_waiting(self, node: Node) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from scvi_downstream.study.plan import plan_study
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
-    from kedro.io import DataCatalog
+    from kedro.io import CatalogConfigResolver, DataCatalog
     from kedro.pipeline import Pipeline
 
     from scvi_downstream.pipelines.declaration import Study
@@ -30,20 +31,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def stored_datasets(catalog: Mapping[str, Any], project: Path) -> Callable[[str], bool]:
-    """A function that says whether a dataset's file or folder exists.
+@dataclass(frozen=True)
+class StoredDatasets:
+    """Says whether a dataset's file or folder exists.
 
     ``catalog`` holds the entries and patterns of ``conf/*/catalog*.yml``; relative paths start from ``project``.
     """
-    from kedro.io import CatalogConfigResolver
 
-    resolver = CatalogConfigResolver(dict(catalog))
+    catalog: Mapping[str, Any]
+    project: Path
 
-    def is_stored(name: str) -> bool:
-        path = resolver.resolve_pattern(name).get("filepath")
-        return path is not None and (project / path).exists()
+    def __call__(self, name: str) -> bool:
+        """Of a dataset's name."""
+        path = self._resolver.resolve_pattern(name).get("filepath")
+        return path is not None and (self.project / path).exists()
 
-    return is_stored
+    @cached_property
+    def _resolver(self) -> CatalogConfigResolver:
+        from kedro.io import CatalogConfigResolver
+
+        return CatalogConfigResolver(dict(self.catalog))
 
 
 _USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
@@ -66,7 +73,7 @@ class StudyHooks:
         requested = requested_pipelines()
         is_stored = None
         if "reporting" in requested:  # of what there is
-            is_stored = stored_datasets(context.config_loader["catalog"], self._project)
+            is_stored = StoredDatasets(context.config_loader["catalog"], self._project)
         self._study = plan_study(context.config_loader["parameters"], requested, is_stored)
         register_with(partial(register_pipelines, self._study))
 

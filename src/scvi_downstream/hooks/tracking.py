@@ -29,6 +29,7 @@ class TrackingHooks:
 
     def __init__(self) -> None:
         self._tracker: StudyTracker | None = None
+        self._opening: Callable[[], StudyTracker] | None = None
         self._catalog: DataCatalog | None = None
         self._champion: dict[str, Any] | None = None
         self._crowned = False
@@ -50,114 +51,122 @@ class TrackingHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Listen; runs are opened when there is something to tell of, which is never where all is up to date."""
+        self._champion, self._crowned, self._tracker = None, False, None
+        self._opening = partial(self._open, run_params, pipeline)
+        self._listening.enter_context(events.listening(self._hear))
+
+    def _open(self, run_params: dict[str, Any], pipeline: Pipeline) -> StudyTracker:
         """Open the parent run, and a child for every model that this run touches."""
         from scvi_downstream.tracking.runs import StudyTracker, tracking_uri
 
         study = self._parameters["study"]
-        self._champion, self._crowned = None, False
-        self._tracker = StudyTracker(
+        tracker = StudyTracker(
             tracking_uri(self._options.get("tracking_uri"), self._project),
             self._options.get("experiment") or study,
             self._project / "mlartifacts",
         )
         models = sorted({model_of(node) for node in pipeline.nodes} - {""})
-        self._tracker.start(f"{study} {run_params['run_id']}", models, _tags(run_params))
-        self._tracker.log_parameters(None, self._parameters)
+        tracker.start(f"{study} {run_params['run_id']}", models, _tags(run_params))
+        tracker.log_parameters(None, self._parameters)
         for model in models:
             spec = self._parameters["models"].get(model, {"family": model.upper()})
             of_study = {"seed": self._parameters["seed"], "study": study}
             given = {name: value for name, value in spec.items() if value is not None}
-            self._tracker.log_parameters(model, of_study | given)
-        self._listening.enter_context(events.listening(self._hear))
+            tracker.log_parameters(model, of_study | given)
+        return tracker
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+    def after_dataset_saved(self, dataset_name: str) -> None:
         """Log curves, scores, figures and the report as they are made."""
-        self._log(dataset_name, lambda: data)
+        self._log_numbers(dataset_name)
+        self._log_files(dataset_name)
         if dataset_name == "champion":
             self._crowned = True
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Name the node in its model's run."""
-        if self._tracker is not None and model_of(node):
-            self._tracker.finish_failed_model(model_of(node), f"{node.name}: {error}")
+        if model_of(node):
+            self._open_tracker().finish_failed_model(model_of(node), f"{node.name}: {error}")
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Register the champion and close the runs."""
-        if self._tracker is None:
-            return
-        if self._champion and self._options.get("register_champion") and self._champion.get("model"):
-            self._register(str(self._champion["model"]), str(self._champion.get("reason", "")))
+        if self._tracker is not None and self._options.get("register_champion") and self._champion:
+            self._register(self._tracker, self._champion)
         self._close("FINISHED")
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the runs as failed, with the reason."""
+        if self._opening is not None:
+            self._open_tracker()
         self._close("FAILED", str(error))
 
-    def _register(self, model: str, reason: str) -> None:
-        tracker, study = self._tracker, self._parameters["study"]
-        if tracker is None or not (self._crowned or tracker.lacks_champion(study)):
+    def _open_tracker(self) -> StudyTracker:
+        if self._tracker is None:
+            if self._opening is None:
+                raise RuntimeError("a pipeline is begun before its nodes are")
+            self._tracker = self._opening()
+        return self._tracker
+
+    def _register(self, tracker: StudyTracker, champion: Mapping[str, Any]) -> None:
+        study, model = self._parameters["study"], str(champion.get("model") or "")
+        if not model or not (self._crowned or tracker.lacks_champion(study)):
             return  # nothing has changed: another version would be the same
-        scores = rows_by_model(self._load("leaderboard"))
         tracker.register_champion(
             study,
-            self._path(f"{model}.fitted"),
-            reason,
-            scores.loc[model].dropna().to_dict(),
-            self._load("counts") if self._options.get("champion_example") else None,
+            path_of(self._made, f"{model}.fitted"),
+            str(champion.get("reason", "")),
+            rows_by_model(self._made.load("leaderboard")).loc[model].dropna().to_dict(),
+            self._made.load("counts") if self._options.get("champion_example") else None,
         )
 
     def _close(self, status: str, reason: str | None = None) -> None:
         self._listening.close()
         if self._tracker is not None:
             self._tracker.finish(status, reason)
+        self._opening = None
 
     def _hear(self, event: events.Event) -> None:
-        tracker = self._tracker
-        if tracker is None:
-            return
+        tracker = self._open_tracker()
         if isinstance(event, events.EpochEnded):
             tracker.log_epoch(event.model, event.epoch, event.values)
-        elif isinstance(event, events.DatasetsReady):
+        elif isinstance(event, events.DatasetsReused):
             for name in event.names:
-                self._log(name, partial(self._load, name))
+                self._log_numbers(name)
         elif isinstance(event, events.TrialStarted):
             tracker.start_child(event.name)
             tracker.log_parameters(event.name, event.parameters)
-        else:
+        elif isinstance(event, events.TrialEnded):
             tracker.log_metrics(event.name, event.scores)
             tracker.finish_child(event.name, event.status, event.reason)
 
-    def _log(self, dataset_name: str, data: Callable[[], Any]) -> None:
-        if self._tracker is None:
-            return
-        model, _, kind = dataset_name.rpartition(".")
-        owner = model or None
-        if kind == "history":
-            self._tracker.log_curves(model, data())
-        elif kind in self._metrics:
-            prefix = self._metrics[kind]
-            found = {prefix: _numbers_and_words(data())} if prefix else data()
-            self._tracker.log_metrics(owner, found)
+    def _log_numbers(self, dataset: str) -> None:
+        """Scores; also those that an earlier run has made, so that the models of a run can be compared."""
+        model, _, kind = dataset.rpartition(".")
+        if kind in self._metrics:
+            prefix, found = self._metrics[kind], self._made.load(dataset)
+            found = {prefix: _numbers_and_words(found)} if prefix else found
+            self._open_tracker().log_metrics(model or None, found)
         elif kind == "champion":
-            self._champion = data()
-            self._tracker.log_metrics(owner, {"champion": _numbers_and_words(self._champion)})
-            self._tracker.describe(f"Champion: {self._champion['reason']}")
+            self._champion = self._made.load(dataset)
+            self._open_tracker().log_metrics(None, {"champion": _numbers_and_words(self._champion)})
+            self._open_tracker().describe(f"Champion: {self._champion['reason']}")
         elif kind == "preparation_summary":
-            self._tracker.log_data(self._parameters["study"], str(self._parameters["input"]), data())
+            source = str(self._parameters["input"])
+            self._open_tracker().log_data(self._parameters["study"], source, self._made.load(dataset))
+
+    def _log_files(self, dataset: str) -> None:
+        """Curves, figures and reports, which stay with the run that has made them."""
+        model, _, kind = dataset.rpartition(".")
+        if kind == "history":
+            self._open_tracker().log_curves(model, self._made.load(dataset))
         elif kind.endswith("_figure"):
-            self._tracker.log_file(owner, self._path(dataset_name), "figures")
+            self._open_tracker().log_file(model or None, path_of(self._made, dataset), "figures")
         elif kind in self._tracked:
-            self._tracker.log_file(owner, self._path(dataset_name), "reports")
-
-    def _load(self, dataset_name: str) -> Any:
-        return self._made.load(dataset_name)
-
-    def _path(self, dataset_name: str) -> Path:
-        return path_of(self._made, dataset_name)
+            self._open_tracker().log_file(model or None, path_of(self._made, dataset), "reports")
 
     @property
     def _made(self) -> DataCatalog:

@@ -23,8 +23,6 @@ PLAN = "params:plan"
 """Under which nodes are given the :class:`Study`; as it is no data, Kedro-Viz does not draw it."""
 TRIAL = "trial"
 """Tag: all nodes of the namespace are one unit of work, and its failure is a result."""
-UNIT = "unit"
-"""Tag: the node by itself is a unit of work, and its failure fails the run."""
 
 
 @dataclass(frozen=True)

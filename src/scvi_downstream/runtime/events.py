@@ -38,14 +38,14 @@ class TrialEnded:
 
 
 @dataclass(frozen=True)
-class DatasetsReady:
-    """Datasets that are there without having been saved by this process: reused, or made by a worker."""
+class DatasetsReused:
+    """Datasets that are there from an earlier run, and the number of nodes that need not run (or cannot) therefore."""
 
     names: tuple[str, ...]
     nodes: int
 
 
-Event = EpochEnded | TrialStarted | TrialEnded | DatasetsReady
+Event = EpochEnded | TrialStarted | TrialEnded | DatasetsReused
 Listener = Callable[[Event], None]
 _listeners: list[Listener] = []
 

@@ -6,7 +6,7 @@ from scvi_downstream.pipelines.copies import bound, copied, joined
 from scvi_downstream.pipelines.cross_validation.plots import plot_cross_validation, plot_fold_curves
 from scvi_downstream.pipelines.cross_validation.refit import fit_fold, fit_without_batches
 from scvi_downstream.pipelines.cross_validation.summary import summarise_cross_validation
-from scvi_downstream.pipelines.declaration import UNIT, Study
+from scvi_downstream.pipelines.declaration import Study
 
 _FIT = {"counts": "counts", "options": "params:cross_validation", "checkpoint": "params:cv_checkpoint"}
 _FIT |= {name: f"params:{name}" for name in ("spec", "keys", "evaluation", "seed", "accelerator")}
@@ -29,12 +29,12 @@ def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipel
     nodes, cells, trainings = [], {}, {}
     for fold in range(1, n_folds + 1):
         made = [f"cv_fold_{fold}", f"cv_training_{fold}"]
-        nodes.append(Node(bound(fit_fold, fold=fold), fit, made, name=f"fit_fold_{fold}", tags=UNIT))
+        nodes.append(Node(bound(fit_fold, fold=fold), fit, made, name=f"fit_fold_{fold}"))
         cells[f"cells_{fold}"], trainings[f"training_{fold}"] = made
     summarised = {"spec": "params:spec", "keys": "params:keys", "counts": "counts", **cells, **trainings}
     if batches:
         made = ["cv_batches", "cv_batch_trainings"]
-        nodes.append(Node(fit_without_batches, fit, made, name="fit_without_batches", tags=UNIT))
+        nodes.append(Node(fit_without_batches, fit, made, name="fit_without_batches"))
         summarised |= dict(zip(("batch_cells", "batch_trainings"), made, strict=True))
     curves = dict(zip(_SUMMARY, _SUMMARY, strict=True)) | trainings
     nodes += [
