@@ -173,7 +173,7 @@ class _Run:
         for follower in dict.fromkeys(model_of(node) for node in users if TRIAL in node.tags):
             self._fail_trial(follower, f"it starts from {trial}, which failed")
         self._agenda.give_up(nodes, contents)
-        events.publish(events.DatasetsReused((), len(nodes)))
+        events.publish(events.DatasetsReused((), tuple(node.name for node in nodes)))
         events.publish(events.TrialEnded(trial, "FAILED", reason=reason))
 
     def _left_of(self, trial: str) -> list[Node]:
@@ -185,9 +185,8 @@ class _Run:
         new = self._agenda.reused[self._told_reused :]
         if new:
             self._told_reused += len(new)
-            events.publish(
-                events.DatasetsReused(tuple(name for node in new for name in node.outputs), len(new))
-            )
+            names = tuple(name for node in new for name in node.outputs)
+            events.publish(events.DatasetsReused(names, tuple(node.name for node in new)))
 
     def _call(self, hook: str, node: Node, **facts: Any) -> None:
         getattr(self._hook, hook)(

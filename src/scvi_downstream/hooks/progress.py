@@ -78,7 +78,7 @@ class ProgressHooks:
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
         self._waiting: dict[str, Timer] = {}
-        self._done = 0
+        self._done: set[str] = set()
         self._total = 0
         self._begin = 0.0
         self._listening = ExitStack()
@@ -86,14 +86,14 @@ class ProgressHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Count the nodes."""
-        self._done, self._total, self._begin = 0, len(pipeline.nodes), time.perf_counter()
+        self._done, self._total, self._begin = set(), len(pipeline.nodes), time.perf_counter()
         self._listening.enter_context(events.listening(self._hear))
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Start the node's clock, and say that it runs when it takes more than a moment."""
         self._started[node.name] = time.perf_counter()
-        position = f"[{self._done + 1}/{self._total}]"
+        position = f"[{len(self._done) + 1}/{self._total}]"
         timer = Timer(QUIET_SECONDS, logger.info, ("%s %s …", position, node.name))
         timer.daemon = True
         timer.start()
@@ -102,11 +102,11 @@ class ProgressHooks:
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Say how long a node took when it took more than a moment."""
-        self._done += 1
+        self._done.add(node.name)
         self._stop_waiting(node)
         seconds = time.perf_counter() - self._started.pop(node.name, time.perf_counter())
         if seconds >= QUIET_SECONDS:
-            logger.info("[%d/%d] %s: %s", self._done, self._total, node.name, duration(seconds))
+            logger.info("[%d/%d] %s: %s", len(self._done), self._total, node.name, duration(seconds))
 
     @hook_impl
     def on_node_error(self, node: Node) -> None:
@@ -120,7 +120,7 @@ class ProgressHooks:
 
     def _hear(self, event: events.Event) -> None:
         if isinstance(event, events.DatasetsReused):
-            self._done += event.nodes
+            self._done.update(event.nodes)
 
     def _stop_waiting(self, node: Node) -> None:
         timer = self._waiting.pop(node.name, None)

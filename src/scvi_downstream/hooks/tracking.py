@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,15 +26,22 @@ if TYPE_CHECKING:
     from scvi_downstream.tracking.runs import StudyTracker
 
 
+logger = logging.getLogger(__name__)
+
+
 class TrackingHooks:
-    """Opens the runs of a `kedro run`, logs to them as results are made, and closes them."""
+    """Opens the runs of a `kedro run`, logs to them as results are made, and closes them.
+
+    All this is done by a thread of its own, in order, so that nothing waits for MLflow.
+    """
 
     def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "tracking")
+        self._told: list[Future[None]] = []
         self._tracker: StudyTracker | None = None
         self._opening: Callable[[], StudyTracker] | None = None
         self._catalog: DataCatalog | None = None
         self._champion: dict[str, Any] | None = None
-        self._crowned = False
         self._listening = ExitStack()
         self._metrics = {name: prefix for found in analyses() for name, prefix in found.metrics.items()}
         self._tracked = {name for found in analyses() for name in found.tracked}
@@ -52,9 +61,9 @@ class TrackingHooks:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Listen; runs are opened when there is something to tell of, which is never where all is up to date."""
-        self._champion, self._crowned, self._tracker = None, False, None
+        self._champion, self._tracker, self._told = None, None, []
         self._opening = partial(self._open, run_params, pipeline)
-        self._listening.enter_context(events.listening(self._hear))
+        self._listening.enter_context(events.listening(partial(self._later, self._hear)))
 
     def _open(self, run_params: dict[str, Any], pipeline: Pipeline) -> StudyTracker:
         """Open the parent run, and a child for every model that this run touches."""
@@ -79,30 +88,39 @@ class TrackingHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Log curves, scores, figures and the report as they are made."""
-        self._log_numbers(dataset_name)
-        self._log_files(dataset_name)
+        self._later(self._log_numbers, dataset_name)
+        self._later(self._log_files, dataset_name)
         if dataset_name == "champion":
-            self._crowned = True
+            self._later(self._register, new=True)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Name the node in its model's run."""
         if model_of(node):
-            self._open_tracker().finish_failed_model(model_of(node), f"{node.name}: {error}")
+            self._later(self._name_failed, node, error)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Register the champion and close the runs."""
-        if self._tracker is not None and self._options.get("register_champion") and self._champion:
-            self._register(self._tracker, self._champion)
+        """Register the champion if it is not, and close the runs."""
+        self._later(self._register, new=False)
         self._close("FINISHED")
+        for done in self._told:
+            done.result()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the runs as failed, with the reason."""
         if self._opening is not None:
-            self._open_tracker()
+            self._later(self._open_tracker)
         self._close("FAILED", str(error))
+        for failed in [told.exception() for told in self._told if told.exception() is not None][:1]:
+            logger.warning("not all of the run is in MLflow: %s", failed)
+
+    def _later(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
+        self._told.append(self._thread.submit(function, *given, **named))
+
+    def _name_failed(self, node: Node, error: Exception) -> None:
+        self._open_tracker().finish_failed_model(model_of(node), f"{node.name}: {error}")
 
     def _open_tracker(self) -> StudyTracker:
         if self._tracker is None:
@@ -111,10 +129,14 @@ class TrackingHooks:
             self._tracker = self._opening()
         return self._tracker
 
-    def _register(self, tracker: StudyTracker, champion: Mapping[str, Any]) -> None:
-        study, model = self._parameters["study"], str(champion.get("model") or "")
-        if not model or not (self._crowned or tracker.lacks_champion(study)):
-            return  # nothing has changed: another version would be the same
+    def _register(self, *, new: bool) -> None:
+        """Register the champion, where it is not the one of an earlier run."""
+        tracker, study, champion = self._tracker, self._parameters["study"], self._champion or {}
+        model = str(champion.get("model") or "")
+        if tracker is None or not model or not self._options.get("register_champion"):
+            return
+        if not new and not tracker.lacks_champion(study):
+            return
         tracker.register_champion(
             study,
             path_of(self._made, f"{model}.fitted"),
@@ -125,9 +147,13 @@ class TrackingHooks:
 
     def _close(self, status: str, reason: str | None = None) -> None:
         self._listening.close()
+        self._later(self._finish, status, reason)
+        wait(self._told)
+        self._opening = None
+
+    def _finish(self, status: str, reason: str | None) -> None:
         if self._tracker is not None:
             self._tracker.finish(status, reason)
-        self._opening = None
 
     def _hear(self, event: events.Event) -> None:
         tracker = self._open_tracker()

@@ -39,10 +39,10 @@ class TrialEnded:
 
 @dataclass(frozen=True)
 class DatasetsReused:
-    """Datasets that are there from an earlier run, and the number of nodes that need not run (or cannot) therefore."""
+    """Datasets that are there from an earlier run, and the names of the nodes that need not run (or cannot)."""
 
     names: tuple[str, ...]
-    nodes: int
+    nodes: tuple[str, ...]
 
 
 Event = EpochEnded | TrialStarted | TrialEnded | DatasetsReused
