@@ -265,7 +265,7 @@ def log_likelihood(
     Parameters
     ----------
     counts
-        float32 ``(n_cells, n_genes)``.
+        float32 ``(n_cells, n_genes)``; of fewer cells, these are taken again and again, as for several draws of each.
     logits
         Of genes' shares, before the softmax; overwritten by their gradients.
     highest
@@ -287,7 +287,7 @@ def log_likelihood(
     -------
     float64 ``(n_cells,)``.
     """
-    n_cells, n_genes = counts.shape
+    n_cells, n_genes = logits.shape
     inflated = len(dropout) > 0
     about = np.empty((len(theta), 3, n_genes), np.float32)
     gammas = np.empty((len(theta), 2, n_genes))
@@ -301,7 +301,7 @@ def log_likelihood(
     certain[:] = 1
     by = np.float32(weight)
     for i in range(n_cells):
-        row, x, t, sums = logits[i], counts[i], theta[rows[i]], by_theta[rows[i]]
+        row, x, t, sums = logits[i], counts[i % len(counts)], theta[rows[i]], by_theta[rows[i]]
         of_genes, of_gammas, top = about[rows[i]], gammas[rows[i]], highest[i]
         norm = _ZERO
         for j in range(n_genes):
