@@ -57,7 +57,7 @@ _float64 = _bitcast(types.int64, types.float64, ir.DoubleType())
 
 
 @_inlined
-def _exp(x: np.float32) -> np.float32:
+def exp32(x: np.float32) -> np.float32:
     """Of a float32; 0 below -87."""
     low, high = np.float32(-87.3), np.float32(88.3)
     x = low if x < low else x
@@ -101,7 +101,7 @@ def _log(x: np.float32) -> np.float32:
 
 
 @_inlined
-def _log1p(f: np.float32) -> np.float32:
+def log1p32(f: np.float32) -> np.float32:
     """log(1 + f) of a float32 that is not negative, exact for small ones, too."""
     y = _ONE + f
     bits = _bits32(y)
@@ -176,7 +176,7 @@ def _zeros_nb(
     for j in range(len(mu)):
         m = mu[j] * scale
         t = m + about[0, j]
-        ratio = -_log1p(m * about[1, j])
+        ratio = -log1p32(m * about[1, j])
         mu[j] = m
         total[j] = t
         by_theta[j] = ratio + about[2, j] - theta[j] / t
@@ -198,11 +198,11 @@ def _zeros_zinb(
         m = mu[j] * scale
         t = m + about[0, j]
         i = _ONE / t
-        ratio = -_log1p(m * about[1, j])
+        ratio = -log1p32(m * about[1, j])
         pi = dropout[j]
         u = theta[j] * ratio - pi
-        e = _exp(-abs(u))
-        d = _exp(-abs(pi))
+        e = exp32(-abs(u))
+        d = exp32(-abs(pi))
         both = _ONE / ((_ONE + e) * (_ONE + d))
         here = (_ONE if u >= _ZERO else e) * ((_ONE + d) * both)
         no_dropout = (_ONE if pi <= _ZERO else d) * ((_ONE + e) * both)
@@ -265,7 +265,7 @@ def log_likelihood(
     Parameters
     ----------
     counts
-        float32 ``(n_cells, n_genes)``.
+        float32 ``(n_cells, n_genes)``; of fewer cells, these are taken again and again, as for several draws of each.
     logits
         Of genes' shares, before the softmax; overwritten by their gradients.
     highest
@@ -287,7 +287,7 @@ def log_likelihood(
     -------
     float64 ``(n_cells,)``.
     """
-    n_cells, n_genes = counts.shape
+    n_cells, n_genes = logits.shape
     inflated = len(dropout) > 0
     about = np.empty((len(theta), 3, n_genes), np.float32)
     gammas = np.empty((len(theta), 2, n_genes))
@@ -301,11 +301,11 @@ def log_likelihood(
     certain[:] = 1
     by = np.float32(weight)
     for i in range(n_cells):
-        row, x, t, sums = logits[i], counts[i], theta[rows[i]], by_theta[rows[i]]
+        row, x, t, sums = logits[i], counts[i % len(counts)], theta[rows[i]], by_theta[rows[i]]
         of_genes, of_gammas, top = about[rows[i]], gammas[rows[i]], highest[i]
         norm = _ZERO
         for j in range(n_genes):
-            e = _exp(row[j] - top)
+            e = exp32(row[j] - top)
             mu[j] = e
             norm += e
         size = np.float32(math.exp(library[i]))

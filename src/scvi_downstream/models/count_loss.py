@@ -39,8 +39,8 @@ class _LogLikelihood(torch.autograd.Function):
         # nothing else reads the logits: their place is taken by their gradients
         logits, library, theta = logits.detach(), library.detach(), theta.detach().contiguous()
         dropout = counts[:0] if dropout is None else dropout.detach()
-        by_library, by_theta = torch.empty(len(counts)), torch.empty_like(theta)
-        weight = -1 / len(counts)
+        by_library, by_theta = torch.empty(len(logits)), torch.empty_like(theta)
+        weight = -1 / len(logits)
         arrays = (counts, logits, logits.amax(1), dropout, library, theta, rows)
         result = log_likelihood(
             *(array.numpy() for array in arrays), weight, by_library.numpy(), by_theta.numpy()
@@ -61,15 +61,19 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 class _Counts:
-    """Stands for scvi-tools' distribution of the counts in the module's ``loss``, which asks for one thing of it."""
+    """Stands for scvi-tools' distribution of the counts where one thing alone is asked of it, for one set of counts."""
 
-    def __init__(self, *arguments: Any) -> None:
-        self._arguments = arguments
+    def __init__(self, library: torch.Tensor, shape: torch.Size, *decoded: Any) -> None:
+        self._library, self._shape, self._decoded = library.reshape(-1), shape, decoded
+        self._found: torch.Tensor | None = None
 
     def log_prob(self, counts: torch.Tensor) -> torch.Tensor:
         """Summed over genes already, as one column."""
-        logits, dropout, library, theta, rows = self._arguments
-        return _LogLikelihood.apply(logits, dropout, library.reshape(-1), theta, counts, rows).unsqueeze(1)
+        if self._found is None:  # the logits are gone after the first time
+            logits, dropout, theta, rows = self._decoded
+            found = _LogLikelihood.apply(logits, dropout, self._library, theta, counts, rows)
+            self._found = found.reshape(*self._shape, 1)
+        return self._found
 
 
 def why_not_fused(module: BaseModuleClass, device: str) -> str | None:
@@ -112,12 +116,24 @@ def losses_of(module: BaseModuleClass, device: str) -> Iterator[Callable[..., An
         if type(module).__name__ != "SCANVAE":
             yield _Scvi(module)
             return
-        of_module: Any = module
-        of_module.generative = _Decoder(module).generative
-        try:
+        with one_pass_likelihood(module):
             yield by_module
-        finally:
-            del of_module.generative
+
+
+@contextmanager
+def one_pass_likelihood(module: Any) -> Iterator[None]:
+    """Let a module's ``generative`` give a likelihood of the counts that never makes their parameters, where it can be.
+
+    Of ``px`` nothing may be asked but ``log_prob`` of the counts, which comes summed over genes, as one column.
+    """
+    if why_not_fused(module, str(module.device)):
+        yield
+        return
+    module.generative = _Decoder(module).generative
+    try:
+        yield
+    finally:
+        del module.generative
 
 
 def _losses_by_module(module: Any, tensors: Tensors, **given: Any) -> Any:
@@ -197,13 +213,16 @@ class _Decoder:
         y: torch.Tensor | None = None,
         **_: Any,
     ) -> dict[str, Any]:
-        """Under the names of the module's own."""
-        logits, dropout, theta, rows = self(z, batch_index, cont_covs, cat_covs, y)
+        """Under the names of the module's own; several draws of each cell's ``z`` stand along a first dimension."""
         of_size = None
         if not self._module.use_observed_lib_size:
             mean, variance = prior_of_size(self._module, batch_index)
             of_size = Normal(mean, variance.sqrt())
-        return {"px": _Counts(logits, dropout, library, theta, rows), "pl": of_size}
+        flat, n_draws = z.reshape(-1, z.shape[-1]), z.shape[:-1].numel() // len(batch_index)
+        of_cells = (batch_index, cont_covs, cat_covs, y)
+        again = (given if given is None or n_draws == 1 else given.repeat(n_draws, 1) for given in of_cells)
+        px = _Counts(library, z.shape[:-1], *self(flat, *again))
+        return {"px": px, "pl": of_size, "pz": Normal(torch.zeros_like(z), torch.ones_like(z))}
 
     def _decode(self, z: torch.Tensor, *categories: Any) -> tuple[torch.Tensor, torch.Tensor | None, Any]:
         decoder, inflated = self._module.decoder, self._module.gene_likelihood == "zinb"

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.scvi_internals import unchecked_distributions
 from scvi_downstream.scoring.marginal_likelihood import (
     SamplingBounds,
     estimate_marginal_likelihood,
-    gene_likelihood,
-    mean_log_weight,
     own_log_weights,
     standard_error,
 )
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _SHARES = ("train", "validation", "test")
+_CELLS_AT_ONCE = 128  # as scvi-tools takes them, so that its ELBO is that of the same draws
 
 
 def score_likelihood(
@@ -64,13 +64,9 @@ def score_likelihood(
     for share, cells in indices.items():
         elbo = reconstruction = np.array([])
         if warning is None and len(cells):
-            try:
-                elbo = cell_elbo(model, cells, seed)
-                reconstruction = cell_reconstruction_error(model, cells, seed)
-            except ValueError as error:  # torch's check of the parameters of a distribution
-                warning = (
-                    f"the likelihood of the {share} cells cannot be computed: {str(error).splitlines()[0]}"
-                )
+            elbo, reconstruction = cell_likelihoods(model, cells, seed)
+            if not np.isfinite(elbo).all():
+                warning = f"the likelihood of the {share} cells is NaN or infinite"
         scores |= {
             f"elbo_{share}": _mean(elbo),
             f"elbo_{share}_se": standard_error(elbo),
@@ -112,8 +108,10 @@ def _by_cell(shares: dict[str, pd.DataFrame], marginal: pd.Series, names: pd.Ind
     return table.set_axis(pd.Index(names[table.index], name="cell"))[columns]
 
 
-def cell_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """Lower bound of log p(x) of each cell by one draw, in nats: ``(n_cells,)``.
+def cell_likelihoods(model: BaseModelClass, cells: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower bound of log p(x) of each cell and -log p(x | z), by one and the same draw of z, in nats.
+
+    The latter is the decoder's; for SCANVI scvi-tools adds terms of the latent prior.
 
     Parameters
     ----------
@@ -123,29 +121,37 @@ def cell_elbo(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray
         Positions.
     seed
         Of the draws.
-    """
-    if log_weights := own_log_weights(model):
-        return mean_log_weight(model, cells, seed, log_weights)
-    with reproducible(seed):
-        return model.get_elbo(indices=cells, return_mean=False).cpu().numpy().astype(np.float64)
 
-
-def cell_reconstruction_error(model: BaseModelClass, cells: np.ndarray, seed: int) -> np.ndarray:
-    """-log p(x | z) of each cell by one draw, in nats: ``(n_cells,)``; the parameters are those of :func:`cell_elbo`.
-
-    From the decoder: for SCANVI scvi-tools adds terms of the latent prior.
+    Returns
+    -------
+    Twice ``(n_cells,)``.
     """
     import torch
     from scvi.dataloaders import AnnDataLoader
 
-    errors = []
-    with reproducible(seed), torch.inference_mode():
-        for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=128):
-            _, generative = model.module.forward(tensors, compute_loss=False)
-            counts = tensors["X"].to(model.device)
-            likelihood = gene_likelihood(model.module, generative).log_prob(counts).sum(-1)
-            errors.append(-likelihood.cpu().numpy())
-    return np.concatenate(errors).astype(np.float64)
+    from scvi_downstream.models.count_loss import one_pass_likelihood
+
+    module, own = model.module.eval(), own_log_weights(model)
+    found = []
+    with (
+        reproducible(seed),
+        torch.inference_mode(),
+        unchecked_distributions(),
+        one_pass_likelihood(module),
+    ):
+        for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_CELLS_AT_ONCE):
+            if own:
+                pair = own(module, tensors, 1)
+            else:
+                _, generative, losses = module.forward(tensors)
+                likelihood = generative["px"].log_prob(tensors["X"].to(module.device)).sum(-1)
+                pair = (
+                    -losses.dict_sum(losses.reconstruction_loss) - losses.dict_sum(losses.kl_local),
+                    likelihood,
+                )
+            found.append([part.reshape(-1).cpu().numpy() for part in pair])
+    elbo, likelihood = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
+    return elbo, -likelihood
 
 
 def _why_not(model: BaseModelClass) -> str | None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.models.scvi_internals import unchecked_distributions
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.scoring.resampling import sample_cells
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 
-def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> torch.Tensor:
+type Drawn = tuple["torch.Tensor", "torch.Tensor"]
+"""Log-weights of draws, and log p(x | z) of the same: both ``(n_draws, n_cells)``."""
+type LogWeights = Callable[[Any, dict[str, "torch.Tensor"], int], Drawn]
+
+
+def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> Drawn:
     """Log p(x | z(u, s)) + log p(u) - log q(u | x, s) of draws from the encoder.
 
     The loss of scvi-tools' MRVI also holds -log p(ε) of the shift ε = z - z(u). That is a penalty of a point and not
@@ -39,7 +45,7 @@ def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int
 
     Returns
     -------
-    ``(n_draws, n_cells)``.
+    These, and log p(x | z) alone, ``(n_draws, n_cells)``.
 
     References
     ----------
@@ -51,10 +57,11 @@ def mrvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int
     u = inference["u"]
     counts = tensors["X"].to(u.device)
     likelihood = generative["px"].log_prob(counts).sum(-1)
-    return likelihood + generative["pu"].log_prob(u) - inference["qu"].log_prob(u).sum(-1)
+    weights = likelihood + generative["pu"].log_prob(u) - inference["qu"].log_prob(u).sum(-1)
+    return weights.reshape(n_draws, -1), likelihood.reshape(n_draws, -1)
 
 
-def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> torch.Tensor:
+def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> Drawn:
     """Log p(x | z) + log p(z) - log q(z | x, y) of draws from the encoder, of the RNA counts x alone.
 
     Any distribution of z bounds log p(x), also one that has seen the proteins y: the mean is a lower bound of
@@ -75,17 +82,14 @@ def totalvi_log_weights(module: Any, tensors: dict[str, torch.Tensor], n_draws: 
         tensors, inference_kwargs={"n_samples": n_draws}, compute_loss=False
     )
     z, posterior = inference["untran_z"], inference["qz"]  # before the softmax of `ln`
-    weights = (
-        gene_likelihood(module, generative).log_prob(tensors["X"].to(z.device)).sum(-1)
-        + Normal(0.0, 1.0).log_prob(z).sum(-1)
-        - posterior.log_prob(z).sum(-1)
-    )
+    likelihood = gene_likelihood(module, generative).log_prob(tensors["X"].to(z.device)).sum(-1)
+    weights = likelihood + Normal(0.0, 1.0).log_prob(z).sum(-1) - posterior.log_prob(z).sum(-1)
     if not module.use_observed_lib_size:
         library = inference["untran_l"]
         batch = tensors["batch"].to(z.device).flatten().long()
         prior = Normal(module.library_log_means[0, batch], torch.sqrt(module.library_log_vars[0, batch]))
         weights += prior.log_prob(library.squeeze(-1)) - inference["ql"].log_prob(library).sum(-1)
-    return weights.reshape(n_draws, -1)
+    return weights.reshape(n_draws, -1), likelihood.reshape(n_draws, -1)
 
 
 def gene_likelihood(module: Any, generative: dict[str, Any]) -> Any:
@@ -100,32 +104,10 @@ def gene_likelihood(module: Any, generative: dict[str, Any]) -> Any:
     return NegativeBinomial(mu=px["rate"], theta=px["r"])
 
 
-_BATCH_SIZE = 128
-type LogWeights = Callable[[Any, dict[str, "torch.Tensor"], int], "torch.Tensor"]
-
-
 def own_log_weights(model: BaseModelClass) -> LogWeights | None:
     """Log-weights of draws, by the ``bound`` of the model's family; ``None``: scvi-tools' own loss is a bound."""
     family = FAMILIES.get(type(model).__name__)
     return globals()[family.bound] if family and family.bound else None
-
-
-def mean_log_weight(
-    model: BaseModelClass, cells: np.ndarray, seed: int, log_weights: LogWeights
-) -> np.ndarray:
-    """Lower bound of the log-likelihood by one draw a cell at some positions, in nats: ``(n_cells,)``.
-
-    ``log_weights`` is of :func:`own_log_weights`, ``seed`` that of the draws.
-    """
-    import torch
-    from scvi.dataloaders import AnnDataLoader
-
-    with reproducible(seed), torch.inference_mode():
-        parts = [
-            log_weights(model.module, tensors, 1)[0].cpu().numpy()
-            for tensors in AnnDataLoader(model.adata_manager, indices=cells, batch_size=_BATCH_SIZE)
-        ]
-    return np.concatenate(parts).astype(np.float64)
 
 
 _CELLS_AT_ONCE = 64
@@ -225,25 +207,23 @@ def log_weights(model: BaseModelClass, cells: np.ndarray, n_samples: int) -> np.
     import torch
     from scvi.dataloaders import AnnDataLoader
 
+    from scvi_downstream.models.count_loss import one_pass_likelihood
+
     # DRVI decodes every latent dimension on its own
     decoded = len(cells) * model.adata.n_vars * getattr(model.module, "n_split_latent", 1)
     per_pass = max(1, min(n_samples, _ENTRIES_AT_ONCE // decoded))
     (tensors,) = AnnDataLoader(model.adata_manager, indices=cells, batch_size=len(cells))
     weights = []
-    with torch.inference_mode():
+    draw = own_log_weights(model) or _log_weights_by_loss
+    with torch.inference_mode(), unchecked_distributions(), one_pass_likelihood(model.module):
         for start in range(0, n_samples, per_pass):
             n_draws = min(per_pass, n_samples - start)
-            drawn = _log_weights_of_one_pass(model, tensors, n_draws)
+            drawn, _ = draw(model.module, tensors, n_draws)
             weights.append(drawn.reshape(n_draws, len(cells)).cpu().numpy().astype(np.float64))
     return np.concatenate(weights)
 
 
-def _log_weights_of_one_pass(
-    model: BaseModelClass, tensors: dict[str, torch.Tensor], n_draws: int
-) -> torch.Tensor:
-    module = model.module
-    if log_weights := own_log_weights(model):
-        return log_weights(module, tensors, n_draws)
+def _log_weights_by_loss(module: Any, tensors: dict[str, torch.Tensor], n_draws: int) -> Drawn:
     inference, generative = module.forward(
         tensors,
         inference_kwargs={"n_samples": n_draws},
@@ -251,7 +231,8 @@ def _log_weights_of_one_pass(
         compute_loss=False,
     )
     z, posterior = inference["z"], inference["qz"]
-    weights = generative["px"].log_prob(tensors["X"].to(z.device)).sum(-1) - posterior.log_prob(z).sum(-1)
+    likelihood = generative["px"].log_prob(tensors["X"].to(z.device)).sum(-1)
+    weights = likelihood - posterior.log_prob(z).sum(-1)
     weights += (
         _log_prior_of_scanvi(module, z)
         if hasattr(module, "encoder_z2_z1")
@@ -260,7 +241,7 @@ def _log_weights_of_one_pass(
     if not module.use_observed_lib_size:
         library = inference["library"]
         weights += (generative["pl"].log_prob(library) - inference["ql"].log_prob(library)).sum(-1)
-    return weights
+    return weights, likelihood
 
 
 def _log_prior_of_scanvi(module: Any, z: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ def test_blocks_equal_scvi_by_hand_and_come_one_by_one(fitted_scvi, pbmc_counts,
     model = fitted_scvi.attach(pbmc_counts)
     scvi.settings.seed = 7 + 2
     by_hand = model.get_normalized_expression(
-        indices=np.arange(300, 450), library_size=1e4, n_samples=2, return_mean=True
+        indices=np.arange(300, 450), library_size=1e4, n_samples=2, return_mean=True, batch_size=512
     )
     np.testing.assert_array_equal(blocks[2], by_hand.to_numpy())
     assert list(stream.genes) == list(by_hand.columns)
@@ -74,7 +74,9 @@ def test_counterfactual_is_the_mean_over_its_batches(fitted_scvi, pbmc_counts, k
     )
     model = fitted_scvi.attach(pbmc_counts)
     scvi.settings.seed = 3
-    by_hand = model.get_normalized_expression(transform_batch=list(batches), library_size=1e4)
+    by_hand = model.get_normalized_expression(
+        transform_batch=list(batches), library_size=1e4, batch_size=1024
+    )
 
     np.testing.assert_array_equal(next(stream.blocks), by_hand.to_numpy())
     assert stream.attributes["transform_batch"] == list(batches)

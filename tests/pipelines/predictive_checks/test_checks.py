@@ -231,7 +231,7 @@ def test_without_structure_the_baseline_does_as_well_and_the_models_own_counts_r
     own = unstructured.copy()
     held_out = np.sort(model.test_indices)
     generated = own.X.tolil()
-    generated[held_out] = own_draws(model, 2)(held_out)[0]
+    generated[held_out] = own_draws(model, 2, 0)(held_out)[0]
     own.X = generated.tocsr()
     model.adata.X = own.X
     checks, genes, _, _, _ = check_predictions(

@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy import optimize, sparse, stats
 
 from scvi_downstream.models.scvi_internals import decode, encode
+from scvi_downstream.pipelines.predictive_checks.counting import AS_GOOD_AS_POISSON, draw_counts
 from scvi_downstream.pipelines.predictive_checks.draws import (
     StatePool,
     choose_cells,
@@ -102,7 +103,7 @@ def test_every_family_draws_counts(unstructured: AnnData, family: str, arguments
     model = fit(family, unstructured, epochs=2, **arguments)
     cells = np.arange(12)
     pool = pool_states(model, np.arange(100))
-    for draw in (own_draws(model, 20), population_draws(model, pool, 20, 0)):
+    for draw in (own_draws(model, 20, 0), population_draws(model, pool, 20, 0)):
         counts = draw(cells)
         assert counts.shape == (20, 12, 60)
         assert counts.dtype == np.float32
@@ -116,7 +117,27 @@ def test_every_family_draws_counts(unstructured: AnnData, family: str, arguments
 def test_a_likelihood_without_counts_is_refused(unstructured: AnnData) -> None:
     model = fit("SCVI", unstructured, epochs=1, gene_likelihood="normal")
     with pytest.raises(InputError, match="generates no counts"):
-        own_draws(model, 20)(np.arange(3))
+        own_draws(model, 20, 0)(np.arange(3))
+
+
+@pytest.mark.parametrize("mean", [1e-7, 0.01, 0.4, 5.0, 29.0, 31.0, 400.0])
+@pytest.mark.parametrize("theta", [0.05, 1.0, 30.0, AS_GOOD_AS_POISSON])
+@pytest.mark.parametrize("dropout", [None, -2.0, 3.0])
+def test_counts_are_of_their_law(mean: float, theta: float, dropout: float | None) -> None:
+    n = 40_000
+    means, thetas = np.full((2, 1), mean, np.float32), np.full((1, 1), theta, np.float32)
+    logits = None if dropout is None else np.full((2, 1), dropout, np.float32)
+    counts = draw_counts(means, thetas, logits, n // 2, np.random.default_rng(0)).ravel()
+    law = stats.poisson(mean) if theta == AS_GOOD_AS_POISSON else stats.nbinom(theta, theta / (theta + mean))
+    never = 0.0 if dropout is None else 1 / (1 + np.exp(-dropout))
+    edges = np.unique(law.ppf(np.linspace(0.01, 0.999, 12)))
+    bounds = np.concatenate([[-1], edges, [np.inf]])
+    expected = n * ((1 - never) * np.diff(law.cdf(bounds)) + never * (bounds[:-1] < 0))
+    observed = np.histogram(counts, bounds + 0.5)[0]
+    enough = expected > 5
+    excess = np.square(observed - expected)[enough] / expected[enough]
+    assert excess.sum() < stats.chi2.isf(1e-6, enough.sum())
+    assert observed[~enough].sum() <= 40
 
 
 def test_planted_dispersions_are_found(overdispersed) -> None:

@@ -39,8 +39,9 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 logger = logging.getLogger(__name__)
 
 LABEL_COLUMN = "given_label"
-# Epochs of fine tuning: as many gradient steps as 5,000 cells have, but no fewer epochs than scvi-tools' own 10.
-TUNING_EPOCHS, TUNING_UP_TO, LEAST_EPOCHS = 40, 5000, 10
+# Epochs of fine tuning: as many gradient steps as 5,000 cells have, but no fewer than 4 epochs. Four times as many
+# neither found more held-out labels of five data sets of 700 to 2,700 cells nor were better calibrated, on average.
+TUNING_EPOCHS, TUNING_UP_TO, LEAST_EPOCHS = 10, 5000, 4
 VALIDATION_SHARE = 0.1  # As for every model of the study.
 PRIOR_CELLS = 1.0  # Weight, in cells, of the frequencies over all clusters in each cluster.
 
@@ -105,7 +106,7 @@ def tuned_spec(
 ) -> ScanviSpec:
     """A scANVI of the sizes of ``fitted``, whose weights are the start when it is an scVI that saw no labels.
 
-    Fine tuning takes at most 40 epochs, without early stopping: that looks at the ELBO, which is at its best
+    Fine tuning takes at most 10 epochs, without early stopping: that looks at the ELBO, which is at its best
     before the classifier has learnt anything.
     """
     starts = fitted.family in ScanviSpec.initialisable_from and not trained_on_labels(fitted)

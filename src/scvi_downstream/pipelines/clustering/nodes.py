@@ -16,6 +16,12 @@ from scvi_downstream.pipelines.clustering.report import describe_kmeans, recomme
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import Progress, track
 from scvi_downstream.runtime.slow_types import AnnData
+from scvi_downstream.runtime.threads import one_thread
+from scvi_downstream.scoring.clusterings import (
+    adjusted_rand_index,
+    contingency,
+    normalised_mutual_information,
+)
 
 # Cells on which numbers of clusters are compared; the chosen one is fitted on all.
 MOST_CELLS_FITTED = 10_000
@@ -139,7 +145,8 @@ def _partition(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, float
     """
     from sklearn.cluster import KMeans
 
-    fit = KMeans(k, n_init=STARTS, max_iter=MOST_ITERATIONS, random_state=seed).fit(points)
+    with one_thread():  # beside a busy core, two wait for each other for four times as long
+        fit = KMeans(k, n_init=STARTS, max_iter=MOST_ITERATIONS, random_state=seed).fit(points)
     return fit.labels_, float(fit.inertia_)
 
 
@@ -198,21 +205,19 @@ def compare_clusterings(clusters: pd.DataFrame, counts: AnnData, keys: Keys) -> 
     Hubert & Arabie (1985), doi:10.1007/BF01908075; Vinh, Epps & Bailey (2010), JMLR 11:2837.
     """
     obs = counts.obs.loc[clusters.index]
-    rows = [_compare(clusters[a], clusters[b], b) for a, b in combinations(clusters.columns, 2)]
+    codes = {name: pd.factorize(clusters[name])[0] for name in clusters.columns}
+    rows = [(a, b, *_agreement(codes[a], codes[b])) for a, b in combinations(codes, 2)]
     for name, key in (("label", keys.label_key), ("batch", keys.batch_key)):
         if not key:
             continue
-        known = obs[key].astype(str)
-        if name == "label":
-            known = known[known != UNKNOWN]
-        if len(known.unique()) > 1:
-            rows += [_compare(clusters.loc[known.index, column], known, name) for column in clusters.columns]
+        texts = obs[key].astype(str)
+        known = (texts != UNKNOWN).to_numpy() if name == "label" else np.ones(len(obs), dtype=bool)
+        groups, found = pd.factorize(texts[known])
+        if len(found) > 1:
+            rows += [(column, name, *_agreement(codes[column][known], groups)) for column in codes]
     return pd.DataFrame(rows, columns=["clustering_a", "clustering_b", "ari", "nmi", "n_cells"])
 
 
-def _compare(clusters: pd.Series, other: pd.Series, name: str) -> tuple[Any, str, float, float, int]:
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
-    pair = clusters.astype(str).to_numpy(), other.astype(str).to_numpy()
-    ari, nmi = float(adjusted_rand_score(*pair)), float(normalized_mutual_info_score(*pair))
-    return clusters.name, name, ari, nmi, len(clusters)
+def _agreement(clusters: np.ndarray, other: np.ndarray) -> tuple[float, float, int]:
+    table = contingency(clusters, other, np.ones((1, len(clusters))))
+    return float(adjusted_rand_index(table)[0]), float(normalised_mutual_information(table)[0]), len(clusters)

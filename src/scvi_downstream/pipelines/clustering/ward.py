@@ -12,6 +12,7 @@ import pandas as pd
 from scvi_downstream.pipelines.clustering.options import ClusteringOptions
 from scvi_downstream.pipelines.clustering.report import recommend
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _micro_clusters(points: np.ndarray) -> np.ndarray:
 
     logger.info("Ward: %d cells are first joined in %d k-means groups", len(points), MICRO_CLUSTERS)
     grouping = KMeans(MICRO_CLUSTERS, n_init=1, max_iter=MICRO_ITERATIONS, random_state=0)
-    with warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stopped early on purpose
         membership = grouping.fit_predict(points.astype(np.float32))
     return np.unique(membership, return_inverse=True)[1]

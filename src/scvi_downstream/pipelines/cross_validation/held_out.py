@@ -12,7 +12,7 @@ import pandas as pd
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.scvi_internals import forget_cells
 from scvi_downstream.runtime.threads import quiet
-from scvi_downstream.scoring.likelihood import cell_elbo, cell_reconstruction_error
+from scvi_downstream.scoring.likelihood import cell_likelihoods
 from scvi_downstream.scoring.marginal_likelihood import (
     average_weights,
     log_weights,
@@ -92,8 +92,7 @@ def score_cells(
     """
     everyone, chosen = np.arange(cells.n_obs), np.flatnonzero(with_marginal)
     with attached(model, cells):
-        elbo = cell_elbo(model, everyone, seed)
-        error = cell_reconstruction_error(model, everyone, seed)
+        elbo, error = cell_likelihoods(model, everyone, seed)
         weights = _importance_weights(model, chosen, n_samples, seed)
     return _tabulate(cells, elbo, error, chosen, weights)
 
@@ -142,10 +141,13 @@ def score_cells_of_unknown_batch(
     first, elbo, error, weights = [], [], [], []
     for batch in known:
         with attached(model, _relabel_batch(cells, batch_key, batch, known)):
-            draws = [cell_elbo(model, everyone, seed + 1 + draw) for draw in range(_DRAWS_FOR_WEIGHTS)]
+            draws = [
+                cell_likelihoods(model, everyone, seed + 1 + draw)[0] for draw in range(_DRAWS_FOR_WEIGHTS)
+            ]
             first.append(np.mean(draws, axis=0))
-            elbo.append(cell_elbo(model, everyone, seed))
-            error.append(cell_reconstruction_error(model, everyone, seed))
+            bound, of_batch = cell_likelihoods(model, everyone, seed)
+            elbo.append(bound)
+            error.append(of_batch)
             weights.append(_importance_weights(model, chosen, n_samples, seed))
     shares = softmax(first, axis=0)  # how well each batch explains a cell: columns sum to one
     bounds = mixture_bound(np.array(elbo), shares)

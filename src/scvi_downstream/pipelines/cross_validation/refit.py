@@ -32,7 +32,7 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN, Accelerator
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
-from scvi_downstream.scoring.likelihood import cell_elbo
+from scvi_downstream.scoring.likelihood import cell_likelihoods
 from scvi_downstream.scoring.resampling import stratified_sample
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def fit_fold(
     unknown, _ = score_cells_of_unknown_batch(model, cells, recipe.keys_seen.batch_key, *drawn)
     scores = scores.join(unknown[["elbo", "marginal_ll"]].add_suffix("_batch_unknown"))
     trained = np.sort(np.asarray(model.train_indices))
-    elbo = {"elbo": cell_elbo(model, trained, recipe.seed)}
+    elbo = {"elbo": cell_likelihoods(model, trained, recipe.seed)[0]}
     tables = [scores, pd.DataFrame(elbo, index=model.adata.obs_names[trained])]
     table = pd.concat(tables, keys=["held_out", "train"], names=["role", "cell"])
     table = table.reset_index("role").assign(fold=fold)

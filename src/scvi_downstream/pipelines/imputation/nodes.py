@@ -18,6 +18,7 @@ from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
 
 _FEWEST_CELLS_AT_ONCE = 128  # Of smaller blocks scvi-tools would spend more time on each than on its cells.
+_MINI_BATCH = 1024  # Twice as fast as scvi-tools' own 128; memory is bounded by the block.
 
 
 def denoise_expression(
@@ -151,6 +152,7 @@ def _stream_expression(
                     transform_batch=batches,
                     return_mean=True,
                     return_numpy=True,
+                    batch_size=max(_FEWEST_CELLS_AT_ONCE, _MINI_BATCH // options.n_samples),
                     **scale,
                 )
             yield np.ascontiguousarray(values, dtype=np.float32)

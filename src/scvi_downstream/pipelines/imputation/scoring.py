@@ -25,9 +25,11 @@ from scvi_downstream.statistics.correlation import bootstrap_weights
 logger = logging.getLogger(__name__)
 FEWEST_TEST_CELLS = 20
 _POSTERIOR_SAMPLES = 10
-# Bounds of memory and time: dense entries of the scored cells, cells that tune the baselines, cells decoded together.
+# Bounds of memory and time: dense entries of the scored cells, cells that tune the baselines, cells whose variation the
+# components are of, cells decoded together.
 _MOST_ENTRIES = 10_000_000
 _MOST_TUNING_CELLS = 500
+_MOST_CELLS_OF_PCA = 10_000
 _CELLS_AT_ONCE = 1024
 _REPLICATES = 500
 _INTERVAL = (2.5, 97.5)
@@ -167,16 +169,20 @@ class Baselines:
 
     @classmethod
     def fit(cls, reference: sparse.csr_matrix, n_neighbors: int, seed: int) -> Baselines:
-        """Mean rates and principal components of the reference cells.
+        """Mean rates of the reference cells, and principal components of at most 10,000 of them.
 
-        ``n_neighbors`` is cut to the number of reference cells; ``seed`` is that of the randomised PCA.
+        ``n_neighbors`` is cut to the number of reference cells; ``seed`` is that of the sample and of arpack.
         """
         from sklearn.decomposition import PCA
 
         totals = np.asarray(reference.sum(axis=0), dtype=np.float64).ravel() + 0.5
-        normalised = _log_normalise(reference)
+        some = sample_cells(np.arange(reference.shape[0]), _MOST_CELLS_OF_PCA, np.random.default_rng(seed))
+        normalised = _log_normalise(reference[some])
         n_components = min(_MOST_COMPONENTS, *(side - 1 for side in normalised.shape))
-        solver = "covariance_eigh" if normalised.shape[1] <= 2000 else "arpack"
+        few_genes = normalised.shape[1] <= 2000
+        solver, normalised = (
+            ("covariance_eigh", normalised.toarray()) if few_genes else ("arpack", normalised)
+        )
         pca = PCA(max(1, n_components), svd_solver=solver, random_state=seed).fit(normalised)
         centre, components = (np.asarray(each, dtype=np.float32) for each in (pca.mean_, pca.components_))
         n_neighbors = min(n_neighbors, reference.shape[0])

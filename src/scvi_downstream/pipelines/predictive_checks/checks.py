@@ -113,7 +113,7 @@ def check_predictions(
         _categorical(pd.concat(genes, ignore_index=True)),
         _categorical(_tabulate_cells(evidence, cells, model.adata.obs_names)),
         _tabulate_calibration(evidence),
-        _tabulate_correlations(evidence, names),
+        _tabulate_correlations(evidence, names, reference.correlated),
     )
 
 
@@ -139,7 +139,7 @@ def check_counts(evidence: Evidence, reference: GeneReference) -> list[dict[str,
         inside = observed <= np.quantile(draws, 0.95) if one_sided else lower <= observed <= upper
         placed = {"interval": "of the draws", "lower": lower, "upper": upper, "inside": bool(inside), "p": p}
         rows.append(_check_row(evidence, name, ALL_GENES, observed, float(draws.mean())) | placed)
-    agreement, own = correlation_agreement(evidence.correlations.pairs())
+    agreement, own = correlation_agreement(evidence.pairs)
     return [*rows, _check_row(evidence, "correlation_agreement", ALL_GENES, agreement, own)]
 
 
@@ -162,7 +162,7 @@ def _statistics(evidence: Evidence, reference: GeneReference) -> dict[str, np.nd
         excess = np.where(mean > 0, (variance - mean) / mean**2, np.nan)[:, expressed]
     shares = evidence.cell_zeros / n_genes
     half = 0.5 / n_cells
-    pairs = evidence.correlations.pairs()
+    pairs = evidence.pairs
     return {
         "zero_fraction": shares.mean(axis=1),
         "zero_fraction_sd": shares.std(axis=1, ddof=1),
@@ -413,12 +413,14 @@ def _place_in_draws(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip([f"{name}_{each}" for each in _PLACED], placed, strict=True))
 
 
-def _tabulate_correlations(evidence: Sequence[Evidence], genes: pd.Index) -> pd.DataFrame:
+def _tabulate_correlations(
+    evidence: Sequence[Evidence], genes: pd.Index, correlated: np.ndarray
+) -> pd.DataFrame:
     """Correlation of each pair of genes: ``gene_a, gene_b, observed``, and the mean of the draws of each source."""
     chosen = [each for each in evidence if each.cells == "held-out"]
-    first, second = np.triu_indices(len(chosen[0].correlations.genes), 1)
-    names = genes[chosen[0].correlations.genes].astype(str)
-    columns = {each.source: each.correlations.pairs() for each in chosen}
+    first, second = np.triu_indices(len(correlated), 1)
+    names = genes[correlated].astype(str)
+    columns = {each.source: each.pairs for each in chosen}
     observed = next(iter(columns.values()))[0]
     return pd.DataFrame(
         {"gene_a": names[first], "gene_b": names[second], "observed": observed}

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.models.scvi_internals import decode, encode
+from scvi_downstream.models.scvi_internals import decode, encode, unchecked_distributions
+from scvi_downstream.pipelines.predictive_checks.counting import AS_GOOD_AS_POISSON, draw_counts
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.scoring.likelihood import cells_by_share
 from scvi_downstream.scoring.marginal_likelihood import gene_likelihood
@@ -116,12 +117,13 @@ class StatePool:
     library: np.ndarray
 
 
-def own_draws(model: BaseModelClass, n_samples: int) -> Draw:
+def own_draws(model: BaseModelClass, n_samples: int, seed: int) -> Draw:
     """Draws of p(x' | z, library, batch) with z from q(z | x), x the very counts of the cell."""
+    rng = np.random.default_rng(seed)
 
     def draw(cells: np.ndarray) -> np.ndarray:
         tensors = _load(model, cells)
-        return _sample(model, tensors, encode(model, tensors, n_samples))
+        return _sample(model, tensors, encode(model, tensors, n_samples), rng)
 
     return draw
 
@@ -141,7 +143,7 @@ def population_draws(model: BaseModelClass, pool: StatePool, n_samples: int, see
         batch, library = _batch_and_library(tensors)
         states = pool.states[other_cells(pool, batch, library, n_samples, rng)]
         inference = encode(model, tensors, n_samples)
-        return _sample(model, tensors, _replace_states(model, tensors, inference, states))
+        return _sample(model, tensors, _replace_states(model, tensors, inference, states), rng)
 
     return draw
 
@@ -212,11 +214,17 @@ def _replace_states(
         return inference | {"z": base + shift}
 
 
-def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: dict[str, Any]) -> np.ndarray:
+def _sample(
+    model: BaseModelClass,
+    tensors: dict[str, torch.Tensor],
+    inference: dict[str, Any],
+    rng: np.random.Generator,
+) -> np.ndarray:
     import torch
+    from scvi.distributions import NegativeBinomial
 
     module: Any = model.module
-    with torch.inference_mode():
+    with torch.inference_mode(), unchecked_distributions():
         generative = decode(model, tensors, inference)
         likelihood = gene_likelihood(module, generative)
         if "Normal" in type(likelihood).__name__:
@@ -224,12 +232,29 @@ def _sample(model: BaseModelClass, tensors: dict[str, torch.Tensor], inference: 
                 f"the likelihood of this model of the family {type(model).__name__} is "
                 f"'{module.gene_likelihood}', which generates no counts; predictive checks need nb, zinb or poisson"
             )
-        counts = likelihood.sample()
-    if not torch.isfinite(counts).all():
+        dropout = getattr(likelihood, "zi_logits", None)
+        known = isinstance(likelihood, NegativeBinomial)  # and what is derived from it
+        decoded = [likelihood.mu, likelihood.theta] if known else [likelihood.sample()]
+        decoded += [] if dropout is None else [dropout]
+        finite = all(bool(each.sum().isfinite()) for each in decoded)
+    if not finite:
         raise InputError(
             "the model generates counts that are NaN or infinite: its training diverged; lower its learning rate"
         )
-    return counts.cpu().numpy().astype(np.float32, copy=False)
+    if not known:
+        return decoded[0].cpu().numpy().astype(np.float32, copy=False)
+    mean, theta, *inflation = map(_rows, decoded)
+    return draw_counts(mean, theta, inflation[0] if inflation else None, 1, rng).reshape(likelihood.mu.shape)
+
+
+def _rows(values: torch.Tensor) -> np.ndarray:
+    """``(n_rows, n_genes)``; one row where all cells share it."""
+    rows = (
+        values.reshape(-1, values.shape[-1])
+        if any(values.stride()[:-1])
+        else values[(0,) * (values.ndim - 1)][None]
+    )
+    return rows.float().cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,13 +315,7 @@ def fit_dispersions(counts: sparse.csr_matrix, rates: Rates, fitted: np.ndarray)
 
 def poisson_draws(rates: Rates, n_samples: int, seed: int) -> Draw:
     """Draws of Poisson counts."""
-    rng = np.random.default_rng(seed)
-
-    def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.expected(cells)
-        return rng.poisson(expected, size=(n_samples, *expected.shape)).astype(np.float32)
-
-    return draw
+    return negative_binomial_draws(rates, np.full(rates.shares.shape[1], AS_GOOD_AS_POISSON), n_samples, seed)
 
 
 def negative_binomial_draws(rates: Rates, theta: np.ndarray, n_samples: int, seed: int) -> Draw:
@@ -304,9 +323,8 @@ def negative_binomial_draws(rates: Rates, theta: np.ndarray, n_samples: int, see
     rng = np.random.default_rng(seed)
 
     def draw(cells: np.ndarray) -> np.ndarray:
-        expected = rates.expected(cells)
-        noise = rng.standard_gamma(np.broadcast_to(theta, (n_samples, *expected.shape)))
-        return rng.poisson(noise * (expected / theta)).astype(np.float32)
+        expected = rates.expected(cells).astype(np.float32)
+        return draw_counts(expected, theta[None].astype(np.float32), None, n_samples, rng)
 
     return draw
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scvi_downstream.models.fitting import reproducible
+from scvi_downstream.pipelines.predictive_checks.counting import OverDraws, over_draws
 from scvi_downstream.pipelines.predictive_checks.draws import (
     CheckedCells,
     Draw,
@@ -107,31 +108,30 @@ class GeneMoments:
         self.sums, self.squares, self.zeros = np.zeros((3, 1 + n_samples, len(center)))
         self.observed, self.mean, self.variance, self.third = np.zeros((4, len(MEASURES), len(center)))
 
-    def add(self, counts: np.ndarray, logs: np.ndarray) -> None:
-        """Add a block of ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first."""
-        zero = counts == 0
-        self.n_cells += counts.shape[1]
-        self.sums += counts.sum(axis=1)
-        self.squares += np.einsum("scg,scg->sg", counts, counts)
-        self.zeros += zero.sum(axis=1)
-        deviations = logs - self.center.astype(np.float32)
-        np.square(deviations, out=deviations)
-        for row, values in enumerate((counts, zero.astype(np.float32), deviations)):
-            self.observed[row] += values[0].sum(axis=0)
-            sums = (self.mean, self.variance, self.third)
-            for added, cumulant in zip(sums, _cumulants(values[1:]), strict=True):
-                added[row] += cumulant.sum(axis=0, dtype=np.float64)
+    def add(self, observed: np.ndarray, block: OverDraws) -> None:
+        """Add a block of ``(n_cells, n_genes)`` observed counts, and what their draws add up to."""
+        n_cells = len(observed)
+        self.n_cells += n_cells
+        sums, squares, positive = block.of_genes
+        self.sums += sums
+        self.squares += squares
+        self.zeros += n_cells - positive
+        deviations = np.square(np.log1p(observed, dtype=np.float64) - self.center)
+        for row, values in enumerate((observed, observed == 0, deviations)):
+            self.observed[row] += values.sum(axis=0, dtype=np.float64)
+        cumulants = (self.mean, self.variance, self.third)
+        for row, powers in enumerate((block.counts, np.stack([block.zeros] * 3), block.spread)):
+            for added, cumulant in zip(cumulants, _cumulants(powers, self.n_samples), strict=True):
+                added[row] += cumulant.sum(axis=0)
+        self.mean[MEASURES.index("spread")] += n_cells * np.square(self.center)
 
 
-def _cumulants(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unbiased first three cumulants over draws (k-statistics), each ``(n_cells, n_genes)``."""
-    n = len(draws)
-    mean = draws.mean(axis=0)
-    deviations = draws - mean
-    powers = deviations * deviations
-    second = powers.mean(axis=0) * (n / (n - 1))
-    powers *= deviations
-    return mean, second, powers.mean(axis=0) * (n * n / ((n - 1) * (n - 2)))
+def _cumulants(powers: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unbiased first three cumulants (k-statistics) of n draws, from sums of their powers ``(3, …)``."""
+    first, second, third = powers
+    square = n * second - first**2
+    cube = 2 * first**3 - 3 * n * first * second + n * n * third
+    return first / n, square / (n * (n - 1)), cube / (n * (n - 1) * (n - 2))
 
 
 class Ranks:
@@ -166,41 +166,36 @@ class Ranks:
         self.expected_scores: list[np.ndarray] = []
         self.inside = np.zeros(len(strata))
 
-    def add(self, counts: np.ndarray, logs: np.ndarray) -> None:
-        """Add a block of ``(1 + n_samples, n_cells, n_genes)`` counts and log(1 + count), the observed ones first."""
-        pit = randomised_pit(counts[0], counts[1:], self.rng)
+    def add(self, block: OverDraws, n_samples: int) -> None:
+        """Add what the draws of a block of cells add up to."""
+        pit = randomised_pit(block, n_samples, self.rng)
         self.inside += (np.abs(pit - 0.5) <= _INSIDE).sum(axis=0)
         bins = np.minimum((pit * N_BINS).astype(np.int64), N_BINS - 1)
         shape = (len(pit), len(STRATA), N_BINS)
         flat = (np.arange(len(pit))[:, None] * len(STRATA) + self.strata) * N_BINS + bins
         self.histograms.append(np.bincount(flat.ravel(), minlength=np.prod(shape)).reshape(shape))
-        score, spread = ranked_probability_score(logs[0], logs[1:])
+        score, spread = ranked_probability_score(block, n_samples)
         by_stratum = np.eye(len(STRATA))[self.strata]
         self.scores.append(score @ by_stratum)
         self.expected_scores.append(spread @ by_stratum)
 
 
-def randomised_pit(observed: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rank of the observed among its draws, as a number in [0, 1), ties broken at random.
+def randomised_pit(block: OverDraws, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Rank of the observed among its draws, as a number in [0, 1), ties broken at random: ``(n_cells, n_genes)``.
 
-    ``observed`` is ``(n_cells, n_genes)``, ``draws`` ``(n_samples, n_cells, n_genes)``; ``rng`` breaks ties and
-    chooses a place within a rank.
+    ``rng`` breaks ties and chooses a place within a rank.
     """
-    below = np.count_nonzero(draws < observed, axis=0)
-    ties = np.count_nonzero(draws == observed, axis=0)
-    return (below + rng.random(observed.shape) * (ties + 1)) / (len(draws) + 1)
+    return (block.below + rng.random(block.below.shape) * (block.ties + 1)) / (n_samples + 1)
 
 
-def ranked_probability_score(observed: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranked_probability_score(block: OverDraws, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Continuous ranked probability score from draws (lower is better), and what it would be were the draws right.
 
-    ``E|X - x| - E|X - X'| / 2``; X' is the next draw, so that the estimate is unbiased without sorting.
-
-    ``observed`` is ``(n_cells, n_genes)``, ``draws`` ``(n_samples, n_cells, n_genes)``.
+    ``E|X - x| - E|X - X'| / 2`` of log(1 + count), ``(n_cells, n_genes)``; X' is the draw before, so that the estimate
+    is unbiased without sorting.
     """
-    distance = np.abs(draws - observed).mean(axis=0)
-    spread = np.abs(draws - np.roll(draws, 1, axis=0)).mean(axis=0) / 2
-    return distance - spread, spread
+    spread = block.between / (2 * n_samples)
+    return block.distance / n_samples - spread, spread
 
 
 class Correlations:
@@ -242,16 +237,17 @@ class Correlations:
 class Evidence:
     """What one source generated for some cells, beside what was observed.
 
-    ``source`` is ``model``, ``population``, ``nb`` or ``poisson``, ``cells`` ``held-out`` or ``training``. ``genes``,
-    ``ranks`` and ``correlations`` are by gene, by cell and stratum, by pair of genes; ``totals`` and ``cell_zeros``
-    ``(1 + n_samples, n_cells)`` counts and zeros of each cell, observed first.
+    ``source`` is ``model``, ``population``, ``nb`` or ``poisson``, ``cells`` ``held-out`` or ``training``. ``genes``
+    and ``ranks`` are by gene, and by cell and stratum. Of what was observed first, and of each set of draws: ``pairs``
+    are ``(1 + n_samples, n_pairs)`` correlations of genes, ``totals`` and ``cell_zeros`` ``(1 + n_samples, n_cells)``
+    counts and zeros of each cell.
     """
 
     source: str
     cells: str
     genes: GeneMoments
     ranks: Ranks
-    correlations: Correlations
+    pairs: np.ndarray
     totals: np.ndarray
     cell_zeros: np.ndarray
 
@@ -288,15 +284,16 @@ def gather(
         block = positions[start : start + at_once]
         observed = counts[block].toarray().astype(np.float32)
         both = np.concatenate([observed[None], draw(block)])
-        logs = np.log1p(both)
-        totals.append(both.sum(axis=2))
-        zeros.append(np.count_nonzero(both == 0, axis=2))
-        genes.add(both, logs)
-        ranks.add(both, logs)
-        correlations.add(both, totals[-1])
+        added = over_draws(both, reference.log_mean)
+        total, positive = added.of_cells
+        totals.append(total)
+        zeros.append(counts.shape[1] - positive)
+        genes.add(observed, added)
+        ranks.add(added, n_samples)
+        correlations.add(both, total)
         progress.advance(len(block))
     of_cells = np.concatenate(totals, axis=1), np.concatenate(zeros, axis=1)
-    return Evidence(source, cells, genes, ranks, correlations, *of_cells)
+    return Evidence(source, cells, genes, ranks, correlations.pairs(), *of_cells)
 
 
 def gather_all(
@@ -328,15 +325,15 @@ def gather_all(
     rates = fit_rates(observed, batch, cells.fitted)
     some = sample_cells(cells.fitted, _MOST_CELLS, np.random.default_rng(seed))
     theta = fit_dispersions(observed, rates, some)
-    seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(5)]
+    seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(6)]
     with reproducible(seed):
         pool = pool_states(model, some)
         sources = (
-            ("model", "held-out", own_draws(model, n_samples)),
+            ("model", "held-out", own_draws(model, n_samples, seeds[4])),
             ("population", "held-out", population_draws(model, pool, n_samples, seeds[0])),
             ("nb", "held-out", negative_binomial_draws(rates, theta, n_samples, seeds[1])),
             ("poisson", "held-out", poisson_draws(rates, n_samples, seeds[2])),
-            ("model", "training", own_draws(model, n_samples)),
+            ("model", "training", own_draws(model, n_samples, seeds[5])),
         )
         drawn = {"n_samples": n_samples, "seed": seeds[3]}
         return [
