@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scvi_downstream.graphs.neighbors import find_neighbors, neighbors_graph
+from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union, neighbors_graph
 from scvi_downstream.runtime.errors import InputError
 
 N_CELLS = 1200
@@ -103,3 +105,26 @@ def test_approximate_search_of_duplicates_keeps_each_cell_first() -> None:
     np.testing.assert_array_equal(indices[:, 0], np.arange(len(latent)))
     assert (distances[:, 0] == 0).all()
     assert (indices >= 0).all()
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 60), st.integers(1, 8), st.integers(2, 20))
+def test_fuzzy_union_is_that_of_umap(seed: int, n_points: int, copies: int, k: int) -> None:
+    """Also of cells that are the same, as many as a cell has neighbours."""
+    from umap.umap_ import fuzzy_simplicial_set
+
+    rng = np.random.default_rng(seed)
+    points = np.concatenate(
+        [np.repeat(rng.normal(size=(1, 4)), copies, axis=0), rng.normal(size=(n_points, 4))]
+    )
+    indices, distances = find_neighbors(points, k, exact=True, seed=0)
+    theirs, *_ = fuzzy_simplicial_set(
+        points,
+        indices.shape[1],
+        np.random.RandomState(0),
+        "euclidean",
+        knn_indices=indices,
+        knn_dists=distances,
+    )
+    np.testing.assert_allclose(fuzzy_union(indices, distances).toarray(), theirs.toarray(), atol=1e-6)

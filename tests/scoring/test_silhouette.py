@@ -42,11 +42,16 @@ def test_equals_scikit_learn(points: np.ndarray, groups: np.ndarray) -> None:
     np.testing.assert_allclose(
         against_nearest(euclidean(points), groups).widths, silhouette_samples(points, groups), atol=1e-12
     )
+    many = np.random.default_rng(2).normal(size=(700, 3)) + np.eye(3)[np.arange(700) % 3]
+    thirds = np.arange(700) % 3
+    np.testing.assert_allclose(
+        against_nearest(euclidean(many), thirds).widths, silhouette_samples(many, thirds), atol=1e-10
+    )
     far = (points + 1e4).astype(np.float32)
     np.testing.assert_allclose(
         against_nearest(euclidean(far), groups).widths, silhouette_samples(far, groups), atol=1e-5
     )
-    np.testing.assert_allclose(cosine(points)(slice(None)), cosine_distances(points), atol=1e-12)
+    np.testing.assert_allclose(cosine(points)(slice(None), slice(None)), cosine_distances(points), atol=1e-12)
 
 
 @pytest.mark.parametrize("nearest", [True, False])
@@ -55,7 +60,7 @@ def test_influence_is_the_derivative_by_the_weight_of_a_cell(
 ) -> None:
     distances = euclidean(points) if nearest else cosine(points)
     silhouettes = (against_nearest if nearest else against_others)(distances, groups)
-    everyone, apart = np.ones(60), distances(slice(None))
+    everyone, apart = np.ones(60), distances(slice(None), slice(None))
     np.testing.assert_allclose(
         silhouettes.widths, widths_under(everyone, apart, groups, nearest=nearest), atol=1e-12
     )

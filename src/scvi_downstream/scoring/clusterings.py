@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from scvi_downstream.graphs.neighbors import weighted_graph
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.scoring.resampling import ratio
 
@@ -120,34 +121,39 @@ def best_leiden(
     Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    import igraph
-
-    undirected = igraph.Graph.Weighted_Adjacency(graph, mode="directed")
-    undirected.to_undirected(mode="each")
-    everyone = np.ones((1, len(labels)))
+    found, everyone = weighted_graph(graph), np.ones((1, len(labels)))
     best, highest = (np.zeros(len(labels), dtype=np.int64), 0), -np.inf
     for position, resolution in enumerate(resolutions):
-        clusters = cluster(undirected, resolution)
+        clusters = cluster(found, resolution)
         agreement = normalised_mutual_information(contingency(labels, clusters, everyone))[0]
         if agreement > highest:
             best, highest = (clusters, position), agreement
     return best
 
 
-def cluster(graph: igraph.Graph, resolution: float) -> np.ndarray:
-    """``(n_cells,)`` codes of the Leiden communities of an undirected graph with edge attribute ``weight``."""
+def cluster(graph: igraph.Graph, resolution: float, *, strengths: np.ndarray | None = None) -> np.ndarray:
+    """``(n_vertices,)`` codes of the Leiden communities of an undirected graph with edge attribute ``weight``.
+
+    A vertex that stands for several cells brings the sum of the weights of all their edges as its strength, those among
+    themselves twice, which are no edges of the graph.
+    """
     import random
 
     import igraph
 
     igraph.set_random_number_generator(random.Random(_SEED))  # generator and seed of scib-metrics
-    found = graph.community_leiden(objective_function="modularity", weights="weight", resolution=resolution)
+    if strengths is None:
+        found = graph.community_leiden("modularity", weights="weight", resolution=resolution)
+    else:
+        resolution /= strengths.sum()
+        found = graph.community_leiden("CPM", "weight", resolution, node_weights=strengths.tolist())
     return np.asarray(found.membership)
 
 
 _BELOW, _ABOVE = 3, 1
-type Clusterings = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
-"""From the positions of the cells drawn and how often each was, both ``(n_drawn,)``, to one or more ``(n_drawn,)``."""
+_CELLS_PER_RESOLUTION, _COARSEST, _FINEST = 50, 15, 150
+type Clusterings = Callable[[np.ndarray], list[np.ndarray]]
+"""From how often each cell counts to one or more clusterings, all ``(n_cells,)``; cells that do not count have any."""
 
 
 def leiden_clusterings(
@@ -158,6 +164,9 @@ def leiden_clusterings(
     The search is done again at the resolution chosen for the sample, the three below and the one above. Resampled
     graphs are noisier than the sample's and fall into more communities, so that lower resolutions are chosen in them.
     These five give the spread of all ten; the chosen one alone gives up to three times as much.
+
+    Cells move in small communities of about eight, found once, at a resolution so high that clusters hardly cut them.
+    Scores spread as with single cells, and as those of new samples do, and take a tenth of the time.
 
     Parameters
     ----------
@@ -170,20 +179,24 @@ def leiden_clusterings(
     ----------
     Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z.
     """
-    edges = sparse.triu(graph, 1).tocoo()
+    import igraph
+
+    ties = sparse.triu(graph, 1).tocoo()
+    fine = float(np.clip(graph.shape[0] / _CELLS_PER_RESOLUTION, _COARSEST, _FINEST))
+    small = cluster(weighted_graph(ties), fine)
+    n_small = int(small.max()) + 1
+    ends = np.sort(small[np.stack([ties.row, ties.col])], axis=0)
+    codes, pair = np.unique(ends[0] * n_small + ends[1], return_inverse=True)
+    one, other = np.divmod(codes, n_small)
+    apart = one != other
+    contracted = igraph.Graph(n=n_small, edges=np.stack([one, other], axis=1)[apart])
     tried = resolutions[max(0, position - _BELOW) : position + _ABOVE + 1]
 
-    def clusterings(drawn: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
-        import igraph
-
-        place = np.full(graph.shape[0], -1)
-        place[drawn] = np.arange(len(drawn))
-        one, other = place[edges.row], place[edges.col]
-        both = (one >= 0) & (other >= 0)
-        one, other = one[both], other[both]
-        among = igraph.Graph(n=len(drawn), edges=np.stack([one, other], axis=1))
-        among.es["weight"] = (edges.data[both] * counts[one] * counts[other]).tolist()
-        return [cluster(among, resolution) for resolution in tried]
+    def clusterings(counts: np.ndarray) -> list[np.ndarray]:
+        weights = np.bincount(pair, ties.data * counts[ties.row] * counts[ties.col], len(codes))
+        strengths = np.bincount(one, weights, n_small) + np.bincount(other, weights, n_small)
+        contracted.es["weight"] = weights[apart].tolist()
+        return [cluster(contracted, resolution, strengths=strengths)[small] for resolution in tried]
 
     return clusterings
 
@@ -203,11 +216,13 @@ def kmeans_clusterings(latent: np.ndarray, n_clusters: int) -> Clusterings:
     Arthur & Vassilvitskii (2007), https://dl.acm.org/doi/10.5555/1283383.1283494.
     """
 
-    def clusterings(drawn: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    def clusterings(counts: np.ndarray) -> list[np.ndarray]:
         from sklearn.cluster import KMeans
 
-        found = KMeans(n_clusters, n_init=1, random_state=0).fit(latent[drawn], sample_weight=counts)
-        return [found.labels_.astype(np.int64)]
+        found, drawn = np.zeros(len(latent), dtype=np.int64), np.flatnonzero(counts)
+        kmeans = KMeans(n_clusters, n_init=1, random_state=0)
+        found[drawn] = kmeans.fit_predict(latent[drawn], sample_weight=counts[drawn])
+        return [found]
 
     return clusterings
 
@@ -232,9 +247,7 @@ def agreement_in_resamples(
     """
     agreement = np.empty((2, len(weights)))
     for k, counts in enumerate(track(weights, "Clustering resamples of the cells", len(weights))):
-        drawn = np.flatnonzero(counts)
-        own, often = labels[drawn], counts[drawn]
-        tables = [contingency(own, clusters, often[None]) for clusters in clusterings(drawn, often)]
+        tables = [contingency(labels, clusters, counts[None]) for clusters in clusterings(counts)]
         similarity = [normalised_mutual_information(table)[0] for table in tables]
         best = int(np.argmax(similarity))
         agreement[:, k] = similarity[best], adjusted_rand_index(tables[best])[0]

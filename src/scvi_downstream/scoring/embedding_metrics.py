@@ -70,9 +70,13 @@ class Cells:
     batches: np.ndarray
 
     @cached_property
-    def silhouettes(self) -> Silhouettes:
-        """Of the cells in their labels."""
-        return against_nearest(euclidean(self.latent), self.labels)
+    def silhouettes(self) -> dict[str, Metric]:
+        """Mean silhouettes in [0, 1] of all cells, and of those in the labels that are in fewest batches."""
+        groups = {
+            "silhouette_label": [np.arange(len(self.labels))],
+            "isolated_labels": _in_fewest_batches(self.labels, self.batches),
+        }
+        return _mean_silhouettes(against_nearest(euclidean(self.latent), self.labels), groups)
 
     @cached_property
     def neighbor_weights(self) -> np.ndarray:
@@ -93,7 +97,7 @@ def label_metrics(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     agreement = _agreement(cells, resolutions)
     n_labels = int(labels.max()) + 1
     lisi = _lisi(cells, labels)
-    separation = _mean_silhouette(cells, [np.arange(len(labels))])
+    separation = cells.silhouettes["silhouette_label"]
     return lambda weights: {
         **agreement(weights),
         "silhouette_label": separation(weights),
@@ -106,7 +110,7 @@ def label_and_batch_metrics(cells: Cells) -> Metrics:
     """How batches compare inside labels, on labelled cells only; ``labels`` and ``batches`` are codes from 0."""
     labels, batches = cells.labels, cells.batches
     mixing = batch_mixing(cells.latent, labels, batches)
-    isolated = _mean_silhouette(cells, _in_fewest_batches(labels, batches))
+    isolated = cells.silhouettes["isolated_labels"]
     tested = neighborhoods_by_label(cells.connectivities(_K_KBET), batches, labels)
     kbet = _redone(
         {"kbet": acceptance(tested)}, lambda weights: {"kbet": acceptance_in_resamples(tested, weights)}
@@ -149,11 +153,8 @@ def _agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
         clusters, position = best_leiden(graph, labels, resolutions)
         again = leiden_clusterings(graph, resolutions, position)
     else:
-        from scib_metrics.utils import KMeans
-
-        n_clusters = int(labels.max()) + 1
-        clusters = np.asarray(KMeans(n_clusters).fit(cells.latent).labels_)
-        again = kmeans_clusterings(cells.latent, n_clusters)
+        again = kmeans_clusterings(cells.latent, int(labels.max()) + 1)
+        (clusters,) = again(np.ones(len(labels)))
     table = contingency(labels, clusters, np.ones((1, len(labels))))
     measured = normalised_mutual_information(table), adjusted_rand_index(table)
     stock = {f"{name}_{score}": float(of[0]) for score, of in zip(("nmi", "ari"), measured, strict=True)}
@@ -175,14 +176,19 @@ def _lisi(cells: Cells, groups: np.ndarray) -> Metric:
     return lambda weights: weighted_median(around, weights) + weights @ influence
 
 
-def _mean_silhouette(cells: Cells, groups: list[np.ndarray]) -> Metric:
-    """Mean over groups of their cells' silhouettes in [0, 1]; resampled cells move the others' to first order."""
-    scaled = [(own, (cells.silhouettes.widths[own] + 1) / 2) for own in groups]
-    shares = np.zeros((len(cells.labels), 1))
-    for own in groups:
-        shares[own] = 1 / (2 * len(own) * len(groups))
-    influence = cells.silhouettes.influence(shares)[:, 0]
-    return lambda weights: np.clip(mean_over_groups(scaled, weights) + weights @ influence, 0, 1)
+def _mean_silhouettes(silhouettes: Silhouettes, groups: dict[str, list[np.ndarray]]) -> dict[str, Metric]:
+    """Means over groups of their cells' silhouettes in [0, 1]; resampled cells move the others' to first order."""
+    shares = np.zeros((len(silhouettes.widths), len(groups)))
+    for column, members in enumerate(groups.values()):
+        for own in members:
+            shares[own, column] = 1 / (2 * len(own) * len(members))
+    influences = silhouettes.influence(shares).T
+
+    def mean(members: list[np.ndarray], influence: np.ndarray) -> Metric:
+        scaled = [(own, (silhouettes.widths[own] + 1) / 2) for own in members]
+        return lambda weights: np.clip(mean_over_groups(scaled, weights) + weights @ influence, 0, 1)
+
+    return {name: mean(groups[name], influence) for name, influence in zip(groups, influences, strict=True)}
 
 
 def _in_fewest_batches(labels: np.ndarray, batches: np.ndarray) -> list[np.ndarray]:

@@ -119,13 +119,13 @@ def acceptance_rate(neighbors: np.ndarray, batches: np.ndarray) -> float:
 
 def _accepted(neighbors: np.ndarray, batches: np.ndarray) -> np.ndarray:
     """``(n_cells,)``: whether each neighbourhood passes; see :func:`acceptance_rate`."""
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     _, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     expected = sizes / sizes.sum() * neighbors.shape[1]
     observed = count_by_row(codes[neighbors], len(sizes))
     statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
-    return chi2.sf(statistic, len(sizes) - 1) >= SIGNIFICANCE
+    return chdtrc(len(sizes) - 1, statistic) >= SIGNIFICANCE
 
 
 def _diffusion_neighbors(graph: sparse.csr_matrix, n_neighbors: int, n_components: int) -> np.ndarray:
@@ -179,41 +179,40 @@ def acceptance_in_resamples(groups: list[Neighborhoods], weights: np.ndarray) ->
 
 
 def _acceptance(group: Neighborhoods, weights: np.ndarray) -> np.ndarray:
-    from scipy.stats import chi2
+    from scipy.special import chdtri
 
     if group.nearest is None:
         return np.zeros(len(weights))
-    batch_of_nearest = group.batches[group.nearest]
-    members = [
-        (group.batches == batch, batch_of_nearest == batch) for batch in range(group.batches.max() + 1)
-    ]
+    near = np.ascontiguousarray(group.nearest.T)
+    members = group.batches == np.arange(group.batches.max() + 1)[:, None]
+    among = members[:, near].astype(np.int16)
     freedom = len(members) - 1
     everyone = np.ones(len(group.cells))
-    deviations, expected = _deviations(group, members, everyone)
+    deviations, expected = _deviations(near, among, group.size, members, everyone)
     excess = 1 - freedom / max(_statistic(deviations, expected).mean(), freedom)
     noise_of_sample = (1 - np.sqrt(excess)) * deviations
-    limit = chi2.isf(SIGNIFICANCE, freedom)
+    limit = chdtri(freedom, SIGNIFICANCE)
     shares = []
     for counts in weights:
-        drawn, expected = _deviations(group, members, counts)
+        drawn, expected = _deviations(near, among, group.size, members, counts)
         passed = _statistic(drawn - noise_of_sample, expected) <= limit
         shares.append(ratio(counts @ passed, counts.sum()))
     return np.array(shares)
 
 
 def _deviations(
-    group: Neighborhoods, members: list[tuple[np.ndarray, np.ndarray]], counts: np.ndarray
+    near: np.ndarray, among: np.ndarray, size: int, members: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Observed less expected counts, ``(n_batches, n_tested)``, and expected counts, ``(n_batches,)``."""
-    there = counts[group.nearest]
-    nearer = np.cumsum(there, axis=1) - there
-    taken = np.clip(group.size - nearer, 0, there)
-    reached = taken.sum(axis=1)
-    shares = np.array([counts[own].sum() for own, _ in members]) / max(counts.sum(), 1)
-    observed = np.array([np.einsum("ij,ij->i", taken, among) for _, among in members])
+    there = counts.astype(np.int16)[near]
+    nearer = np.cumsum(there, axis=0, dtype=np.int16) - there
+    taken = np.clip(size - nearer, 0, there)
+    reached = taken.sum(axis=0)
+    shares = members @ counts / max(counts.sum(), 1)
+    observed = (among * taken).sum(axis=1)
     # where fewer are near, their noise is made as large as that of a whole neighbourhood
-    scale = np.sqrt(group.size / np.maximum(reached, 1))
-    return (observed - shares[:, None] * reached) * scale, shares * group.size
+    scale = np.sqrt(size / np.maximum(reached, 1))
+    return (observed - shares[:, None] * reached) * scale, shares * size
 
 
 def _statistic(deviations: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -209,7 +209,7 @@ def graph_connectivity(indices: np.ndarray, labels: np.ndarray, weights: np.ndar
     for counts in weights:
         drawn = counts > 0
         there = drawn[near]
-        tied = there & alike & drawn[:, None] & (np.cumsum(there, axis=1) <= k)
+        tied = there & alike & drawn[:, None] & (np.cumsum(there, axis=1, dtype=np.int16) <= k)
         starts = np.concatenate([[0], np.cumsum(tied.sum(axis=1))])
         graph = sparse.csr_matrix((np.ones(starts[-1]), near[tied], starts), shape=(len(labels), len(labels)))
         piece = connected_components(graph, connection="strong")[1]

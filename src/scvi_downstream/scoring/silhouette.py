@@ -9,9 +9,10 @@ import numpy as np
 
 from scvi_downstream.scoring.resampling import cells_by_label, mean_over_groups
 
-_ROWS_AT_ONCE = 1024
-type Distances = Callable[[slice], np.ndarray]
-"""From some rows to their ``(n_rows, n_cells)`` distances to all cells."""
+# Distances of so many cells to as many are computed and summed while they are in the processor's cache.
+_CELLS_AT_ONCE = 256
+type Distances = Callable[[slice, slice], np.ndarray]
+"""Of some cells to some others: ``(n_cells, n_others)``, the same the other way round."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,14 @@ def against_others(distances: Distances, groups: np.ndarray) -> Silhouettes:
 def euclidean(points: np.ndarray) -> Distances:
     """Euclidean distances between the rows of ``(n_cells, n_dims)`` points."""
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
-    squares = np.square(centred).sum(axis=1)
+    squares, ones = np.square(centred).sum(axis=1, keepdims=True), np.ones((len(points), 1))
+    # |x|² - 2xy + |y|² in one product
+    left, right = np.hstack([-2 * centred, squares, ones]), np.hstack([centred, ones, squares]).T.copy()
 
-    def distances(rows: slice) -> np.ndarray:
-        squared = centred[rows] @ (-2 * centred.T)
-        squared += squares[rows, None]
-        squared += squares
-        own = np.arange(len(points))[rows]
-        squared[np.arange(len(own)), own] = 0
+    def distances(cells: slice, others: slice) -> np.ndarray:
+        squared = left[cells] @ right[:, others]
+        if cells == others:
+            np.fill_diagonal(squared, 0)
         return np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
 
     return distances
@@ -123,7 +124,7 @@ def cosine(points: np.ndarray) -> Distances:
     """1 − the cosine between the rows of ``(n_cells, n_dims)`` points; the origin is at 1 from all."""
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     directions = (points / np.where(lengths > 0, lengths, 1)).astype(np.float64)
-    return lambda rows: np.clip(1 - directions[rows] @ directions.T, 0, 2)
+    return lambda cells, others: np.clip(1 - directions[cells] @ directions[others].T, 0, 2)
 
 
 def _widths(
@@ -141,9 +142,17 @@ def _widths(
 
 
 def _sums(distances: Distances, columns: np.ndarray) -> np.ndarray:
-    """``distances @ columns``, some rows at a time."""
-    starts = range(0, len(columns), _ROWS_AT_ONCE)
-    return np.concatenate([distances(slice(start, start + _ROWS_AT_ONCE)) @ columns for start in starts])
+    """``distances @ columns``, each distance computed once."""
+    sums = np.zeros(columns.shape)
+    starts = range(0, len(columns), _CELLS_AT_ONCE)
+    blocks = [slice(start, start + _CELLS_AT_ONCE) for start in starts]
+    for position, cells in enumerate(blocks):
+        for others in blocks[position:]:
+            block = distances(cells, others)
+            sums[cells] += block @ columns[others]
+            if others != cells:
+                sums[others] += block.T @ columns[cells]
+    return sums
 
 
 def batch_asw(latent: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
