@@ -91,7 +91,7 @@ def _log_near_one(f: np.float32) -> np.float32:
 
 
 @_inlined
-def _log(x: np.float32) -> np.float32:
+def log32(x: np.float32) -> np.float32:
     """Of a positive float32; NaN where it is not finite."""
     bits = _bits32(x)
     exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
@@ -209,8 +209,8 @@ def _zeros_zinb(
         seen = counts[j] > _ZERO
         s = _ONE if seen else here
         # softplus(u) - softplus(-π), or u - softplus(-π)
-        of_zero = (u if u > _ZERO else _ZERO) + _log((_ONE + e) * ((_ONE + e) * both))
-        of_count = u - _log(_ONE + d)
+        of_zero = (u if u > _ZERO else _ZERO) + log32((_ONE + e) * ((_ONE + e) * both))
+        of_count = u - log32(_ONE + d)
         result += (of_count if seen else of_zero) + (pi if pi < _ZERO else _ZERO)
         mu[j] = m
         total[j] = t

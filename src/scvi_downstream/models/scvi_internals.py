@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from lightning.pytorch import Trainer
     from scvi.model.base import BaseModelClass
@@ -30,11 +31,12 @@ _MINIFIED = (
     "scvi.model.SCVI._LATENT_QZV_KEY",
 )
 _DE = "scvi.model.base._differential.DifferentialComputation"
+_DELTA = "scvi.model.base._differential.estimate_delta"
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
     _SEED, _DEVICE, *_READERS, _LOG_NB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
-    _SIZES, _KIND, *_MINIFIED, _DE,
+    _SIZES, _KIND, *_MINIFIED, _DE, _DELTA,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
 
@@ -168,6 +170,30 @@ def decode(
     with torch.inference_mode():
         given = private(_DECODER_INPUT, module)(tensors, inference)
         return module.generative(**given)
+
+
+@contextmanager
+def without_dropout(module: Any) -> Iterator[None]:
+    """Let the decoder leave out its logits of dropout, half of its work, where only genes' shares are asked for."""
+    import torch
+
+    class Nothing(torch.nn.Module):
+        def forward(self, states: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+            return states.new_zeros((*states.shape[:-1], 1))
+
+    layer = getattr(module.decoder, "px_dropout_decoder", None)
+    if layer is not None:
+        module.decoder.px_dropout_decoder = Nothing()
+    try:
+        yield
+    finally:
+        if layer is not None:
+            module.decoder.px_dropout_decoder = layer
+
+
+def estimated_delta(lfc_means: np.ndarray) -> float:
+    """The least fold change that counts, as scvi-tools derives it from genes' means; draws from numpy's generator."""
+    return float(private(_DELTA)(lfc_means))
 
 
 def forget_cells(model: BaseModelClass, uuid: str) -> None:

@@ -9,25 +9,35 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.runtime.progress import duration, track
+from scvi_downstream.runtime.progress import Progress, duration, track
 from scvi_downstream.runtime.slow_types import BaseModelClass
 from scvi_downstream.statistics.comparisons import Comparison
+from scvi_downstream.statistics.shared_draws import DecodedPairs, decode_pairs
 
 logger = logging.getLogger(__name__)
-# Samples of the small test by which the duration is forecast: enough to be timed, few enough to cost a second.
-PROBE_SAMPLES = {"uniform": 1000, "importance": 100}
+LABEL = "Bayesian differential expression"
+# As in scvi-tools: a gene of a lower mean count is not expressed in a group. This quantile of such genes' highest
+# shares, by the number of genes, is the pseudocount; by this factor it is smaller where fold changes are described.
+SILENT_MEAN, SILENT_QUANTILE, LEAST_PSEUDOCOUNT, OF_PSEUDOCOUNT = 0.01, 0.9, 1e-10, 1e-3
+_EPS = 1e-8
+GENES_AT_ONCE = 100  # between two looks at the progress
+PROBE_SAMPLES = 100  # by which the duration is forecast: enough to be timed, few enough to cost a second
 MAX_ANCHORS = 1024  # cells over which scvi-tools evaluates importance weights
+LFC_COLUMNS = ("lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper")
 COLUMNS = (
     "grouping", "comparison", "group1", "group2", "gene",
-    "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper",
+    *LFC_COLUMNS,
     "proba_de", "bayes_factor", "expected_fdr", "is_de",
     "mean1", "mean2", "fraction1", "fraction2", "n1", "n2",
 )  # fmt: skip
+
+type Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,10 @@ def compare_bayesian(
 ) -> pd.DataFrame:
     """Posterior of the log fold change of each gene in each comparison.
 
+    With uniform weights this is scvi-tools' test on draws that all comparisons share: a cell is encoded once and a draw
+    of it decoded once. Which draws there are hangs on the seed and the cell, and which of them make pairs on the seed
+    and the comparison. Importance weights are left to scvi-tools' own function.
+
     Parameters
     ----------
     model
@@ -99,7 +113,7 @@ def compare_bayesian(
     -------
     One row a gene and comparison, the most probable genes first. ``lfc_*`` are log2 fold
     changes of normalised expression, ``lfc_lower`` and ``lfc_upper`` the highest-density interval;
-    ``proba_de`` and ``bayes_factor`` (natural logarithm) are scvi-tools' own; ``expected_fdr`` is the
+    ``proba_de`` and ``bayes_factor`` (natural logarithm) are as scvi-tools defines them; ``expected_fdr`` is the
     posterior expected share of false calls if this gene and all at least as probable are called; ``mean*``
     are raw counts per 10,000 of the modelled genes, ``fraction*`` shares of cells with a count, ``n*``
     numbers of cells. In mode ``vanilla`` the probability is that of the likelier direction and the sign of
@@ -111,17 +125,13 @@ def compare_bayesian(
     """
     if not comparisons:
         return pd.DataFrame(columns=list(COLUMNS))
-    logger.info(
-        "Bayesian differential expression: %d comparisons, about %s",
-        len(comparisons),
-        duration(_forecast(model, comparisons, test, seed)),
-    )
-    pairs = zip(comparisons, _raw_averages(model, comparisons), strict=True)
-    tables = [
-        _compare(model, comparison, test, seed).join(average).rename_axis("gene").reset_index()
-        for comparison, average in track(pairs, "Bayesian differential expression", len(comparisons))
-    ]
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    averages = _raw_averages(model, comparisons)
+    sample = _by_importance if test.weights == "importance" else _by_shared_draws
+    posteriors = sample(model, comparisons, test, seed, averages)
+    genes = model.adata.var_names
+    each = zip(comparisons, posteriors, averages, strict=True)
+    tables = [_tabulate(comparison, genes, found | average, test) for comparison, found, average in each]
+    return pd.concat(tables, ignore_index=True)
 
 
 def comparison_seed(comparison: Comparison, seed: int) -> int:
@@ -174,50 +184,140 @@ def differential_expression(
         )
 
 
-def _compare(model: Any, comparison: Comparison, test: BayesianTest, seed: int) -> pd.DataFrame:
-    own_seed = comparison_seed(comparison, seed)
-    cells = sampled_cells(comparison, test.n_samples, seed)
-    posterior = differential_expression(model, *cells, test, mode="change", seed=own_seed)
-    level = str(test.credible_interval)[:5]
-    facts = {name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")}
-    table = posterior[["lfc_mean", "lfc_median", "lfc_std", "proba_de", "bayes_factor"]].assign(
-        comparison=comparison.name,
-        lfc_lower=posterior[f"lfc_confidence_interval_{level}_min"],
-        lfc_upper=posterior[f"lfc_confidence_interval_{level}_max"],
-        **facts,
-    )
+def _tabulate(comparison: Comparison, genes: pd.Index, columns: Columns, test: BayesianTest) -> pd.DataFrame:
+    """Rows of one comparison, the most probable genes first."""
+    facts: dict[str, Any] = {
+        name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")
+    }
+    expected = expected_fdr(columns["proba_de"])
+    calls = {"expected_fdr": expected, "is_de": expected <= test.fdr}
+    facts |= {"gene": genes, "comparison": comparison.name}
+    table = pd.DataFrame(facts | columns | calls, columns=list(COLUMNS))
+    return table.iloc[np.lexsort((-np.abs(columns["lfc_median"]), -columns["proba_de"]))]
+
+
+def _by_shared_draws(
+    model: Any, comparisons: list[Comparison], test: BayesianTest, seed: int, averages: list[Columns]
+) -> Iterator[Columns]:
+    from scvi_downstream.statistics.fold_changes import CHANGE_COLUMNS
+
+    seeds = [comparison_seed(each, seed) for each in comparisons]
+    how: dict[str, Any] = {"n_samples": test.n_samples, "as_each_batch": test.batch_correction}
+    # to describe a pair takes about as long as to decode a draw
+    progress = Progress(LABEL, test.n_samples * len(comparisons))
+    for pairs in decode_pairs(model, comparisons, seeds, seed, progress=progress, **how):
+        own = [(seeds[i], averages[i]) for i in pairs.places]
+        for changes in _describe_pairs(pairs, own, test, progress):
+            yield _weigh_hypotheses(dict(zip(CHANGE_COLUMNS, changes.T, strict=True)), test)
+
+
+def _describe_pairs(
+    pairs: DecodedPairs, own: list[tuple[int, Columns]], test: BayesianTest, progress: Progress
+) -> np.ndarray:
+    """Distributions of fold changes, ``(n_comparisons, n_genes, len(CHANGE_COLUMNS))``."""
+    from scvi_downstream.models.scvi_internals import estimated_delta
+    from scvi_downstream.statistics.fold_changes import CHANGE_COLUMNS, describe_changes
+
+    n_genes, (n_comparisons, n_pairs) = len(pairs.shares), pairs.first.shape
+    n_outside = n_pairs - int(np.floor(test.credible_interval * n_pairs))
+    changes = np.empty((n_comparisons, n_genes, len(CHANGE_COLUMNS)))
+    averages = [each for _, each in own]
+    sides = zip(pairs.first, pairs.second, averages, strict=True)
+    pseudocounts = np.array([_pseudocount(pairs.shares, *each) for each in sides])
+
+    def describe(offsets: np.ndarray, deltas: np.ndarray) -> None:
+        for genes in np.array_split(np.arange(n_genes), ceil(n_genes / GENES_AT_ONCE)):
+            some = slice(genes[0], genes[-1] + 1)
+            limits = pseudocounts, offsets, np.exp2(deltas), n_outside
+            describe_changes(pairs.shares[some], pairs.first, pairs.second, *limits, changes[:, some])
+            progress.advance(n_comparisons * n_pairs * len(genes) // n_genes)
+
+    deltas = np.full(n_comparisons, test.delta or 0.0)
+    if test.delta is None:
+        describe(pseudocounts, deltas)
+        means = changes[:, :, CHANGE_COLUMNS.index("lfc_mean")]
+        for i, (own_seed, _) in enumerate(own):
+            with _seeded(own_seed):
+                deltas[i] = estimated_delta(means[i])
+    describe(OF_PSEUDOCOUNT * pseudocounts, deltas)
+    return changes
+
+
+def _pseudocount(shares: np.ndarray, first: np.ndarray, second: np.ndarray, averages: Columns) -> float:
+    """What keeps genes that a group does not express from changes: scvi-tools' rule."""
+    highest = [LEAST_PSEUDOCOUNT]
+    for name, own in (("raw1", first), ("raw2", second)):
+        silent = np.flatnonzero(averages[name] < SILENT_MEAN)
+        if len(silent):
+            highest.append(float(np.quantile([shares[gene, own].max() for gene in silent], SILENT_QUANTILE)))
+    return max(LEAST_PSEUDOCOUNT, max(highest) / len(shares))
+
+
+def _weigh_hypotheses(changes: Columns, test: BayesianTest) -> Columns:
+    """Probability and Bayes factor of what the mode asks, beside the fold changes."""
     if test.mode == "vanilla":
-        # The same seed gives the same draws, so that the fold changes above belong to these probabilities.
-        direction = differential_expression(model, *cells, test, mode="vanilla", seed=own_seed)
-        table["proba_de"] = direction[["proba_m1", "proba_m2"]].max(axis=1)
-        table["bayes_factor"] = direction["bayes_factor"]
-    table["expected_fdr"] = expected_fdr(table["proba_de"].to_numpy())
-    table["is_de"] = table["expected_fdr"] <= test.fdr
-    return table.iloc[np.lexsort((-table["lfc_median"].abs().to_numpy(), -table["proba_de"].to_numpy()))]
+        probability = changes["higher"]
+        likelier = np.maximum(probability, 1 - probability)
+    else:
+        likelier = probability = np.maximum(changes["up"], changes["down"])
+    bayes_factor = np.log(probability + _EPS) - np.log(1 - probability + _EPS)
+    posterior = {"proba_de": likelier, "bayes_factor": bayes_factor}
+    return posterior | {name: changes[name] for name in LFC_COLUMNS}
 
 
-def _raw_averages(model: Any, comparisons: list[Comparison]) -> Iterator[pd.DataFrame]:
-    """Means of counts per 10,000 of the modelled genes and shares of cells with a count, as in scvi-tools."""
+def _by_importance(
+    model: Any, comparisons: list[Comparison], test: BayesianTest, seed: int, averages: list[Columns]
+) -> Iterator[Columns]:
+    logger.info(
+        "Bayesian differential expression with importance weights: %d comparisons, about %s",
+        len(comparisons),
+        duration(_forecast(model, comparisons, test, seed)),
+    )
+    genes = model.adata.var_names
+    for comparison in track(comparisons, LABEL, len(comparisons)):
+        own_seed = comparison_seed(comparison, seed)
+        cells = sampled_cells(comparison, test.n_samples, seed)
+        level = f"lfc_confidence_interval_{str(test.credible_interval)[:5]}"
+        found = differential_expression(model, *cells, test, mode="change", seed=own_seed).loc[genes]
+        found = found.rename(columns={f"{level}_min": "lfc_lower", f"{level}_max": "lfc_upper"})
+        posterior = {name: found[name].to_numpy() for name in (*LFC_COLUMNS, "proba_de", "bayes_factor")}
+        if test.mode == "vanilla":
+            # The same seed gives the same draws, so that the fold changes above belong to these probabilities.
+            direction = differential_expression(model, *cells, test, mode="vanilla", seed=own_seed).loc[genes]
+            posterior["proba_de"] = direction[["proba_m1", "proba_m2"]].max(axis=1).to_numpy()
+            posterior["bayes_factor"] = direction["bayes_factor"].to_numpy()
+        yield posterior
+
+
+def _raw_averages(model: Any, comparisons: list[Comparison]) -> list[Columns]:
+    """Means of counts per 10,000 of the modelled genes and shares of cells with a count, as in scvi-tools.
+
+    ``raw*``, means of the counts as they are, say which genes are not expressed.
+    """
     from scipy import sparse
 
-    counts = sparse.csr_matrix(model.get_from_registry(model.adata, "X"))
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    scaled = sparse.diags_array(np.divide(1e4, totals, out=np.zeros(len(totals)), where=totals > 0)) @ counts
-    present = counts.astype(bool).astype(np.float32)
+    from scvi_downstream.statistics.fold_changes import add_rows
+
+    counts = sparse.csr_array(model.get_from_registry(model.adata, "X"))
+    totals = counts.sum(axis=1, dtype=np.float64)
+    per_cell = np.divide(1e4, totals, out=np.zeros(len(totals)), where=totals > 0)
+    averages = []
     for comparison in comparisons:
-        averages = {}
+        columns: Columns = {}
         for side, cells in (("1", comparison.cells1), ("2", comparison.cells2)):
-            weights = cells / cells.sum()
-            averages[f"mean{side}"] = weights @ scaled
-            averages[f"fraction{side}"] = weights @ present
-        yield pd.DataFrame(averages, index=model.adata.var_names)
+            sums = np.zeros((counts.shape[1], 3))
+            add_rows(counts.indptr, counts.indices, counts.data, np.flatnonzero(cells), per_cell, sums)
+            means = sums.T / cells.sum()
+            names = (f"{name}{side}" for name in ("mean", "fraction", "raw"))
+            columns |= dict(zip(names, means, strict=True))
+        averages.append(columns)
+    return averages
 
 
 def _forecast(model: Any, comparisons: list[Comparison], test: BayesianTest, seed: int) -> float:
-    """Seconds that all comparisons need, from a small part of the first one."""
-    few = replace(test, n_samples=min(PROBE_SAMPLES[test.weights], test.n_samples))
-    probe = comparisons[0]
-    cells = sampled_cells(probe, few.n_samples // 2, seed)
+    """Seconds that all comparisons need with importance weights, from a small part of the first one."""
+    few = replace(test, n_samples=min(PROBE_SAMPLES, test.n_samples))
+    cells = sampled_cells(comparisons[0], few.n_samples // 2, seed)
     seconds = []
     for _ in range(2):  # the first call also pays for imports and memory
         start = time.perf_counter()
@@ -230,8 +330,7 @@ def _forecast(model: Any, comparisons: list[Comparison], test: BayesianTest, see
 
 def _work(n_cells: int, test: BayesianTest) -> int:
     n_cells = min(n_cells, 2 * test.n_samples)
-    decoded = max(n_cells, test.n_samples)
-    return decoded * min(n_cells, MAX_ANCHORS) if test.weights == "importance" else decoded
+    return max(n_cells, test.n_samples) * min(n_cells, MAX_ANCHORS)
 
 
 @contextmanager
