@@ -6,13 +6,17 @@ import base64
 import json
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from kedro.io.core import get_filepath_str
 from kedro_datasets import matplotlib as kedro_matplotlib
 from kedro_datasets import plotly as kedro_plotly
 
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, ImagePreview, PlotlyPreview
 from scvi_downstream.datasets.whole_files import WholeFile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PREVIEW_BYTES = 2_000_000
 _DIV = "figure"
@@ -43,12 +47,13 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
     """
 
     KIND = "a figure"
-    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {
-        "format": "png",
-        "dpi": 120,
-        "bbox_inches": "tight",
-        "metadata": {"Software": None},  # matplotlib would write its version into the file
-    }
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {}
+
+    def _write(self, data: Figure) -> None:
+        from scvi_downstream.plots.canvas import as_png
+
+        with self._fs.open(get_filepath_str(self._get_save_path(), self._protocol), "wb") as file:
+            file.write(as_png(data))
 
     def _read(self) -> bytes:
         return self._content()

@@ -24,7 +24,6 @@ TOL = (
 MISSING = "#BBBBBB"
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
-DPI = 120
 RC = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -41,12 +40,13 @@ RC = {
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches, laid out so that labels and legends fit."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from scvi_downstream.plots.canvas import DPI, Canvas
 
     mpl.rcParams.update(RC)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)  # by itself a figure makes, and keeps, a canvas for each text that is measured
+    Canvas(figure)  # by itself a figure makes, and keeps, a canvas for each text that is measured
     return figure
 
 
@@ -165,8 +165,7 @@ def label_points(
 
     The first names are placed first; one that fits nowhere is left out.
 
-    Places are found in pixels, so the figure must have its final layout: call
-    ``figure.draw_without_rendering()`` before.
+    Places are found in pixels, so this lays the figure out: draw everything else before.
 
     Parameters
     ----------
@@ -186,6 +185,9 @@ def label_points(
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
+    from scvi_downstream.plots.canvas import lay_out
+
+    lay_out(axes.get_figure(root=True))
     frame = axes.get_window_extent().frozen()
     scale = axes.figure.dpi / 72
     places = np.asarray(xy, dtype=float).reshape(-1, 2)

@@ -307,7 +307,6 @@ def plot_pareto(leaderboard: pd.DataFrame, champion: dict[str, Any]) -> Figure:
     if len(best):
         axes.scatter(best["seconds"], best[criterion], label="champion", zorder=4, **_STAR)
     _name_axes(axes, criterion, points)
-    figure.draw_without_rendering()
     _name_points(axes, points, kinds, criterion, champion.get("model"))
     return figure
 

@@ -68,7 +68,6 @@ def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
     figure.supylabel("−log10 (1 − probability of differential expression)")
     colors = {f"higher (expected FDR ≤ {options.fdr:g})": HIGHER, "lower": LOWER, "not called": MISSING}
     figure.legend(handles=legend_dots(panels[0], colors, size=18), loc="outside upper center", ncols=3)
-    figure.draw_without_rendering()
     for axes, points in zip(panels, drawn, strict=True):
         named = points[points["seen"] & points["is_de"]].nlargest(NAMES_PER_PANEL, "strength")
         called = points.loc[points["is_de"], ["x", "y"]].to_numpy()

@@ -223,7 +223,6 @@ def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisO
         _draw_top_genes(right, table, options, n_groups)
     if left_out:
         figure.suptitle(f"Not shown, with fewer significant genes: {', '.join(left_out)}", fontsize=8)
-    figure.draw_without_rendering()
     for axes, points in volcanoes:
         named = points[points["called"]].nlargest(NAMES_PER_PANEL, "y")
         label_points(

@@ -148,7 +148,6 @@ def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_score
     for axes in panels[-n:]:
         axes.set_xlabel("measured change of log(1 + counts per 10,000)")
     figure.suptitle("Change of mean expression in held-out cells; coloured: genes that respond")
-    figure.draw_without_rendering()
     for axes, table, method in drawn:
         _name_genes(axes, table, method)
     return figure

@@ -67,7 +67,6 @@ def plot_predictive_moments(
     _draw_statistics(panels[1, 2], checks)
     n_cells = int(checks["n_cells"].iloc[0])
     figure.suptitle(f"Counts of {n_cells:,} held-out cells, observed and generated", fontsize=10)
-    figure.draw_without_rendering()
     for axes, named in zip(panels[0, 1:], outliers, strict=True):
         xy = named[["zeros_observed", "zeros_predicted"]].to_numpy(dtype=np.float64)
         label_points(axes, xy, named["symbol"].astype(str).tolist(), avoid=xy)

@@ -131,7 +131,6 @@ def plot_highly_variable(counts: AnnData) -> Figure:
     plain_log_ticks(axes.xaxis)
     plain_log_ticks(axes.yaxis)
     first = var[chosen].nsmallest(N_GENES_NAMED, "highly_variable_rank")
-    figure.draw_without_rendering()
     xy = first[["means", "variances_norm"]].to_numpy()
     others = var.drop(index=first.index)[["means", "variances_norm"]].to_numpy()
     label_points(axes, xy, list(symbols_of(first)), avoid=others)
