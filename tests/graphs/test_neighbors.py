@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scvi_downstream.graphs.neighbors import find_neighbors, neighbors_graph
+from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union, neighbors_graph
 from scvi_downstream.runtime.errors import InputError
 
 N_CELLS = 1200
@@ -54,6 +56,35 @@ def test_more_neighbours_than_cells_gives_all_cells() -> None:
 def test_nan_is_refused_with_the_likely_reason() -> None:
     with pytest.raises(InputError, match="did not converge"):
         find_neighbors(np.full((5, 2), np.nan), 3, exact=True, seed=0)
+
+
+@pytest.mark.slow
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_cells=st.integers(4, 60),
+    k=st.integers(2, 20),
+    rounded=st.booleans(),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+)
+@settings(deadline=None, max_examples=30)
+def test_the_fuzzy_union_is_umap_learns(seed: int, n_cells: int, k: int, rounded: bool, scale: float) -> None:
+    from umap.umap_ import fuzzy_simplicial_set
+
+    points = scale * np.random.default_rng(seed).normal(size=(n_cells, 3))
+    if rounded:  # duplicates and ties
+        points = scale * np.round(points / scale)
+    indices, distances = find_neighbors(points, k, exact=True, seed=0)
+    ours = fuzzy_union(indices, distances)
+    expected = fuzzy_simplicial_set(
+        points,
+        indices.shape[1],
+        np.random.RandomState(0),
+        "euclidean",
+        knn_indices=indices,
+        knn_dists=distances,
+    )[0]
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours.toarray(), expected.toarray(), atol=2e-5)
 
 
 @pytest.mark.slow

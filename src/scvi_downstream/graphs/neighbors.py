@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 4096
 SPARE_CANDIDATES = 10
+# Of UMAP's scales: steps of the bisection, and where it stops; the least scale by the mean distance.
+BISECTIONS, TOLERANCE, LEAST_SCALE = 64, 1e-5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,40 @@ def _rank_with_self_first(
 
 
 def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:
-    """UMAP's symmetric connectivities, ``(n_cells, n_cells)`` CSR in [0, 1], of a kNN search.
+    """UMAP's symmetric connectivities, ``(n_cells, n_cells)`` float32 CSR in [0, 1], of a kNN search.
 
-    ``indices`` and ``distances`` are ``(n_cells, n_neighbors)``, each cell first in its own row. McInnes, Healy &
-    Melville (2018), arXiv:1802.03426.
+    ``indices`` and ``distances`` are ``(n_cells, n_neighbors)``, each cell first in its own row, -1 where fewer
+    neighbours are known. McInnes, Healy & Melville (2018), arXiv:1802.03426.
     """
-    from umap.umap_ import fuzzy_simplicial_set
+    n_cells = len(indices)
+    gaps, scales = _smooth(distances.astype(np.float64))
+    own = np.arange(n_cells)[:, None]
+    rows, columns = np.nonzero((indices >= 0) & (indices != own))
+    strengths = np.exp(-gaps[rows, columns] / scales[rows])
+    given = sparse.csr_matrix((strengths, (rows, indices[rows, columns])), shape=(n_cells, n_cells))
+    union = (given + given.T - given.multiply(given.T)).astype(np.float32).tocsr()
+    union.eliminate_zeros()
+    return union
 
-    n_cells, n_neighbors = indices.shape
-    known = {"metric": "euclidean", "knn_indices": indices, "knn_dists": distances}
-    points, state = sparse.coo_matrix((n_cells, 1)), np.random.RandomState(0)
-    return fuzzy_simplicial_set(points, n_neighbors, random_state=state, **known)[0].tocsr()
+
+def _smooth(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much farther than the nearest neighbour others are, and the scale on which that counts, as in UMAP.
+
+    ``distances`` are float64 ``(n_cells, n_neighbors)``, the cell itself first. The scales ``(n_cells,)`` are such
+    that the strengths ``exp(-gap / scale)`` of the others sum to ``log2(n_neighbors)``, found by bisection.
+    """
+    nearest = np.where(distances > 0, distances, np.inf).min(axis=1, keepdims=True)
+    gaps = np.maximum(distances - np.where(np.isinf(nearest), 0, nearest), 0)
+    low, high, scales = np.zeros(len(gaps)), np.full(len(gaps), np.inf), np.ones(len(gaps))
+    open_ = np.arange(len(gaps))
+    for _ in range(BISECTIONS):
+        excess = np.exp(-gaps[open_, 1:] / scales[open_, None]).sum(axis=1) - np.log2(gaps.shape[1])
+        excess, open_ = excess[np.abs(excess) >= TOLERANCE], open_[np.abs(excess) >= TOLERANCE]
+        above, below = open_[excess > 0], open_[excess <= 0]
+        high[above], low[below] = scales[above], scales[below]
+        scales[open_] = np.where(np.isinf(high[open_]), 2 * scales[open_], (low[open_] + high[open_]) / 2)
+    means = np.where(np.isinf(nearest[:, 0]), distances.mean(), distances.mean(axis=1))
+    return gaps, np.maximum(scales, LEAST_SCALE * means)
 
 
 def neighbors_graph(
