@@ -21,7 +21,16 @@ def compiled(function: Callable[..., Any]) -> Any:
     Code is kept by the processor that it was made for; a process compiles for itself where there is no place to keep
     it.
     """
+    return _kept(function, **_OPTIONS)
+
+
+def compiled_as_written(function: Callable[..., Any]) -> Any:
+    """As :func:`compiled`, each operation rounded in its place, so that any processor gives the same bits."""
+    return _kept(function)
+
+
+def _kept(function: Callable[..., Any], **options: Any) -> Any:
     try:
-        return njit(**_OPTIONS, nogil=True, cache=True)(function)
+        return njit(**options, nogil=True, cache=True)(function)
     except RuntimeError:
-        return njit(**_OPTIONS, nogil=True)(function)
+        return njit(**options, nogil=True)(function)
