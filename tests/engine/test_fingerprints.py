@@ -63,12 +63,12 @@ def test_the_report_hangs_on_every_capability() -> None:
 
 
 def test_libraries_that_decide_numbers_count_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"umap", "sklearn"} <= closure(EMBEDDING)[1]
-    found = fingerprints._versions(["umap"])
-    assert found["umap-learn"] == version("umap-learn")
+    assert {"faiss", "sklearn"} <= closure(EMBEDDING)[1]
+    found = fingerprints._versions(["faiss", "pynndescent"])
+    assert found["faiss-cpu"] == version("faiss-cpu")
     assert {"pynndescent", "numba", "numpy", "scipy"} <= set(found)
     before = module_fingerprint.__wrapped__(EMBEDDING)
-    monkeypatch.setitem(DISTRIBUTIONS, "umap", "another-library")
+    monkeypatch.setitem(DISTRIBUTIONS, "faiss", "another-library")
     assert module_fingerprint.__wrapped__(EMBEDDING) != before
 
 

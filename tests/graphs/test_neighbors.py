@@ -59,6 +59,35 @@ def test_nan_is_refused_with_the_likely_reason() -> None:
 
 
 @pytest.mark.slow
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_cells=st.integers(4, 60),
+    k=st.integers(2, 20),
+    rounded=st.booleans(),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+)
+@settings(deadline=None, max_examples=30)
+def test_the_fuzzy_union_is_umap_learns(seed: int, n_cells: int, k: int, rounded: bool, scale: float) -> None:
+    from umap.umap_ import fuzzy_simplicial_set
+
+    points = scale * np.random.default_rng(seed).normal(size=(n_cells, 3))
+    if rounded:  # duplicates and ties
+        points = scale * np.round(points / scale)
+    indices, distances = find_neighbors(points, k, exact=True, seed=0)
+    ours = fuzzy_union(indices, distances)
+    expected = fuzzy_simplicial_set(
+        points,
+        indices.shape[1],
+        np.random.RandomState(0),
+        "euclidean",
+        knn_indices=indices,
+        knn_dists=distances,
+    )[0]
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours.toarray(), expected.toarray(), atol=2e-5)
+
+
+@pytest.mark.slow
 def test_connectivities_equal_scanpy() -> None:
     import scanpy as sc
     from anndata import AnnData

@@ -31,7 +31,6 @@ DISTRIBUTIONS = {
     "scvi": "scvi-tools",
     "skmisc": "scikit-misc",
     "sklearn": "scikit-learn",
-    "umap": "umap-learn",
     "yaml": "pyyaml",
 }
 """Library → distribution that brings it, where the names differ by more than a dash."""

@@ -26,6 +26,8 @@ ROWS_AT_ONCE = 4096
 SPARE_CANDIDATES = 10
 # Gathered coordinates of more rows leave the cache, which takes four times as long in 100 dimensions.
 _ROWS_IN_CACHE = 32
+# Of UMAP's scales: steps of the bisection, and where it stops; the least scale by the mean distance.
+BISECTIONS, TOLERANCE, LEAST_SCALE = 64, 1e-5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -162,45 +164,40 @@ def _rank_with_self_first(
 
 
 def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix:
-    """UMAP's symmetric connectivities, ``(n_cells, n_cells)`` CSR in [0, 1], of a kNN search.
+    """UMAP's symmetric connectivities, ``(n_cells, n_cells)`` float32 CSR in [0, 1], of a kNN search.
 
-    ``indices`` and ``distances`` are ``(n_cells, n_neighbors)``, each cell first in its own row. umap-learn takes 15 s
-    to compile the same. McInnes, Healy & Melville (2018), arXiv:1802.03426.
+    ``indices`` and ``distances`` are ``(n_cells, n_neighbors)``, each cell first in its own row, -1 where fewer
+    neighbours are known. McInnes, Healy & Melville (2018), arXiv:1802.03426.
     """
-    n_cells, n_neighbors = indices.shape
-    distances = distances.astype(np.float32)
-    zeros = (distances <= 0).sum(
-        axis=1, keepdims=True
-    )  # ascending: the first that is not zero is the nearest
-    nearest = np.take_along_axis(distances, np.minimum(zeros, n_neighbors - 1), axis=1)
-    beyond = np.maximum(distances - nearest, 0)
-    mean = np.where(nearest > 0, distances.mean(axis=1, keepdims=True), distances.mean())
-    scale = np.maximum(_bandwidths(beyond[:, 1:], np.log2(n_neighbors))[:, None], _FLOOR * mean)
-    strengths = np.where(beyond > 0, np.exp(-beyond / np.where(scale > 0, scale, 1)), 1)
-    strengths[indices == np.arange(n_cells)[:, None]] = 0
-    starts = np.arange(0, indices.size + 1, n_neighbors)
-    one_way = sparse.csr_matrix((strengths.ravel(), indices.ravel(), starts), shape=(n_cells, n_cells))
-    other_way = one_way.T.tocsr()
-    union = one_way + other_way - one_way.multiply(other_way)
+    n_cells = len(indices)
+    gaps, scales = _smooth(distances.astype(np.float64))
+    own = np.arange(n_cells)[:, None]
+    rows, columns = np.nonzero((indices >= 0) & (indices != own))
+    strengths = np.exp(-gaps[rows, columns] / scales[rows])
+    given = sparse.csr_matrix((strengths, (rows, indices[rows, columns])), shape=(n_cells, n_cells))
+    union = (given + given.T - given.multiply(given.T)).astype(np.float32).tocsr()
     union.eliminate_zeros()
-    return union.tocsr().astype(np.float32)
+    return union
 
 
-_FLOOR, _TOLERANCE, _HALVINGS = 1e-3, 1e-5, 64
+def _smooth(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much farther than the nearest neighbour others are, and the scale on which that counts, as in UMAP.
 
-
-def _bandwidths(beyond: np.ndarray, target: float) -> np.ndarray:
-    """What each row is divided by for its ``exp(-row)`` to add to the target, by UMAP's bisection: ``(n_cells,)``."""
-    middle, low, high = np.ones(len(beyond)), np.zeros(len(beyond)), np.full(len(beyond), np.inf)
-    left = np.arange(len(beyond))
-    for _ in range(_HALVINGS):
-        excess = np.exp(-beyond[left] / middle[left, None]).sum(axis=1) - target
-        unsolved = np.abs(excess) >= _TOLERANCE
-        left, excess = left[unsolved], excess[unsolved]
-        wide, narrow = left[excess > 0], left[excess <= 0]
-        high[wide], low[narrow] = middle[wide], middle[narrow]
-        middle[left] = np.where(np.isinf(high[left]), 2 * middle[left], (low[left] + high[left]) / 2)
-    return middle
+    ``distances`` are float64 ``(n_cells, n_neighbors)``, the cell itself first. The scales ``(n_cells,)`` are such
+    that the strengths ``exp(-gap / scale)`` of the others sum to ``log2(n_neighbors)``, found by bisection.
+    """
+    nearest = np.where(distances > 0, distances, np.inf).min(axis=1, keepdims=True)
+    gaps = np.maximum(distances - np.where(np.isinf(nearest), 0, nearest), 0)
+    low, high, scales = np.zeros(len(gaps)), np.full(len(gaps), np.inf), np.ones(len(gaps))
+    open_ = np.arange(len(gaps))
+    for _ in range(BISECTIONS):
+        excess = np.exp(-gaps[open_, 1:] / scales[open_, None]).sum(axis=1) - np.log2(gaps.shape[1])
+        excess, open_ = excess[np.abs(excess) >= TOLERANCE], open_[np.abs(excess) >= TOLERANCE]
+        above, below = open_[excess > 0], open_[excess <= 0]
+        high[above], low[below] = scales[above], scales[below]
+        scales[open_] = np.where(np.isinf(high[open_]), 2 * scales[open_], (low[open_] + high[open_]) / 2)
+    means = np.where(np.isinf(nearest[:, 0]), distances.mean(), distances.mean(axis=1))
+    return gaps, np.maximum(scales, LEAST_SCALE * means)
 
 
 def neighbors_graph(

@@ -11,52 +11,17 @@ precision, on non-zero counts alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+
+from scvi_downstream.runtime.compiled import compiled, inlined
 
 _EPS = np.float32(1e-8)  # as in scvi-tools
 _LOG_FACTORIALS = np.cumsum([0.0, *(math.log(k) for k in range(1, 256))])  # of counts that are looked up
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
-# Sums may be taken in another order, and products be fused; NaN stays NaN, so that a loss that diverges is seen.
-_MATH = {"contract", "reassoc", "nsz", "arcp"}
-# Python's own errors of division would keep loops from being taken as vectors.
-_COMPILED: dict[str, Any] = {"fastmath": _MATH, "error_model": "numpy"}
-_inlined: Any = njit(**_COMPILED, inline="always")
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function once a machine, or once a process where there is no place to keep what was compiled."""
-    try:
-        return njit(**_COMPILED, nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(**_COMPILED, nogil=True)(function)
-
-
-def _bitcast(given: Any, made: Any, target: Any) -> Any:
-    def typed(_: Any, value: Any) -> Any:
-        if value != given:
-            return None
-
-        def code(__: Any, builder: Any, ___: Any, arguments: Any) -> Any:
-            return builder.bitcast(arguments[0], target)
-
-        return made(given), code
-
-    return intrinsic(typed)
-
-
-_bits32 = _bitcast(types.float32, types.int32, ir.IntType(32))
-_float32 = _bitcast(types.int32, types.float32, ir.FloatType())
-_bits64 = _bitcast(types.float64, types.int64, ir.IntType(64))
-_float64 = _bitcast(types.int64, types.float64, ir.DoubleType())
-
-
-@_inlined
+@inlined
 def exp32(x: np.float32) -> np.float32:
     """Of a float32; 0 below -87."""
     low, high = np.float32(-87.3), np.float32(88.3)
@@ -71,10 +36,10 @@ def exp32(x: np.float32) -> np.float32:
     y = y * r + np.float32(1.6666665459e-1)
     y = y * r + np.float32(5.0000001201e-1)
     y = y * r * r + r + _ONE
-    return y * _float32(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    return y * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@_inlined
+@inlined
 def _log_near_one(f: np.float32) -> np.float32:
     """log(1 + f) for f between √½ - 1 and √2 - 1."""
     z = f * f
@@ -90,33 +55,33 @@ def _log_near_one(f: np.float32) -> np.float32:
     return f + (y * f * z - _HALF * z)
 
 
-@_inlined
+@inlined
 def log32(x: np.float32) -> np.float32:
     """Of a positive float32; NaN where it is not finite."""
-    bits = _bits32(x)
+    bits = np.float32(x).view(np.int32)
     exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
     n = np.float32(exponent)
-    f = _float32(np.int32(bits - (exponent << np.int32(23)))) - _ONE
+    f = np.int32(bits - (exponent << np.int32(23))).view(np.float32) - _ONE
     return _log_near_one(f) - np.float32(2.12194440e-4) * n + np.float32(0.693359375) * n + x * _ZERO
 
 
-@_inlined
+@inlined
 def log1p32(f: np.float32) -> np.float32:
     """log(1 + f) of a float32 that is not negative, exact for small ones, too."""
     y = _ONE + f
-    bits = _bits32(y)
+    bits = np.float32(y).view(np.int32)
     exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
     n = np.float32(exponent)
-    near = f if exponent == 0 else _float32(np.int32(bits - (exponent << np.int32(23)))) - _ONE
+    near = f if exponent == 0 else np.int32(bits - (exponent << np.int32(23))).view(np.float32) - _ONE
     return _log_near_one(near) - np.float32(2.12194440e-4) * n + np.float32(0.693359375) * n + f * _ZERO
 
 
-@_inlined
+@inlined
 def _log_double(x: float) -> float:
     """Of a positive float64, to some 1e-12."""
-    bits = _bits64(x)
+    bits = np.float64(x).view(np.int64)
     exponent = (bits - np.int64(0x3FE6A09E667F3BCD)) >> np.int64(52)
-    s = _float64(bits - (exponent << np.int64(52)))
+    s = np.int64(bits - (exponent << np.int64(52))).view(np.float64)
     s = (s - 1.0) / (s + 1.0)
     z = s * s
     y = 1 / 17
@@ -130,7 +95,7 @@ def _log_double(x: float) -> float:
     return 2 * (s + s * z * y) + 0.6931471805599453 * np.float64(exponent) + x * 0.0
 
 
-@_inlined
+@inlined
 def _gammas(z: float) -> tuple[float, float]:
     """Log Γ and digamma of a positive float64 (Stirling's series at z + 6), to some 1e-8."""
     product, change = z, 1.0
@@ -159,7 +124,7 @@ def _by_gene(theta: np.ndarray, about: np.ndarray, gammas: np.ndarray) -> None:
         gammas[0, j], gammas[1, j] = _gammas(np.float64(theta[j]))
 
 
-@_inlined
+@inlined
 def _zeros_nb(
     scale: np.float32,
     mu: np.ndarray,
@@ -184,7 +149,7 @@ def _zeros_nb(
     return result
 
 
-@_inlined
+@inlined
 def _zeros_zinb(
     scale: np.float32, mu: np.ndarray, theta: np.ndarray, about: np.ndarray, total: np.ndarray, by_theta: np.ndarray,
     counts: np.ndarray, dropout: np.ndarray, certain: np.ndarray,
@@ -220,7 +185,7 @@ def _zeros_zinb(
     return result
 
 
-@_inlined
+@inlined
 def _non_zeros(
     counts: np.ndarray, mu: np.ndarray, theta: np.ndarray, gammas: np.ndarray, total: np.ndarray,
     by_mu: np.ndarray, by_theta: np.ndarray, where: np.ndarray, terms: np.ndarray,

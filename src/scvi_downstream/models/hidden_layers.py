@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scvi_downstream.models.count_kernels import compiled
+from scvi_downstream.runtime.compiled import compiled
 
 
 @compiled

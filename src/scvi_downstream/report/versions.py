@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from scvi_downstream.report.sections import names
 
 _PACKAGES = names(
-    "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna umap-learn "
+    "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna "
     "pynndescent faiss-cpu igraph scikit-learn scikit-misc simpleppt jax numba llvmlite numpy scipy "
     "pandas zarr kedro mlflow"
 )

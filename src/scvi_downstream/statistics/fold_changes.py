@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from scvi_downstream.models.count_kernels import compiled, log32
+from scvi_downstream.models.count_kernels import log32
+from scvi_downstream.runtime.compiled import compiled
 
 CHANGE_COLUMNS = ("up", "down", "higher", "lfc_mean", "lfc_median", "lfc_std", "lfc_lower", "lfc_upper")
 _N_BUCKETS = 1024

@@ -170,25 +170,6 @@ def test_umap_keeps_planted_groups_apart_and_leaves_the_graph_alone() -> None:
     assert not np.array_equal(umap, compute_umap(latent, neighbors, OPTIONS, 1))
 
 
-@pytest.mark.slow
-def test_umap_equals_scanpy_on_the_same_connected_graph() -> None:
-    import scanpy as sc
-
-    latent = latent_of(np.random.default_rng(0).normal(size=(300, 5)))
-    neighbors = build_neighbors(latent, OPTIONS, 0)
-    reference = ad.AnnData(latent.to_numpy())
-    reference.obsp["connectivities"] = neighbors.connectivities
-    reference.uns["neighbors"] = {
-        "connectivities_key": "connectivities",
-        "distances_key": "connectivities",
-        "params": {"method": "umap", "use_rep": "X"},
-    }
-    sc.tl.umap(reference, random_state=0)
-    np.testing.assert_allclose(
-        compute_umap(latent, neighbors, OPTIONS, 0), reference.obsm["X_umap"], atol=1e-4
-    )
-
-
 KEYS = Keys(batch_key="batch")
 SCANORAMA = defaults_of(EmbeddingOptions, n_pcs=12)
 

@@ -6,6 +6,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
 
 from scvi_downstream.cells.expression import symbols_of
@@ -77,6 +79,22 @@ def test_same_genes_and_ranks_as_scanpy(
     np.testing.assert_allclose(found.genes["variances_norm"], expected["variances_norm"], rtol=1e-6)
     assert found.warnings == ()
     assert "span" not in found.method
+
+
+@pytest.mark.slow
+@given(
+    seed=st.integers(0, 2**32 - 1), n_cells=st.integers(2, 40), clip=st.booleans(), chunk=st.integers(1, 200)
+)
+@settings(deadline=None)
+def test_moments_are_those_of_dense_counts(seed: int, n_cells: int, clip: bool, chunk: int) -> None:
+    random = np.random.default_rng(seed)
+    dense = random.poisson(1.0, size=(n_cells, 12)).astype(np.float32)
+    highest = random.uniform(0, 3, size=12) if clip else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(genes, "CHUNK_VALUES", chunk)
+        found = genes._moments(sparse.csr_matrix(dense), highest)
+    clipped = dense.astype(np.float64) if highest is None else np.minimum(dense.astype(np.float64), highest)
+    np.testing.assert_allclose(found, [clipped.sum(axis=0), np.square(clipped).sum(axis=0)], rtol=1e-12)
 
 
 def test_mean_and_variance_are_those_of_numpy(raw: ad.AnnData) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from scvi_downstream.cells.expression import log_normalize_modelled
 from scvi_downstream.cells.keys import Keys
@@ -29,8 +28,6 @@ else:  # Kedro resolves the annotations at every command, and importing these is
 logger = logging.getLogger(__name__)
 
 MUTUAL_NEIGHBORS = 20  # Scanorama's own number of neighbours among which cells of two batches are matched.
-# Of the layout's start, as in UMAP, whose spectral start cannot be had of a graph in pieces.
-START_WIDTH, START_NOISE = 10.0, 1e-4
 
 
 def compute_latent(fitted: SavedModel, counts: AnnData, accelerator: Accelerator) -> pd.DataFrame:
@@ -173,62 +170,25 @@ def build_neighbors(latent: pd.DataFrame, options: EmbeddingOptions, seed: int) 
 def compute_umap(
     latent: pd.DataFrame, neighbors: NeighborsGraph, options: EmbeddingOptions, seed: int, n_dims: int = 2
 ) -> pd.DataFrame:
-    """UMAP of the shared graph in the plane, as scanpy's ``tl.umap`` computes it.
+    """UMAP of the shared graph in the plane: `n_cells` × ``UMAP1``, ``UMAP2``, …, float32, arbitrary units.
 
-    Parameters
-    ----------
-    latent, neighbors
-        `n_cells` × `n_latent`, which places the start; graph of the same cells in the same order.
-    options
-        Minimal distance, spread and epochs (``None``: 500 up to 10,000 cells, 200 beyond).
-    seed
-        Of the start and of negative sampling; one thread, so that one seed gives the same bits.
-    n_dims
-        2 or 3.
-
-    Returns
-    -------
-    `n_cells` × ``UMAP1``, ``UMAP2``, …, float32, arbitrary units.
-
-    References
-    ----------
-    McInnes, Healy & Melville (2018), arXiv:1802.03426; start: Kobak & Linderman (2021),
-    doi:10.1038/s41587-020-00809-z.
+    ``latent`` is `n_cells` × `n_latent` and places the start, ``neighbors`` the graph of the same cells in the same
+    order; ``options`` give minimal distance, spread and epochs; one ``seed`` gives the same bits; ``n_dims`` is 2 or 3.
+    McInnes, Healy & Melville (2018), arXiv:1802.03426.
     """
-    from umap.umap_ import find_ab_params, simplicial_set_embedding
+    from scvi_downstream.graphs.umap_layout import lay_out
 
-    a, b = find_ab_params(options.umap_spread, options.umap_min_dist)
-    state = np.random.RandomState(seed)
-    layout = {"a": a, "b": b, "gamma": 1.0, "initial_alpha": 1.0, "negative_sample_rate": 5}
-    plain: dict[str, Any] = {"metric_kwds": {}, "densmap": False, "densmap_kwds": {}, "output_dens": False}
-    coordinates, _ = simplicial_set_embedding(
-        data=latent.to_numpy(np.float32),
-        graph=neighbors.connectivities.tocoo(copy=True),
-        n_components=n_dims,
+    coordinates = lay_out(
+        neighbors.connectivities,
+        latent.to_numpy(np.float64),
+        n_dims,
+        min_dist=options.umap_min_dist,
+        spread=options.umap_spread,
         n_epochs=options.umap_epochs,
-        init=_start(latent.to_numpy(np.float64), neighbors.connectivities, n_dims, state),
-        random_state=state,
-        metric="euclidean",
-        parallel=False,
-        **layout,
-        **plain,
+        seed=seed,
     )
     names = [f"UMAP{i + 1}" for i in range(n_dims)]
     return pd.DataFrame(coordinates, index=latent.index.rename("cell"), columns=names)
-
-
-def _start(
-    latent: np.ndarray, connectivities: sparse.csr_matrix, n_dims: int, random_state: np.random.RandomState
-) -> str | np.ndarray:
-    # Eigenvectors of a graph in pieces only tell the pieces apart; principal components keep their places.
-    if connected_components(connectivities, directed=False)[0] == 1:
-        return "spectral"
-    left, singular, _ = np.linalg.svd(latent - latent.mean(axis=0), full_matrices=False)
-    start = np.zeros((len(latent), n_dims))
-    kept = min(n_dims, len(singular))
-    start[:, :kept] = left[:, :kept] * singular[:kept]
-    start *= START_WIDTH / max(np.abs(start).max(), np.finfo(np.float32).tiny)
-    return (start + random_state.normal(scale=START_NOISE, size=start.shape)).astype(np.float32)
 
 
 def compute_umap_3d(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scvi_downstream.models.count_kernels import compiled, exp32, log1p32
+from scvi_downstream.models.count_kernels import exp32, log1p32
+from scvi_downstream.runtime.compiled import compiled
 
 AS_GOOD_AS_POISSON = np.float32(1e10)
 """Inverse dispersion at which a negative binomial is a Poisson to seven digits."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize, symbols_of
+from scvi_downstream.pipelines.preparation.validation import CHUNK_VALUES
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
@@ -132,10 +132,8 @@ def _fit_batches(
     """Normalised variances and span of each batch that could be fitted, and the names of the others."""
     names = [None] if batch is None else sorted(batch.astype(str).unique())
     logger.info("choosing highly variable genes (%d %s)", len(names), "fits" if len(names) > 1 else "fit")
-    # The first fit also imports and compiles, so it is no measure of the others.
-    rest = track(names[1:], "highly variable genes", len(names) - 1)
     fits, failed = [], []
-    for name in chain(names[:1], rest):
+    for name in track(names, "highly variable genes", len(names)):
         rows = counts if batch is None or len(names) == 1 else counts[(batch.astype(str) == name).to_numpy()]
         for span in SPANS:
             values = normalized_variances(rows, name, span)
@@ -153,27 +151,34 @@ def normalized_variances(counts: sparse.csr_matrix, batch: str | None, span: flo
     ``counts`` are ``(n_cells, n_genes)``; ``batch=None`` for all cells together: scanpy sums in another order then.
     ``span`` is the share of the genes in each local fit.
     """
-    import scanpy as sc
-    from anndata import AnnData
+    from skmisc.loess import loess
 
-    names = pd.RangeIndex(counts.shape[0]).astype(str)
-    cells = pd.DataFrame({"batch": pd.Categorical([str(batch)] * len(names))}, index=names)
+    n_cells = counts.shape[0]
+    if n_cells < 2:
+        return None
+    if batch is None:
+        means, variances = mean_and_variance(counts).values()
+    else:
+        from scvi_downstream.pipelines.preparation.moments import running_moments
+
+        means, variances = running_moments(counts.indices, counts.data, *counts.shape)
+        variances *= n_cells / (n_cells - 1)
+    varies = variances > 0
+    trend = np.zeros(len(means))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = sc.pp.highly_variable_genes(
-                AnnData(counts, obs=cells),
-                flavor="seurat_v3",
-                n_top_genes=counts.shape[1],
-                batch_key="batch" if batch else None,
-                span=span,
-                check_values=False,
-                inplace=False,
-            )
-        except (ValueError, ZeroDivisionError):
-            # The loess library reports singular fits of nearly constant genes this way.
+            if varies.any():  # or else the loess library takes the process down
+                fit = loess(np.log10(means[varies]), np.log10(variances[varies]), span=span, degree=2)
+                fit.fit()
+                trend[varies] = fit.outputs.fitted_values
+        except ValueError:
+            # It reports singular fits of nearly constant genes this way.
             return None
-    values = found["variances_norm"].to_numpy(dtype=np.float64)
+        deviations = np.sqrt(10**trend)
+        sums, squares = _moments(counts, deviations * np.sqrt(n_cells) + means)
+        about_mean = n_cells * np.square(means) + squares - 2 * sums * means
+        values = 1 / ((n_cells - 1) * np.square(deviations)) * about_mean
     return values if np.isfinite(values).all() else None
 
 
@@ -194,15 +199,25 @@ def _rank_across_batches(variances_norm: np.ndarray, n_top: int) -> dict[str, np
 
 
 def mean_and_variance(counts: sparse.csr_matrix) -> dict[str, np.ndarray]:
-    """Mean and unbiased variance of each gene, ``(n_genes,)`` each, without a copy of the counts."""
-    from sklearn.utils.sparsefuncs import mean_variance_axis
-
-    means, variances = mean_variance_axis(counts, axis=0)
+    """Mean and unbiased variance of each gene, float64 ``(n_genes,)`` each, without a copy of the counts."""
     n_cells = counts.shape[0]
-    return {
-        "means": means.astype(np.float64),
-        "variances": variances.astype(np.float64) * n_cells / max(n_cells - 1, 1),
-    }
+    sums, squares = _moments(counts)
+    means = sums / n_cells
+    variances = (squares / n_cells - np.square(means)) * (n_cells / max(n_cells - 1, 1))
+    return {"means": means, "variances": variances}
+
+
+def _moments(values: sparse.csr_matrix, highest: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of each gene's values and of their squares, exact for counts; a gene's are clipped to ``highest``."""
+    sums, squares = np.zeros((2, values.shape[1]))
+    for start in range(0, values.nnz, CHUNK_VALUES):
+        genes = values.indices[start : start + CHUNK_VALUES]
+        of_chunk = values.data[start : start + CHUNK_VALUES].astype(np.float64)
+        if highest is not None:
+            of_chunk = np.minimum(of_chunk, highest[genes])
+        sums += np.bincount(genes, of_chunk, len(sums))
+        squares += np.bincount(genes, np.square(of_chunk), len(sums))
+    return sums, squares
 
 
 def _method_sentence(n_top: int, spans: list[float], n_failed: int, batch: pd.Series | None) -> str:
@@ -223,6 +238,8 @@ CELL_CYCLE = ("S_score", "G2M_score", "phase")
 PHASES = ("G1", "S", "G2M")
 MIN_GENES = 10
 """Genes of each phase below which a mean says little of a cell."""
+EXPRESSION_BINS = 25
+"""Of genes by mean expression, among which control genes are drawn, as in scanpy."""
 S_GENES = (
     "MCM5", "PCNA", "TYMS", "FEN1", "MCM2", "MCM4", "RRM1", "UNG", "GINS2", "MCM6", "CDCA7", "DTL", "PRIM1",
     "UHRF1", "MLF1IP", "HELLS", "RFC2", "RPA2", "NASP", "RAD51AP1", "GMNN", "WDR76", "SLBP", "CCNE2", "UBR7",
@@ -276,7 +293,11 @@ def score_cell_cycle(counts: AnnData, seed: int) -> pd.DataFrame:
         logger.info("cell cycle: not scored, %s (at least %d of each needed)", found, MIN_GENES)
         return nothing
     logger.info("cell cycle: %s", found)
-    return _scanpy_scores(counts, s_genes, g2m_genes, seed)
+    expression, n_control = log_normalize(counts), min(len(s_genes), len(g2m_genes))
+    s, g2m = (_scores(expression, genes, n_control, seed) for genes in (s_genes, g2m_genes))
+    phase = np.where((s < 0) & (g2m < 0), "G1", np.where(g2m > s, "G2M", "S"))
+    values = (s, g2m, pd.Categorical(phase, categories=PHASES))
+    return nothing.assign(**dict(zip(CELL_CYCLE, values, strict=True)))
 
 
 def find_genes(var: pd.DataFrame, wanted: tuple[str, ...]) -> np.ndarray:
@@ -290,15 +311,22 @@ def find_genes(var: pd.DataFrame, wanted: tuple[str, ...]) -> np.ndarray:
     return positions.loc[list(filter(None, found))].to_numpy(dtype=np.intp)
 
 
-def _scanpy_scores(counts: AnnData, s_genes: np.ndarray, g2m_genes: np.ndarray, seed: int) -> pd.DataFrame:
-    import scanpy as sc
-    from anndata import AnnData
+def _scores(expression: sparse.csr_matrix, genes: np.ndarray, n_control: int, seed: int) -> np.ndarray:
+    """Mean of the genes in each cell less that of control genes, which are drawn from each 25th that holds some.
 
-    cells = AnnData(log_normalize(counts), obs=counts.obs[[]], var=counts.var[[]])
-    s_names, g2m_names = (list(cells.var_names[genes]) for genes in (s_genes, g2m_genes))
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        sc.tl.score_genes_cell_cycle(cells, s_genes=s_names, g2m_genes=g2m_names, random_state=seed)
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    return cells.obs[list(CELL_CYCLE)].assign(phase=pd.Categorical(cells.obs["phase"], categories=PHASES))
+    ``expression`` is ``(n_cells, n_all_genes)``; ``n_control`` the number of genes drawn from each. scanpy's
+    ``tl.score_genes``, whose draws are by name.
+    """
+    state = np.random.RandomState(seed)
+    means = pd.Series(_moments(expression)[0] / expression.shape[0])
+    bins = means.rank(method="min") // round(len(means) / (EXPRESSION_BINS - 1))
+    control: set[int] = set()
+    for own in np.unique(bins[genes]):
+        drawn = bins.index[bins == own].to_series()
+        control.update(drawn if len(drawn) <= n_control else drawn.sample(n_control, random_state=state))
+    others = sorted(control.difference(genes))
+    return _mean_of(expression, genes) - _mean_of(expression, others)
+
+
+def _mean_of(expression: sparse.csr_matrix, genes: np.ndarray | list[int]) -> np.ndarray:
+    return expression[:, genes].sum(axis=1, dtype=np.float64).A1 / max(len(genes), 1)
