@@ -205,11 +205,11 @@ class _Module:
         for name, signature in signatures.items():
             local = self._scope(next(each for each in self._statements if name in each.signatures), bound)
             signature.decorators = [
-                target for chain in signature.decorators for target in _targets(chain, local) or [""]
+                target for chain in signature.decorators for target in _or_builtin(chain, local)
             ]
             for flow in signature.flows.values():
                 flow.passes = [
-                    (target, at) for chain, at in flow.passes for target in _targets(chain, local) or [""]
+                    (target, at) for chain, at in flow.passes for target in _or_builtin(chain, local)
                 ]
         imports = {name: sorted(targets) for name, targets in self._imports.items()}
         return Contents(definitions, imports, sorted(self._loads), signatures)
@@ -238,11 +238,7 @@ class _Module:
             state=_hash(text.encode("utf-8", "surrogatepass")),
             uses=sorted(uses),
             loads=sorted(statement.loads),
-            bases=[
-                target
-                for chain in sorted(statement.bases)
-                for target in _targets(chain, scope) or [f"builtins.{chain}"]
-            ],
+            bases=[target for chain in sorted(statement.bases) for target in _or_builtin(chain, scope)],
             calls=dotted(statement.calls),
             kind=statement.kind,
             everything=any(name in _WITH_LOADERS or name.startswith(_LOADERS) for name in uses | builtins),
@@ -252,6 +248,10 @@ class _Module:
 
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _or_builtin(chain: str, scope: Mapping[str, Sequence[str]]) -> list[str]:
+    return _targets(chain, scope) or [f"builtins.{chain}"]
 
 
 def _targets(chain: str, scope: Mapping[str, Sequence[str]]) -> list[str]:

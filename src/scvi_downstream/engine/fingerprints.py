@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from scvi_downstream.engine.closures import Project
+from scvi_downstream.engine.fields import part_read
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT.name
@@ -58,15 +59,33 @@ def code_fingerprint(function: Callable[..., Any]) -> str:
     Comments, docstrings and what stands beside these definitions do not count. A function of another project counts by
     its own file; where there is none, by all of this one.
     """
-    while isinstance(function, partial):
-        function = function.func
-    name = getattr(function, "__qualname__", "").partition(".")[0]
-    return _fingerprint(function.__module__, name)
+    inner, _ = _unbound(function)
+    return _fingerprint(inner.__module__, getattr(inner, "__qualname__", "").partition(".")[0])
 
 
 def module_fingerprint(module: str) -> str:
     """As :func:`code_fingerprint`, of all that a module defines."""
     return _fingerprint(module, "")
+
+
+def used_part(function: Callable[..., Any], place: int | str, value: object) -> object:
+    """What of an argument at a position, or of a keyword, can decide on a function's result, for :func:`digest`.
+
+    Of an object of options that is the fields that the function reads; of all else, and where that cannot be told, the
+    argument itself.
+    """
+    inner, given = _unbound(function)
+    name = f"{inner.__module__}.{getattr(inner, '__qualname__', '')}"
+    return part_read(PROJECT, name, place + given if isinstance(place, int) else place, value)
+
+
+def _unbound(function: Callable[..., Any]) -> tuple[Callable[..., Any], int]:
+    """A function without the arguments that it is given already, and how many of them have a position."""
+    given = 0
+    while isinstance(function, partial):
+        given += len(function.args)
+        function = function.func
+    return function, given
 
 
 @cache

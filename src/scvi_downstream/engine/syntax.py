@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _IN_QUOTES = re.compile(r"[^\W\d][\w.]*")
+# Builtins that reach a function's arguments without naming them.
+_SEEING_ALL = frozenset({"eval", "exec", "locals", "super", "vars"})
 _DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -66,6 +68,7 @@ class Statement:
         self._quoted = 0  # within annotations, where text is code
         self._followed: dict[str, Flow] = {}
         self._escaped: set[str] = set()
+        self._local: set[str] = set()
         self._classes: list[str] = []
         self.kind = _kind(node)
         self.names = _bound(node)
@@ -114,6 +117,10 @@ class Statement:
         if node.ctx.__class__ is ast.Load:
             self.chains.add(node.id)
             self._escaped.add(node.id)
+            if node.id in _SEEING_ALL:
+                self._escaped.update(self._followed)
+        else:
+            self._local.add(node.id)
 
     def _attribute(self, node: ast.Attribute | ast.Subscript) -> None:
         path = _path(node)
@@ -176,6 +183,7 @@ class Statement:
             self._decorator(decorator)
         self._value(node.type_params)
         followed = self._depth == 0 and not self._followed
+        self._local = set() if followed else self._local | {node.name}
         self._visit(node.args)
         self._annotation(node.returns)
         outer, escaped = self._followed, self._escaped
@@ -188,7 +196,12 @@ class Statement:
         self._value(node.body)
         self._depth -= 1
         if followed:
-            flows = {name: flow for name, flow in self._followed.items() if name not in self._escaped}
+            flows = {
+                name: flow
+                for name, flow in self._followed.items()
+                if name not in self._escaped
+                and not any(callee.partition(".")[0] in self._local for callee, _ in flow.passes)
+            }
             decorators = [
                 _chain(each.func if isinstance(each, ast.Call) else each) or ""
                 for each in node.decorator_list
@@ -239,6 +252,7 @@ class Statement:
         self._depth -= 1
 
     def _argument(self, node: ast.arg) -> None:
+        self._local.add(node.arg)
         self.text.append(node.arg)
         self._annotation(node.annotation)
 
