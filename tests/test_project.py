@@ -49,9 +49,7 @@ NOT_DECLARED = {"scanorama": "a baseline that the user installs, as it needs a c
 
 def test_what_is_imported_is_what_is_declared() -> None:
     """In types alone a library of a library may be named: it is not imported when the project runs."""
-    files = SOURCE.rglob("*.py")
-    libraries = {library for file in files for library in fingerprints._imports(file)[1]}
-    imported = {fingerprints.DISTRIBUTIONS.get(name, name) for name in libraries} - {SOURCE.name}
+    imported = {fingerprints.DISTRIBUTIONS.get(name, name) for name in fingerprints.PROJECT.imported()}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],

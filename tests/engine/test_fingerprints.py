@@ -2,116 +2,110 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scvi_downstream.engine import fingerprints
-from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, closure, code_fingerprint, module_fingerprint
+from scvi_downstream.engine.closures import Closure, Project
+from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, PROJECT, code_fingerprint, module_fingerprint
+from scvi_downstream.pipelines.clustering.nodes import cluster_kmeans, cluster_leiden
+from scvi_downstream.pipelines.clustering.plots import plot_clustering
+from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
+from scvi_downstream.pipelines.embedding.nodes import build_neighbors
+from scvi_downstream.pipelines.reporting.nodes import write_methods
+from scvi_downstream.pipelines.training.nodes import train_model
+from scvi_downstream.pipelines.training.plots import plot_history
 
-ROOT = Path(fingerprints.__file__).parents[1]
 TRAINING = "scvi_downstream.pipelines.training.nodes"
-EMBEDDING = "scvi_downstream.pipelines.embedding.nodes"
-REPORTING = "scvi_downstream.pipelines.reporting.nodes"
 
 
-def files_of(module: str) -> set[str]:
-    return {str(file.relative_to(ROOT)) for file in closure(module)[0]}
-
-
-@pytest.fixture
-def edited(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """Fingerprint of a module, had a file of the project other contents."""
-
-    def fingerprint(module: str, file: str) -> str:
-        with monkeypatch.context() as change:
-            change.setattr(fingerprints, "_content", lambda path: f"{path}{path == ROOT / file}")
-            return module_fingerprint.__wrapped__(module)
-
-    return fingerprint
-
-
-def test_a_figure_retrains_no_model(edited) -> None:
-    other = "engine/workers.py"  # imported by none of them
-    for file in ("pipelines/training/plots.py", "pipelines/comparison/plots.py", "report/tables.py"):
-        assert edited(TRAINING, file) == edited(TRAINING, other)
-    plots = "scvi_downstream.pipelines.training.plots"
-    assert edited(plots, "pipelines/training/plots.py") != edited(plots, other)
-
-
-@pytest.mark.parametrize("file", ["models/fitting.py", "models/families.py", "models/fast_likelihood.py"])
-def test_what_a_training_imports_retrains(edited, file: str) -> None:
-    assert edited(TRAINING, file) != edited(TRAINING, "engine/workers.py")
-
-
-def test_data_files_beside_the_code_count() -> None:
-    assert "report/references.bib" in files_of("scvi_downstream.report.bibliography")
-    assert "bridges/monocle_r.R" in files_of("scvi_downstream.bridges.monocle_r")
-
-
-def test_the_report_hangs_on_every_capability() -> None:
-    everything = {str(file.relative_to(ROOT)) for file in ROOT.rglob("*.py")}
-    assert everything <= files_of(REPORTING)
-    assert "pipelines/proteins/methods.jinja" in files_of(REPORTING)
-
-
-def test_libraries_that_decide_numbers_count_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"faiss", "sklearn"} <= closure(EMBEDDING)[1]
-    found = fingerprints._versions(["faiss", "pynndescent"])
-    assert found["faiss-cpu"] == version("faiss-cpu")
-    assert {"pynndescent", "numba", "numpy", "scipy"} <= set(found)
-    before = module_fingerprint.__wrapped__(EMBEDDING)
-    monkeypatch.setitem(DISTRIBUTIONS, "faiss", "another-library")
-    assert module_fingerprint.__wrapped__(EMBEDDING) != before
-
-
-def test_another_version_of_matplotlib_retrains_no_model() -> None:
-    assert "matplotlib" not in closure(TRAINING)[1]
-    assert "matplotlib" in closure("scvi_downstream.pipelines.training.plots")[1]
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """As Python itself reads the imports that are not for type checkers alone."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            yield from imported(ast.Module(node.orelse, []))
-        else:
-            yield from imported(node)
-
-
-@pytest.mark.thorough
-def test_imports_are_those_that_python_reads() -> None:
-    for file in ROOT.rglob("*.py"):
-        text = file.read_text()
-        missed = set(imported(ast.parse(text))) - set(fingerprints._imported(text))
-        assert not missed, file
+def closure(function: Callable[..., Any]) -> Closure:
+    return PROJECT.closure(PROJECT.find(f"{function.__module__}.{function.__name__}"))
 
 
 def test_every_library_has_its_distribution() -> None:
     known = packages_distributions()
-    used = set().union(*(closure(f"scvi_downstream.{'.'.join(file.relative_to(ROOT).with_suffix('').parts)}")[1]
-                         for file in ROOT.rglob("*.py") if file.name != "__init__.py"))  # fmt: skip
-    installed = {name for name in used if name in known}
+    installed = {name for name in PROJECT.imported() if name in known} - {PROJECT.root.name}
     assert {"anndata", "igraph", "scanpy", "scvi", "simpleppt", "sklearn"} <= installed
     for name in installed:
         brought = {distribution.lower().replace("_", "-") for distribution in known[name]}
         assert DISTRIBUTIONS.get(name, name).lower().replace("_", "-") in brought, name
 
 
+@pytest.mark.parametrize(
+    ("edited", "made_anew", "kept"),
+    [
+        ("pipelines.clustering.nodes._partition", [cluster_kmeans], [cluster_leiden, cluster_hierarchical]),
+        ("pipelines.clustering.nodes.cluster_leiden", [cluster_leiden], [cluster_kmeans]),
+        ("pipelines.clustering.plots.plot_clustering", [plot_clustering], [cluster_kmeans, plot_history]),
+        ("pipelines.training.plots.plot_history", [plot_history], [train_model]),
+        ("models.fitting.fit", [train_model], [cluster_kmeans]),
+        ("models.autoencoders.ScanviSpec", [train_model], [cluster_kmeans]),
+        ("models.count_kernels.compiled", [train_model], [cluster_kmeans]),
+        ("runtime.options.Options", [cluster_kmeans, cluster_leiden], [plot_history]),
+        ("pipelines.reporting.page.render", [write_methods], [cluster_kmeans, train_model]),
+        ("engine.workers.execute", [], [cluster_kmeans, train_model, plot_history]),
+    ],
+)
+def test_an_edit_makes_anew_what_reaches_it(edited: str, made_anew: list, kept: list) -> None:
+    (place,) = (place for place in PROJECT.find(f"scvi_downstream.{edited}") if place[1] >= 0)
+    assert edited.endswith(tuple(PROJECT.definition(place).names))
+    assert all(place in closure(function).definitions for function in made_anew)
+    assert not any(place in closure(function).definitions for function in kept)
+
+
+def test_data_files_beside_the_code_count() -> None:
+    def data(dotted: str) -> set[str]:
+        found = PROJECT.closure(PROJECT.find(f"scvi_downstream.{dotted}")).data
+        return {str(file.relative_to(PROJECT.root)) for file in found}
+
+    assert data("report.bibliography.write_references") == {"report/references.bib"}
+    assert "bridges/monocle_r.R" in data("bridges.monocle_r")
+    assert "pipelines/proteins/methods.jinja" in data("pipelines.reporting.nodes.write_methods")
+
+
+def test_libraries_that_decide_numbers_count_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "faiss" in closure(build_neighbors).libraries
+    assert {"scvi", "torch"} <= closure(train_model).libraries
+    found = fingerprints._versions(["faiss", "pynndescent"])
+    assert found["faiss-cpu"] == version("faiss-cpu")
+    assert {"pynndescent", "numba", "numpy", "scipy"} <= set(found)
+    before = code_fingerprint(build_neighbors)
+    monkeypatch.setitem(DISTRIBUTIONS, "faiss", "another-library")
+    fingerprints._fingerprint.cache_clear()
+    assert code_fingerprint(build_neighbors) != before
+    fingerprints._fingerprint.cache_clear()
+
+
+def test_another_version_of_matplotlib_retrains_no_model() -> None:
+    assert "matplotlib" not in closure(train_model).libraries
+    assert "matplotlib" in closure(plot_history).libraries
+
+
+def test_a_modules_own_fingerprint_counts_all_of_it() -> None:
+    every = PROJECT.closure(PROJECT.find(cluster_kmeans.__module__)).definitions
+    assert every > closure(cluster_kmeans).definitions | closure(cluster_leiden).definitions
+    assert module_fingerprint(cluster_kmeans.__module__) != code_fingerprint(cluster_kmeans)
+
+
+def test_bound_arguments_do_not_hide_the_function() -> None:
+    assert code_fingerprint(partial(cluster_kmeans, seed=1)) == code_fingerprint(cluster_kmeans)
+    assert code_fingerprint(cluster_kmeans) != code_fingerprint(cluster_leiden)
+
+
 def test_functions_of_other_projects_count_by_their_file() -> None:
-    assert closure(__name__)[0] == {Path(sys.modules[__name__].__file__)}
-    assert code_fingerprint(files_of) != code_fingerprint(json_like)
+    assert code_fingerprint(closure) == code_fingerprint(test_bound_arguments_do_not_hide_the_function)
+    assert code_fingerprint(closure) != code_fingerprint(shutil.copytree)
+    assert code_fingerprint(json_like) != code_fingerprint(closure)
 
 
 def json_like() -> None:
@@ -121,8 +115,18 @@ def json_like() -> None:
 json_like.__module__ = "json"
 
 
+def test_no_family_is_a_module_of_the_project() -> None:
+    """What `models/specification.py` and `models/scvi_internals.py` look up by name are parts of libraries."""
+    from scvi_downstream.models.families import FAMILIES
+    from scvi_downstream.models.scvi_internals import PRIVATE
+
+    assert {spec.module.partition(".")[0] for spec in FAMILIES.values()} == {"scvi"}
+    assert not any(name.startswith("scvi_downstream") for name in PRIVATE)
+    assert any(name.startswith("scvi.") for name in PRIVATE)
+
+
 def test_a_copy_elsewhere_has_the_same_fingerprints(tmp_path: Path) -> None:
-    shutil.copytree(ROOT, tmp_path / ROOT.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT.root, tmp_path / PROJECT.root.name, ignore=shutil.ignore_patterns("__pycache__"))
     asked = (
         "from scvi_downstream.engine import fingerprints as f; "
         f"print(f.__file__, f.module_fingerprint('{TRAINING}'))"
@@ -134,3 +138,13 @@ def test_a_copy_elsewhere_has_the_same_fingerprints(tmp_path: Path) -> None:
     place, fingerprint = done.stdout.split()
     assert Path(place).is_relative_to(tmp_path)
     assert fingerprint == module_fingerprint(TRAINING)
+    # comments and the texts of the documentation do not count
+    nodes = tmp_path / PROJECT.root.name / "pipelines" / "clustering" / "nodes.py"
+    copied = Project(nodes.parents[2])
+    before = copied.modules["scvi_downstream.pipelines.clustering.nodes"]
+    assert '"""k-means on a latent' in nodes.read_text()
+    nodes.write_text(
+        nodes.read_text().replace('"""k-means', '"""K-means').replace("\n\n\n", "\n\n\n# A remark.\n")
+    )
+    after = Project(nodes.parents[2]).modules["scvi_downstream.pipelines.clustering.nodes"]
+    assert [each.state for each in after.definitions] == [each.state for each in before.definitions]

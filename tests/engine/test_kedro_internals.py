@@ -50,3 +50,16 @@ def test_a_node_is_run_with_its_datasets_and_without_hooks() -> None:
     double: Any = Node(lambda one: 2 * one, "one", "two", name="double")
     kedro_internals.run_node(double, catalog, kedro_internals.no_hooks(), None)
     assert catalog.load("two") == 2
+
+
+def test_inputs_have_the_places_of_the_functions_arguments() -> None:
+    def takes(first: Any, second: Any = None) -> Any:
+        return first
+
+    def places(inputs: Any) -> list[tuple[int | str, str]]:
+        return kedro_internals.places_of_inputs(Node(takes, inputs, "out"))
+
+    assert places("x") == [(0, "x")]
+    assert places(["x", "y"]) == [(0, "x"), (1, "y")]
+    assert places({"second": "y", "first": "x"}) == [("second", "y"), ("first", "x")]
+    assert kedro_internals.places_of_inputs(Node(lambda: 1, None, "out", name="none")) == []

@@ -1,4 +1,4 @@
-"""What decides on the result of a function: the project's files that it imports, and the libraries that these use."""
+"""What decides on the result of a function: the project's code that it reaches, and the libraries that this uses."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from scvi_downstream.engine.closures import Project
+from scvi_downstream.engine.fields import part_read
+
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = _ROOT.name
-# Read by functions of this project beside their code.
-_DATA = (".R", ".html", ".bib", ".jinja")
-# The list of the capabilities, whose folders are found by name: who asks for it may run any of them.
-_LISTING_ALL = _ROOT / "pipelines" / "__init__.py"
-_IMPORT = re.compile(r"^[ ]*(?:from ([\w.]+) import (\([^)]*\)|[^\n]*)|import ([^\n#]+))", re.M)
-_FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ ][^\n]*\n|\n)+", re.M)
-_WORD = re.compile(r"\b[^\W\d]\w*")
+PROJECT = Project(
+    _ROOT, {f"{_PACKAGE}.models.specification": "scvi", f"{_PACKAGE}.models.scvi_internals": "scvi"}
+)
+"""The project's own code."""
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9._-]+")
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "faiss": "faiss-cpu",
     "google": "protobuf",
     "lazy_loader": "lazy-loader",
@@ -53,90 +54,66 @@ def _plain(value: object) -> Any:
 
 
 def code_fingerprint(function: Callable[..., Any]) -> str:
-    """Of the files that a function's module imports, directly or not, and of the versions of the libraries they use.
+    """Of the definitions that a function reaches, directly or not, and of the versions of the libraries these use.
 
-    Imports inside functions count, those for type checkers alone do not. A function of another project counts by its
-    own file; where there is none, by all files of this one.
+    Comments, docstrings and what stands beside these definitions do not count. A function of another project counts by
+    its own file; where there is none, by all of this one.
     """
-    return module_fingerprint(function.__module__)
+    inner, _ = _unbound(function)
+    return _fingerprint(inner.__module__, getattr(inner, "__qualname__", "").partition(".")[0])
+
+
+def module_fingerprint(module: str) -> str:
+    """As :func:`code_fingerprint`, of all that a module defines."""
+    return _fingerprint(module, "")
+
+
+def libraries_of(function: Callable[..., Any]) -> frozenset[str]:
+    """Top names of the libraries that a function's code uses."""
+    inner, _ = _unbound(function)
+    found = PROJECT.find(f"{inner.__module__}.{getattr(inner, '__qualname__', '').partition('.')[0]}")
+    return PROJECT.closure(found).libraries if found else frozenset()
+
+
+def used_part(function: Callable[..., Any], place: int | str, value: object) -> object:
+    """What of an argument at a position, or of a keyword, can decide on a function's result, for :func:`digest`.
+
+    Of an object of options that is the fields that the function reads; of all else, and where that cannot be told, the
+    argument itself.
+    """
+    inner, given = _unbound(function)
+    name = f"{inner.__module__}.{getattr(inner, '__qualname__', '')}"
+    return part_read(PROJECT, name, place + given if isinstance(place, int) else place, value)
+
+
+def _unbound(function: Callable[..., Any]) -> tuple[Callable[..., Any], int]:
+    """A function without the arguments that it is given already, and how many of them have a position."""
+    given = 0
+    while isinstance(function, partial):
+        given += len(function.args)
+        function = function.func
+    return function, given
 
 
 @cache
-def module_fingerprint(module: str) -> str:
-    """As :func:`code_fingerprint`, of a module."""
-    files, libraries = closure(module)
-    # not where they lie: a project that is moved or cloned beside its data has not changed
-    names = {file: file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file.name for file in files}
-    return digest({str(name): _content(file) for file, name in names.items()}, _versions(libraries))
+def _fingerprint(module: str, name: str) -> str:
+    foreign = getattr(sys.modules.get(module), "__file__", None)
+    if module in PROJECT.files or foreign is None:
+        found = PROJECT.closure(PROJECT.find(f"{module}.{name}".rstrip(".")) or PROJECT.find(_PACKAGE))
+        # not where they lie: a project that is moved or cloned beside its data has not changed
+        code = sorted(
+            (place[0], own.names, own.state)
+            for place in found.definitions
+            if (own := PROJECT.definition(place))
+        )
+        data = {str(file.relative_to(_ROOT)): _content(file) for file in found.data}
+        return digest(code, data, _versions(found.libraries))
+    return digest({Path(foreign).name: _content(Path(foreign))})
 
 
 @cache
 def _content(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@cache
-def closure(module: str) -> tuple[frozenset[Path], frozenset[str]]:
-    """Files of a module and of all that it imports within the project, and names of what these import outside of it."""
-    source = _source(module)
-    if source is None:
-        foreign = getattr(sys.modules.get(module), "__file__", None)
-        if foreign is not None:
-            return frozenset({Path(foreign)}), frozenset()
-        source = _ROOT / "__init__.py"
-    waiting, files, libraries = [source], set[Path](), set[str]()
-    while waiting:
-        file = waiting.pop()
-        if file in files:
-            continue
-        files.add(file)
-        imported, used = _imports(file)
-        libraries |= used
-        waiting += imported
-    return frozenset(files), frozenset(libraries)
-
-
-@cache
-def _imports(file: Path) -> tuple[frozenset[Path], frozenset[str]]:
-    """Files of the project that a file imports, and names of libraries."""
-    if file == _LISTING_ALL:
-        return _everything(), frozenset()
-    if file.suffix != ".py":
-        return frozenset(), frozenset()
-    names = set(_imported(file.read_text(encoding="utf-8")))
-    own = {name for name in names if name.split(".")[0] == _PACKAGE}
-    files = {found for name in own if (found := _source(name)) is not None}
-    if any(name.startswith("importlib.resources") for name in names):
-        files |= {beside for beside in file.parent.iterdir() if beside.suffix in _DATA}
-    tops = {name.split(".")[0] for name in names - own}
-    return frozenset(files), frozenset(tops - sys.stdlib_module_names)
-
-
-def _imported(code: str) -> Iterator[str]:
-    """Dotted names of modules, and of what is taken from them; a syntax tree says the same in twenty times the time."""
-    for module, taken, modules in _IMPORT.findall(_FOR_TYPES.sub("", code)):
-        if module:
-            yield from (f"{module}.{name}" for name in _WORD.findall(taken))
-        else:
-            yield from (part.split()[0] for part in modules.split(",") if part.strip())
-
-
-def _source(name: str) -> Path | None:
-    """File of a module, or of the module that a name is taken from; ``None``: it is not of this project."""
-    first, *parts = name.split(".")
-    if first != _PACKAGE:
-        return None
-    for end in (len(parts), len(parts) - 1):
-        path = _ROOT.joinpath(*parts[: max(end, 0)])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
-
-
-@cache
-def _everything() -> frozenset[Path]:
-    return frozenset(file for file in _ROOT.rglob("*") if file.suffix in (".py", *_DATA))
 
 
 def _versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -156,8 +133,10 @@ def _versions(libraries: Iterable[str]) -> dict[str, str]:
 def _installed(name: str) -> tuple[str, tuple[str, ...]]:
     """Version of a distribution, and the names of those that it needs without its extras; empty: it is not there."""
     try:
-        about = distribution(name)
+        about = distribution(name).metadata  # which is read anew each time
     except PackageNotFoundError:
         return "", ()
-    needed = (_DISTRIBUTION.match(line) for line in about.requires or [] if "extra ==" not in line)
-    return about.version, tuple(match[0] for match in needed if match is not None)
+    needed = (
+        _DISTRIBUTION.match(line) for line in about.get_all("Requires-Dist", []) if "extra ==" not in line
+    )
+    return about["Version"], tuple(match[0] for match in needed if match is not None)

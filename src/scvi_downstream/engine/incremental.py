@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from kedro.io import MemoryDataset
 
 from scvi_downstream.datasets.user_table_dataset import user_path
-from scvi_downstream.engine.fingerprints import code_fingerprint, digest, module_fingerprint
-from scvi_downstream.engine.kedro_internals import described, stored_path
+from scvi_downstream.engine.fingerprints import code_fingerprint, digest, module_fingerprint, used_part
+from scvi_downstream.engine.kedro_internals import described, places_of_inputs, stored_path
 from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime.atomic import replacing
 
@@ -124,9 +124,15 @@ def fingerprint_of(node: Node, contents: Mapping[str, str | None], catalog: Data
     if any(contents[name] is None for name in node.inputs):
         return None
     held = dict(node.func.keywords) if isinstance(node.func, partial) else {}
+    inputs = [
+        digest(used_part(node.func, place, catalog.load(name)))
+        if _is_option(name, catalog)
+        else contents[name]
+        for place, name in places_of_inputs(node)
+    ]
     storage = {type(catalog[name]).__module__ for name in (*node.inputs, *node.outputs)}
     code = [code_fingerprint(node.func), *map(module_fingerprint, sorted(storage))]
-    return digest(node.name, code, held, [*node.inputs], {name: contents[name] for name in node.inputs})
+    return digest(node.name, code, held, places_of_inputs(node), inputs)
 
 
 def content_of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
@@ -135,10 +141,14 @@ def content_of_input(name: str, catalog: DataCatalog, provenance: Provenance) ->
     if name in (PLAN, "parameters"):
         parameters = catalog.load(name).parameters if name == PLAN else catalog.load(name)
         return digest({key: part for key, part in parameters.items() if key not in _OF_THE_RUN})
-    if name.startswith("params:") and isinstance(dataset, MemoryDataset):
+    if _is_option(name, catalog):
         return digest(catalog.load(name))
     record = provenance.find(name, dataset)
     return record.content if record else _content_of_users(dataset)
+
+
+def _is_option(name: str, catalog: DataCatalog) -> bool:
+    return name.startswith("params:") and name != PLAN and isinstance(catalog[name], MemoryDataset)
 
 
 def _content_of_users(dataset: AbstractDataset) -> str | None:

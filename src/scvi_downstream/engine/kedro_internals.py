@@ -42,6 +42,14 @@ def described(dataset: AbstractDataset) -> dict[str, Any]:
     return dataset._describe()
 
 
+def places_of_inputs(node: Node) -> list[tuple[int | str, str]]:
+    """Position or keyword → dataset, for every argument that a node gives its function."""
+    given = node._inputs
+    if isinstance(given, dict):
+        return list(given.items())
+    return list(enumerate([given] if isinstance(given, str) else given or []))
+
+
 def no_hooks() -> Any:
     """A plugin manager that calls no hook."""
     from kedro.framework.hooks.manager import _NullPluginManager

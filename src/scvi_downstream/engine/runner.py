@@ -12,7 +12,7 @@ import pandas as pd
 from kedro.runner import SequentialRunner
 
 from scvi_downstream.engine.agenda import Agenda
-from scvi_downstream.engine.fingerprints import closure
+from scvi_downstream.engine.fingerprints import libraries_of
 from scvi_downstream.engine.incremental import PROVENANCE, Provenance, content_of
 from scvi_downstream.engine.kedro_internals import stored_path
 from scvi_downstream.engine.workers import SLOW_LIBRARIES, InProcesses, InThisProcess, Made, Work
@@ -200,7 +200,7 @@ def _died(future: Future[Made]) -> bool:
 
 def _place(nodes: list[Node], parameters: Mapping[str, Any]) -> InThisProcess | InProcesses:
     """Worker processes; or this one where there is work for one only, or a GPU that they would share."""
-    libraries = [library for node in nodes for library in closure(node.func.__module__)[1]]
+    libraries = [library for node in nodes for library in libraries_of(node.func)]
     asked = (parameters["accelerator"],) if {"torch", "scvi"} & set(libraries) else ("cpu",)
     workers = _workers(len(nodes), parameters["workers"])
     if workers == 1:

@@ -1,12 +1,10 @@
 import base64
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
-from scvi_downstream.engine import fingerprints
-from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, closure
+from scvi_downstream.engine.fingerprints import DISTRIBUTIONS, PROJECT
 from scvi_downstream.pipelines.reporting.nodes import gather, render_report, write_methods
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.study.completion import complete_parameters
@@ -199,10 +197,7 @@ _WITHOUT_NUMBERS = {
 
 
 def test_every_library_that_makes_numbers_is_named() -> None:
-    root = Path(fingerprints.__file__).parents[1]
-    modules = (file.relative_to(root.parent).with_suffix("") for file in root.rglob("*.py"))
-    used = set().union(*(closure(".".join(module.parts))[1] for module in modules))
-    brought = {DISTRIBUTIONS.get(library, library).replace("_", "-") for library in used}
+    brought = {DISTRIBUTIONS.get(library, library).replace("_", "-") for library in PROJECT.imported()}
     assert {name for name in brought if versions.installed(name)} - _WITHOUT_NUMBERS <= set(
         versions.software()
     )
