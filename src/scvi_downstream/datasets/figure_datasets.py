@@ -47,7 +47,6 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
     """
 
     KIND = "a figure"
-    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {}
 
     def _write(self, data: Figure) -> None:
         from scvi_downstream.plots.canvas import as_png

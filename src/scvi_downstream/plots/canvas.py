@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg, get_hinting_flag
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.transforms import Bbox
 from PIL import Image
 
 DPI = 120
-# Around the figure, inches: what reaches over its edge is still drawn, and how much paper is left in the end.
-REACH, MARGIN = 1, 0.1
-# zlib's: a third of the time of the default, and files as large, as three channels are written instead of four.
-COMPRESSION = 4
+MARGIN = 0.1  # around what is drawn, inches
+# zlib's fastest: files are smaller all the same, as three channels are written instead of four.
+COMPRESSION = 1
 
 
 class _Written(NamedTuple):
@@ -46,10 +44,12 @@ def _written(text: str, font: FontProperties, dpi: float) -> _Written:
 
 
 @lru_cache(maxsize=256)
-def _line(font: FontProperties, dpi: float) -> tuple[float, float, float]:
-    """Ascent, descent and gap of a font's lines, pixels."""
+def _line(font: FontProperties, dpi: float) -> tuple[float | None, ...]:
+    """Ascent, descent and gap of a font's lines, pixels; ``None`` where the font does not say."""
     face = get_font(findfont(font))
     table = face.get_sfnt_table("OS/2")
+    if table is None:
+        return None, None, None
     scale = font.get_size_in_points() * dpi / 72 / face.units_per_EM
     return table["sTypoAscender"] * scale, -table["sTypoDescender"] * scale, table["sTypoLineGap"] * scale
 
@@ -62,7 +62,7 @@ class _Renderer(RendererAgg):
             return super().get_text_width_height_descent(s, prop, ismath)
         return _written(s, prop.copy(), self.dpi).size
 
-    def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float, float, float]:
+    def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float | None, ...]:
         return _line(prop.copy(), self.dpi)
 
     def draw_text(
@@ -73,7 +73,7 @@ class _Renderer(RendererAgg):
         s: str,
         prop: Any,
         angle: float,
-        ismath: Any = False,
+        ismath: Any = None,
         mtext: Any = None,
     ) -> None:
         if ismath or angle not in (0, 90):
@@ -101,12 +101,13 @@ class Canvas(FigureCanvasAgg):
         return self.renderer
 
 
-def lay_out(figure: Figure) -> None:
+def lay_out(figure: Figure | SubFigure) -> None:
     """Give everything its place, once: what is added later no longer moves it."""
-    engine = figure.get_layout_engine()
+    root = figure.figure
+    engine = root.get_layout_engine()
     if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine("none")
+        engine.execute(root)
+        root.set_layout_engine("none")
 
 
 def as_png(figure: Figure) -> bytes:
@@ -114,20 +115,9 @@ def as_png(figure: Figure) -> bytes:
     canvas = figure.canvas if isinstance(figure.canvas, Canvas) else Canvas(figure)
     figure.set_dpi(DPI)
     lay_out(figure)
-    width, height = figure.get_size_inches()
-    paper = Bbox([[-REACH, -REACH], [width + REACH, height + REACH]])
-    figure.savefig(BytesIO(), format="rgba", dpi=DPI, bbox_inches=paper)
-    pixels = np.asarray(canvas.buffer_rgba())
-    drawn = pixels.view(np.uint32)[..., 0] != pixels.view(np.uint32)[0, 0, 0]
+    drawn = figure.get_tightbbox(canvas.get_renderer()).padded(MARGIN)
+    figure.savefig(BytesIO(), format="rgba", dpi=DPI, bbox_inches=drawn)
     content = BytesIO()
-    if drawn.any():
-        edges = [_reach(drawn.any(axis=axis)) for axis in (1, 0)]
-        pixels = pixels[edges[0], edges[1]]
-    Image.fromarray(pixels[..., :3]).save(content, "png", compress_level=COMPRESSION, dpi=(DPI, DPI))
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    picture.save(content, "png", compress_level=COMPRESSION, dpi=(DPI, DPI))
     return content.getvalue()
-
-
-def _reach(drawn: np.ndarray) -> slice:
-    """From the first to the last place that is drawn on, with the margin."""
-    first, last = np.flatnonzero(drawn)[[0, -1]]
-    return slice(max(first - round(MARGIN * DPI), 0), last + 1 + round(MARGIN * DPI))
