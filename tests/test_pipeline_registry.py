@@ -27,6 +27,27 @@ def registered(**runtime: Any) -> dict[str, Pipeline]:
     return pipeline_registry.register_pipelines(plan_study(loader["parameters"]))
 
 
+def test_without_a_session_pipelines_are_made_when_they_are_looked_into(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[Path] = []
+    load = pipeline_registry.load_parameters
+    monkeypatch.setattr(
+        pipeline_registry, "load_parameters", lambda project, env: read.append(project) or load(project, env)
+    )
+    found = pipeline_registry.register_pipelines()
+    made = registered()
+    assert set(found) == set(made)
+    assert not read
+    for name, pipeline in made.items():
+        assert [node.name for node in found[name].nodes] == [node.name for node in pipeline.nodes], name
+        assert found[name].all_inputs() == pipeline.all_inputs()
+    assert len(read) == 1
+    assert {node.name for node in (found["de"] + found["export_hub"]).nodes} == {
+        node.name for node in (made["de"] + made["export_hub"]).nodes
+    }
+
+
 def test_one_pipeline_a_capability() -> None:
     assert set(registered()) == {
         "__default__",

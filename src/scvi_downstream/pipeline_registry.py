@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
+from scvi_downstream.engine.kedro_internals import LaterPipeline
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import boxed, joined
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.reporting.pipeline import create_pipeline as report_of
 from scvi_downstream.study.loader import load_parameters
 from scvi_downstream.study.plan import plan_study
 
@@ -23,9 +24,15 @@ def register_pipelines(study: Study | None = None) -> dict[str, Pipeline]:
     Parameters
     ----------
     study
-        What to build for; ``None``, as Kedro calls it without a session: the project's own parameters.
+        What to build for; ``None``, as Kedro calls it without a session: the project's own parameters, which are read
+        when a pipeline is first looked into.
     """
-    study = study or plan_study(_parameters_without_session())
+    if study is None:
+        built = cache(lambda: register_pipelines(plan_study(_parameters_without_session())))
+        names = ["__default__", *(analysis.name for analysis in analyses())]
+        return {name: LaterPipeline(partial(lambda name: built()[name], name)) for name in names}
+    from scvi_downstream.pipelines.reporting.pipeline import create_pipeline as report_of
+
     makers = [analysis for analysis in analyses() if analysis.name != "reporting"]
     own = {
         analysis.name: boxed(analysis.create_pipeline(study), analysis.box or analysis.name)

@@ -282,7 +282,7 @@ def test_the_cache_says_the_same_and_may_be_missing_or_broken(tmp_path: Path) ->
     first = state(made(tmp_path, BASE))
     (cache,) = (tmp_path / "made" / "__pycache__").iterdir()
     assert state(Project(tmp_path / "made")) == first
-    cache.write_text("{")
+    cache.write_bytes(b"{")
     assert state(Project(tmp_path / "made")) == first
     made(tmp_path, {"deep.py": BASE["deep.py"].replace("FACTOR = 3", "FACTOR = 5")})
     assert state(Project(tmp_path / "made")) != first

@@ -63,3 +63,25 @@ def test_inputs_have_the_places_of_the_functions_arguments() -> None:
     assert places(["x", "y"]) == [(0, "x"), (1, "y")]
     assert places({"second": "y", "first": "x"}) == [("second", "y"), ("first", "x")]
     assert kedro_internals.places_of_inputs(Node(lambda: 1, None, "out", name="none")) == []
+
+
+def test_a_later_pipeline_is_made_once_and_is_then_as_any_other() -> None:
+    made: list[Pipeline] = []
+
+    def make() -> Pipeline:
+        made.append(
+            Pipeline([Node(lambda x: x, "x", "y", name="one"), Node(lambda y: y, "y", "z", name="two")])
+        )
+        return made[-1]
+
+    later = kedro_internals.LaterPipeline(make)
+    assert not made
+    assert isinstance(later, Pipeline)
+    assert [node.name for node in later.nodes] == ["one", "two"]
+    assert later.inputs() == {"x"}
+    assert later.outputs() == {"z"}
+    assert [node.name for node in later.filter(to_outputs=["y"]).nodes] == ["one"]
+    assert (later + Pipeline([])).nodes == (Pipeline([]) + later).nodes == made[0].nodes
+    assert len(made) == 1
+    with pytest.raises(AttributeError, match="absent"):
+        later.absent  # noqa: B018

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.slow_types import AnnData
 
@@ -159,9 +159,6 @@ def log_normalize_modelled(counts: AnnData) -> sparse.csr_matrix:
 def symbols_of(genes: pd.DataFrame) -> pd.Series:
     """Symbol of each gene of ``var``, by gene name: what people call it; the name itself where there are no symbols."""
     return genes.get("symbol", genes.index.to_series()).astype(str)
-
-
-PROTEIN_KEY = "protein_expression"
 
 
 def measured_by_batch(proteins: pd.DataFrame, batches: pd.Series | None) -> pd.DataFrame:

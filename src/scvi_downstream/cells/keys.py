@@ -8,6 +8,9 @@ from pydantic import Field, PositiveInt
 
 from scvi_downstream.runtime.options import Options
 
+PROTEIN_KEY = "protein_expression"
+"""Where prepared counts hold proteins in obsm."""
+
 
 class Keys(Options):
     """The obs columns, the layer and the obsm entry that the user named; ``None`` where there is none."""

@@ -18,7 +18,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from scipy import sparse
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.keys import PROTEIN_KEY
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.datasets.whole_files import reading, refuse_pickles_in_zarr, require
 from scvi_downstream.runtime.errors import InputError, closest

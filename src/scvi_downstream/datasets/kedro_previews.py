@@ -1,9 +1,13 @@
 """The kinds of previews that Kedro-Viz knows: private to kedro-datasets, so they are imported here alone."""
 
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING, Any
+
 from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["NO_PREVIEW", "ImagePreview", "JSONPreview", "PlotlyPreview", "TablePreview", "table_preview"]
 
@@ -22,6 +26,8 @@ def table_preview(table: pd.DataFrame) -> TablePreview:
 
 
 def _preview_value(value: Any) -> str | int:
+    import pandas as pd
+
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if pd.api.types.is_integer(value):

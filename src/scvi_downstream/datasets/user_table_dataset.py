@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, TablePreview, table_preview
 from scvi_downstream.datasets.whole_files import reading
 from scvi_downstream.runtime.errors import InputError
+
+if TYPE_CHECKING:  # every command asks for the paths below
+    import pandas as pd
 
 
 def user_path(source: str) -> Path:
@@ -87,6 +89,8 @@ class UserTableDataset(AbstractDataset):
         return table_preview(self._read(nrows=nrows))
 
     def _read(self, nrows: int | None = None) -> pd.DataFrame:
+        import pandas as pd
+
         path = user_path(str(self._source))
         with reading(path, "a table"):
             if path.suffix in (".parquet", ".pq"):
@@ -99,6 +103,8 @@ class UserTableDataset(AbstractDataset):
 
 
 def _read_text(path: Path, nrows: int | None) -> pd.DataFrame:
+    import pandas as pd
+
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig") as file:
@@ -115,6 +121,8 @@ def _read_text(path: Path, nrows: int | None) -> pd.DataFrame:
 
 
 def _number_if_exact(column: pd.Series) -> pd.Series:
+    import pandas as pd
+
     numbers = pd.to_numeric(column, errors="coerce")
     present = column.dropna()
     if numbers.notna().sum() < len(present) or present.str.contains(r"^[+-]?0\d", regex=True).any():

@@ -73,7 +73,7 @@ class Project:
     @cached_property
     def modules(self) -> Mapping[str, Contents]:
         """What the files hold."""
-        cache = self.root / "__pycache__" / f"definitions.{sys.implementation.cache_tag}.json"
+        cache = self.root / "__pycache__" / f"definitions.{sys.implementation.cache_tag}.zlib"
         return read_all(self.files, cache)
 
     def imported(self) -> frozenset[str]:

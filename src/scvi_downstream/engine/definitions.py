@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -107,8 +108,8 @@ def read_all(files: Mapping[str, Path], cache: Path) -> dict[str, Contents]:
     texts = {module: file.read_bytes() for module, file in files.items()}
     keys = {module: _hash(reader, module.encode(), text) for module, text in texts.items()}
     known: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(cache.read_bytes())
+    with suppress(OSError, ValueError, zlib.error):
+        known = json.loads(zlib.decompress(cache.read_bytes()))
     found = {
         module: Contents.of_plain(known[key])
         if key in known
@@ -117,15 +118,15 @@ def read_all(files: Mapping[str, Path], cache: Path) -> dict[str, Contents]:
     }
     if not known.keys() >= set(keys.values()):
         plain = {key: known.get(key) or asdict(found[module]) for module, key in keys.items()}
-        _write(cache, json.dumps(plain, separators=(",", ":")))
+        _write(cache, zlib.compress(json.dumps(plain).encode(), level=1))
     return found
 
 
-def _write(cache: Path, text: str) -> None:
-    temporary = cache.with_name(f"{cache.name}.{_hash(text.encode())}")
+def _write(cache: Path, packed: bytes) -> None:
+    temporary = cache.with_name(f"{cache.name}.{_hash(packed)}")
     with suppress(OSError):
         cache.parent.mkdir(exist_ok=True)
-        temporary.write_text(text)
+        temporary.write_bytes(packed)
         temporary.replace(cache)
 
 

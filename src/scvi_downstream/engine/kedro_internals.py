@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro.pipeline import Pipeline
+
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
-    from kedro.pipeline import Node, Pipeline
+    from kedro.pipeline import Node
     from pluggy import PluginManager
 
 
@@ -29,6 +31,20 @@ def register_with(registry: Callable[[], dict[str, Pipeline]]) -> None:
 
     pipelines._get_pipelines_registry_callable = lambda _: registry  # type: ignore[assignment, method-assign]
     pipelines.configure(pipelines._pipelines_module)  # forgets what it has loaded
+
+
+class LaterPipeline(Pipeline):
+    """A pipeline that is made when something of it is first asked for."""
+
+    def __init__(self, make: Callable[[], Pipeline]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        """Take over all that the pipeline consists of, which Kedro keeps in attributes of the object."""
+        if name.startswith("__") or "_nodes" in vars(self):
+            raise AttributeError(name)
+        vars(self).update(vars(self._make()))
+        return getattr(self, name)
 
 
 def stored_path(dataset: AbstractDataset) -> Path | None:

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import PositiveInt, model_validator
 
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import constant_within, sample_column
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress, duration
@@ -19,6 +17,7 @@ from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.runtime.words import up_to
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
     from anndata import AnnData
@@ -80,6 +79,8 @@ class MrviSpec(ModelSpec):
         InputError
             With fewer than two samples, or without the column of samples crossed with conditions.
         """
+        from scvi_downstream.cells.obs import sample_column
+
         samples = sample_column(genes.obs, keys)
         for warning in sample_warnings(genes.obs, samples):
             logger.warning("%s: %s", self.name, warning)
@@ -132,6 +133,8 @@ def nuisance_batch(obs: pd.DataFrame, keys: Keys) -> tuple[str | None, str | Non
     Where a batch holds one sample or one condition only, correcting for the batch takes away what samples and
     conditions change.
     """
+    from scvi_downstream.cells.obs import constant_within
+
     batch = keys.batch_key
     if batch is None or obs[batch].nunique() < 2:
         return None, None
@@ -220,6 +223,8 @@ def decode_as_sample(
     ----------
     Boyeau et al. (2024), doi:10.1101/2022.10.04.510898.
     """
+    import numpy as np
+
     target = _sample_codes(model, [sample])
     columns = gene_positions(model, genes)
     expression = np.empty((len(cells), len(columns)), dtype=np.float32)
@@ -241,6 +246,8 @@ def sample_names(model: MRVI) -> list[str]:
 
 def _sample_codes(model: MRVI, samples: Sequence[str] | None = None) -> np.ndarray:
     """Codes of samples by their names; ``None``: of all. A name that the model does not know raises an InputError."""
+    import numpy as np
+
     known = sample_names(model)
     for name in samples or ():
         if name not in known:
@@ -330,6 +337,8 @@ def decode(model: MRVI, states: LocalStates, z: torch.Tensor) -> torch.Tensor:
 
 def gene_positions(model: MRVI, genes: Sequence[str] | None) -> np.ndarray:
     """Positions of modelled genes; ``None``: of all. A gene that is not modelled raises an InputError."""
+    import numpy as np
+
     modelled = model.adata.var_names
     if genes is None:
         return np.arange(len(modelled))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
+from scvi_downstream.cells.keys import PROTEIN_KEY
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 

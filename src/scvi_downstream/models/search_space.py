@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import yaml
 
 from scvi_downstream.models.families import FAMILIES, parse_spec
 from scvi_downstream.models.specification import IDENTITY, ModelSpec, TrainingOptions
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.numbers import is_number
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TRAINING = "training."
 # Names and links, and what would change the cells that trials are compared on.

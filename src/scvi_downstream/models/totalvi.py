@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt, model_validator
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.models.specification import Dropout, ModelSpec, covariate_arguments
 from scvi_downstream.runtime.errors import InputError
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from scvi_downstream.models.families import FAMILIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 AGGREGATES = ("scib_total", "scib_bio_conservation", "scib_batch_correction")
 BIO_METRICS = (
@@ -74,6 +76,8 @@ def pareto_front(scores: np.ndarray) -> np.ndarray:
     Of ``(n_rows, n_criteria)`` scores, higher is better: ``(n_rows,)`` booleans. A row with NaN is never on the
     front; equal rows are on it together.
     """
+    import numpy as np
+
     known = np.isfinite(scores).all(axis=1)
     front = np.zeros(len(scores), dtype=bool)
     rows = scores[known]

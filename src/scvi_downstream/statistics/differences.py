@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from math import isnan, nan, sqrt
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Noise = Literal["one_standard_error", "interval", "none"]
 # Of intervals and of the t distribution behind them: the field reports 95 %.
@@ -21,9 +23,9 @@ class Difference:
     """
 
     value: float
-    standard_error: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
+    standard_error: float = nan
+    low: float = nan
+    high: float = nan
 
     def is_noise(self, noise: Noise) -> bool:
         """Whether the difference cannot be told from none.
@@ -40,7 +42,7 @@ class Difference:
             return False
         if noise == "interval":
             return self.low <= 0
-        return bool(self.value <= np.nan_to_num(self.standard_error))
+        return bool(self.value <= (0 if isnan(self.standard_error) else self.standard_error))
 
 
 def mean_difference(values: np.ndarray) -> Difference:
@@ -48,12 +50,14 @@ def mean_difference(values: np.ndarray) -> Difference:
     from scipy.stats import t
 
     mean = float(values.mean())
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    error = float(values.std(ddof=1) / sqrt(len(values)))
     reach = float(t.ppf(TAILS[1], len(values) - 1)) * error
     return Difference(mean, error, mean - reach, mean + reach)
 
 
 def drawn_difference(value: float, draws: np.ndarray) -> Difference:
     """A difference with the spread and the percentile interval of its ``(n_draws,)`` bootstrap draws."""
+    import numpy as np
+
     low, high = np.quantile(draws, TAILS)
     return Difference(value, float(draws.std(ddof=1)), float(low), float(high))

@@ -13,9 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
-from scvi_downstream.cells.keys import Keys, Replicates
-from scvi_downstream.datasets.counts_input_dataset import has_proteins
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys, Replicates
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
@@ -226,8 +224,11 @@ def _demo_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _with_proteins(raw: dict[str, Any]) -> dict[str, Any]:
     """Proteins that the input brings are used, unless ``protein_key`` is ``""``; the file's headers are looked at."""
-    undecided = raw.get("protein_key") is None and raw.get("input") not in (None, DEMO)
-    return {**raw, "protein_key": PROTEIN_KEY} if undecided and has_proteins(str(raw["input"])) else raw
+    if raw.get("protein_key") is not None or raw.get("input") in (None, DEMO):
+        return raw
+    from scvi_downstream.datasets.counts_input_dataset import has_proteins
+
+    return {**raw, "protein_key": PROTEIN_KEY} if has_proteins(str(raw["input"])) else raw
 
 
 def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:

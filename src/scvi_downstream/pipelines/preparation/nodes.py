@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, symbols_of
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.expression import symbols_of
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
 from scvi_downstream.pipelines.preparation.covariates import (
     confounding_warnings,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.expression import measured_by_batch
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.cells.obs import text_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress

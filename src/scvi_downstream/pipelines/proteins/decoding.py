@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.expression import measured_by_batch
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.saved import SavedModel

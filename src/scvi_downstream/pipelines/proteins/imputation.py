@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_by_batch
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.expression import measured_by_batch
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import ResourceMeter, build_and_fit

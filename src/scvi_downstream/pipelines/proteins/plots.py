@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.plots.charts import dot_plot, draw_intervals, legend_areas
 from scvi_downstream.plots.panels import joint_legend, name_rows, panel_grid, umap_panel

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.cells.expression import PROTEIN_KEY, measured_proteins
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.expression import measured_proteins
+from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration

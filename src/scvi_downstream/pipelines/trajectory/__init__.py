@@ -1,11 +1,12 @@
 """Where cells come from and where they go: orders, lineages, fates, and genes along them."""
 
-from scvi_downstream.bridges.monocle_r import why_monocle_is_missing
 from scvi_downstream.pipelines.declaration import Analysis, Need, Obs, Study, Uns
 from scvi_downstream.pipelines.trajectory.options import MONOCLE_R
 
 
 def _lacking(study: Study) -> dict[str, str]:
+    from scvi_downstream.bridges.monocle_r import why_monocle_is_missing
+
     options = study.options["trajectory"]  # asking R takes seconds, so only where its order is wanted
     why = why_monocle_is_missing() if options.monocle_r and options.has_start else ""
     return {MONOCLE_R: why} if why else {}
