@@ -60,6 +60,7 @@ class Project:
         self._of_libraries = of_libraries or {}
         self._found: dict[str, frozenset[Place]] = {}
         self._used: dict[Place, frozenset[Place]] = {}
+        self._outside: dict[Place, frozenset[str]] = {}
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -75,6 +76,13 @@ class Project:
         """What the files hold."""
         cache = self.root / "__pycache__" / f"definitions.{sys.implementation.cache_tag}.zlib"
         return read_all(self.files, cache)
+
+    def _libraries(self, place: Place) -> frozenset[str]:
+        if place not in self._outside:
+            own = self.definition(place)
+            used = {name.partition(".")[0] for name in (*own.uses, *own.loads, *own.bases)}
+            self._outside[place] = frozenset(used | {self._of_libraries.get(place[0], self.root.name)})
+        return self._outside[place]
 
     def imported(self) -> frozenset[str]:
         """Top names of the libraries that are imported when something of the project runs."""
@@ -98,12 +106,9 @@ class Project:
             reached |= waiting
             waiting = set().union(*map(self._uses, waiting)) - reached
         places = frozenset(place for place in reached if place[1] >= 0)
-        every = map(self.definition, places)
-        used = {name.partition(".")[0] for each in every for name in (*each.uses, *each.loads, *each.bases)}
-        used |= {self._of_libraries[module] for module, _ in places if module in self._of_libraries}
         return Closure(
             places,
-            frozenset(used - sys.stdlib_module_names - {self.root.name}),
+            frozenset().union(*map(self._libraries, places)) - sys.stdlib_module_names - {self.root.name},
             frozenset(file for place in places for file in self._data(place)),
         )
 
@@ -121,7 +126,7 @@ class Project:
         name, _, attributes = rest.partition(".")
         contents = self.modules[module]
         targets = contents.imports.get(name, [])
-        own = [(module, at) for at, each in enumerate(contents.definitions) if name in each.names]
+        own = [(module, at) for at in contents.places.get(name, ())]
         yield from own or ([] if targets else [(module, _WHOLE)])
         yield module, _LOADING
         for target in targets:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ class Contents:
     imports: dict[str, list[str]]
     loads: list[str]
     signatures: dict[str, Signature]
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Name → its definitions."""
+        found: dict[str, list[int]] = {}
+        for at, each in enumerate(self.definitions):
+            for name in each.names:
+                found.setdefault(name, []).append(at)
+        return found
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Contents:

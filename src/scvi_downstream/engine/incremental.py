@@ -124,15 +124,21 @@ def fingerprint_of(node: Node, contents: Mapping[str, str | None], catalog: Data
     if any(contents[name] is None for name in node.inputs):
         return None
     held = dict(node.func.keywords) if isinstance(node.func, partial) else {}
-    inputs = [
-        digest(used_part(node.func, place, catalog.load(name)))
-        if _is_option(name, catalog)
-        else contents[name]
-        for place, name in places_of_inputs(node)
-    ]
+    inputs = [_content_read(node, place, name, contents, catalog) for place, name in places_of_inputs(node)]
     storage = {type(catalog[name]).__module__ for name in (*node.inputs, *node.outputs)}
     code = [code_fingerprint(node.func), *map(module_fingerprint, sorted(storage))]
     return digest(node.name, code, held, places_of_inputs(node), inputs)
+
+
+def _content_read(
+    node: Node, place: int | str, name: str, contents: Mapping[str, str | None], catalog: DataCatalog
+) -> str | None:
+    """Of options and of the plan only what the node reads of them, where that can be told."""
+    if not _is_option(name, catalog):
+        return contents[name]
+    value = catalog.load(name)
+    part = used_part(node.func, place, value)
+    return contents[name] if part is value else digest(part)
 
 
 def content_of_input(name: str, catalog: DataCatalog, provenance: Provenance) -> str | None:
@@ -148,7 +154,7 @@ def content_of_input(name: str, catalog: DataCatalog, provenance: Provenance) ->
 
 
 def _is_option(name: str, catalog: DataCatalog) -> bool:
-    return name.startswith("params:") and name != PLAN and isinstance(catalog[name], MemoryDataset)
+    return name.startswith("params:") and isinstance(catalog[name], MemoryDataset)
 
 
 def _content_of_users(dataset: AbstractDataset) -> str | None:

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from kedro.runner import SequentialRunner
 
 from scvi_downstream.engine.agenda import Agenda
@@ -23,6 +22,7 @@ from scvi_downstream.runtime.errors import plain_error
 from scvi_downstream.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
+    import pandas as pd
     from kedro.io import DataCatalog
     from kedro.pipeline import Node, Pipeline
     from pluggy import PluginManager
@@ -240,6 +240,8 @@ def failed_output(dataset: str, spec: Mapping[str, Any], reason: str) -> dict[st
     """
     trial, _, kind = dataset.rpartition(".")
     if kind != "scores":
+        import pandas as pd
+
         return pd.DataFrame()
     described = {name: spec[name] for name in _DESCRIBING if spec.get(name) is not None}
     return {"model": trial, **described, "failed": reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -226,6 +227,7 @@ def _begin_worker(logging_config: dict[str, Any], told: Any) -> None:
     warnings.filterwarnings("ignore", message="The node producing outputs")
     if logging_config:
         configure_logging(logging_config)
+    gc.freeze()  # what was imported stays: full collections go through all of it, half a second each
     threading.Thread(target=_end_with_parent, daemon=True).start()
     events.listen(told.put)
 
