@@ -25,6 +25,7 @@ _FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ ][^\n]*\n|\n)+", re.M)
 _WORD = re.compile(r"\b[^\W\d]\w*")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9._-]+")
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "faiss": "faiss-cpu",
     "google": "protobuf",
     "lazy_loader": "lazy-loader",
