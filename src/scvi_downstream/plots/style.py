@@ -29,7 +29,7 @@ RC = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
-    "axes.titley": 1.0,  # no figure has ticks above; looking for them takes half of the time of a layout
+    "axes.titley": 1.0,  # no figure has ticks above; every layout and drawing would look for them
     "axes.labelsize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
