@@ -30,7 +30,8 @@ def test_draws_are_spread_evenly_over_a_group_and_paired_once(
     draws, groups = draws_and_groups(seed, n_cells, n_layers, n_turns)
     pairs = draws.pairs_of(groups, seed)
     assert pairs.shape == (2, n_layers * n_turns)
-    assert len(np.unique(pairs)) == pairs.size  # the groups have no cell in common
+    assert not np.intersect1d(*pairs).size
+    assert min(len(np.unique(side)) for side in pairs) >= shared_draws.DISTINCT * pairs.shape[1]
     cells, turns, layers = draws.meant_by(pairs)
     np.testing.assert_array_equal(layers[0], layers[1])
     np.testing.assert_array_equal(np.bincount(layers[0]), n_turns)
@@ -41,7 +42,8 @@ def test_draws_are_spread_evenly_over_a_group_and_paired_once(
             per_cell = np.bincount(cells[side][own], minlength=n_cells)[inside]
             assert per_cell.max() - per_cell.min() <= 1
             at_turn = np.unique(turns[side][own])
-            np.testing.assert_array_equal(at_turn, at_turn[0] + np.arange(per_cell.max()))
+            np.testing.assert_array_equal(at_turn, at_turn[0] + np.arange(len(at_turn)))
+            assert len(at_turn) == per_cell.max() or len(at_turn) * inside.sum() >= 0.63 * n_turns
     other = draws.pairs_of(groups, seed + 1)
     np.testing.assert_array_equal(np.sort(other), np.sort(pairs))
 

@@ -26,6 +26,7 @@ LABEL = "Bayesian differential expression"
 # shares, by the number of genes, is the pseudocount; by this factor it is smaller where fold changes are described.
 SILENT_MEAN, SILENT_QUANTILE, LEAST_PSEUDOCOUNT, OF_PSEUDOCOUNT = 0.01, 0.9, 1e-10, 1e-3
 _EPS = 1e-8
+AVERAGES = ("mean1", "fraction1", "raw1", "mean2", "fraction2", "raw2")
 GENES_AT_ONCE = 100  # between two looks at the progress
 PROBE_SAMPLES = 100  # by which the duration is forecast: enough to be timed, few enough to cost a second
 MAX_ANCHORS = 1024  # cells over which scvi-tools evaluates importance weights
@@ -128,10 +129,10 @@ def compare_bayesian(
     averages = _raw_averages(model, comparisons)
     sample = _by_importance if test.weights == "importance" else _by_shared_draws
     posteriors = sample(model, comparisons, test, seed, averages)
-    genes = model.adata.var_names
+    genes = model.adata.var_names.to_numpy(dtype=object)
     each = zip(comparisons, posteriors, averages, strict=True)
-    tables = [_tabulate(comparison, genes, found | average, test) for comparison, found, average in each]
-    return pd.concat(tables, ignore_index=True)
+    ranked = [_ranked(comparison, genes, found | average, test) for comparison, found, average in each]
+    return pd.DataFrame({name: np.concatenate([each[name] for each in ranked]) for name in COLUMNS})
 
 
 def comparison_seed(comparison: Comparison, seed: int) -> int:
@@ -184,16 +185,16 @@ def differential_expression(
         )
 
 
-def _tabulate(comparison: Comparison, genes: pd.Index, columns: Columns, test: BayesianTest) -> pd.DataFrame:
-    """Rows of one comparison, the most probable genes first."""
-    facts: dict[str, Any] = {
-        name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")
-    }
+def _ranked(comparison: Comparison, genes: np.ndarray, columns: Columns, test: BayesianTest) -> Columns:
+    """All columns of one comparison, the most probable genes first."""
+    order = np.lexsort((-np.abs(columns["lfc_median"]), -columns["proba_de"]))
     expected = expected_fdr(columns["proba_de"])
-    calls = {"expected_fdr": expected, "is_de": expected <= test.fdr}
-    facts |= {"gene": genes, "comparison": comparison.name}
-    table = pd.DataFrame(facts | columns | calls, columns=list(COLUMNS))
-    return table.iloc[np.lexsort((-np.abs(columns["lfc_median"]), -columns["proba_de"]))]
+    columns |= {"gene": genes, "expected_fdr": expected, "is_de": expected <= test.fdr}
+    facts = {name: getattr(comparison, name) for name in ("grouping", "group1", "group2", "n1", "n2")}
+    repeated = {
+        name: np.full(len(genes), fact) for name, fact in (facts | {"comparison": comparison.name}).items()
+    }
+    return {name: values[order] for name, values in columns.items()} | repeated
 
 
 def _by_shared_draws(
@@ -301,16 +302,21 @@ def _raw_averages(model: Any, comparisons: list[Comparison]) -> list[Columns]:
     counts = sparse.csr_array(model.get_from_registry(model.adata, "X"))
     totals = counts.sum(axis=1, dtype=np.float64)
     per_cell = np.divide(1e4, totals, out=np.zeros(len(totals)), where=totals > 0)
+
+    def add_up(cells: np.ndarray) -> np.ndarray:
+        sums = np.zeros((counts.shape[1], 3))
+        add_rows(counts.indptr, counts.indices, counts.data, np.flatnonzero(cells), per_cell, sums)
+        return sums.T
+
     averages = []
+    wholes: dict[bytes, np.ndarray] = {}  # a group and its rest have the same cells together as the next ones
     for comparison in comparisons:
-        columns: Columns = {}
-        for side, cells in (("1", comparison.cells1), ("2", comparison.cells2)):
-            sums = np.zeros((counts.shape[1], 3))
-            add_rows(counts.indptr, counts.indices, counts.data, np.flatnonzero(cells), per_cell, sums)
-            means = sums.T / cells.sum()
-            names = (f"{name}{side}" for name in ("mean", "fraction", "raw"))
-            columns |= dict(zip(names, means, strict=True))
-        averages.append(columns)
+        whole = comparison.cells1 | comparison.cells2
+        if (key := whole.tobytes()) not in wholes:
+            wholes[key] = add_up(whole)
+        first = add_up(comparison.cells1)
+        means = np.concatenate([first / comparison.n1, (wholes[key] - first) / comparison.n2])
+        averages.append(dict(zip(AVERAGES, means, strict=True)))
     return averages
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, exp
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from scvi_downstream.statistics.comparisons import Comparison
 
 BYTES_OF_DRAWS = 2**29
 """Memory of decoded draws that comparisons share; one of them may need more, and none hangs on this number."""
+DISTINCT = 1 - exp(-1)
+"""Least share of a group's draws that are distinct: about that of scvi-tools, which takes them with replacement."""
 _DRAWS_AT_ONCE = 2**13  # between two looks at the progress
 
 
@@ -45,12 +48,14 @@ class _Draws:
     def of_group(self, cells: np.ndarray) -> np.ndarray:
         """``(n_layers, n_turns)`` draws of the cells of a mask: one of each, then a second of each, and so on.
 
-        Those of a large group are of its first cells, so that the rests of several groups share most of theirs.
+        Once enough are distinct, they come again in the same order. Those of a large group are of its first cells, so
+        that the rests of several groups share most of theirs.
         """
         draws = np.empty((self.n_layers, self.n_turns), dtype=np.int64)
         for layer in range(self.n_layers):
             ranks = np.flatnonzero(cells[np.roll(self.order, -self._begin(layer))])
             turns, places = np.divmod(np.arange(self.n_turns), len(ranks))
+            turns %= ceil(DISTINCT * self.n_turns / len(ranks))
             draws[layer] = (layer * self.n_turns + turns) * len(cells) + ranks[places]
         return draws
 
@@ -81,7 +86,7 @@ def decode_pairs(
 ) -> Iterator[DecodedPairs]:
     """Draws of the normalised expression of two groups, in pairs, for each of several comparisons.
 
-    Of each group as many draws are taken, spread evenly over its cells, and each is of one pair.
+    Of each group as many draws are taken, spread evenly over its cells; those of a small group are taken up to twice.
 
     Parameters
     ----------
