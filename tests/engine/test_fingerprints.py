@@ -103,7 +103,7 @@ def test_every_library_has_its_distribution() -> None:
     used = set().union(*(closure(f"scvi_downstream.{'.'.join(file.relative_to(ROOT).with_suffix('').parts)}")[1]
                          for file in ROOT.rglob("*.py") if file.name != "__init__.py"))  # fmt: skip
     installed = {name for name in used if name in known}
-    assert {"anndata", "igraph", "scanpy", "scvi", "simpleppt", "sklearn"} <= installed
+    assert {"anndata", "igraph", "scanpy", "scvi", "sklearn"} <= installed
     for name in installed:
         brought = {distribution.lower().replace("_", "-") for distribution in known[name]}
         assert DISTRIBUTIONS.get(name, name).lower().replace("_", "-") in brought, name
