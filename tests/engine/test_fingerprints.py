@@ -35,7 +35,7 @@ def closure(function: Callable[..., Any]) -> Closure:
 def test_every_library_has_its_distribution() -> None:
     known = packages_distributions()
     installed = {name for name in PROJECT.imported() if name in known} - {PROJECT.root.name}
-    assert {"anndata", "igraph", "scanpy", "scvi", "simpleppt", "sklearn"} <= installed
+    assert {"anndata", "igraph", "scanpy", "scvi", "sklearn"} <= installed
     for name in installed:
         brought = {distribution.lower().replace("_", "-") for distribution in known[name]}
         assert DISTRIBUTIONS.get(name, name).lower().replace("_", "-") in brought, name

@@ -10,7 +10,7 @@ from scvi_downstream.report.sections import names
 
 _PACKAGES = names(
     "scvi-downstream scvi-tools torch lightning scanpy anndata scib-metrics harmonypy ray optuna "
-    "pynndescent faiss-cpu igraph scikit-learn scikit-misc simpleppt jax numba llvmlite numpy scipy "
+    "pynndescent faiss-cpu igraph scikit-learn scikit-misc jax numba llvmlite numpy scipy "
     "pandas zarr kedro mlflow"
 )
 

@@ -24,6 +24,7 @@ from scvi_downstream.pipelines.trajectory.principal_graph import (
     branches_of,
     distances_from,
     extend_tips,
+    fit_tree,
     graph_table,
     learn_principal_graph,
     nodes_for,
@@ -179,6 +180,33 @@ def test_without_pull_and_with_a_tiny_scale_nodes_are_means_of_their_own_cells()
     nearest = np.linalg.norm(cells[:, None] - placed, axis=2).argmin(axis=1)
     means = np.array([cells[nearest == node].mean(axis=0) for node in range(10)])
     np.testing.assert_allclose(placed, means, atol=0.02)  # Lloyd's fixed point
+
+
+@pytest.mark.slow
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_cells=st.integers(40, 200),
+    scale=st.floats(0.1, 1),
+    pull=st.floats(0.1, 10),
+)
+@settings(deadline=None, max_examples=20)
+def test_the_tree_is_simpleppts(seed: int, n_cells: int, scale: float, pull: float) -> None:
+    import simpleppt
+
+    simpleppt.settings.verbosity = 0
+    random = np.random.default_rng(seed)
+    branch = 6 * random.uniform(size=(n_cells, 1)) * np.eye(3, 5)[random.integers(0, 3, n_cells)]
+    cells = branch + 0.4 * random.normal(size=(n_cells, 5))
+    start = cells[random.choice(n_cells, n_cells // 4, replace=False)]
+    nodes, edges = fit_tree(cells, start, scale=scale, pull=pull)
+    reference = simpleppt.ppt(cells, init=start, sigma=scale, lam=pull, nsteps=50, progress=False)
+    expected = np.unique(reference.F.T, axis=0)
+    np.testing.assert_allclose(nodes, expected, rtol=1e-6, atol=1e-7)
+    assert is_tree(nodes, edges)
+    lengths = np.linalg.norm(nodes[edges[:, 0]] - nodes[edges[:, 1]], axis=1)
+    assert np.linalg.norm(expected[:, None] - expected, axis=2)[tuple(edges.T)].sum() == pytest.approx(
+        lengths.sum()
+    )
 
 
 def test_cells_beyond_tips_come_into_order() -> None:

@@ -116,6 +116,9 @@ class _Block:
         self.weights = observed.weights[:, None]
         self.prior = np.full(self.design.shape[1], PRIOR_PRECISION)
         self.prior[0] = 0
+        # Sums over cells of counts by what their log means are linear in.
+        weighted = self.weights * self.y
+        self.score, self.constant = self.design.T @ weighted, observed.offset @ weighted
 
     def fit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         beta = np.zeros((self.design.shape[1], self.y.shape[1]))
@@ -144,8 +147,10 @@ class _Block:
     def _loss(self, y: np.ndarray, mu: np.ndarray, beta: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """-2 log-likelihood, penalised; what does not depend on ``beta`` is left out."""
         alpha = self.alpha[genes]
-        terms = y * np.log(np.maximum(mu, 1e-300)) - (y + 1 / alpha) * np.log1p(alpha * mu)
-        return -2 * (self.weights[:, 0] @ terms) + self.prior @ beta**2
+        gained = self.constant[genes] + np.einsum("cg,cg->g", self.score[:, genes], beta)
+        terms = np.log1p(alpha * mu)
+        terms *= y + 1 / alpha
+        return -2 * (gained - self.weights[:, 0] @ terms) + self.prior @ beta**2
 
     def _derivatives(
         self, y: np.ndarray, mu: np.ndarray, beta: np.ndarray, genes: np.ndarray

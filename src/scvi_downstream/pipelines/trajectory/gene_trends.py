@@ -199,10 +199,9 @@ def trend_curves(
     """
     tables = [_lineage_curves(each, genes, n_places) for each in trends.values()]
     table = pd.concat(tables, ignore_index=True)
-    names = next(iter(trends.values())).genes
     return table.assign(
         lineage=pd.Categorical(table["lineage"], [each.lineage for each in trends.values()]),
-        gene=pd.Categorical(table["gene"], names[names.isin(table["gene"])]),
+        gene=table["gene"].cat.remove_unused_categories(),
     )
 
 
@@ -221,7 +220,7 @@ def _lineage_curves(trends: LineageTrends, genes: pd.Index | None, n_places: int
     return pd.DataFrame(
         {
             "lineage": trends.lineage,
-            "gene": np.repeat(names[shown], n_places),
+            "gene": pd.Categorical.from_codes(np.repeat(trends.fitted[shown], n_places), trends.genes),
             "pseudotime": np.tile(places, len(shown)),
             "mean": np.exp(log_mean).T.ravel(),
             "ci_lower": np.exp(log_mean - reach).T.ravel(),

@@ -10,8 +10,7 @@ from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
-# Cells projected together onto a curve, and points onto a graph, so that cells × segments stay in memory.
-CELLS_AT_ONCE, POINTS_AT_ONCE = 8192, 2000
+POINTS_AT_ONCE = 2000  # Points projected together onto a graph, so that points × edges stay in memory.
 N_POINTS = 100  # Points of each curve: at five degrees of freedom it is straight from one to the next.
 # By which a curve grows at both ends, in lengths of its end segments, before cells are projected onto it.
 STRETCH = 2.0
@@ -45,24 +44,14 @@ def arc_lengths(points: np.ndarray) -> np.ndarray:
 
 def project(cells: np.ndarray, points: np.ndarray) -> Projection:
     """Nearest points of ``(n_cells, n_dims)`` cells on a polyline of at least two ``(n_points, n_dims)`` points."""
-    arcs, origin = arc_lengths(points), points.mean(axis=0)
-    starts, steps = points[:-1] - origin, np.diff(points, axis=0)
-    squares = np.sum(steps**2, axis=1)
-    safe = np.where(squares > 0, squares, 1.0)
-    offsets, sizes = np.sum(starts * steps, axis=1), np.sum(starts**2, axis=1)
-    arc, distance = np.empty(len(cells)), np.empty(len(cells))
-    for first in range(0, len(cells), CELLS_AT_ONCE):
-        rows = slice(first, first + CELLS_AT_ONCE)
-        x = cells[rows] - origin
-        along = x @ steps.T - offsets
-        share = np.clip(along / safe, 0, 1)
-        # |x - a - t v|² without the constant |x|²
-        gap = sizes - 2 * (x @ starts.T) + share * (share * squares - 2 * along)
-        nearest = gap.argmin(axis=1)
-        at = np.arange(len(x))
-        arc[rows] = arcs[nearest] + share[at, nearest] * np.sqrt(squares[nearest])
-        distance[rows] = gap[at, nearest] + np.sum(x**2, axis=1)
-    return Projection(arc, np.maximum(distance, 0))
+    from scvi_downstream.pipelines.trajectory.projection import nearest_segments
+
+    origin = points.mean(axis=0)  # squares are expanded, which is exact only near the origin
+    starts, steps = (np.ascontiguousarray(each.T) for each in (points[:-1] - origin, np.diff(points, axis=0)))
+    segment, (share, squared) = np.empty(len(cells), dtype=np.intp), np.empty((2, len(cells)))
+    nearest_segments(cells - origin, starts, steps, segment, share, squared)
+    arcs = arc_lengths(points)
+    return Projection(arcs[segment] + share * np.diff(arcs)[segment], squared)
 
 
 def resample(points: np.ndarray, low: float, high: float, n_points: int = N_POINTS) -> np.ndarray:

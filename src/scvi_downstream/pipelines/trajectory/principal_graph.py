@@ -30,8 +30,9 @@ SMOOTHING = 0.5  # Pull of an edge, as a share of the cells of an average node.
 # The finest scale at which trees of disjoint halves of real cells gave one order; at 0.35 they did not.
 SOFTNESS = 0.5
 FINER = 0.5  # Nodes are placed at this share of the scale that edges are learnt at.
-# Iterations of SimplePPT (simpleppt's default), and of moving nodes with their edges as they are.
-ITERATIONS, PLACING_STEPS = 50, 30
+# Iterations of SimplePPT, and the shares of their distance from the origin below whose moves nodes rest: simpleppt's.
+ITERATIONS, AT_REST = 50, 5e-3
+PLACING_STEPS = 30  # Of moving nodes with their edges as they are.
 MIN_CELLS_BEYOND = 5  # A tip with fewer cells beyond it is not extended: their mean is no direction.
 REACHED_SHARE = 0.95  # Share of the cells beyond a tip that it is extended to; the farthest few are outliers.
 # Cells without a start that each node is given, so that a node of a single start cell is not the root.
@@ -195,25 +196,32 @@ def learn_principal_graph(
             "be learnt; use another model"
         )
     pull = SMOOTHING * len(sample) / wanted
-    learnt = _fit_tree(sample, centres, scale, pull)
+    learnt = fit_tree(sample, centres, scale=scale, pull=pull)
     nodes, edges = prune(*learnt, min(min_branch_length, max(wanted // 8, 2)))
     n_pruned = len(learnt[0]) - len(nodes)
     nodes = place_nodes(nodes, edges, sample, scale=FINER * scale, pull=pull)
     return PrincipalGraph(*extend_tips(nodes, edges, latent), n_pruned, len(sample))
 
 
-def _fit_tree(
-    sample: np.ndarray, centres: np.ndarray, scale: float, pull: float
+def fit_tree(
+    cells: np.ndarray, nodes: np.ndarray, *, scale: float, pull: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    import simpleppt
+    """Nodes and edges of SimplePPT: the spanning tree of the nodes and their places in turn, until these rest.
 
-    simpleppt.settings.verbosity = 0
-    with quiet():
-        tree = simpleppt.ppt(sample, init=centres, sigma=scale, lam=pull, nsteps=ITERATIONS, progress=False)
-    # A distance of 0 would not count as an edge.
-    nodes = np.unique(np.asarray(tree.F.T, dtype=np.float64), axis=0)
+    ``nodes`` are ``(n_nodes, n_dims)`` to begin with, ``scale`` and ``pull`` those of :func:`place_nodes`; nodes that
+    come to the same place are one. Mao et al. (2015), doi:10.1137/1.9781611974010.89; stopped as in simpleppt.
+    """
+    for _ in range(ITERATIONS):
+        before, nodes = nodes, _placed(nodes, _spanning_edges(nodes), cells, scale, pull)
+        if (np.abs((nodes - before).sum(axis=1)) < AT_REST * np.linalg.norm(nodes, axis=1)).all():
+            break
+    nodes = np.unique(nodes, axis=0)  # a distance of 0 would not count as an edge
+    return nodes, _spanning_edges(nodes)
+
+
+def _spanning_edges(nodes: np.ndarray) -> np.ndarray:
     spanning = minimum_spanning_tree(sparse.csr_matrix(cdist(nodes, nodes))).tocoo()
-    return nodes, np.column_stack([spanning.row, spanning.col]).astype(np.intp)
+    return np.column_stack([spanning.row, spanning.col]).astype(np.intp)
 
 
 def nodes_for(n_cells: int) -> int:
@@ -276,16 +284,21 @@ def place_nodes(
     is the distance at which a node's share of a cell falls by a factor of e, ``pull`` the weight of an edge in
     cells.
     """
+    for _ in range(PLACING_STEPS):
+        nodes = _placed(nodes, edges, cells, scale, pull)
+    return nodes
+
+
+def _placed(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray, scale: float, pull: float) -> np.ndarray:
+    """One step of :func:`place_nodes`."""
     laplacian = np.zeros((len(nodes), len(nodes)))
     np.add.at(laplacian, (edges[:, 0], edges[:, 1]), -pull)
     laplacian += laplacian.T
-    np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
-    for _ in range(PLACING_STEPS):
-        distances = cdist(cells, nodes)
-        shares = np.exp((distances.min(axis=1, keepdims=True) - distances) / scale)
-        shares /= shares.sum(axis=1, keepdims=True)
-        nodes = np.linalg.solve(laplacian + np.diag(shares.sum(axis=0)), shares.T @ cells)
-    return nodes
+    distances = cdist(cells, nodes)
+    shares = np.exp((distances.min(axis=1, keepdims=True) - distances) / scale)
+    shares /= shares.sum(axis=1, keepdims=True)
+    np.fill_diagonal(laplacian, shares.sum(axis=0) - laplacian.sum(axis=1))
+    return np.linalg.solve(laplacian, shares.T @ cells)
 
 
 def extend_tips(nodes: np.ndarray, edges: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -287,7 +287,7 @@ class _Fit:
     def _place(self, k: int, points: np.ndarray, stretch: float = STRETCH) -> None:
         """Let the curve reach from the first to the last cell of its lineage, and project all cells onto it."""
         longer = stretched(points, stretch)
-        arc = project(self.latent, longer).arc[self.weights[:, k] > 0]
+        arc = project(self.latent[self.weights[:, k] > 0], longer).arc
         self.curves[k] = resample(longer, arc.min(), arc.max())
         self.projections[k] = project(self.latent, self.curves[k])
 

@@ -21,6 +21,11 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.threads import one_thread
 
+FAILURES = (
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)  # Of an ordering of a half; InputError is the first.
 type Ordering = Callable[[np.ndarray], np.ndarray]
 N_NEIGHBORS = 10  # Cells of the other half whose mean pseudotime a cell is given.
 MIN_HALF = 20  # Cells of a half, so that a correlation over its cells says something.
@@ -48,12 +53,18 @@ def resample_orders(
     values = latent.loc[neighbors.cells].to_numpy(np.float64)
     starts, n_landmarks = start_positions(neighbors, trajectory_start), landmarks["landmark"].nunique()
     rows, spread = [], {}
-    for name, order in HALF_ORDERS.items():
+    learnt: dict[bytes, dict[str, np.ndarray | Exception]] = {}  # Every method sees the same halves.
+    for name in HALF_ORDERS:
 
-        def order_again(chosen: np.ndarray, order: HalfOrder = order) -> np.ndarray:
-            half = _take_half(values, chosen, starts, neighbors.n_neighbors, n_landmarks, seed)
-            with one_thread():
-                return order(half, options, seed)
+        def order_again(chosen: np.ndarray, name: str = name) -> np.ndarray:
+            key = chosen.tobytes()
+            if key not in learnt:
+                half = _take_half(values, chosen, starts, neighbors.n_neighbors, n_landmarks, seed)
+                learnt[key] = _order_half(half, options, seed)
+            found = learnt[key][name]
+            if isinstance(found, Exception):
+                raise found
+            return found
 
         full, label = orders.loc[neighbors.cells, name].to_numpy(np.float64), f"Stability of {name}"
         n = options.stability_replicates
@@ -134,7 +145,7 @@ def ordering_stability(
         row: dict[str, Any] = {"replicate": replicate + 1, "failure": ""}
         try:
             orders = [np.asarray(order(half), dtype=np.float64) for half in halves]
-        except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+        except FAILURES as error:
             rows.append(row | {"failure": str(error) or type(error).__name__})
             continue
         rows.append(row | _compare_halves(halves, orders, full, latent))
@@ -238,6 +249,18 @@ def _take_half(
         own = np.array([np.linalg.norm(values - middle, axis=1).argmin()])
     groups = communities_like(neighbors, n_landmarks, seed)
     return Half(values, neighbors, groups, reach_from(neighbors, own, groups))
+
+
+def _order_half(half: Half, options: TrajectoryOptions, seed: int) -> dict[str, np.ndarray | Exception]:
+    """Each order of :data:`HALF_ORDERS`, or why there is none."""
+    orders: dict[str, np.ndarray | Exception] = {}
+    with one_thread():
+        for name, order in HALF_ORDERS.items():
+            try:
+                orders[name] = order(half, options, seed)
+            except FAILURES as error:
+                orders[name] = error
+    return orders
 
 
 def _order_half_by_diffusion(half: Half, options: TrajectoryOptions, seed: int) -> np.ndarray:
