@@ -106,7 +106,8 @@ def lay_out(figure: Figure | SubFigure) -> None:
     root = figure.figure
     engine = root.get_layout_engine()
     if engine is not None:
-        engine.execute(root)
+        if root.axes:  # or else the engine warns that there is nothing to place
+            engine.execute(root)
         root.set_layout_engine("none")
 
 
