@@ -22,6 +22,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	@echo "compiling what every run imports, so that the first one does not"
+	@$(BIN)/python -W ignore -c "import scvi, faiss, igraph" & \
+		$(BIN)/python -W ignore -c "import mlflow.pyfunc, matplotlib.figure, kedro_viz, kedro_datasets" & wait
 	@touch $(READY)
 
 run: $(READY)  ## analyse 700 real PBMCs and say where the results are
