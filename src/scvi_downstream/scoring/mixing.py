@@ -127,17 +127,15 @@ def macro_auc(logits: np.ndarray, arranged: np.ndarray) -> np.ndarray:
     ----------
     Fawcett (2006), doi:10.1016/j.patrec.2005.10.010.
     """
-    from scipy.stats import rankdata
-
-    n_classes, n_arrangements, n_cells = logits.shape
-    areas = np.empty((n_classes, n_arrangements))
+    areas = np.empty(logits.shape[:2])
     for row, batches in enumerate(arranged):
-        ranks = rankdata(_log_odds(logits[:, row].astype(np.float64)), axis=1)
-        inside = batches == np.arange(n_classes)[:, None]
-        n_inside = inside.sum(axis=1)
-        pairs = n_inside * (n_cells - n_inside)
-        above = (ranks * inside).sum(axis=1) - n_inside * (n_inside + 1) / 2
-        areas[:, row] = np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)
+        for code, odds in enumerate(_log_odds(logits[:, row].astype(np.float64))):
+            inside, outside = odds[batches == code], np.sort(odds[batches != code])
+            if len(inside) and len(outside):
+                below, up_to = (np.searchsorted(outside, np.sort(inside), side) for side in ("left", "right"))
+                areas[code, row] = (below.mean() + up_to.mean()) / (2 * len(outside))
+            else:
+                areas[code, row] = np.nan
     return areas.mean(axis=0)
 
 

@@ -101,12 +101,18 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
         cells=counts.obs_names[chosen],
         positions=chosen,
         batches=text[keys.batch_key],
-        biology=text[kept].agg("\t".join, axis=1) if kept else None,
+        biology=_joined(text[kept]) if kept else None,
         labels=text[keys.label_key] if keys.label_key in kept else None,
         samples=text[keys.sample_key] if has_samples else None,
         known=(text[kept] != UNKNOWN).all(axis=1).to_numpy(),
         dropped=tuple(name for name in names if name not in kept),
     )
+
+
+def _joined(text: pd.DataFrame) -> pd.Series:
+    """The columns as one, a hundred times as fast as joining row by row."""
+    first, *others = (text[name] for name in text)
+    return sum(("\t" + other for other in others), first).rename(None)
 
 
 def biology_keys(keys: Keys) -> list[str]:

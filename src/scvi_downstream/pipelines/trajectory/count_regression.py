@@ -13,7 +13,7 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
 from scvi_downstream.statistics.moderated import LinearFit, moderate, natural_spline_columns
 
-BLOCK_VALUES = 2**22  # Counts that are dense at a time: 32 MB.
+BLOCK_VALUES = 2**17  # Counts that are dense at a time: 1 MB, what a processor keeps near.
 MAX_ITERATIONS = 50  # Steps of Fisher scoring; a gene that needs more has not converged.
 TOLERANCE = 1e-9  # Share of the loss below which a step has changed nothing.
 HALVINGS = 12  # Halvings of a step that raises the loss: the last is smaller than a thousandth of the step.
@@ -59,6 +59,11 @@ class Observations:
         sums[:, rows, columns] = sums[:, columns, rows] = (products @ weights).T
         return sums
 
+    @property
+    def log_mean(self) -> np.ndarray:
+        """``(n_genes,)`` natural logarithms of the weighted mean counts."""
+        return np.log(np.asarray(self.counts.T @ self.weights).ravel() / self.weights.sum())
+
     def gene_blocks(self) -> Iterator[slice]:
         """Genes whose counts are dense together, all of them in turn."""
         n_cells, n_genes = self.counts.shape
@@ -91,16 +96,17 @@ class CountFit:
     converged: np.ndarray
 
 
-def fit_counts(observed: Observations, dispersion: np.ndarray) -> CountFit:
+def fit_counts(observed: Observations, dispersion: np.ndarray, start: np.ndarray | None = None) -> CountFit:
     """Weighted maximum likelihood with a log link, by Fisher scoring.
 
-    ``dispersion`` is given, ``(n_genes,)`` and at least 0.0001, which is as good as Poisson.
+    ``dispersion`` is given, ``(n_genes,)`` and at least 0.0001, which is as good as Poisson; ``start`` are coefficients
+    to begin with, or else the mean.
     """
     progress = Progress("negative-binomial regressions", observed.counts.shape[1])
     parts = []
     for genes in observed.gene_blocks():
         block = _Block(observed, genes, dispersion)
-        parts.append(block.fit())
+        parts.append(block.fit(None if start is None else start[:, genes]))
         progress.advance(block.y.shape[1])
     coefficients, covariance, deviance, converged = zip(*parts, strict=True)
     others = (np.concatenate(each) for each in (covariance, deviance, converged))
@@ -120,10 +126,12 @@ class _Block:
         weighted = self.weights * self.y
         self.score, self.constant = self.design.T @ weighted, observed.offset @ weighted
 
-    def fit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        beta = np.zeros((self.design.shape[1], self.y.shape[1]))
-        exposure = float((self.weights[:, 0] * np.exp(self.observed.offset)).sum())
-        beta[0] = np.log((self.weights * self.y).sum(axis=0) / exposure)
+    def fit(self, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        if start is None:
+            start = np.zeros((self.design.shape[1], self.y.shape[1]))
+            exposure = float((self.weights[:, 0] * np.exp(self.observed.offset)).sum())
+            start[0] = np.log((self.weights * self.y).sum(axis=0) / exposure)
+        beta = start.copy()
         genes = np.arange(self.y.shape[1])
         y, mu = self.y, self.observed.means(beta)
         loss = self._loss(y, mu, beta, genes)
@@ -217,16 +225,20 @@ def fit_nested(observed: Observations, n_kept: int) -> NestedFit:
     """
     from scipy import stats
 
-    weights, n_coefficients = observed.weights, observed.design.shape[1]
-    log_mean = np.log(np.asarray(observed.counts.T @ weights).ravel() / weights.sum())
-    dispersion = _trend(_moment_dispersion(observed), log_mean)
-    full = fit_counts(observed, dispersion)
+    weights, n_coefficients, log_mean = observed.weights, observed.design.shape[1], observed.log_mean
+    dispersion, poisson = _dispersion(observed, log_mean)
+    full = fit_counts(observed, dispersion, poisson.coefficients)
     df, nothing = max(round(weights.sum()) - n_coefficients, 1), np.empty((0, 0))
     phi = _quasi_dispersion(observed, dispersion, full) * weights.sum() / df
     variances = moderate(LinearFit(nothing, nothing, phi, df), trend=log_mean)
     statistic, n_tested = _score_statistic(observed, n_kept, dispersion), n_coefficients - n_kept
     p = stats.chi2.sf(statistic, n_tested)
     return NestedFit(full, dispersion, variances.values, variances.df, statistic, p, n_tested)
+
+
+def score_statistic(observed: Observations, n_kept: int) -> np.ndarray:
+    """The ``statistic`` of :func:`fit_nested` alone, ``(n_genes,)``."""
+    return _score_statistic(observed, n_kept, _dispersion(observed, observed.log_mean)[0])
 
 
 def _quasi_dispersion(observed: Observations, dispersion: np.ndarray, fit: CountFit) -> np.ndarray:
@@ -264,15 +276,15 @@ def _score_statistic(observed: Observations, n_kept: int, dispersion: np.ndarray
     return statistic
 
 
-def _moment_dispersion(observed: Observations) -> np.ndarray:
-    """Each gene's own dispersion by moments about its Poisson fit; below 0 where counts vary less than Poisson's."""
+def _dispersion(observed: Observations, log_mean: np.ndarray) -> tuple[np.ndarray, CountFit]:
+    """The trend of genes' dispersions by moments about their Poisson fits, and these fits."""
     poisson = fit_counts(observed, np.full(observed.counts.shape[1], SMALLEST_DISPERSION))
     weights, total = observed.weights, observed.weights.sum()
     lost = total / max(total - observed.design.shape[1], 1)
     dispersion = np.empty(observed.counts.shape[1])
     for genes, y, mu in observed.fitted_means(poisson.coefficients):
         dispersion[genes] = (lost * (weights @ (y - mu) ** 2) - weights @ mu) / (weights @ mu**2)
-    return dispersion
+    return _trend(dispersion, log_mean), poisson
 
 
 def _trend(dispersion: np.ndarray, log_mean: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from scvi_downstream.pipelines.trajectory.count_regression import (
     Observations,
     fit_nested,
     natural_spline,
+    score_statistic,
 )
 from scvi_downstream.pipelines.trajectory.options import ORDER_COLUMNS, Order
 from scvi_downstream.runtime.errors import InputError
@@ -150,6 +151,17 @@ def fit_lineages(
     return fitted, refused
 
 
+@dataclass(frozen=True, eq=False)
+class _OnLineage:
+    """Genes of a lineage and their design, of which ``n_kept`` columns are there without pseudotime, too."""
+
+    observed: Observations
+    n_kept: int
+    fitted: np.ndarray
+    mean: np.ndarray
+    spline: NaturalSpline
+
+
 def fit_lineage(
     cells: GeneCounts,
     pseudotime: np.ndarray,
@@ -159,6 +171,23 @@ def fit_lineage(
     n_knots: int = 5,
 ) -> LineageTrends:
     """Curves of one lineage; see :func:`fit_lineages`."""
+    on = _observe(cells, pseudotime, weights, lineage, n_knots)
+    level = prior_level(on.observed.offset, on.observed.weights)
+    fit = fit_nested(on.observed, on.n_kept)
+    return LineageTrends(lineage, cells.genes, on.fitted, on.mean, on.spline, level, fit)
+
+
+def lineage_statistic(
+    cells: GeneCounts, pseudotime: np.ndarray, weights: np.ndarray, *, n_knots: int = 5
+) -> tuple[np.ndarray, int]:
+    """Statistics of the fitted genes of :func:`fit_lineage` without their curves, and the degrees of freedom."""
+    on = _observe(cells, pseudotime, weights, "lineage 1", n_knots)
+    return score_statistic(on.observed, on.n_kept), on.observed.design.shape[1] - on.n_kept
+
+
+def _observe(
+    cells: GeneCounts, pseudotime: np.ndarray, weights: np.ndarray, lineage: str, n_knots: int
+) -> _OnLineage:
     chosen = np.flatnonzero(np.isfinite(pseudotime) & (weights > 0) & (cells.library_size > 0))
     time, weight, inside = pseudotime[chosen], np.minimum(weights[chosen], 1.0), cells.take(chosen)
     if weight.sum() < CELLS_PER_COEFFICIENT * n_knots:
@@ -179,8 +208,8 @@ def fit_lineage(
         raise InputError(f"no gene is in {MIN_CELLS} cells of '{lineage}', so none can be followed")
     offset = inside.offset
     mean = np.asarray(counts.T @ weight).ravel() / (weight @ np.exp(offset))
-    fit = fit_nested(Observations(counts[:, fitted], design, offset, weight), 1 + batch.shape[1])
-    return LineageTrends(lineage, cells.genes, fitted, mean, spline, prior_level(offset, weight), fit)
+    observed = Observations(counts[:, fitted], design, offset, weight)
+    return _OnLineage(observed, 1 + batch.shape[1], fitted, mean, spline)
 
 
 def log_curves(trends: LineageTrends, places: np.ndarray) -> np.ndarray:
