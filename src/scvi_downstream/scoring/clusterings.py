@@ -166,7 +166,8 @@ def leiden_clusterings(
     These five give the spread of all ten; the chosen one alone gives up to three times as much.
 
     Cells move in small communities of about eight, found once, at a resolution so high that clusters hardly cut them.
-    Scores spread as with single cells, and as those of new samples do, and take a tenth of the time.
+    Up to some 4,000 cells scores spread as those of new samples do; of 20,000 they spread less than with single cells
+    (ARI 0.006 for 0.010). It takes a tenth of the time.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def choose_cells(counts: AnnData, keys: Keys, options: BatchEffectOptions, seed:
 
 
 def _joined(text: pd.DataFrame) -> pd.Series:
-    """The columns as one, a hundred times as fast as joining row by row."""
+    """The columns as one, with tabs between them: much faster than joining row by row."""
     first, *others = (text[name] for name in text)
     return sum(("\t" + other for other in others), first).rename(None)
 
