@@ -226,7 +226,8 @@ def compute_metrics(
     the score, except those of k-means (see ``_table_of_draws``). Draw `k` weights the cells of all embeddings alike, so
     that differences of two embeddings are paired.
 
-    With single cells in the place of small communities, on new samples of 600 cells from a simulated generator (``benchmarks/score_intervals.py``; 120 with batches shifted,
+    With single cells in the place of small communities (see ``clusterings.py``), on new samples of 600 cells from a
+    simulated generator (``benchmarks/score_intervals.py``; 120 with batches shifted,
     100 with batches mixed) 90 % intervals held the expected score in 95 and 87 % of samples for bio conservation, 87
     and 93 % for batch correction and 92 and 90 % for the total, and single metrics' in 82 to 100 %. With k-means, whose
     one random start jumps between two optima, bio conservation's and the total's held it in all of 100. kBET does not
