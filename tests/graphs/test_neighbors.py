@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,16 @@ def test_nan_is_refused_with_the_likely_reason() -> None:
         find_neighbors(np.full((5, 2), np.nan), 3, exact=True, seed=0)
 
 
+def both_unions(points: np.ndarray, k: int) -> tuple[Any, Any]:
+    """The fuzzy union of the exact neighbours of points, and umap-learn's."""
+    from umap.umap_ import fuzzy_simplicial_set
+
+    indices, distances = find_neighbors(points, k, exact=True, seed=0)
+    known = {"metric": "euclidean", "knn_indices": indices, "knn_dists": distances}
+    theirs, *_ = fuzzy_simplicial_set(points, indices.shape[1], np.random.RandomState(0), **known)
+    return fuzzy_union(indices, distances), theirs
+
+
 @pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -68,21 +80,10 @@ def test_nan_is_refused_with_the_likely_reason() -> None:
 )
 @settings(deadline=None, max_examples=30)
 def test_the_fuzzy_union_is_umap_learns(seed: int, n_cells: int, k: int, rounded: bool, scale: float) -> None:
-    from umap.umap_ import fuzzy_simplicial_set
-
     points = scale * np.random.default_rng(seed).normal(size=(n_cells, 3))
     if rounded:  # duplicates and ties
         points = scale * np.round(points / scale)
-    indices, distances = find_neighbors(points, k, exact=True, seed=0)
-    ours = fuzzy_union(indices, distances)
-    expected = fuzzy_simplicial_set(
-        points,
-        indices.shape[1],
-        np.random.RandomState(0),
-        "euclidean",
-        knn_indices=indices,
-        knn_dists=distances,
-    )[0]
+    ours, expected = both_unions(points, k)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours.toarray(), expected.toarray(), atol=2e-5)
 
@@ -141,19 +142,9 @@ def test_approximate_search_of_duplicates_keeps_each_cell_first() -> None:
 @given(st.integers(0, 10_000), st.integers(3, 60), st.integers(1, 8), st.integers(2, 20))
 def test_fuzzy_union_is_that_of_umap(seed: int, n_points: int, copies: int, k: int) -> None:
     """Also of cells that are the same, as many as a cell has neighbours."""
-    from umap.umap_ import fuzzy_simplicial_set
-
     rng = np.random.default_rng(seed)
     points = np.concatenate(
         [np.repeat(rng.normal(size=(1, 4)), copies, axis=0), rng.normal(size=(n_points, 4))]
     )
-    indices, distances = find_neighbors(points, k, exact=True, seed=0)
-    theirs, *_ = fuzzy_simplicial_set(
-        points,
-        indices.shape[1],
-        np.random.RandomState(0),
-        "euclidean",
-        knn_indices=indices,
-        knn_dists=distances,
-    )
-    np.testing.assert_allclose(fuzzy_union(indices, distances).toarray(), theirs.toarray(), atol=1e-6)
+    ours, theirs = both_unions(points, k)
+    np.testing.assert_allclose(ours.toarray(), theirs.toarray(), atol=1e-6)

@@ -73,7 +73,7 @@ class _Run:
         self._provenance = Provenance(catalog.load(PROVENANCE))
         reuse = bool(self._parameters["incremental"])
         self._agenda = Agenda(pipeline, catalog, self._provenance, reuse=reuse)
-        self._told_reused = 0
+        self._told_reused: set[Node] = set()
         self._place_of = {node: number for number, node in enumerate(pipeline.nodes)}
 
     def do(self) -> None:
@@ -182,9 +182,9 @@ class _Run:
         return [node for node in of_trial if not self._agenda.is_done(node)]
 
     def _tell_of_reuse(self) -> None:
-        new = self._agenda.reused[self._told_reused :]
+        new = [node for node in self._agenda.reused if node not in self._told_reused]
         if new:
-            self._told_reused += len(new)
+            self._told_reused.update(new)
             names = tuple(name for node in new for name in node.outputs)
             events.publish(events.DatasetsReused(names, tuple(node.name for node in new)))
 
