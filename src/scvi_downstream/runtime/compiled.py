@@ -12,7 +12,8 @@ _MATH = {"contract", "reassoc", "nsz", "arcp"}
 # Python's own errors of division would keep loops from being taken as vectors.
 _OPTIONS: dict[str, Any] = {"fastmath": _MATH, "error_model": "numpy"}
 inlined: Any = njit(**_OPTIONS, inline="always")
-"""Part of the :func:`compiled` functions of its own file, whose kept code is known by that file alone."""
+"""Part of :func:`compiled` functions. Kept code is known by the file of these alone: where another file's function is
+inlined (``exp32``, ``log32``), what was kept has to be removed after that one is edited."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
