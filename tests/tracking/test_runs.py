@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,18 @@ def test_children_hang_on_the_parent_and_all_are_closed(uri: str, tmp_path: Path
     assert found["a"].data.params == {"model.n_latent": "10"}
     assert found["a"].data.metrics == {"elbo": -3.5, "curves/loss": 1.0}
     assert found["a"].data.tags["left_out"] == "no labels"
+
+
+def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path) -> None:
+    code = f"from scvi_downstream.tracking.runs import open_store; open_store('sqlite:///{tmp_path}/mlflow.db')"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while not any(file.stat().st_size for file in tmp_path.glob(".mlflow.db.*/mlflow.db")):
+        assert process.poll() is None, "the store is made elsewhere"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    tracker(f"sqlite:///{tmp_path}/mlflow.db", "later", tmp_path).start("parent", [], {})
 
 
 def test_more_metrics_than_one_call_takes(uri: str, tmp_path: Path) -> None:

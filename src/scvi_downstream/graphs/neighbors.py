@@ -170,12 +170,15 @@ def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix
     neighbours are known. McInnes, Healy & Melville (2018), arXiv:1802.03426.
     """
     n_cells = len(indices)
-    gaps, scales = _smooth(distances.astype(np.float64))
+    gaps, scales = _smooth(distances.astype(np.float32))
     own = np.arange(n_cells)[:, None]
     rows, columns = np.nonzero((indices >= 0) & (indices != own))
-    strengths = np.exp(-gaps[rows, columns] / scales[rows])
+    # The last bit matters, as it ranks edges of strength 1: single precision where umap-learn has it; the exponential
+    # is rounded from double, as numpy's single one differs between processors.
+    steps = (gaps[rows, columns] / scales[rows].astype(np.float32)).astype(np.float64)
+    strengths = np.exp(-steps).astype(np.float32)
     given = sparse.csr_matrix((strengths, (rows, indices[rows, columns])), shape=(n_cells, n_cells))
-    union = (given + given.T - given.multiply(given.T)).astype(np.float32).tocsr()
+    union = (given + given.T - given.multiply(given.T)).tocsr()
     union.eliminate_zeros()
     return union
 
@@ -183,7 +186,7 @@ def fuzzy_union(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_matrix
 def _smooth(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much farther than the nearest neighbour others are, and the scale on which that counts, as in UMAP.
 
-    ``distances`` are float64 ``(n_cells, n_neighbors)``, the cell itself first. The scales ``(n_cells,)`` are such
+    ``distances`` are float32 ``(n_cells, n_neighbors)``, the cell itself first. The scales ``(n_cells,)`` are such
     that the strengths ``exp(-gap / scale)`` of the others sum to ``log2(n_neighbors)``, found by bisection.
     """
     nearest = np.where(distances > 0, distances, np.inf).min(axis=1, keepdims=True)

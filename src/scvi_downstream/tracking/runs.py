@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from itertools import batched
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+_SQLITE = "sqlite:///"
 _MOST_METRICS_A_CALL = 1000
 _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
@@ -41,7 +43,7 @@ _MODEL_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
 def tracking_uri(configured: str | None, project: Path) -> str:
     """``MLFLOW_TRACKING_URI``, else the configured address, else SQLite at an absolute path in the project."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or configured
-    return given or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+    return given or f"{_SQLITE}{(project / 'mlflow.db').resolve()}"
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -50,7 +52,26 @@ def open_store(uri: str) -> MlflowClient:
 
     for talkative in ("alembic", "mlflow"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    file = Path(uri.removeprefix(_SQLITE))
+    if uri.startswith(_SQLITE) and not file.exists():
+        _create_whole(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create_whole(file: Path) -> None:
+    """Make a store's tables beside it first: MLflow cannot open one whose process was killed while making them."""
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        begun = Path(folder) / file.name
+        MlflowClient(tracking_uri=f"{_SQLITE}{begun}").search_experiments(max_results=1)
+        try:
+            file.hardlink_to(begun)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without links
+            begun.replace(file)
 
 
 class StudyTracker:
