@@ -85,7 +85,9 @@ def test_the_fuzzy_union_is_umap_learns(
 ) -> None:
     """Also of cells that are the same, as many as a cell has neighbours, and of ties."""
     points = np.random.default_rng(seed).normal(size=(n_cells, 3))
-    points = scale * np.repeat(np.round(points) if rounded else points, [copies] + [1] * (n_cells - 1), axis=0)
+    points = scale * np.repeat(
+        np.round(points) if rounded else points, [copies] + [1] * (n_cells - 1), axis=0
+    )
     ours, expected = both_unions(points, k)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours.toarray(), expected.toarray(), atol=1e-6)

@@ -48,7 +48,9 @@ def test_children_hang_on_the_parent_and_all_are_closed(uri: str, tmp_path: Path
 
 
 def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path) -> None:
-    code = f"from scvi_downstream.tracking.runs import open_store; open_store('sqlite:///{tmp_path}/mlflow.db')"
+    code = (
+        f"from scvi_downstream.tracking.runs import open_store; open_store('sqlite:///{tmp_path}/mlflow.db')"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     while not any(file.stat().st_size for file in tmp_path.glob(".mlflow.db.*/mlflow.db")):
         assert process.poll() is None, "the store is made elsewhere"

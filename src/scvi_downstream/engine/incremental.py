@@ -81,6 +81,11 @@ class Provenance:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was made yet."""
+        return not any(self._folder.glob("*"))
+
     def write(
         self, name: str, dataset: AbstractDataset, node: str, fingerprint: str, content: str, seconds: float
     ) -> None:

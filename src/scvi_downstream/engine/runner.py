@@ -14,7 +14,14 @@ from scvi_downstream.engine.agenda import Agenda
 from scvi_downstream.engine.fingerprints import libraries_of
 from scvi_downstream.engine.incremental import PROVENANCE, Provenance, content_of
 from scvi_downstream.engine.kedro_internals import stored_path
-from scvi_downstream.engine.workers import SLOW_LIBRARIES, InProcesses, InThisProcess, Made, Work
+from scvi_downstream.engine.workers import (
+    SLOW_LIBRARIES,
+    InProcesses,
+    InThisProcess,
+    Made,
+    Work,
+    begin_imports,
+)
 from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.pipelines.declaration import TRIAL
 from scvi_downstream.runtime import events
@@ -72,6 +79,8 @@ class _Run:
         self._parameters = catalog.load("parameters")
         self._provenance = Provenance(catalog.load(PROVENANCE))
         reuse = bool(self._parameters["incremental"])
+        if self._provenance.is_empty and _workers(len(pipeline.nodes), self._parameters["workers"]) > 1:
+            begin_imports(SLOW_LIBRARIES)  # all will run, which the agenda takes two seconds to find out
         self._agenda = Agenda(pipeline, catalog, self._provenance, reuse=reuse)
         self._told_reused: set[Node] = set()
         self._place_of = {node: number for number, node in enumerate(pipeline.nodes)}

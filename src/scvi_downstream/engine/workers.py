@@ -37,6 +37,7 @@ SLOW_LIBRARIES = ("anndata", "faiss", "igraph", "matplotlib", "pandas", "scipy",
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+_UNSWEPT = "scvi_downstream.engine.unswept"
 _LOOK_EVERY_SECONDS = 0.5
 
 
@@ -121,7 +122,7 @@ class InProcesses:
 
     def __init__(self, workers: int, libraries: Iterable[str]) -> None:
         self.capacity = workers
-        self._context = _context([*libraries, __name__])
+        self._context = begin_imports(libraries)
         self._told = self._context.Queue()
         self._pool = self._start(workers)
         self._busy = False
@@ -185,15 +186,16 @@ class InProcesses:
                 return
 
 
-def _context(modules: list[str]) -> Any:
+def begin_imports(libraries: Iterable[str]) -> Any:
+    """Start the server that workers are forked from, which imports while this process goes on."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     from multiprocessing.forkserver import ensure_running
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(modules)
+    context.set_forkserver_preload([_UNSWEPT, *libraries, __name__])
     with environment(_ONE_THREAD):
-        ensure_running()  # imports while this process goes on
+        ensure_running()
     return context
 
 
@@ -228,6 +230,7 @@ def _begin_worker(logging_config: dict[str, Any], told: Any) -> None:
     if logging_config:
         configure_logging(logging_config)
     gc.freeze()  # what was imported stays: full collections go through all of it, half a second each
+    gc.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     events.listen(told.put)
 

@@ -1,0 +1,5 @@
+"""Imported before all else by the server that workers are forked from: collections take a sixth of its imports."""
+
+import gc
+
+gc.disable()
