@@ -109,15 +109,14 @@ def fit_logistic(
     momentum restarted where it points uphill. ``(n_batches, n_arrangements, 1 + n_dims)``.
     """
     n_batches = int(arranged.max()) + 1
-    rows, cells = np.arange(arranged.shape[0])[:, None], np.arange(arranged.shape[1])
     mask = trained.astype(np.float32)
+    observed = np.stack([(mask * (arranged == batch)) @ features for batch in range(n_batches)])
     weights = np.zeros((n_batches, len(arranged), features.shape[1]), dtype=np.float32)
     ahead, pace = weights, np.ones((len(arranged), 1))
     for _ in range(ITERATIONS):
-        residuals = _probabilities(ahead @ features.T)
-        residuals[arranged, rows, cells] -= 1
-        residuals *= mask
-        slope = residuals @ features + ahead @ penalty
+        expected = _probabilities(ahead @ features.T)
+        expected *= mask
+        slope = expected @ features - observed + ahead @ penalty
         moved = ahead - slope
         uphill = np.einsum("cpd,cpd->p", slope, moved - weights)[:, None] > 0
         pace = np.where(uphill, 1, pace)

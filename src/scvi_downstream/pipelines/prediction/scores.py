@@ -254,12 +254,16 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
     ``halves`` are of :func:`.comparison.halved_weights`, two rows a division; each score, by method and name, is
     ``(n_rows / 2,)``, the mean of the two directions, and NaN where undefined.
     """
+    from scipy.stats import rankdata
+
     again, truth = measured_again(group, halves[0]), measured(group, halves[1])
     top = np.argsort(-np.abs(again.change), axis=1, kind="stable")[:, :top_genes]
+    ranks = rankdata(truth.expression, axis=1)
     methods = {**predict(group, halves[0]), MEASURED_HALF: again}
     return {
         method: {
-            name: values.reshape(-1, 2).mean(axis=1) for name, values in _score(given, truth, top).items()
+            name: values.reshape(-1, 2).mean(axis=1)
+            for name, values in _score(given, truth, ranks, top).items()
         }
         for method, given in methods.items()
     }
@@ -312,7 +316,9 @@ def _mean_over_groups(by_group: list[Scores]) -> Scores:
     }
 
 
-def _score(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, np.ndarray]:
+def _score(
+    given: Prediction, truth: Prediction, true_ranks: np.ndarray, top: np.ndarray
+) -> dict[str, np.ndarray]:
     from scipy.stats import rankdata
 
     expression, change = given.expression, given.change
@@ -326,7 +332,7 @@ def _score(given: Prediction, truth: Prediction, top: np.ndarray) -> dict[str, n
         "delta_pearson": pearson(change, truth.change),
         "delta_pearson_top": pearson(change_top, true_change_top),
         "pearson": pearson(expression, truth.expression),
-        "spearman": pearson(rankdata(expression, axis=1), rankdata(truth.expression, axis=1)),
+        "spearman": pearson(rankdata(expression, axis=1), true_ranks),
         "rmse": np.sqrt(((expression - truth.expression) ** 2).mean(axis=1)),
         "rmse_top": np.sqrt(error / top.shape[1]),
         "r2_top": 1 - np.divide(error, spread, out=np.full(len(error), np.nan), where=spread > 0),
@@ -381,7 +387,8 @@ def _tabulate_expression(
 
 
 def _with_interval(name: str, point: Prediction, drawn: Prediction) -> dict[str, np.ndarray]:
-    low, high = np.nanpercentile(drawn.expression, INTERVAL, axis=0)
+    known = drawn.expression[np.isfinite(drawn.expression).all(axis=1)]  # replicates without a block are NaN
+    low, high = np.percentile(known, INTERVAL, axis=0) if len(known) else np.full((2, known.shape[1]), np.nan)
     return {name: point.expression[0], f"{name}_lower": low, f"{name}_upper": high}
 
 

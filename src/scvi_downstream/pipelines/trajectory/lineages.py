@@ -120,15 +120,24 @@ def cluster_distances(
         scatter[k] = (deviations * counts[cells, None]).T @ deviations
     pooled = scatter.sum(axis=0) / max(sizes.sum() - n_clusters, 1)
     covariances = (scatter + n_dims * pooled) / (sizes - 1 + n_dims)[:, None, None]
-    floor = RELATIVE_FLOOR * float(np.mean(np.var(latent, axis=0)))
+    floor = max(RELATIVE_FLOOR * float(np.mean(np.var(latent, axis=0))), np.finfo(np.float64).tiny)
     distances = np.zeros((n_clusters, n_clusters))
     for i in range(n_clusters):
         for j in range(i):
-            values, vectors = np.linalg.eigh(covariances[i] + covariances[j])
-            along = vectors.T @ (centres[i] - centres[j])
-            squared = float(np.sum(along**2 / np.maximum(values, max(floor, np.finfo(np.float64).tiny))))
-            distances[i, j] = distances[j, i] = np.sqrt(squared)
+            apart = centres[i] - centres[j]
+            distances[i, j] = distances[j, i] = _length(apart, covariances[i] + covariances[j], floor)
     return distances, centres
+
+
+def _length(apart: np.ndarray, covariance: np.ndarray, floor: float) -> float:
+    """Mahalanobis length, eigenvalues of the covariance bounded below."""
+    try:
+        # a factor of this exists where all eigenvalues are above the bound: ten times as fast as to ask for them
+        np.linalg.cholesky(covariance - floor * np.eye(len(apart)))
+        return float(np.sqrt(apart @ np.linalg.solve(covariance, apart)))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        return float(np.sqrt(np.sum((vectors.T @ apart) ** 2 / np.maximum(values, floor))))
 
 
 def build_tree(

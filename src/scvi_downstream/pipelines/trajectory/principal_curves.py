@@ -47,9 +47,13 @@ def project(cells: np.ndarray, points: np.ndarray) -> Projection:
     from scvi_downstream.pipelines.trajectory.projection import nearest_segments
 
     origin = points.mean(axis=0)  # squares are expanded, which is exact only near the origin
-    starts, steps = (np.ascontiguousarray(each.T) for each in (points[:-1] - origin, np.diff(points, axis=0)))
+    cells, nodes, steps = cells - origin, points - origin, np.diff(points, axis=0)
+    of_line = (steps**2).sum(axis=1), (nodes[:-1] * steps).sum(axis=1), (nodes**2).sum(axis=1)
     segment, (share, squared) = np.empty(len(cells), dtype=np.intp), np.empty((2, len(cells)))
-    nearest_segments(cells - origin, starts, steps, segment, share, squared)
+    for begin in range(0, len(cells), POINTS_AT_ONCE):
+        rows = slice(begin, begin + POINTS_AT_ONCE)
+        nearest_segments(cells[rows] @ nodes.T, *of_line, segment[rows], share[rows], squared[rows])
+    squared = np.maximum(squared + (cells**2).sum(axis=1), 0.0)
     arcs = arc_lengths(points)
     return Projection(arcs[segment] + share * np.diff(arcs)[segment], squared)
 
@@ -61,8 +65,11 @@ def resample(points: np.ndarray, low: float, high: float, n_points: int = N_POIN
 
 def at_arcs(points: np.ndarray, arcs: np.ndarray) -> np.ndarray:
     """Points of a polyline at given arc lengths; beyond its ends, the ends."""
-    own = arc_lengths(points)
-    return np.column_stack([np.interp(arcs, own, column) for column in points.T])
+    own, steps = arc_lengths(points), np.diff(points, axis=0)
+    segment = np.clip(np.searchsorted(own, arcs, side="right") - 1, 0, len(steps) - 1)
+    lengths = np.diff(own)[segment]
+    share = np.divide(arcs - own[segment], lengths, out=np.zeros(len(arcs)), where=lengths > 0)
+    return points[segment] + np.clip(share, 0, 1)[:, None] * steps[segment]
 
 
 def stretched(points: np.ndarray, by: float = STRETCH) -> np.ndarray:

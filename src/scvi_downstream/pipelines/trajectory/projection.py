@@ -9,37 +9,24 @@ from scvi_downstream.runtime.compiled import compiled
 
 @compiled
 def nearest_segments(
-    cells: np.ndarray, starts: np.ndarray, steps: np.ndarray,
+    products: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, sizes: np.ndarray,
     segment: np.ndarray, share: np.ndarray, squared: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write the nearest segment of each cell, the place on it in [0, 1] and the squared distance to it.
+    """Write the nearest segment of each cell, the place on it in [0, 1], and the squared distance less ``|cell|²``.
 
-    ``cells`` are ``(n_cells, n_dims)``, ``starts`` and ``steps`` ``(n_dims, n_segments)`` first points of the segments
-    and ways to their last. The first of equally near segments is taken.
+    ``products`` are ``(n_cells, n_segments + 1)`` inner products of cells and the line's points, of which ``sizes`` are
+    the squared lengths; ``lengths`` are the squared lengths of the segments, ``offsets`` their products with their
+    first points. The first of equally near segments is taken.
     """
-    n_dims, n_segments = starts.shape
-    squares, offsets, sizes = np.zeros(n_segments), np.zeros(n_segments), np.zeros(n_segments)
-    for d in range(n_dims):
+    n_segments = len(lengths)
+    gap, places = np.empty(n_segments), np.empty(n_segments)
+    for i in range(len(products)):
         for s in range(n_segments):
-            squares[s] += steps[d, s] * steps[d, s]
-            offsets[s] += starts[d, s] * steps[d, s]
-            sizes[s] += starts[d, s] * starts[d, s]
-    along, gap, places = np.empty(n_segments), np.empty(n_segments), np.empty(n_segments)
-    for i in range(len(cells)):
-        size = 0.0
-        along[:] = -offsets
-        gap[:] = sizes
-        for d in range(n_dims):
-            x = cells[i, d]
-            size += x * x
-            for s in range(n_segments):
-                along[s] += x * steps[d, s]
-                gap[s] -= 2 * x * starts[d, s]
-        for s in range(n_segments):
-            place = along[s] / squares[s] if squares[s] > 0 else 0.0
+            along = products[i, s + 1] - products[i, s] - offsets[s]
+            place = along / lengths[s] if lengths[s] > 0 else 0.0
             place = max(min(place, 1.0), 0.0)
             places[s] = place
             # |x - a - t v|² without the constant |x|²
-            gap[s] += place * (place * squares[s] - 2 * along[s])
+            gap[s] = sizes[s] - 2 * products[i, s] + place * (place * lengths[s] - 2 * along)
         nearest = gap.argmin()
-        segment[i], share[i], squared[i] = nearest, places[nearest], max(gap[nearest] + size, 0.0)
+        segment[i], share[i], squared[i] = nearest, places[nearest], gap[nearest]
