@@ -70,8 +70,8 @@ class Sweep:
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
-        experiment = client.get_experiment_by_name("test")
-        return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]))
+        experiments = [found.experiment_id for found in client.search_experiments(filter_string="name = 'test'")]
+        return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"]))
 
 
 def sweep_in(folder: Path, workers: int = 1) -> Sweep:
@@ -123,6 +123,7 @@ def test_a_killed_sweep_goes_on_with_the_rest_and_ends_the_same(
     uninterrupted: tuple[Sweep, str], tmp_path: Path
 ) -> None:
     sweep = sweep_in(tmp_path / "killed", workers=2)
+    assert sweep.runs() == []
     process = subprocess.Popen(
         sweep.command,
         env=sweep.environment,
@@ -132,7 +133,8 @@ def test_a_killed_sweep_goes_on_with_the_rest_and_ends_the_same(
     )
     models = sweep.root / "data" / "06_models" / "test"
     done = [models / "provenance" / f"{trial}.scores.json" for trial in TRIALS]
-    assert until(lambda: any(file.exists() for file in done), 300), "no trial was finished"
+    # MLflow is told by a thread of its own, which may lag behind
+    assert until(lambda: any(file.exists() for file in done) and sweep.runs() != [], 300), "nothing was finished"
     workers = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -315,6 +315,18 @@ def test_failed_save_keeps_the_old_model(saved: Path, tmp_path: Path, counts: an
     assert [entry.name for entry in tmp_path.iterdir()] == ["fitted"]
 
 
+def test_the_same_weights_are_the_same_file(tmp_path: Path, counts: anndata.AnnData) -> None:
+    one, other = (make("SCVI", counts.copy()) for _ in range(2))
+    other.module.load_state_dict(one.module.state_dict())
+    names = one.registry_["_scvi_uuid"], one.run_name
+    files = []
+    for model, name in ((one, "one"), (other, "other")):
+        ScviModelDataset(filepath=tmp_path / name).save(model)
+        files.append((tmp_path / name / "model.pt").read_bytes())
+    assert files[0] == files[1]
+    assert (one.registry_["_scvi_uuid"], one.run_name) == names
+
+
 def test_preview(saved: Path) -> None:
     import json
 

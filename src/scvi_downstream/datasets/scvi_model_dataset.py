@@ -45,7 +45,10 @@ class ScviModelDataset(SummarizedFile):
         return SavedModel(self._filepath)
 
     def _write(self, data: BaseModelClass) -> None:
-        data.save(str(self._filepath), save_anndata=False, overwrite=True)
+        from scvi_downstream.models.scvi_internals import named_by_weights
+
+        with named_by_weights(data):
+            data.save(str(self._filepath), save_anndata=False, overwrite=True)
         read_contents(self._filepath)  # never keep what could not be read back
 
     def _about(self) -> dict[str, Any]:

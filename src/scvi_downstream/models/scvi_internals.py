@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import pkgutil
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 _SEED = "scvi.settings._seed"
+_UUID = "scvi.data._constants._SCVI_UUID_KEY"
 _DEVICE = "scvi.model._utils.parse_device_args"
 _READERS = ("scvi.model.base._base_model._load_saved_files", "scvi.model.base._archesmixin._load_saved_files")
 _LOG_NB = "scvi.distributions._negative_binomial.log_nb_positive"
@@ -35,7 +38,7 @@ _DELTA = "scvi.model.base._differential.estimate_delta"
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
-    _SEED, _DEVICE, *_READERS, _LOG_NB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
+    _SEED, _UUID, _DEVICE, *_READERS, _LOG_NB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
     _SIZES, _KIND, *_MINIFIED, _DE, _DELTA,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
@@ -194,6 +197,21 @@ def without_dropout(module: Any) -> Iterator[None]:
 def estimated_delta(lfc_means: np.ndarray) -> float:
     """The least fold change that counts, as scvi-tools derives it from genes' means; draws from numpy's generator."""
     return float(private(_DELTA)(lfc_means))
+
+
+@contextmanager
+def named_by_weights(model: BaseModelClass) -> Iterator[None]:
+    """Name a model by its weights while it is saved; scvi-tools names it by chance, and no two files are the same."""
+    digest = hashlib.sha256()
+    for tensor in model.module.state_dict().values():
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    key, registry = private(_UUID), model.registry_
+    before = registry[key], model.run_name
+    registry[key], model.run_name = str(UUID(digest.hexdigest()[:32])), f"run_{digest.hexdigest()[:12]}"
+    try:
+        yield
+    finally:
+        registry[key], model.run_name = before
 
 
 def forget_cells(model: BaseModelClass, uuid: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
 from scvi_downstream.graphs.neighbors import find_neighbors
@@ -21,6 +22,7 @@ from scvi_downstream.pipelines.trajectory.principal_curves import project_onto_e
 from scvi_downstream.pipelines.trajectory.principal_graph import (
     MIN_CELLS,
     PrincipalGraph,
+    _spanning_edges,
     branches_of,
     distances_from,
     extend_tips,
@@ -180,6 +182,14 @@ def test_without_pull_and_with_a_tiny_scale_nodes_are_means_of_their_own_cells()
     nearest = np.linalg.norm(cells[:, None] - placed, axis=2).argmin(axis=1)
     means = np.array([cells[nearest == node].mean(axis=0) for node in range(10)])
     np.testing.assert_allclose(placed, means, atol=0.02)  # Lloyd's fixed point
+
+
+@pytest.mark.parametrize("n_nodes", [2, 3, 50, 200])
+def test_the_spanning_tree_is_scipys(n_nodes: int) -> None:
+    nodes = np.random.default_rng(n_nodes).normal(size=(n_nodes, 5))
+    expected = minimum_spanning_tree(csr_matrix(cdist(nodes, nodes))).tocoo()
+    pairs = np.sort(np.column_stack([expected.row, expected.col]), axis=1)
+    assert sorted(map(tuple, pairs.tolist())) == [tuple(edge) for edge in _spanning_edges(nodes).tolist()]
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def arc_lengths(points: np.ndarray) -> np.ndarray:
 
 def project(cells: np.ndarray, points: np.ndarray) -> Projection:
     """Nearest points of ``(n_cells, n_dims)`` cells on a polyline of at least two ``(n_points, n_dims)`` points."""
-    from scvi_downstream.pipelines.trajectory.projection import nearest_segments
+    from scvi_downstream.pipelines.trajectory.compiled_steps import nearest_segments
 
     origin = points.mean(axis=0)  # squares are expanded, which is exact only near the origin
     cells, nodes, steps = cells - origin, points - origin, np.diff(points, axis=0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
+from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial.distance import cdist
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph
@@ -19,8 +18,6 @@ from scvi_downstream.pipelines.trajectory.start import Reach, reach_of_start
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.threads import one_thread, quiet
 from scvi_downstream.runtime.words import count
-
-logger = logging.getLogger(__name__)
 
 # Cells of a graph: with three cells a node, fewer would not make up the shortest branch that is usually kept.
 MIN_CELLS = 30
@@ -185,7 +182,6 @@ def learn_principal_graph(
         chosen = np.random.default_rng(seed).choice(len(latent), MOST_CELLS, replace=False)
         sample = latent[np.sort(chosen)]
     wanted = min(n_nodes or nodes_for(len(latent)), len(sample) // 2)
-    logger.info("Learning a principal graph of %d nodes on %d cells", wanted, len(sample))
     with quiet():
         centres = KMeans(wanted, n_init=1, random_state=seed).fit(sample).cluster_centers_
     centres = np.unique(centres, axis=0)  # fewer where cells are in fewer places
@@ -220,8 +216,12 @@ def fit_tree(
 
 
 def _spanning_edges(nodes: np.ndarray) -> np.ndarray:
-    spanning = minimum_spanning_tree(sparse.csr_matrix(cdist(nodes, nodes))).tocoo()
-    return np.column_stack([spanning.row, spanning.col]).astype(np.intp)
+    from scvi_downstream.pipelines.trajectory.compiled_steps import join_nearest
+
+    joined_to = np.empty(len(nodes), dtype=np.intp)
+    join_nearest(cdist(nodes, nodes), joined_to)
+    edges = np.sort(np.column_stack([joined_to[1:], np.arange(1, len(nodes))]), axis=1)
+    return edges[np.lexsort(edges.T[::-1])]
 
 
 def nodes_for(n_cells: int) -> int:

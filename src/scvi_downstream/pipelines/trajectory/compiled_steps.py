@@ -1,4 +1,4 @@
-"""Nearest points of cells on a line of many segments, a cell at a time: apart, as Numba takes a while to import."""
+"""Steps of trajectories that Numba compiles, apart as it is slow to import: nearest points, spanning trees."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def nearest_segments(
             gap[s] = sizes[s] - 2 * products[i, s] + place * (place * lengths[s] - 2 * along)
         nearest = gap.argmin()
         segment[i], share[i], squared[i] = nearest, places[nearest], gap[nearest]
+
+
+@compiled
+def join_nearest(distances: np.ndarray, joined_to: np.ndarray) -> None:
+    """Write the node that each but the first is joined to by the shortest spanning tree, as Prim (1957) finds it.
+
+    ``distances`` are ``(n_nodes, n_nodes)``, doi:10.1002/j.1538-7305.1957.tb01515.x.
+    """
+    n_nodes = len(distances)
+    gap, outside = distances[0].copy(), np.ones(n_nodes, dtype=np.bool_)
+    outside[0], joined_to[:] = False, 0
+    for _ in range(n_nodes - 1):
+        nearest, least = 0, np.inf
+        for node in range(n_nodes):
+            if outside[node] and gap[node] < least:
+                nearest, least = node, gap[node]
+        outside[nearest] = False
+        for node in range(n_nodes):
+            if outside[node] and distances[nearest, node] < gap[node]:
+                gap[node], joined_to[node] = distances[nearest, node], nearest
