@@ -70,7 +70,9 @@ class Sweep:
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
-        experiments = [found.experiment_id for found in client.search_experiments(filter_string="name = 'test'")]
+        experiments = [
+            found.experiment_id for found in client.search_experiments(filter_string="name = 'test'")
+        ]
         return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"]))
 
 
@@ -134,7 +136,9 @@ def test_a_killed_sweep_goes_on_with_the_rest_and_ends_the_same(
     models = sweep.root / "data" / "06_models" / "test"
     done = [models / "provenance" / f"{trial}.scores.json" for trial in TRIALS]
     # MLflow is told by a thread of its own, which may lag behind
-    assert until(lambda: any(file.exists() for file in done) and sweep.runs() != [], 300), "nothing was finished"
+    assert until(lambda: any(file.exists() for file in done) and sweep.runs() != [], 300), (
+        "nothing was finished"
+    )
     workers = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -55,3 +55,8 @@ def test_epochs_fall_with_the_number_of_cells() -> None:
     assert epochs_for(20_000) == 400
     assert epochs_for(200_000) == 40
     assert epochs_for(10_000_000) == 20
+
+
+def test_a_tuned_model_sees_400_000_cells_within_400_and_10_epochs() -> None:
+    wanted = {700: 400, 2_660: 150, 20_000: 20, 1_000_000: 10}
+    assert {n_cells: epochs_for(n_cells, tuned=True) for n_cells in wanted} == wanted

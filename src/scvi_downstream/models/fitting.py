@@ -101,7 +101,7 @@ def fit(
     sizes = _loader_sizes(model, split, label_key)
     batch_size = options.batch_size or batch_size_for(model.adata.n_obs)
     batch_size = batch_size_without_remainder_of_one(batch_size, sizes)
-    max_epochs = options.max_epochs or epochs_for(model.adata.n_obs)
+    max_epochs = options.max_epochs or epochs_for(model.adata.n_obs, tuned=spec.init_from is not None)
     device = torch_device(accelerator)
     if device == "cpu":
         choose_torch_threads(batch_size, model.adata.n_vars)

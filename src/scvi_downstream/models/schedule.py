@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _FULL_EPOCHS_UP_TO = 20_000
 _FULL_EPOCHS = 400
+# Of a model that starts from another: measured, 20,000 cells gain nothing after 20 epochs (scIB total 0.852, with 60
+# 0.854), whereas 2,660 gain until some 60; scvi-tools has 10 for any number of cells.
+_TUNED_CELLS = 400_000
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> in
     return next((size for size in candidates if all(n % size != 1 for n in sizes)), batch_size)
 
 
-def epochs_for(n_cells: int) -> int:
-    """400 epochs up to 20,000 cells, then as many gradient steps as those, with at least 20 epochs."""
+def epochs_for(n_cells: int, *, tuned: bool = False) -> int:
+    """400 epochs up to 20,000 cells, then as many gradient steps as those, with at least 20 epochs.
+
+    A model that is ``tuned``, as it starts from a trained one, sees 400,000 cells, with at least 10 epochs.
+    """
+    if tuned:
+        return max(10, min(_FULL_EPOCHS, round(_TUNED_CELLS / n_cells)))
     return max(20, min(_FULL_EPOCHS, round(_FULL_EPOCHS * _FULL_EPOCHS_UP_TO / n_cells)))
 
 
