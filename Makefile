@@ -42,7 +42,15 @@ check: $(READY)  ## format, lint, types, the quickest tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not thorough"
 
-bench: $(READY)  ## measure the training against scvi-tools (hours, alone on the machine); DATA=folder of .h5ad files
+SIMULATED := --input simulated --batch-key batch --label-key cell_type
+KANG := --batch-key donor --sample-key donor --condition-key condition --label-key cell_type_transferred
+bench: $(READY)  ## measure runs, scores, tests and training (hours, alone on the machine); DATA=folder of .h5ad files
+	@$(BIN)/python benchmarks/integration_scores.py --results benchmarks/integration_scores.json
+	@$(BIN)/python benchmarks/expression_differences.py --results benchmarks/expression_differences.json
+	@$(BIN)/python benchmarks/runs.py demo
+	@$(BIN)/python benchmarks/runs.py test --env test
+	@test ! -f "$(DATA)/kang_ifnb.h5ad" || $(BIN)/python benchmarks/runs.py kang_ifnb --input "$(DATA)/kang_ifnb.h5ad" $(KANG)
+	@$(BIN)/python benchmarks/runs.py simulated $(SIMULATED) --stock 12 --page docs/runs.md
 	@$(BIN)/python benchmarks/engine.py --models 100 --in-turn 30 --page docs/engine.md
 	@$(BIN)/python benchmarks/against_stock.py --data $(or $(DATA),.)
 

@@ -7,6 +7,9 @@ import os
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+    "true"  # of scib-metrics: compiling takes longer than what is compiled
+)
 
 from collections.abc import Callable
 from pathlib import Path

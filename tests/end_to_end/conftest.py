@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -49,29 +53,60 @@ def run_kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subpro
     )
 
 
+def run_kedro_here(*arguments: str, tracking_uri: str) -> subprocess.CompletedProcess[str]:
+    """Run a kedro command in this process, which has imported what takes half of the time of a small one."""
+    from kedro.framework.startup import bootstrap_project
+
+    from scvi_downstream.cli import cli
+
+    environment = {"MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
+    with contextlib.chdir(PROJECT):
+        bootstrap_project(PROJECT)
+        done = CliRunner(env=environment).invoke(cli, list(arguments))
+    unforeseen = done.exception if not isinstance(done.exception, SystemExit) else None
+    raised = "".join(traceback.format_exception(unforeseen)) if unforeseen else ""
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr + raised)
+
+
 @pytest.fixture(scope="session")
 def kedro() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a kedro command in a process of its own."""
-    return run_kedro
+    """Runs a kedro command in this process."""
+    return run_kedro_here
 
 
 @pytest.fixture(scope="session")
-def study_run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
-    """The demonstration's cells through the whole graph in the `test` environment."""
-    root = tmp_path_factory.mktemp("study")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The demonstration's cells through the whole graph in the `test` environment, once for all processes of tests."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "study"
     uri = f"sqlite:///{root / 'tracking.db'}"
-    done = run_kedro("run", "--env", "test", "--params", f"data_root={root / 'data'}", tracking_uri=uri)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return StudyRun(output=done.stdout + done.stderr, data_root=root / "data", tracking_uri=uri)
+    with FileLock(f"{root}.lock"):
+        if not (root / "output.txt").exists():
+            root.mkdir(exist_ok=True)
+            given = f"data_root={root / 'data'}"
+            done = run_kedro("run", "--env", "test", "--params", given, tracking_uri=uri)
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+            (root / "output.txt").write_text(done.stdout + done.stderr)
+    return StudyRun(output=(root / "output.txt").read_text(), data_root=root / "data", tracking_uri=uri)
+
+
+def copy_of(study: StudyRun, root: Path) -> StudyRun:
+    """A finished study once more."""
+    shutil.copytree(study.data_root, root / "data")
+    shutil.copy(study.data_root.parent / "tracking.db", root)
+    return replace(study, data_root=root / "data", tracking_uri=f"sqlite:///{root / 'tracking.db'}")
 
 
 @pytest.fixture(scope="session")
-def study_copy(study_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+def study_run(first_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The finished study, of which parts are run again."""
+    return copy_of(first_run, tmp_path_factory.mktemp("again"))
+
+
+@pytest.fixture(scope="session")
+def study_copy(first_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     """The finished study once more, for commands that add models to it."""
-    root = tmp_path_factory.mktemp("copy")
-    shutil.copytree(study_run.data_root, root / "data")
-    shutil.copy(study_run.data_root.parent / "tracking.db", root)
-    return replace(study_run, data_root=root / "data", tracking_uri=f"sqlite:///{root / 'tracking.db'}")
+    return copy_of(first_run, tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture
@@ -127,9 +162,9 @@ def pieces_of_page() -> dict[str, str]:
 
 
 def copy_project(project: Path) -> None:
-    """Configuration and source, which is all that kedro needs."""
+    """Configuration and source, with what was compiled of it, which is all that kedro needs."""
     for name in ("conf", "src"):
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("*.tmp.*", "*.pyc.*"))
     shutil.copy(PROJECT / "pyproject.toml", project)
 
 
@@ -147,10 +182,10 @@ def add_analysis(project: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def extended(study_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Extended:
+def extended(first_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Extended:
     """The project and the study, with the analysis of the page."""
     root = tmp_path_factory.mktemp("extended")
     copy_project(root / "project")
     add_analysis(root / "project")
-    shutil.copytree(study_run.data_root, root / "data")
+    shutil.copytree(first_run.data_root, root / "data")
     return Extended(root / "project", root / "data", f"sqlite:///{root / 'tracking.db'}")

@@ -16,6 +16,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from .conftest import run_kedro_here
+
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 # 1e30 makes the loss NaN at every learning rate that is tried
@@ -37,29 +39,16 @@ class Sweep:
         return f"sqlite:///{self.root / 'tracking.db'}"
 
     @property
-    def command(self) -> list[str]:
+    def words(self) -> list[str]:
         params = f"data_root={self.root / 'data'},workers={self.workers},{PARAMS}"
-        return [
-            sys.executable,
-            "-m",
-            "kedro",
-            "run",
-            "--env",
-            "test",
-            "--pipelines",
-            "sweep",
-            "--params",
-            params,
-        ]
+        return ["run", "--env", "test", "--pipelines", "sweep", "--params", params]
 
     @property
     def environment(self) -> dict[str, str]:
         return os.environ | {"MLFLOW_TRACKING_URI": self.uri, "OMP_NUM_THREADS": "1"}
 
     def run(self) -> str:
-        done = subprocess.run(
-            self.command, capture_output=True, text=True, env=self.environment, cwd=PROJECT, check=False
-        )
+        done = run_kedro_here(*self.words, tracking_uri=self.uri)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
@@ -127,7 +116,7 @@ def test_a_killed_sweep_goes_on_with_the_rest_and_ends_the_same(
     sweep = sweep_in(tmp_path / "killed", workers=2)
     assert sweep.runs() == []
     process = subprocess.Popen(
-        sweep.command,
+        [sys.executable, "-m", "kedro", *sweep.words],
         env=sweep.environment,
         cwd=PROJECT,
         stdout=subprocess.DEVNULL,
