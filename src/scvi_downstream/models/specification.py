@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
+from sys import intern
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -176,8 +177,12 @@ class ModelSpec(Options):
             The cells do not have what the family needs.
         """
         model_class = self.scvi_class()
-        model_class.setup_anndata(genes, **self.setup_arguments(genes, keys))
-        return model_class(genes, **self.hyperparameters)
+        setup = self.setup_arguments(genes, keys)
+        # What is equal is written once where it is one object, which it is no longer after a way between processes.
+        model_class.setup_anndata(genes, **{name: _one_object(value) for name, value in setup.items()})
+        return model_class(
+            genes, **{name: _one_object(value) for name, value in self.hyperparameters.items()}
+        )
 
     def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the family's ``train``, from those that most families take."""
@@ -187,6 +192,12 @@ class ModelSpec(Options):
         """Make the untrained model with the weights of ``initial``."""
         # complete_parameters refuses such a start before anything runs
         raise TypeError(f"{self.family} cannot start from another model")
+
+
+def _one_object(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_one_object(each) for each in value]
+    return intern(value) if isinstance(value, str) else value
 
 
 def covariate_arguments(keys: Keys) -> dict[str, Any]:
