@@ -79,9 +79,8 @@ def epochs_for(n_cells: int, *, tuned: bool = False) -> int:
 
     A model that is ``tuned``, as it starts from a trained one, sees 400,000 cells, with at least 10 epochs.
     """
-    if tuned:
-        return max(10, min(_FULL_EPOCHS, round(_TUNED_CELLS / n_cells)))
-    return max(20, min(_FULL_EPOCHS, round(_FULL_EPOCHS * _FULL_EPOCHS_UP_TO / n_cells)))
+    cells, least = (_TUNED_CELLS, 10) if tuned else (_FULL_EPOCHS * _FULL_EPOCHS_UP_TO, 20)
+    return max(least, min(_FULL_EPOCHS, round(cells / n_cells)))
 
 
 def batch_size_for(n_cells: int) -> int:

@@ -177,12 +177,8 @@ class ModelSpec(Options):
             The cells do not have what the family needs.
         """
         model_class = self.scvi_class()
-        setup = self.setup_arguments(genes, keys)
-        # What is equal is written once where it is one object, which it is no longer after a way between processes.
-        model_class.setup_anndata(genes, **{name: _one_object(value) for name, value in setup.items()})
-        return model_class(
-            genes, **{name: _one_object(value) for name, value in self.hyperparameters.items()}
-        )
+        model_class.setup_anndata(genes, **_of_one_object_each(self.setup_arguments(genes, keys)))
+        return model_class(genes, **_of_one_object_each(self.hyperparameters))
 
     def train_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the family's ``train``, from those that most families take."""
@@ -194,9 +190,12 @@ class ModelSpec(Options):
         raise TypeError(f"{self.family} cannot start from another model")
 
 
-def _one_object(value: Any) -> Any:
+def _of_one_object_each(value: Any) -> Any:
+    """Equal strings as one object, which a file holds once; between processes they become several."""
+    if isinstance(value, Mapping):
+        return {name: _of_one_object_each(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_one_object(each) for each in value]
+        return [_of_one_object_each(each) for each in value]
     return intern(value) if isinstance(value, str) else value
 
 
