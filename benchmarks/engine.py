@@ -261,9 +261,9 @@ def what_is_left(names: list[str], size: list[str]) -> list[str]:
     return lines
 
 
-def in_own_process(script: str, *arguments: str) -> str:
-    """Last line of what a script prints in a process of one thread."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+def in_own_process(script: str, *arguments: str, threads: str = "1") -> str:
+    """Last line of what a script prints in a process of one thread, or of so many."""
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-W", "ignore", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return done.stdout.splitlines()[-1]

@@ -184,7 +184,7 @@ def leiden_clusterings(
 
     ties = sparse.triu(graph, 1).tocoo()
     fine = float(np.clip(graph.shape[0] / _CELLS_PER_RESOLUTION, _COARSEST, _FINEST))
-    small = cluster(weighted_graph(ties), fine)
+    small = cluster(weighted_graph(graph), fine)
     n_small = int(small.max()) + 1
     ends = np.sort(small[np.stack([ties.row, ties.col])], axis=0)
     codes, pair = np.unique(ends[0] * n_small + ends[1], return_inverse=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 _ENTRIES_AT_ONCE = 4_000_000
-_CELLS_CLUSTERED, _FEWEST_DRAWS = 600_000, 50
+_CELLS_CLUSTERED, _FEWEST_DRAWS = 600_000, 30
 
 
 def strata_of(*columns: np.ndarray) -> np.ndarray:
@@ -21,7 +21,7 @@ def strata_of(*columns: np.ndarray) -> np.ndarray:
 
 
 def affordable_draws(wanted: int, n_cells: int) -> int:
-    """How many resamples are done of so many cells: fewer than wanted beyond 600,000 drawn in all, but at least 50.
+    """How many resamples are done of so many cells: fewer than wanted beyond 600,000 drawn in all, but at least 30.
 
     Every resample is clustered, which takes about 5 µs a cell. Fewer resamples make intervals a little less exact,
     where the larger number of cells makes them narrower.

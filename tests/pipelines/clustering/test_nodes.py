@@ -93,12 +93,14 @@ def test_noise_in_one_group_has_no_substantial_silhouette() -> None:
     assert "no substantial structure" in summary["kmeans"]["reason"]
 
 
-def test_leiden_equals_scanpy_on_the_same_graph(blobs: pd.DataFrame) -> None:
+@pytest.mark.parametrize("with_groups", [True, False])
+def test_leiden_equals_scanpy_on_the_same_graph(blobs: pd.DataFrame, with_groups: bool) -> None:
     import scanpy as sc
 
-    graph = graph_of(blobs)
+    latent = blobs if with_groups else latent_of(np.random.default_rng(0).normal(size=(900, 5)))
+    graph = graph_of(latent)
     ours = cluster_leiden(graph, OPTIONS, 3)
-    reference = ad.AnnData(blobs.to_numpy(), obs=pd.DataFrame(index=blobs.index))
+    reference = ad.AnnData(latent.to_numpy(), obs=pd.DataFrame(index=latent.index))
     for resolution in OPTIONS.leiden_resolutions:
         sc.tl.leiden(
             reference, resolution, adjacency=graph.connectivities, flavor="igraph", directed=False,
