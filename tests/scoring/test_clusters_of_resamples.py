@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union
+from scvi_downstream.graphs.neighbors import find_neighbors, fuzzy_union, weighted_graph
 from scvi_downstream.scoring.clusterings import (
     Clusterings,
     adjusted_rand_index,
@@ -29,9 +29,10 @@ def resamples(n_draws: int, seed: int = 0) -> np.ndarray:
 
 
 def by_leiden(points: np.ndarray, labels: np.ndarray) -> tuple[Clusterings, np.ndarray]:
-    graph = fuzzy_union(*find_neighbors(points, 15, exact=True, seed=0))
+    connectivities = fuzzy_union(*find_neighbors(points, 15, exact=True, seed=0))
+    graph = weighted_graph(connectivities)
     clusters, position = best_leiden(graph, labels, RESOLUTIONS)
-    return leiden_clusterings(graph, RESOLUTIONS, position), clusters
+    return leiden_clusterings(connectivities, graph, RESOLUTIONS, position), clusters
 
 
 @pytest.mark.thorough

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scvi_downstream.graphs.neighbors import weighted_graph
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.scoring.resampling import ratio
 
@@ -99,14 +98,14 @@ _SEED = 42
 
 
 def best_leiden(
-    graph: sparse.csr_matrix, labels: np.ndarray, resolutions: tuple[float, ...]
+    graph: igraph.Graph, labels: np.ndarray, resolutions: tuple[float, ...]
 ) -> tuple[np.ndarray, int]:
     """Clusters at the resolution with the highest NMI, as :func:`scib_metrics.nmi_ari_cluster_labels_leiden`.
 
     Parameters
     ----------
     graph
-        ``(n_cells, n_cells)`` symmetric connectivities.
+        Of :func:`scvi_downstream.graphs.neighbors.weighted_graph`, ``n_cells`` vertices.
     labels
         ``(n_cells,)`` codes from 0.
     resolutions
@@ -121,10 +120,10 @@ def best_leiden(
     Traag, Waltman & van Eck (2019), doi:10.1038/s41598-019-41695-z; Luecken et al. (2022),
     doi:10.1038/s41592-021-01336-8.
     """
-    found, everyone = weighted_graph(graph), np.ones((1, len(labels)))
+    everyone = np.ones((1, len(labels)))
     best, highest = (np.zeros(len(labels), dtype=np.int64), 0), -np.inf
     for position, resolution in enumerate(resolutions):
-        clusters = cluster(found, resolution)
+        clusters = cluster(graph, resolution)
         agreement = normalised_mutual_information(contingency(labels, clusters, everyone))[0]
         if agreement > highest:
             best, highest = (clusters, position), agreement
@@ -157,7 +156,7 @@ type Clusterings = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def leiden_clusterings(
-    graph: sparse.csr_matrix, resolutions: tuple[float, ...], position: int
+    connectivities: sparse.csr_matrix, graph: igraph.Graph, resolutions: tuple[float, ...], position: int
 ) -> Clusterings:
     """Leiden of the cells drawn, where two cells are tied as often as their copies are.
 
@@ -171,8 +170,8 @@ def leiden_clusterings(
 
     Parameters
     ----------
-    graph
-        ``(n_cells, n_cells)`` symmetric connectivities.
+    connectivities, graph
+        ``(n_cells, n_cells)``, symmetric, and their :func:`scvi_downstream.graphs.neighbors.weighted_graph`.
     resolutions, position
         All resolutions in ascending order, and which of them was chosen.
 
@@ -182,9 +181,9 @@ def leiden_clusterings(
     """
     import igraph
 
-    ties = sparse.triu(graph, 1).tocoo()
-    fine = float(np.clip(graph.shape[0] / _CELLS_PER_RESOLUTION, _COARSEST, _FINEST))
-    small = cluster(weighted_graph(graph), fine)
+    ties = sparse.triu(connectivities, 1).tocoo()
+    fine = float(np.clip(graph.vcount() / _CELLS_PER_RESOLUTION, _COARSEST, _FINEST))
+    small = cluster(graph, fine)
     n_small = int(small.max()) + 1
     ends = np.sort(small[np.stack([ties.row, ties.col])], axis=0)
     codes, pair = np.unique(ends[0] * n_small + ends[1], return_inverse=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.graphs.neighbors import NeighborsGraph, find_neighbors, fuzzy_union
+from scvi_downstream.graphs.neighbors import NeighborsGraph, find_neighbors, fuzzy_union, weighted_graph
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.scoring.clusterings import (
     adjusted_rand_index,
@@ -149,9 +149,10 @@ def _agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """NMI and ARI of Leiden clusters, or without resolutions of k-means."""
     labels, name = cells.labels, "leiden" if resolutions else "kmeans"
     if resolutions:
-        graph = cells.connectivities(_K_LEIDEN)
+        connectivities = cells.connectivities(_K_LEIDEN)
+        graph = weighted_graph(connectivities)
         clusters, position = best_leiden(graph, labels, resolutions)
-        again = leiden_clusterings(graph, resolutions, position)
+        again = leiden_clusterings(connectivities, graph, resolutions, position)
     else:
         again = kmeans_clusterings(cells.latent, int(labels.max()) + 1)
         (clusters,) = again(np.ones(len(labels)))
