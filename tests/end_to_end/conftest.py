@@ -40,8 +40,8 @@ class StudyRun:
 
     @property
     def params(self) -> str:
-        """``--params`` of further commands on the same study."""
-        return f"data_root={self.data_root}"
+        """``--params`` of further commands on the same study, in one process: other tests have the other cores."""
+        return f"data_root={self.data_root},workers=1"
 
 
 def run_kedro(*arguments: str, tracking_uri: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
@@ -120,7 +120,7 @@ def run_part(study_run: StudyRun, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def run(params: dict[str, Any] | None = None, **selection: Any) -> Any:
         bootstrap_project(PROJECT)
-        runtime = {"data_root": str(study_run.data_root), **(params or {})}
+        runtime = {"data_root": str(study_run.data_root), "workers": 1, **(params or {})}
         with KedroSession.create(PROJECT, env="test", runtime_params=runtime) as session:
             return session.run(**selection)
 

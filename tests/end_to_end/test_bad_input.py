@@ -25,9 +25,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def command(*, root: Path = tmp_path / "data", **params: Any) -> tuple[int, str]:
         bootstrap_project(PROJECT)
-        words = ",".join(
-            f"{name}={value}" for name, value in {"study": "bad", "data_root": root, **params}.items()
-        )
+        given = {"study": "bad", "data_root": root, "workers": 1, **params}
+        words = ",".join(f"{name}={value}" for name, value in given.items())
         result = CliRunner().invoke(cli, ["run", "--pipelines", "preparation", "--params", words])
         return result.exit_code, result.output
 
@@ -179,7 +178,7 @@ def test_full_disk_leaves_the_old_file(run: Any, tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("pandas.DataFrame.to_parquet", full)
-    status, output = run(input=path, incremental="false", workers="1")  # the fault is in this process
+    status, output = run(input=path, incremental="false")
     assert status != 0
     assert "qc_metrics.parquet" in said(output)
     assert table.read_bytes() == before

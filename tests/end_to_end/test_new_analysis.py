@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_it_is_in_all_results(extended: Any) -> None:
     from mlflow import MlflowClient
 
-    names, study = "complexity,reporting", f"data_root={extended.data_root}"
+    names, study = "complexity,reporting", f"data_root={extended.data_root},workers=1"
     shown = extended.run("run", "--env", "test", "--pipelines", names, "--params", study)
     assert "genes for the counts of each cell" in shown
     assert "Complexity: 5% of the cells" in shown
