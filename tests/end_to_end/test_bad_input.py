@@ -13,14 +13,20 @@ PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all: to make one takes as long as a run."""
+    return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'tracking.db'}"
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``kedro run --pipelines preparation --params …`` in this process; gives exit status and output."""
     from kedro.framework.startup import bootstrap_project
 
     from scvi_downstream.cli import cli
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'tracking.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     monkeypatch.chdir(PROJECT)
 
     def command(*, root: Path = tmp_path / "data", **params: Any) -> tuple[int, str]:
