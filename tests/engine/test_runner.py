@@ -105,6 +105,20 @@ def test_everything_runs_once_and_then_nothing(study: Study) -> None:
     assert study.run(arithmetic()) == []
 
 
+def compile_beside_threads(value: float) -> float:
+    import numba
+
+    numba.set_num_threads(1)  # launches them
+    return numba.njit(lambda number: number + 1)(value)
+
+
+@pytest.mark.thorough
+def test_numba_compiles_in_a_run_of_this_process_and_after_it(study: Study) -> None:
+    study.run(Pipeline([Node(compile_beside_threads, "raw", "more", name="compile")]))
+    assert study.read("more") == 5.0
+    assert compile_beside_threads(1.0) == 2.0
+
+
 def test_a_changed_parameter_runs_what_depends_on_it_and_no_more(study: Study) -> None:
     study.values = {"params:factor": 3.0}
     study.run(arithmetic())

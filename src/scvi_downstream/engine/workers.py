@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 # Libraries that take long to import: workers are forked with those that at least two nodes are going to use.
 SLOW_LIBRARIES = ("anndata", "faiss", "igraph", "matplotlib", "pandas", "scipy", "scvi", "sklearn", "torch")
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# Not set in a process that goes on after the run: Numba compiles nothing more once this is another than it began with.
+_ONE_OF_NUMBA = {"NUMBA_NUM_THREADS": "1"}
 _UNSWEPT = "scvi_downstream.engine.unswept"
 _LOOK_EVERY_SECONDS = 0.5
 
@@ -131,7 +131,7 @@ class InProcesses:
         """Begin a node."""
         self._busy = True
         try:
-            with environment(_ONE_THREAD):
+            with environment(_ONE_THREAD | _ONE_OF_NUMBA):
                 return self._pool.submit(_in_worker, work)
         except BrokenProcessPool as error:
             broken: Future[Made] = Future()
@@ -194,7 +194,7 @@ def begin_imports(libraries: Iterable[str]) -> Any:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_UNSWEPT, *libraries, __name__])
-    with environment(_ONE_THREAD):
+    with environment(_ONE_THREAD | _ONE_OF_NUMBA):
         ensure_running()
     return context
 

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
+from scvi_downstream.runtime.threads import allowed_threads
 
 if TYPE_CHECKING:
     from igraph import Graph
@@ -82,10 +83,13 @@ def find_neighbors(latent: np.ndarray, k: int, *, exact: bool, seed: int) -> tup
 
 
 def _descend(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    import numba
     from pynndescent import NNDescent
 
     logger.info("Searching %d neighbours of %d cells by nearest-neighbour descent", k, len(points))
-    return NNDescent(points, n_neighbors=k, random_state=seed, low_memory=True).neighbor_graph[0]
+    threads = min(allowed_threads(), numba.get_num_threads())
+    found = NNDescent(points, n_neighbors=k, random_state=seed, low_memory=True, n_jobs=threads)
+    return found.neighbor_graph[0]
 
 
 def _search_exactly(points: np.ndarray, k: int) -> np.ndarray:

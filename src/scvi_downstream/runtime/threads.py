@@ -24,6 +24,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def allowed_threads() -> int:
+    """Threads that a library may use which has to be told: ``OMP_NUM_THREADS``, or one a core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else usable_cores()
+
+
 @contextmanager
 def environment(wanted: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables inside, for processes that start there, and put back afterwards what they were."""
