@@ -154,7 +154,6 @@ def stock(file: str, batch_key: str, epochs: int) -> float:
 LIMITS = {
     "the graph on two cores": "training beside training shares the memory's bandwidth, the report waits for all",
     "memory": "every worker holds PyTorch, scvi-tools and its own counts; one worker's run stays below",
-    "Benchmarker": "10.6 of 24.4 s of an embedding are igraph's Leiden: ten resolutions, and 50 resamples for intervals",
     "largest difference": "a ratio of small shares of variance, which scib-metrics takes in float32",
 }
 
