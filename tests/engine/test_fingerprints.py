@@ -125,6 +125,7 @@ def test_no_family_is_a_module_of_the_project() -> None:
     assert any(name.startswith("scvi.") for name in PRIVATE)
 
 
+@pytest.mark.thorough
 def test_a_copy_elsewhere_has_the_same_fingerprints(tmp_path: Path) -> None:
     shutil.copytree(PROJECT.root, tmp_path / PROJECT.root.name, ignore=shutil.ignore_patterns("__pycache__"))
     asked = (

@@ -137,6 +137,7 @@ def test_a_model_that_starts_from_one_left_out_is_left_out() -> None:
     assert "scvi_more" in plan_study(parameters).left_out
 
 
+@pytest.mark.thorough
 def test_without_r_its_order_alone_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def planned(**options: Any) -> tuple[dict[str, str], set[str]]:
         study = plan_study(load(trajectory={"start_cluster": "CD34+", **options}))
