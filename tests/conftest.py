@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 
-gc.set_threshold(200_000, 20, 20)  # collections take a tenth of the tests
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +33,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 # The first example of a test may import scikit-learn; the same examples every time.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+gc.set_threshold(200_000, 20, 20)  # collections take a tenth of the tests
 
 
 # Share one run of the study, so they run in one process.
