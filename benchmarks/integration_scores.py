@@ -31,7 +31,6 @@ from engine import cells_of, in_own_process
 type Scores = dict[str, dict[str, float]]
 FROM_A_RANDOM_START = ("kmeans_nmi", "kmeans_ari")
 N_COMPONENTS = 50
-ALL_CORES, ONE_EACH = str(os.cpu_count()), "1"
 
 
 def embed(given: argparse.Namespace, file: Path) -> None:
@@ -102,6 +101,8 @@ SIDES: dict[str, Callable[[Any, argparse.Namespace], Scores]] = {
     "scib-metrics": score_stock,
     "project": score_project,
 }
+THREADS = {"scib-metrics": str(os.cpu_count()), "project": "1"}
+"""Of each process: all cores for the one of the Benchmarker, one for each of the project's, of which there are as many."""
 
 
 def measure(side: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -157,8 +158,8 @@ def main() -> None:
         embed(given, file := Path(folder) / "embedded.h5ad")
         options = [*sys.argv[1:], "--embedded", str(file)]
         found = {
-            side: json.loads(in_own_process(__file__, *options, "--measure", side, threads=threads))
-            for side, threads in (("scib-metrics", ALL_CORES), ("project", ONE_EACH))
+            side: json.loads(in_own_process(__file__, *options, "--measure", side, threads=THREADS[side]))
+            for side in SIDES
         }
     stock, project = found.values()
     for side, about in found.items():

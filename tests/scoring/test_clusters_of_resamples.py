@@ -29,10 +29,9 @@ def resamples(n_draws: int, seed: int = 0) -> np.ndarray:
 
 
 def by_leiden(points: np.ndarray, labels: np.ndarray) -> tuple[Clusterings, np.ndarray]:
-    connectivities = fuzzy_union(*find_neighbors(points, 15, exact=True, seed=0))
-    graph = weighted_graph(connectivities)
+    graph = weighted_graph(fuzzy_union(*find_neighbors(points, 15, exact=True, seed=0)))
     clusters, position = best_leiden(graph, labels, RESOLUTIONS)
-    return leiden_clusterings(connectivities, graph, RESOLUTIONS, position), clusters
+    return leiden_clusterings(graph, RESOLUTIONS, position), clusters
 
 
 @pytest.mark.thorough

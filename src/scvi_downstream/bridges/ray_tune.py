@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.runtime.threads import environment, quiet, usable_cores
+from scvi_downstream.runtime.threads import ONE_THREAD, environment, quiet, usable_cores
 
 if TYPE_CHECKING:
     from ray import tune
@@ -270,9 +270,7 @@ _LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own word for: listen on the loopback address alone
     "RAY_DEDUP_LOGS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+    **ONE_THREAD,
 }
 _TUNE = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -24,7 +24,7 @@ from scvi_downstream.engine.incremental import content_of
 from scvi_downstream.engine.kedro_internals import no_hooks, run_node, stored_path
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import plain_error
-from scvi_downstream.runtime.threads import environment, one_thread
+from scvi_downstream.runtime.threads import ONE_THREAD, environment, one_thread
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset
@@ -34,9 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Libraries that take long to import: workers are forked with those that at least two nodes are going to use.
 SLOW_LIBRARIES = ("anndata", "faiss", "igraph", "matplotlib", "pandas", "scipy", "scvi", "sklearn", "torch")
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-# Not set in a process that goes on after the run: Numba compiles nothing more once this is another than it began with.
-_ONE_OF_NUMBA = {"NUMBA_NUM_THREADS": "1"}
+# Not in a process that goes on after the run: Numba compiles nothing more once this is another than it began with.
+_OF_WORKERS = ONE_THREAD | {"NUMBA_NUM_THREADS": "1"}
 _UNSWEPT = "scvi_downstream.engine.unswept"
 _LOOK_EVERY_SECONDS = 0.5
 
@@ -84,7 +83,7 @@ class InThisProcess:
     def __init__(self, *, limit_threads: bool) -> None:
         self._surroundings = ExitStack()
         if limit_threads:
-            self._surroundings.enter_context(environment(_ONE_THREAD))
+            self._surroundings.enter_context(environment(ONE_THREAD))
         self._limit = one_thread if limit_threads else nullcontext
 
     def submit(self, work: Work) -> Future[Made]:
@@ -131,7 +130,7 @@ class InProcesses:
         """Begin a node."""
         self._busy = True
         try:
-            with environment(_ONE_THREAD | _ONE_OF_NUMBA):
+            with environment(_OF_WORKERS):
                 return self._pool.submit(_in_worker, work)
         except BrokenProcessPool as error:
             broken: Future[Made] = Future()
@@ -194,7 +193,7 @@ def begin_imports(libraries: Iterable[str]) -> Any:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_UNSWEPT, *libraries, __name__])
-    with environment(_ONE_THREAD | _ONE_OF_NUMBA):
+    with environment(_OF_WORKERS):
         ensure_running()
     return context
 

@@ -9,6 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment in which numerical libraries use one thread, but for Numba."""
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:

@@ -155,9 +155,7 @@ type Clusterings = Callable[[np.ndarray], list[np.ndarray]]
 """From how often each cell counts to one or more clusterings, all ``(n_cells,)``; cells that do not count have any."""
 
 
-def leiden_clusterings(
-    connectivities: sparse.csr_matrix, graph: igraph.Graph, resolutions: tuple[float, ...], position: int
-) -> Clusterings:
+def leiden_clusterings(graph: igraph.Graph, resolutions: tuple[float, ...], position: int) -> Clusterings:
     """Leiden of the cells drawn, where two cells are tied as often as their copies are.
 
     The search is done again at the resolution chosen for the sample, the three below and the one above. Resampled
@@ -170,8 +168,8 @@ def leiden_clusterings(
 
     Parameters
     ----------
-    connectivities, graph
-        ``(n_cells, n_cells)``, symmetric, and their :func:`scvi_downstream.graphs.neighbors.weighted_graph`.
+    graph
+        Of :func:`scvi_downstream.graphs.neighbors.weighted_graph`, ``n_cells`` vertices.
     resolutions, position
         All resolutions in ascending order, and which of them was chosen.
 
@@ -181,11 +179,11 @@ def leiden_clusterings(
     """
     import igraph
 
-    ties = sparse.triu(connectivities, 1).tocoo()
+    ties, strength = np.array(graph.get_edgelist()).T, np.array(graph.es["weight"]) / 2
     fine = float(np.clip(graph.vcount() / _CELLS_PER_RESOLUTION, _COARSEST, _FINEST))
     small = cluster(graph, fine)
     n_small = int(small.max()) + 1
-    ends = np.sort(small[np.stack([ties.row, ties.col])], axis=0)
+    ends = np.sort(small[ties], axis=0)
     codes, pair = np.unique(ends[0] * n_small + ends[1], return_inverse=True)
     one, other = np.divmod(codes, n_small)
     apart = one != other
@@ -193,7 +191,7 @@ def leiden_clusterings(
     tried = resolutions[max(0, position - _BELOW) : position + _ABOVE + 1]
 
     def clusterings(counts: np.ndarray) -> list[np.ndarray]:
-        weights = np.bincount(pair, ties.data * counts[ties.row] * counts[ties.col], len(codes))
+        weights = np.bincount(pair, strength * counts[ties].prod(axis=0), len(codes))
         strengths = np.bincount(one, weights, n_small) + np.bincount(other, weights, n_small)
         contracted.es["weight"] = weights[apart].tolist()
         return [cluster(contracted, resolution, strengths=strengths)[small] for resolution in tried]

@@ -149,10 +149,9 @@ def _agreement(cells: Cells, resolutions: tuple[float, ...]) -> Metrics:
     """NMI and ARI of Leiden clusters, or without resolutions of k-means."""
     labels, name = cells.labels, "leiden" if resolutions else "kmeans"
     if resolutions:
-        connectivities = cells.connectivities(_K_LEIDEN)
-        graph = weighted_graph(connectivities)
+        graph = weighted_graph(cells.connectivities(_K_LEIDEN))
         clusters, position = best_leiden(graph, labels, resolutions)
-        again = leiden_clusterings(connectivities, graph, resolutions, position)
+        again = leiden_clusterings(graph, resolutions, position)
     else:
         again = kmeans_clusterings(cells.latent, int(labels.max()) + 1)
         (clusters,) = again(np.ones(len(labels)))
