@@ -152,6 +152,7 @@ def stock(file: str, batch_key: str, epochs: int) -> float:
 
 # What holds back a claim that is not reached, by profiles of these runs.
 LIMITS = {
+    "test, from nothing": "half of what its steps take is drawing, and imports of the server and two workers; 44 to 51 s over hours",
     "the graph on two cores": "training beside training shares the memory's bandwidth, the report waits for all",
     "memory": "every worker holds PyTorch, scvi-tools and its own counts; one worker's run stays below",
     "largest difference": "a ratio of small shares of variance, which scib-metrics takes in float32",
