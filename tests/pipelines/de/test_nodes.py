@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scvi_downstream.pipelines.de.calls import CALL_COLUMNS
 from scvi_downstream.pipelines.de.nodes import (
     MARKER_COLUMNS,
     combine_results,
@@ -25,8 +26,9 @@ from scvi_downstream.study.defaults import defaults_of, replicates_of
 N_GENES = 200
 GOOD = {
     "grouping": "clusters", "comparison": "0 vs rest", "group1": "0", "group2": "rest", "gene": "good",
-    "lfc_median": 2.0, "proba_de": 0.99, "expected_fdr": 0.01, "fraction1": 0.8, "fraction2": 0.1,
-    "mean1": 5.0, "mean2": 1.0, "wilcoxon_p_adjusted": 1e-9,
+    "effect": 2.0, "effect_lower": 1.5, "effect_upper": 2.5, "probability": 0.99, "expected_fdr": 0.01,
+    "fraction1": 0.8, "fraction2": 0.1, "mean1": 5.0, "mean2": 1.0,
+    "lfc_median": 2.0, "proba_de": 0.9, "wilcoxon_p_adjusted": 1e-9,
 }  # fmt: skip
 
 
@@ -120,14 +122,16 @@ def test_the_node_compares_clusters_and_labels(fitted_scvi, pbmc_counts, keys):
 
 @pytest.fixture
 def tests_of_one_effect():
-    """Three tests that see the same effects with noise of their own; 20 genes have one."""
+    """Calls and tests that see the same effects with noise of their own; 20 genes have one."""
     rng = np.random.default_rng(0)
     effect = np.r_[np.full(10, 3.0), np.full(10, -3.0), np.zeros(N_GENES - 20)]
     key = {"grouping": "labels", "comparison": "B vs rest", "gene": [f"g{i}" for i in range(N_GENES)]}
     bayesian = pd.DataFrame(
         key
         | {"lfc_median": effect + rng.normal(0, 0.3, N_GENES), "proba_de": np.where(effect != 0, 0.99, 0.2)}
-    ).assign(is_de=effect != 0)
+    ).assign(expected_fdr=0.5, is_de=False)
+    calls = pd.DataFrame(key | {"effect": effect, "probability": np.where(effect != 0, 0.99, 0.2)})
+    calls = calls.assign(unit="cells", expected_fdr=np.where(effect != 0, 0.01, 0.7), is_de=effect != 0)
     p_values = np.where(effect != 0, 1e-9, rng.uniform(0.2, 1, N_GENES))
     classical = pd.DataFrame(
         key
@@ -137,14 +141,20 @@ def tests_of_one_effect():
             "p_adjusted": np.minimum(p_values * 10, 1),
         }
     )
-    return bayesian, classical
+    return bayesian, calls, classical
 
 
-def test_rows_are_the_bayesian_ones_with_the_tests_beside(tests_of_one_effect):
-    bayesian, classical = tests_of_one_effect
+def test_rows_are_the_calls_with_the_tests_beside(tests_of_one_effect):
+    bayesian, calls, classical = tests_of_one_effect
     shuffled = classical.sample(frac=1, random_state=0).iloc[:150]
-    joined = combine_results(bayesian, shuffled, pd.DataFrame(columns=PSEUDOBULK_COLUMNS))
-    pd.testing.assert_frame_equal(joined[bayesian.columns], bayesian)
+    mixed = bayesian.sample(frac=1, random_state=1), calls.sample(frac=1, random_state=2)
+    joined = combine_results(*mixed, shuffled, pd.DataFrame(columns=PSEUDOBULK_COLUMNS))
+    assert joined["probability"].is_monotonic_decreasing
+    by_gene = joined.set_index("gene")
+    for table, prefix in ((calls, ""), (bayesian, "pairs_")):
+        own = table.set_index("gene").loc[by_gene.index]
+        assert (by_gene[f"{prefix}is_de"] == own["is_de"]).all()
+        assert (by_gene[f"{prefix}expected_fdr"] == own["expected_fdr"]).all()
     assert joined["wilcoxon_p"].notna().sum() == 150
     expected = classical.set_index("gene").loc[shuffled["gene"], "lfc"]
     np.testing.assert_array_equal(joined.set_index("gene").loc[shuffled["gene"], "wilcoxon_lfc"], expected)
@@ -153,17 +163,14 @@ def test_rows_are_the_bayesian_ones_with_the_tests_beside(tests_of_one_effect):
 
 
 def test_agreement_is_measured(tests_of_one_effect):
-    bayesian, classical = tests_of_one_effect
+    bayesian, calls, classical = tests_of_one_effect
     opposite = classical.assign(lfc=-classical["lfc"])
     row = tabulate_concordance(
-        combine_results(bayesian, classical, opposite), defaults_of(DeOptions, top_genes=20)
+        combine_results(bayesian, calls, classical, opposite), defaults_of(DeOptions, top_genes=20)
     ).iloc[0]
-    assert (row["n_genes"], row["n_bayesian"], row["n_wilcoxon"], row["n_pseudobulk"]) == (
-        N_GENES,
-        20,
-        20,
-        20,
-    )
+    numbers = row[["n_genes", "n_called", "n_bayesian", "n_wilcoxon", "n_pseudobulk"]]
+    assert numbers.tolist() == [N_GENES, 20, 0, 20, 20]
+    assert row["same_direction"] == 1
     expected = stats.spearmanr(bayesian["lfc_median"], classical["lfc"]).statistic
     assert row["spearman_lfc_wilcoxon"] == pytest.approx(expected)
     assert row["spearman_lfc_pseudobulk"] == pytest.approx(-expected)
@@ -172,19 +179,19 @@ def test_agreement_is_measured(tests_of_one_effect):
 
 
 def test_missing_tests_and_missing_calls_are_not_numbers(tests_of_one_effect):
-    bayesian, classical = tests_of_one_effect
+    bayesian, calls, classical = tests_of_one_effect
     nothing = pd.DataFrame(columns=WILCOXON_COLUMNS)
-    none_called = bayesian.assign(is_de=False)
-    row = tabulate_concordance(combine_results(none_called, classical, nothing), defaults_of(DeOptions)).iloc[
-        0
-    ]
+    none_called = calls.assign(is_de=False)
+    joined = combine_results(bayesian, none_called, classical, nothing)
+    row = tabulate_concordance(joined, defaults_of(DeOptions)).iloc[0]
+    assert np.isnan(row["same_direction"])
     assert np.isnan(row["confirmed_wilcoxon"])
     assert row["jaccard_wilcoxon"] == 0
     assert row[["n_pseudobulk", "spearman_lfc_pseudobulk", "jaccard_pseudobulk"]].isna().all()
 
 
 def test_no_comparisons_give_an_empty_table():
-    columns = (BAYESIAN_COLUMNS, WILCOXON_COLUMNS, PSEUDOBULK_COLUMNS)
+    columns = (BAYESIAN_COLUMNS, CALL_COLUMNS, WILCOXON_COLUMNS, PSEUDOBULK_COLUMNS)
     joined = combine_results(*(pd.DataFrame(columns=list(names)) for names in columns))
     assert joined.empty
     assert "wilcoxon_p" in joined
@@ -198,12 +205,12 @@ def _results(*changes):
 @pytest.mark.parametrize(
     "change",
     [
-        {"lfc_median": 0.4},
-        {"lfc_median": -2.0},
+        {"effect": 0.4},
+        {"effect": -2.0},
         {"fraction1": 0.15, "fraction2": 0.0},
         {"fraction2": 0.75},
-        {"expected_fdr": 0.2, "wilcoxon_p_adjusted": 0.2},
-        {"expected_fdr": 0.2, "wilcoxon_p_adjusted": float("nan")},
+        {"expected_fdr": 0.2},
+        {"expected_fdr": float("nan")},
         {"grouping": "condition"},
     ],
 )
@@ -212,17 +219,15 @@ def test_each_filter_drops_a_gene(change):
     assert markers["gene"].tolist() == ["good"]
 
 
-def test_bayesian_calls_rank_before_genes_that_only_wilcoxon_calls():
+def test_markers_rank_by_probability_effect_and_specificity():
     results = _results(
-        {"gene": "wilcoxon alone", "expected_fdr": 0.3, "lfc_median": 9.0},
-        {"gene": "weak", "lfc_median": 1.0},
-        {"gene": "bayesian alone", "wilcoxon_p_adjusted": 0.5, "lfc_median": 0.6},
+        {"gene": "rare", "effect": 9.0, "fraction1": 0.3, "fraction2": 0.15},
+        {"gene": "weak", "effect": 1.0},
         {},
     )
     markers = select_markers(results, defaults_of(DeOptions))
-    assert markers["gene"].tolist() == ["good", "weak", "bayesian alone", "wilcoxon alone"]
-    assert markers["called_by"].tolist() == ["both", "both", "bayesian", "wilcoxon"]
-    assert markers["rank"].tolist() == [1, 2, 3, 4]
+    assert markers["gene"].tolist() == ["good", "rare", "weak"]
+    assert markers["rank"].tolist() == [1, 2, 3]
     assert markers["score"].iloc[0] == pytest.approx(0.99 * 2.0 * 0.7)
 
 
@@ -233,7 +238,7 @@ def test_groups_keep_their_order_and_their_number_of_markers():
             "group1": group,
             "comparison": f"{group} vs rest",
             "gene": f"g{i}",
-            "lfc_median": 5.0 - i,
+            "effect": 5.0 - i,
         }
         for grouping, group in (("clusters", "2"), ("clusters", "10"), ("labels", "B"))
         for i in range(4)

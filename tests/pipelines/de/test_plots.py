@@ -9,6 +9,7 @@ from scvi_downstream.pipelines.de import plots
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.plots import (
     DOT_AREA,
+    LEAST_DOUBT,
     MAX_PANELS,
     MEASURES,
     plot_concordance,
@@ -29,8 +30,8 @@ def de_results():
                 "grouping": grouping,
                 "comparison": name,
                 "gene": [f"GENE{i}" for i in range(60)],
-                "lfc_median": rng.normal(0, 2, 60),
-                "proba_de": rng.uniform(0.2, 1, 60),
+                "effect": rng.normal(0, 2, 60),
+                "probability": rng.uniform(0.2, 1, 60),
                 "is_de": np.arange(60) < n_called,
                 "fraction1": 0.5,
                 "fraction2": 0.5,
@@ -65,11 +66,13 @@ def test_names_do_not_overlap(de_results):
 
 
 @pytest.mark.thorough
-def test_certain_genes_are_drawn_at_the_resolution_of_the_samples(de_results):
-    certain = de_results.assign(proba_de=1.0)
-    figure = plot_volcano(certain, defaults_of(DeOptions, n_samples=500))
-    heights = figure.axes[0].collections[0].get_offsets()[:, 1]
-    np.testing.assert_allclose(heights, np.log10(1000))
+def test_certain_genes_are_drawn_at_the_edge_and_untested_ones_not_at_all(de_results):
+    untested = de_results["gene"].isin([f"GENE{i}" for i in range(50, 60)])
+    certain = de_results.assign(probability=np.where(untested, np.nan, 1.0))
+    figure = plot_volcano(certain, defaults_of(DeOptions))
+    heights = np.concatenate([dots.get_offsets()[:, 1] for dots in figure.axes[0].collections])
+    assert len(heights) == 50
+    np.testing.assert_allclose(heights, -np.log10(LEAST_DOUBT))
 
 
 def test_an_empty_table_gives_a_figure_that_says_so(de_results):
@@ -115,11 +118,8 @@ def test_genes_unseen_in_a_group_are_not_drawn():
 def test_without_classical_tests_the_figure_says_so():
     results, concordance = _results_and_concordance(pseudobulk=False)
     figure = plot_concordance(results.assign(wilcoxon_p=np.nan), concordance)
-    assert "only the Bayesian test" in figure.texts[0].get_text()
-    assert (
-        "only the Bayesian test"
-        in plot_concordance(results.iloc[:0], concordance.iloc[:0]).texts[0].get_text()
-    )
+    assert "no classical test" in figure.texts[0].get_text()
+    assert "no classical test" in plot_concordance(results.iloc[:0], concordance.iloc[:0]).texts[0].get_text()
 
 
 @pytest.fixture

@@ -136,7 +136,8 @@ def contents(training_summary) -> dict[str, Any]:
             "group": np.repeat(["0", "1"], 25),
             "rank": [*range(1, 26)] * 2,
             "gene": [f"GENE{i}" for i in range(50)],
-            "lfc_median": 1.23456,
+            "lfc_median": 1.0,
+            "effect": 1.23456,
             "wilcoxon_p_adjusted": [0.0, 3.2e-12, *[0.0123] * 48],
         }
     )
@@ -145,7 +146,10 @@ def contents(training_summary) -> dict[str, Any]:
             "grouping": "clusters",
             "comparison": ["0 vs rest", "1 vs rest"],
             "n_genes": 500,
-            "n_bayesian": [20, 60],
+            "unit": "cells",
+            "n_called": [20, 60],
+            "n_bayesian": [1, 3],
+            "same_direction": 0.9,
             "confirmed_wilcoxon": [0.5, 0.7],
             "confirmed_pseudobulk": np.nan,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import reference_condition
 from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.de.calls import call_comparisons
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS, compare_pseudobulk
 from scvi_downstream.pipelines.de.wilcoxon import WILCOXON_COLUMNS, compare_wilcoxon
@@ -23,13 +25,14 @@ from scvi_downstream.statistics.comparisons import Comparison, keep_large, known
 logger = logging.getLogger(__name__)
 KEY = ["grouping", "comparison", "gene"]
 CONCORDANCE_COLUMNS = [
-    "grouping", "comparison", "n_genes", "n_bayesian", "n_wilcoxon", "n_pseudobulk",
-    "spearman_lfc_wilcoxon", "top_overlap_wilcoxon", "jaccard_wilcoxon", "confirmed_wilcoxon",
+    "grouping", "comparison", "unit", "n_genes", "n_called", "n_bayesian", "n_wilcoxon", "n_pseudobulk",
+    "same_direction", "spearman_lfc_wilcoxon", "top_overlap_wilcoxon", "jaccard_wilcoxon", "confirmed_wilcoxon",
     "spearman_lfc_pseudobulk", "top_overlap_pseudobulk", "jaccard_pseudobulk", "confirmed_pseudobulk",
 ]  # fmt: skip
 MARKER_COLUMNS = [
-    "grouping", "group", "rank", "gene", "score", "lfc_median", "proba_de", "expected_fdr",
-    "fraction1", "fraction2", "specificity", "mean1", "mean2", "wilcoxon_p_adjusted", "called_by",
+    "grouping", "group", "rank", "gene", "score", "effect", "effect_lower", "effect_upper", "probability",
+    "expected_fdr", "fraction1", "fraction2", "specificity", "mean1", "mean2", "lfc_median", "proba_de",
+    "wilcoxon_p_adjusted",
 ]  # fmt: skip
 
 
@@ -157,33 +160,53 @@ def rank_pseudobulk(
     return compare_pseudobulk(counts, comparisons, keys)
 
 
-def combine_results(
-    de_bayesian: pd.DataFrame, de_wilcoxon: pd.DataFrame, de_pseudobulk: pd.DataFrame
+def call_genes(
+    counts: AnnData,
+    clusters: pd.DataFrame,
+    de_bayesian: pd.DataFrame,
+    de_pseudobulk: pd.DataFrame,
+    keys: Replicates,
+    options: DeOptions,
 ) -> pd.DataFrame:
-    """Rows and columns of the Bayesian test with those of the classical tests beside them.
+    """The genes that are called, and by which evidence; see `calls.call_comparisons`."""
+    comparisons, _ = _large_comparisons(counts, clusters, keys, options)
+    return call_comparisons(counts, comparisons, de_bayesian, de_pseudobulk, keys, options)
+
+
+def combine_results(
+    de_bayesian: pd.DataFrame, de_calls: pd.DataFrame, de_wilcoxon: pd.DataFrame, de_pseudobulk: pd.DataFrame
+) -> pd.DataFrame:
+    """The calls, with the columns of the Bayesian test and of the classical ones beside them.
 
     Parameters
     ----------
-    de_bayesian, de_wilcoxon, de_pseudobulk
-        Tables of the tests, unique by grouping, comparison and gene.
+    de_bayesian, de_calls, de_wilcoxon, de_pseudobulk
+        Calls and tables of the tests, unique by grouping, comparison and gene.
 
     Returns
     -------
-    ``de_bayesian`` with ``wilcoxon_lfc``, ``wilcoxon_p``, ``wilcoxon_p_adjusted`` and the same of
-    ``pseudobulk``, NaN where a test has no such gene or comparison. Adjusted p-values are over all genes
-    that the test saw, not over the modelled ones.
+    The columns of ``de_calls``, in each comparison the most probable genes first; those of ``de_bayesian``, of which
+    ``expected_fdr`` and ``is_de`` become ``pairs_expected_fdr`` and ``pairs_is_de``, for they are of pairs of cells;
+    ``wilcoxon_lfc``, ``wilcoxon_p``, ``wilcoxon_p_adjusted`` and the same of ``pseudobulk``, NaN where a test has no
+    such gene or comparison. Adjusted p-values are over all genes that the test saw, not over the modelled ones.
     """
-    joined = de_bayesian.astype(dict.fromkeys(KEY, str))
+    pairs = {"expected_fdr": "pairs_expected_fdr", "is_de": "pairs_is_de"}
+    joined = de_bayesian.astype(dict.fromkeys(KEY, str)).rename(columns=pairs)
+    joined = de_calls.astype(dict.fromkeys(KEY, str)).merge(
+        joined, on=KEY, how="inner", validate="one_to_one"
+    )
     for name, table in (("wilcoxon", de_wilcoxon), ("pseudobulk", de_pseudobulk)):
         columns = {"lfc": f"{name}_lfc", "p_value": f"{name}_p", "p_adjusted": f"{name}_p_adjusted"}
         part = table[[*KEY, *columns]].rename(columns=columns)
         part = part.astype(dict.fromkeys(KEY, str) | dict.fromkeys(columns.values(), float))
         joined = joined.merge(part, on=KEY, how="left", validate="one_to_one")
-    return joined
+    place = joined.groupby(KEY[:2], sort=False, observed=True).ngroup()
+    order = np.lexsort((-joined["effect"].abs(), -joined["probability"], place))
+    return joined.iloc[order].reset_index(drop=True)
 
 
 def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
-    """Agreement of the Bayesian test with the classical ones, one row a comparison.
+    """Agreement of the calls, the model and the classical tests, one row a comparison.
 
     Parameters
     ----------
@@ -192,16 +215,25 @@ def tabulate_concordance(de_results: pd.DataFrame, options: DeOptions) -> pd.Dat
 
     Returns
     -------
-    ``n_*``: modelled genes, and those that each test calls at the FDR. For Wilcoxon and for
-    pseudobulk, over the genes that both tests have: ``spearman_lfc`` of the fold changes; ``top_overlap``,
-    the share of the Bayesian top genes that are also among the classical test's (of at most a quarter of the
-    genes, as the overlap of two full lists is always 1); ``jaccard`` of the calls; ``confirmed``, the share
-    of Bayesian calls that the classical test also makes, with the same sign. NaN where a test is missing or
-    has no calls to compare.
+    ``unit`` of the calls; ``n_*``: modelled genes, and those that are called, by the rule (``n_called``), by pairs of
+    cells (``n_bayesian``) and by each classical test at the FDR; ``same_direction``, the share of the calls for which
+    the model's median fold change has the sign of the effect. For Wilcoxon and for pseudobulk, over the genes that
+    both have: ``spearman_lfc`` of the model's median fold changes with theirs; ``top_overlap``, the share of the most
+    probable genes that are also among the classical test's (of at most a quarter of the genes, as the overlap of two
+    full lists is always 1); ``jaccard`` of the calls; ``confirmed``, the share of the calls that the classical test
+    makes, too, with the same sign. NaN where a test is missing or has no calls to compare.
     """
     rows = []
     for (grouping, comparison), table in de_results.groupby(KEY[:2], sort=False, observed=True):
-        numbers: dict[str, float] = {"n_genes": len(table), "n_bayesian": int(table["is_de"].sum())}
+        called = table[table["is_de"]]
+        agreeing = np.sign(called["effect"]) == np.sign(called["lfc_median"])
+        numbers: dict[str, Any] = {
+            "unit": table["unit"].iloc[0],
+            "n_genes": len(table),
+            "n_called": len(called),
+            "n_bayesian": int(table["pairs_is_de"].sum()),
+            "same_direction": agreeing.mean() if len(called) else np.nan,
+        }
         for test in ("wilcoxon", "pseudobulk"):
             agreement = _measure_agreement(table, test, options)
             numbers |= {f"{measure}_{test}": value for measure, value in agreement.items()}
@@ -214,65 +246,55 @@ def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> di
     called = both[f"{test}_p_adjusted"] <= options.fdr
     if len(both) < 3:
         return {"n": int(called.sum()) if len(both) else np.nan}
-    bayesian = both["is_de"].astype(bool)
+    by_rule = both["is_de"].astype(bool)
     lfc = both[f"{test}_lfc"]
-    same_sign = np.sign(lfc) == np.sign(both["lfc_median"])
-    n_either = (bayesian | called).sum()
+    same_sign = np.sign(lfc) == np.sign(both["effect"])
+    n_either = (by_rule | called).sum()
     n_top = min(options.top_genes, max(len(both) // 4, 1))
-    sized, sized_by_test = both.assign(size=both["lfc_median"].abs()), both.assign(size=lfc.abs())
-    probable = sized.sort_values(["proba_de", "size"], ascending=False, kind="stable")
-    significant = sized_by_test.sort_values([f"{test}_p", "size"], ascending=[True, False], kind="stable")
-    overlap = set(probable["gene"].head(n_top)) & set(significant["gene"].head(n_top))
+    significant = both.assign(size=-lfc.abs()).sort_values([f"{test}_p", "size"], kind="stable")
+    overlap = set(both["gene"].head(n_top)) & set(significant["gene"].head(n_top))
     return {
         "n": int(called.sum()),
         "spearman_lfc": both["lfc_median"].corr(lfc, method="spearman"),
         "top_overlap": len(overlap) / n_top,
-        "jaccard": (bayesian & called).sum() / n_either if n_either else np.nan,
-        "confirmed": (bayesian & called & same_sign).sum() / bayesian.sum() if bayesian.any() else np.nan,
+        "jaccard": (by_rule & called).sum() / n_either if n_either else np.nan,
+        "confirmed": (by_rule & called & same_sign).sum() / by_rule.sum() if by_rule.any() else np.nan,
     }
 
 
 def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
-    """Genes that are higher in a group than in the rest, and seen in more of its cells.
+    """Called genes that are higher in a group than in the rest, and seen in more of its cells.
 
-    A marker has a median log2 fold change of ``min_lfc``, a count in ``min_fraction`` of the group's cells,
-    in ``min_fraction_difference`` more of them than of the rest, and passes ``fdr``, the Bayesian expected
-    one or Wilcoxon's. (A cell of the group and a cell of a mixed rest often share a true marker, so that the
-    Bayesian test alone leaves groups that have sisters without markers.) Bayesian calls rank first; within
-    them and within the others the score ranks: proba_de x log2 fold change x specificity, where specificity
-    is fraction1 - fraction2.
+    A marker passes ``fdr`` and has an effect of ``min_lfc`` (log2), a count in ``min_fraction`` of the group's cells
+    and in ``min_fraction_difference`` more of them than of the rest. The score ranks: probability x effect x
+    specificity, where specificity is fraction1 - fraction2.
 
     Parameters
     ----------
     de_results
-        The tests joined; only comparisons of clusters and labels with the rest are used.
+        Calls and tests joined; only comparisons of clusters and labels with the rest are used.
     options
         Thresholds and number of markers a group.
 
     Returns
     -------
-    One row a marker, by grouping, group and rank (1 is best); ``called_by`` is ``both``, ``bayesian`` or
-    ``wilcoxon``.
+    One row a marker, by grouping, group and rank (1 is best).
     """
     limits = options.markers
     groups = de_results[de_results["grouping"].isin(["clusters", "labels"])]
-    bayesian = groups["expected_fdr"] <= limits.fdr
-    wilcoxon = groups["wilcoxon_p_adjusted"] <= limits.fdr
     specificity = groups["fraction1"] - groups["fraction2"]
-    effect = (
-        (groups["lfc_median"] >= limits.min_lfc)
+    found = (
+        (groups["expected_fdr"] <= limits.fdr)
+        & (groups["effect"] >= limits.min_lfc)
         & (groups["fraction1"] >= limits.min_fraction)
         & (specificity >= limits.min_fraction_difference)
     )
     candidates = groups.assign(
         group=groups["group1"],
         specificity=specificity,
-        score=groups["proba_de"] * groups["lfc_median"] * specificity,
-        called_by=np.select([bayesian & wilcoxon, bayesian], ["both", "bayesian"], "wilcoxon"),
-        by_wilcoxon_alone=~bayesian,
+        score=groups["probability"] * groups["effect"] * specificity,
         position=groups.groupby(["grouping", "group1"], sort=False, observed=True).ngroup(),
     )
-    by, found = ["position", "by_wilcoxon_alone", "score"], candidates[effect & (bayesian | wilcoxon)]
-    ranked = found.sort_values(by, ascending=[True, True, False], kind="stable")
+    ranked = candidates[found].sort_values(["position", "score"], ascending=[True, False], kind="stable")
     ranked["rank"] = ranked.groupby("position").cumcount() + 1
     return ranked.loc[ranked["rank"] <= limits.max_per_group, MARKER_COLUMNS].reset_index(drop=True)

@@ -10,6 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from scvi_downstream.runtime.options import Options, Share
 from scvi_downstream.statistics.bayesian_expression import BayesianTest
 
+LEAST_CHANGE = 0.25
+
 
 class MarkerOptions(Options):
     """Which genes count as markers of a group."""
@@ -22,7 +24,7 @@ class MarkerOptions(Options):
 
 
 class DeOptions(Options):
-    """Differential expression: groupings, the Bayesian test and the classical ones beside it."""
+    """Differential expression: groupings, what is called, the Bayesian test and the classical ones beside it."""
 
     groupings: tuple[Literal["clusters", "labels"], ...]
     pairs: tuple[tuple[str, str, str], ...]
@@ -39,6 +41,11 @@ class DeOptions(Options):
     pseudobulk: bool
     top_genes: PositiveInt
     markers: MarkerOptions
+
+    @property
+    def least_change(self) -> float:
+        """The absolute log2 fold change of means that counts: ``delta``, and a quarter where scvi-tools chooses it."""
+        return LEAST_CHANGE if self.delta is None else self.delta
 
     @property
     def bayesian(self) -> BayesianTest:

@@ -4,6 +4,7 @@ from kedro.pipeline import Pipeline
 
 from scvi_downstream.pipelines.copies import on_model, step
 from scvi_downstream.pipelines.de.nodes import (
+    call_genes,
     combine_results,
     rank_bayesian,
     rank_pseudobulk,
@@ -15,20 +16,22 @@ from scvi_downstream.pipelines.de.plots import plot_concordance, plot_dotplot, p
 from scvi_downstream.pipelines.declaration import Study
 
 _GROUPS = ["counts", "clusters", "params:keys", "params:de"]
-_TESTS = ["de_bayesian", "de_wilcoxon", "de_pseudobulk"]
+_TESTS = ["de_bayesian", "de_calls", "de_wilcoxon", "de_pseudobulk"]
 _RESULTS = ["de_results", "params:de"]
 _MARKERS = ["counts", "clusters", "markers"]
 
 
 def template() -> Pipeline:
-    """fitted, counts, clusters ─► three tests ─► de_results ─► concordance, markers, figures."""
+    """fitted, counts, clusters ─► three tests ─► calls ─► de_results ─► concordance, markers, figures."""
     bayesian = ["fitted", *_GROUPS, "params:seed", "params:accelerator"]
+    evidence = ["counts", "clusters", "de_bayesian", "de_pseudobulk", "params:replicates", "params:de"]
     compared = ["de_results", "de_concordance"]
     return Pipeline(
         [
             step(rank_bayesian, bayesian, "de_bayesian"),
             step(rank_wilcoxon, _GROUPS, "de_wilcoxon"),
             step(rank_pseudobulk, ["counts", "clusters", "params:replicates", "params:de"], "de_pseudobulk"),
+            step(call_genes, evidence, "de_calls"),
             step(combine_results, _TESTS, "de_results"),
             step(tabulate_concordance, _RESULTS, "de_concordance"),
             step(select_markers, _RESULTS, "markers"),

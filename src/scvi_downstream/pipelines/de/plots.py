@@ -32,17 +32,18 @@ MEASURES = {
     "spearman_lfc": "Spearman of\nfold changes",
     "top_overlap": "overlap of\ntop genes",
     "jaccard": "Jaccard\nof calls",
-    "confirmed": "Bayesian calls\nconfirmed",
+    "confirmed": "calls\nconfirmed",
 }
 COLORS = {"wilcoxon": OKABE_ITO[1], "pseudobulk": OKABE_ITO[0]}
 NAMES = {"wilcoxon": "Wilcoxon", "pseudobulk": "pseudobulk"}
+LEAST_DOUBT = 1e-4  # probabilities beyond it are drawn at the edge
 DOT_AREA = 110  # points², of a gene that all cells of a cluster express
 LIMIT = 2.5  # z-score of the first and the last colour
 NARROW = 0.03  # share of the cells below which a cluster has no room for its name
 
 
 def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
-    """Volcano panels: median log2 fold change against −log10 of the posterior probability of no change.
+    """Volcano panels: log2 fold change of the means against −log10 of the probability that it does not count.
 
     Conditions and chosen pairs come first, then clusters and labels; within each the comparisons with the
     most calls.
@@ -52,7 +53,7 @@ def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
     de_results
         The tests joined, one row a gene and comparison.
     options
-        Number of posterior samples, which bounds the probabilities that can be told apart, and the FDR.
+        The FDR and the change that counts.
     """
     if de_results.empty:
         return empty_figure("No differential expression: no two groups have cells enough to be compared.")
@@ -60,12 +61,12 @@ def plot_volcano(de_results: pd.DataFrame, options: DeOptions) -> Figure:
     figure, panels = panel_grid(
         len(chosen), columns=PANELS_PER_ROW, width=3.1, height=2.9, more_height=0.4, least_width=4.5
     )
-    drawn = [_draw_volcano(axes, table, options) for axes, table in zip(panels, chosen, strict=True)]
+    drawn = [_draw_volcano(axes, table) for axes, table in zip(panels, chosen, strict=True)]
     highest = max(1.5, *(points["y"].max() for points in drawn))
     for axes in panels:
         axes.set_ylim(-0.03 * highest, 1.2 * highest)
-    figure.supxlabel("log2 fold change (posterior median)")
-    figure.supylabel("−log10 (1 − probability of differential expression)")
+    figure.supxlabel("log2 fold change of mean expression (posterior mean)")
+    figure.supylabel(f"−log10 (1 − probability of a change beyond {options.least_change:g})")
     colors = {f"higher (expected FDR ≤ {options.fdr:g})": HIGHER, "lower": LOWER, "not called": MISSING}
     figure.legend(handles=legend_dots(panels[0], colors, size=18), loc="outside upper center", ncols=3)
     for axes, points in zip(panels, drawn, strict=True):
@@ -81,11 +82,11 @@ def _choose(de_results: pd.DataFrame) -> list[pd.DataFrame]:
     return tables[:MAX_PANELS]
 
 
-def _draw_volcano(axes: Axes, table: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
+def _draw_volcano(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
     """Draw one comparison and return its points, with what decides which of them are named."""
-    resolution = 0.5 / options.n_samples
-    y = -np.log10(np.maximum(1 - table["proba_de"], resolution))
-    points = table[["gene", "is_de"]].assign(x=table["lfc_median"], y=y)
+    table = table[table["probability"].notna()]
+    y = -np.log10(np.maximum(1 - table["probability"], LEAST_DOUBT))
+    points = table[["gene", "is_de"]].assign(x=table["effect"], y=y)
     draw_volcano(axes, points, "is_de", sizes=(4, 9))
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
@@ -105,7 +106,7 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
     """
     tests = [test for test in COLORS if de_results[f"{test}_p"].notna().any()]
     if not tests:
-        return empty_figure("No concordance: only the Bayesian test was run.")
+        return empty_figure("No concordance: no classical test was run.")
     shown = de_concordance.head(MAX_COMPARISONS)
     figure = new_figure(11.5, max(0.17 * len(shown) + 1.3, 2.9 * len(tests) + 0.4))
     halves = figure.add_gridspec(1, 2, width_ratios=[3.4, 8])
@@ -134,7 +135,7 @@ def _draw_fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     )
     axes.plot([-reach, reach], [-reach, reach], color="#999999", linewidth=0.6)
     correlation = pd.Series(x).corr(pd.Series(y), method="spearman")
-    axes.set(xlabel="log2 fold change, Bayesian", ylabel=f"log2 fold change, {NAMES[test]}", box_aspect=1)
+    axes.set(xlabel="log2 fold change, model", ylabel=f"log2 fold change, {NAMES[test]}", box_aspect=1)
     axes.set_title(f"genes seen in both groups,\nall comparisons: Spearman {correlation:.2f}", fontsize=8)
     axes.figure.colorbar(hexagons, ax=axes, label="genes", shrink=0.7)
 

@@ -12,8 +12,8 @@ from scvi_downstream.runtime.words import Finding, count, up_to
 
 SECTION = Section(
     "Differential expression and markers",
-    "The Bayesian test gives the probability that a gene's change is larger than the threshold; "
-    "classical tests on the counts stand beside it.",
+    "A gene is called where the groups' mean expression differs by more than the threshold, as its counts and those of "
+    "all genes say; the model's own test, of pairs of cells, and classical tests stand beside it.",
     (
         Item("dotplot_figure", "Top markers of each cluster: share of expressing cells and mean expression."),
         Item("heatmap_figure", "Top markers of each cluster in single cells."),
@@ -22,20 +22,20 @@ SECTION = Section(
             "Markers of each group, the best first.",
             groups=("grouping", "group"),
             columns=names(
-                "grouping group rank gene lfc_median "
-                "proba_de expected_fdr fraction1 fraction2 specificity wilcoxon_p_adjusted"
+                "grouping group rank gene effect "
+                "probability expected_fdr fraction1 fraction2 specificity proba_de wilcoxon_p_adjusted"
             ),
         ),
         Item("volcano_figure", "Effect and evidence of each gene, by comparison."),
-        Item("concordance_figure", "How far the Bayesian and the classical tests agree."),
+        Item("concordance_figure", "How far the calls, the model and the classical tests agree."),
         result("de_concordance.csv", "Concordance of the tests by comparison.", folded=True),
         result(
             "de_results.parquet",
             "Strongest genes of each comparison.",
             groups=("grouping", "comparison"),
             columns=names(
-                "grouping comparison gene lfc_median lfc_lower lfc_upper "
-                "proba_de bayes_factor expected_fdr is_de wilcoxon_p_adjusted pseudobulk_p_adjusted"
+                "grouping comparison gene effect effect_lower effect_upper probability expected_fdr is_de "
+                "lfc_median proba_de bayes_factor pairs_is_de wilcoxon_p_adjusted pseudobulk_p_adjusted"
             ),
             folded=True,
         ),
@@ -53,11 +53,11 @@ _MOST_GROUPS = 12
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
-    """How many genes differ by comparison, how far the tests agree, and the first marker of each group."""
+    """How many genes are called by comparison, what else says so, and the first marker of each group."""
     concordance, markers = contents.get("de_concordance"), contents.get("markers")
     if concordance is not None:
         for grouping, table in concordance.groupby("grouping", sort=False, observed=True):
-            yield Finding("Expression", _summarize_calls(grouping, table, study.options["de"].fdr))
+            yield Finding("Expression", _summarize_calls(str(grouping), table, study.options["de"]))
     if markers is not None:
         for grouping, table in markers.groupby("grouping", sort=False, observed=True):
             best = table.groupby("group", sort=False, observed=True)["gene"].first()
@@ -65,16 +65,21 @@ def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
             yield Finding("Markers", f"First of each of the {grouping}: {named}.")
 
 
-def _summarize_calls(grouping: str, table: Any, fdr: float) -> str:
-    fewest, most = table["n_bayesian"].min(), table["n_bayesian"].max()
-    span = number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
-    confirmed = [
-        f"{test} confirms {table[column].median():.0%}"
-        for test, column in (("Wilcoxon", "confirmed_wilcoxon"), ("pseudobulk", "confirmed_pseudobulk"))
-        if table[column].notna().any()
-    ]
-    more = f"; in the median comparison {' and '.join(confirmed)} of them" if confirmed else ""
+def _summarize_calls(grouping: str, table: Any, options: Any) -> str:
+    def span(column: str) -> str:
+        fewest, most = table[column].min(), table[column].max()
+        return number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
+
+    units = " or ".join(sorted(table["unit"].unique()))
+    agree = table["same_direction"].median()
+    agreed = f"; the model has the direction of {agree:.0%} of them" if table["n_called"].any() else ""
+    descriptive = (
+        " Clusters were found by the same counts, so that these calls describe them and do not test them."
+        if grouping == "clusters"
+        else ""
+    )
     return (
-        f"{_GROUPINGS[grouping]}: {span} of {number(table['n_genes'].max())} genes differ at an expected FDR of "
-        f"{fdr:g} ({count(len(table), 'comparison')}){more}."
+        f"{_GROUPINGS[grouping]} ({count(len(table), 'comparison')}): the means of {span('n_called')} of "
+        f"{number(table['n_genes'].max())} genes differ by more than {options.least_change:g} log2 at an expected "
+        f"FDR of {options.fdr:g}, with {units} as units{agreed}. Of pairs of cells, {span('n_bayesian')}.{descriptive}"
     )
