@@ -16,7 +16,7 @@ def test_samples_in_both_groups_are_paired(planted_counts, planted_clusters, pla
         for each in find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
         if each.name == "B: stim vs ctrl"
     )
-    column = two_sides(comparison, planted_counts.obs["donor"], planted_keys)
+    column = two_sides(comparison, planted_counts.obs["donor"], None, planted_keys)
     assert column.blocks.value_counts().eq(2).all()
     assert column.values.value_counts().to_dict() == {"first": 6, "second": 6}
 
@@ -25,7 +25,7 @@ def test_a_sample_on_both_sides_is_left_out_of_an_unpaired_design():
     samples = pd.Series(list("aaaabbbbccccdddde" * 10), dtype="category")
     first = samples.isin(["a", "b"]).to_numpy() | ((samples == "e").to_numpy() & (np.arange(170) < 85))
     comparison = Comparison("pairs", "x", "1", "2", first, ~first)
-    column = two_sides(comparison, samples, replicates_of(sample_key="donor"))
+    column = two_sides(comparison, samples, None, replicates_of(sample_key="donor"))
     assert column.blocks is None
     units = {"a | first": "first", "b | first": "first", "c | second": "second", "d | second": "second"}
     assert column.values.to_dict() == units

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.samples import find_samples, pairing_column
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.metadata.annotations import how_tested
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.designs import Design, make_design, sample_columns
@@ -94,15 +94,22 @@ def test_without_sample_key_there_are_no_samples(paired_counts, paired_keys):
     assert sample_columns(paired_counts.obs[["condition"]], None, paired_keys) == {}
 
 
-def test_pairs_are_not_guessed_but_said(paired_counts, paired_keys):
+def test_found_pairs_are_used_as_given_ones_and_said(paired_counts, paired_keys):
     keys = paired_keys.model_copy(update={"block_key": None})
-    samples = find_samples(paired_counts.obs, keys)
-    assert samples.block is None
-    usable = paired_counts.obs[["condition", "age"]]
-    columns = sample_columns(usable, samples, paired_keys)
-    assert pairing_column(paired_counts.obs, samples, columns["condition"].values) == "donor"
-    notes = how_tested(paired_counts.obs, usable, samples, columns, keys)
-    assert "block_key=donor compares within them" in notes["condition"]
+    obs, usable = paired_counts.obs, paired_counts.obs[["condition", "age"]]
+    found, given = find_samples(obs, keys), find_samples(obs, paired_keys)
+    assert found.block_name == "donor"
+    assert found.block.equals(given.block)
+    notes = how_tested(usable, found, sample_columns(usable, found, keys), keys)
+    assert notes["condition"] == (
+        "tested on 12 samples, within 6 blocks of 'donor' (found in the data; block_key: \"\" switches it off)"
+    )
+    unpaired = find_samples(obs, paired_keys.model_copy(update={"block_key": ""}))
+    assert unpaired.block is None
+    assert (
+        find_samples(obs, replicates_of(sample_key="donor", condition_key="condition", block_key="")).block
+        is None
+    )
 
 
 def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, paired_keys):
@@ -112,7 +119,7 @@ def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, pair
     samples = find_samples(obs, paired_keys)
     usable = obs[["condition", "plate", "donor"]]
     columns = sample_columns(usable, samples, paired_keys)
-    notes = how_tested(obs, usable, samples, columns, paired_keys)
+    notes = how_tested(usable, samples, columns, paired_keys)
     assert "divides the samples exactly as 'condition' does" in notes["plate"]
     assert notes["donor"] == "not tested: it names the samples or their blocks"
 
