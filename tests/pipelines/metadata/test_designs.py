@@ -4,6 +4,8 @@ import pytest
 
 from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.metadata.annotations import how_tested
+from scvi_downstream.pipelines.metadata.composition import compare_composition, tabulate_composition
+from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.designs import Design, make_design, sample_columns
 from scvi_downstream.statistics.moderated import fit_linear, own_variances, t_tests
@@ -143,3 +145,21 @@ def test_missing_values_are_left_out(paired_counts, paired_keys):
     column = sample_columns(pd.DataFrame({"condition": values}), samples, paired_keys)["condition"]
     assert "d0_control" not in column.values.index
     assert len(column.values) == 11
+
+
+def test_found_pairs_give_the_numbers_of_named_ones(
+    paired_counts, paired_clusters, paired_keys, paired_options
+):
+    annotations = paired_counts.obs[["condition", "age", "score"]]
+    tables = []
+    for keys in (paired_keys, paired_keys.model_copy(update={"block_key": None})):
+        composition = tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
+        tables.append(
+            (
+                composition,
+                compare_composition(composition, annotations, paired_counts, keys, paired_options),
+                compare_expression(paired_counts, paired_clusters, annotations, keys, paired_options),
+            )
+        )
+    for given, found in zip(*tables, strict=True):
+        pd.testing.assert_frame_equal(given, found)

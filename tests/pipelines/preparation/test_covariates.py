@@ -186,6 +186,27 @@ def test_condition_nested_in_batches_is_said() -> None:
     sentences = confounding_warnings(typed(condition=np.repeat(["x", "y"], 100)), keys)
     assert len(sentences) == 1
     assert "each batch of 'batch' has one value of 'condition' only" in sentences[0]
+    assert "their replicates are batches" in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "unanswered"),
+    [("abcd", "no test can tell the two apart"), ("aabb", "their replicates are batches")],
+)
+def test_what_no_test_of_the_condition_can_answer_is_said_of_it_alone(
+    conditions: str, unanswered: str
+) -> None:
+    table = typed(condition=np.repeat(list(conditions), 50))
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", condition_key="condition"))
+    assert unanswered in sentence
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", label_key="condition"))
+    assert unanswered not in sentence
+
+
+def test_conditions_within_batches_are_told_from_those_of_the_same_batch_only() -> None:
+    table = typed(condition=np.repeat(list("abcdefgh"), 25))
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", condition_key="condition"))
+    assert "no test can tell values in different batches from these" in sentence
 
 
 def test_nearly_confounded_label_is_said_and_unknown_cells_do_not_count() -> None:
