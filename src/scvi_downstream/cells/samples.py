@@ -50,6 +50,14 @@ class Samples:
     is_found: bool = False
 
     @property
+    def levels(self) -> list[pd.Series]:
+        """The block of each cell, where there are blocks, and its sample."""
+        of_cell = self.of_cell.rename(self.name)
+        if self.block is None:
+            return [of_cell]
+        return [of_cell.astype(object).map(self.block.astype(object)).rename(self.block_name), of_cell]
+
+    @property
     def blocks_in_words(self) -> str:
         """``'donor'``, and how to do without it where it was found."""
         found = ' (found in the data; block_key: "" switches it off)' if self.is_found else ""

@@ -20,7 +20,7 @@ from scvi_downstream.pipelines.preparation.covariates import (
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.testing import explained_share
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 OPTIONS = defaults_of(PreparationOptions)
 
@@ -262,7 +262,8 @@ def _gathered(
     obs: dict[str, object], quality: pd.DataFrame, keys: Keys, **cell_cycle: object
 ) -> pd.DataFrame:
     cycle = pd.DataFrame(cell_cycle, index=CELLS)
-    return gather_covariates(AnnData(obs=pd.DataFrame(obs, index=CELLS)), quality, cycle, keys)
+    replicates = replicates_of(**keys.model_dump())
+    return gather_covariates(AnnData(obs=pd.DataFrame(obs, index=CELLS)), quality, cycle, replicates)
 
 
 def test_keys_quality_cell_cycle_and_the_rest_are_typed(quality: pd.DataFrame) -> None:

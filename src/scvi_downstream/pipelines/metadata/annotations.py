@@ -307,8 +307,8 @@ def associate_annotations(
     usable, samples, columns = analysed_columns(annotations, counts.obs, keys, options)
     usable = usable.set_axis(latent.index)
     by_block = [name for name, column in columns.items() if column.unit == "block"]
-    of_cell = None if samples is None else samples.of_cell.rename(samples.name)
-    tables = [associate(latent, usable.drop(columns=by_block), of_cell)]
+    levels = [] if samples is None else samples.levels
+    tables = [associate(latent, usable.drop(columns=by_block), *levels)]
     if by_block:
         on_blocks = associate(latent, usable[by_block], columns[by_block[0]].unit_of_cell.rename(None))
         tables.append(on_blocks.assign(unit="block"))

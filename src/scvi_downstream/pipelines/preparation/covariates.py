@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import as_categories, crossed_name, typed_values, with_unknown
+from scvi_downstream.cells.samples import find_block
 from scvi_downstream.cells.study_design import relation
 from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
@@ -235,7 +236,7 @@ def _categorical_warning(batch: pd.Series, key: pd.Series, unanswered: Mapping[s
 
 
 def gather_covariates(
-    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Keys
+    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Replicates
 ) -> pd.DataFrame:
     """Everything known of each cell that a latent dimension could follow, typed.
 
@@ -256,7 +257,8 @@ def gather_covariates(
     earlier one: equal groups under other names, numbers in the same order.
     """
     obs = counts.obs
-    chosen = [*keys.categorical.values(), *keys.continuous_covariates]
+    block = find_block(obs, keys) if keys.block_key is None else keys.block_key
+    chosen = [*keys.categorical.values(), *keys.continuous_covariates, *([block] if block else [])]
     sources = {name: obs[name] for name in chosen}
     sources["log10_n_counts"] = np.log10(qc_metrics["n_counts"])
     sources |= dict(qc_metrics[["n_genes", "mitochondrial_percent"]].items()) | dict(cell_cycle.items())
