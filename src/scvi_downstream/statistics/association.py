@@ -64,13 +64,13 @@ def associate(
     dimensions = values.to_numpy(dtype=np.float64)
     on_cells: dict[bytes, list[_Covariate]] = {}
     tables: dict[int, pd.DataFrame] = {}
+    levels = [groups for groups in (samples, parts) if groups is not None]
+    codes = [np.asarray(pd.factorize(groups)[0]) for groups in levels]
     for position, name in enumerate(covariates):
         covariate = _Covariate(position, covariates[name])
         if not covariate.varies:
             continue
-        levels = [groups for groups in (samples, parts) if groups is not None]
         is_level = any(name == groups.name for groups in levels)
-        codes = [np.asarray(pd.factorize(groups)[0]) for groups in levels]
         if not is_level and samples is not None and _constant_within(covariate, samples):
             tables[position] = _test_samples(dimensions, covariate, codes[0])
         elif not is_level and parts is not None and _constant_within(covariate, parts):

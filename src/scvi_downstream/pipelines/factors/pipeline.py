@@ -41,7 +41,8 @@ def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     loadings = step(gather_factors, {"counts": "counts"} | tables, "factors")
     of_models = {model: f"{model}.associations" for model in models}
     joined = step(gather_associations, of_models, "factor_associations")
-    summary = step(summarize_factors, ["factor_associations", "params:primary", *_OPTIONS], "factor_summary")
+    facts = ["params:keys", "params:factors"]
+    summary = step(summarize_factors, ["factor_associations", "params:primary", *facts], "factor_summary")
     known = ["counts", "qc_metrics", "cell_cycle", "params:replicates"]
     covariates = [
         step(score_cell_cycle, ["counts", "params:seed"], "cell_cycle"),
