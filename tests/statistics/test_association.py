@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_downstream.statistics.association import COLUMNS, associate
+from scvi_downstream.statistics.association import COLUMNS, associate, within_blocks
 
 
 def _values(n_cells: int, n_dimensions: int, seed: int = 0) -> pd.DataFrame:
@@ -129,6 +129,62 @@ def test_what_varies_within_samples_is_tested_on_their_parts() -> None:
     units = associate(values, covariates, donor, parts).drop_duplicates("covariate").set_index("covariate")
     assert units["n"].to_dict() == {"treated": 12, "age": 6, "depth": 240, "donor": 240}
     assert units["unit"].tolist() == ["sample", "sample", "cell", "cell"]
+
+
+@pytest.mark.parametrize(("n_blocks", "levels"), [(5, "ab"), (7, "abc"), (30, "ab")])
+def test_within_blocks_null_p_values_are_uniform_however_much_blocks_differ(
+    n_blocks: int, levels: str
+) -> None:
+    from scipy import stats
+
+    random = np.random.default_rng(n_blocks)
+    values = random.normal(size=(n_blocks * len(levels), 2000))
+    blocks = np.repeat(np.arange(n_blocks), len(levels))
+    values += 10 * random.normal(size=(n_blocks, 2000))[blocks]
+    _, p = within_blocks(values, np.tile(list(levels), n_blocks), "categorical", blocks)
+    low, high = stats.binom(2000, 0.1).ppf([0.001, 0.999]) / 2000
+    assert (p <= 0.1).mean() <= high
+    if n_blocks > 5:  # 2 of 32 orders are as extreme as the most extreme one
+        assert (p <= 0.1).mean() >= low
+        assert stats.kstest(p, "uniform").pvalue > 1e-3
+    order = random.permutation(len(blocks))
+    _, again = within_blocks(
+        values[order], np.tile(list(levels), n_blocks)[order], "categorical", blocks[order]
+    )
+    np.testing.assert_allclose(again, p)
+
+
+def test_few_blocks_are_tested_by_all_orders_within_them() -> None:
+    values = _values(4 * 3, 3).to_numpy() + 5 * np.repeat(np.arange(4.0), 3)[:, None]
+    blocks, dose = np.repeat(np.arange(4), 3), np.tile([0.0, 1.0, 5.0], 4)
+    f, p = within_blocks(values, dose, "continuous", blocks)
+    f_of_orders = [
+        within_blocks(
+            values, dose[(3 * np.arange(4)[:, None] + np.array(each)).ravel()], "continuous", blocks
+        )[0]
+        for each in product(permutations(range(3)), repeat=4)
+    ]
+    assert len(f_of_orders) == 6**4
+    np.testing.assert_allclose(p, (np.array(f_of_orders) >= f * (1 - 1e-9)).mean(axis=0))
+
+
+def test_a_change_in_every_block_is_found_where_blocks_differ_more() -> None:
+    random = np.random.default_rng(0)
+    donor = pd.Series(np.repeat(np.arange(8), 20), name="donor")
+    treated = np.tile(np.repeat([0, 1], 10), 8)
+    values = pd.DataFrame(
+        {"changed": treated + 5 * random.normal(size=8)[donor] + random.normal(0, 0.3, 160)}
+    )
+    values["same"] = random.normal(size=8)[donor] + random.normal(0, 0.3, 160)
+    parts = (donor.astype(str) + "_" + treated.astype(str)).rename("sample")
+    covariates = pd.DataFrame({"treated": treated.astype(str)})
+    within = associate(values, covariates, donor, parts).set_index("dimension")
+    unpaired = associate(values, covariates, parts).set_index("dimension")
+    assert within.loc["changed", ["test", "n"]].tolist() == ["aligned ranks", 16]
+    assert within.loc["changed", "p"] == 2 / 2**8
+    assert within.loc["same", "p"] > 0.05
+    assert unpaired.loc["changed", "p"] > 0.05
+    np.testing.assert_allclose(within["effect"], unpaired["effect"])
 
 
 def test_planted_associations_are_found() -> None:

@@ -32,8 +32,10 @@ def test_other_data_gets_no_silent_keys() -> None:
     assert keys["label_key"] is None
 
 
-def test_empty_text_takes_a_demo_key_away() -> None:
+def test_empty_text_takes_a_demo_key_away_and_means_no_blocks() -> None:
     assert load(batch_key="")["keys"]["batch_key"] is None
+    assert load()["replicates"]["block_key"] is None
+    assert load(block_key="")["replicates"]["block_key"] == ""
 
 
 def test_sweep_expands_to_named_models_with_their_own_options() -> None:

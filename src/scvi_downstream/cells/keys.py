@@ -37,9 +37,9 @@ class Keys(Options):
 class Replicates(Keys):
     """The same obs columns, and which samples are the replicates of a test.
 
-    ``block_key`` names what pairs samples up, such as the donor; ``None``: where samples of ``sample_key`` hold several
-    conditions, they are the blocks. A sample counts in a group of cells from ``min_cells_per_sample`` of them on, and
-    a category is tested from ``min_samples_per_group`` samples on.
+    ``block_key`` names what pairs samples up, such as the donor; ``None``: as
+    :func:`~scvi_downstream.cells.samples.find_block` finds it; empty: nothing does. A sample counts in a group of cells
+    from ``min_cells_per_sample`` of them on, and a category is tested from ``min_samples_per_group`` samples on.
     """
 
     block_key: str | None = None

@@ -30,7 +30,8 @@ def render_methods(package: str, **context: Any) -> str:
         parted by empty lines; lines may be broken anywhere.
     context
         What the template names: ``study`` (its models, keys, options and parameters), ``options`` of the analysis,
-        ``preparation`` and ``training`` (the summaries of the counts and of the primary model).
+        ``preparation`` and ``training`` (the summaries of the counts and of the primary model), ``block`` (within which
+        samples are compared, or ``None``).
     """
     written = _template(package).render(**context)
     paragraphs = (" ".join(paragraph.split()) for paragraph in written.split("\n\n"))

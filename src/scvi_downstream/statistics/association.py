@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import permutations, product
+from math import factorial, prod
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ COLUMNS = {
 TESTED = ("statistic", "rho", "r2", "eta2", "effect", "p")
 MIN_UNITS = 3
 EXACT_UP_TO = 8
-"""With so few units or fewer, p-values come from all permutations."""
+"""With so few units or fewer, p-values come from all permutations; within blocks with no more permutations."""
 
 
 def associate(
@@ -42,33 +43,38 @@ def associate(
         infinite values are left out, covariate by covariate; constant covariates altogether.
     samples
         The sample of each cell, if known. A covariate that is constant within samples is then tested on the
-        samples' means, as cells of one sample are not independent; only the column of the same name as
-        ``samples`` is tested on cells: whether samples differ.
+        samples' means, as cells of one sample are not independent; only the columns of the same name as
+        ``samples`` or ``parts`` are tested on cells: whether these differ.
     parts
         The part of its sample that each cell belongs to, such as the sample's cells of one condition. A covariate
-        that varies within samples but not within parts is tested on the parts' means, as ``unit`` sample.
+        that varies within samples but not within parts is tested on the parts' means, as ``unit`` sample, with p-values
+        of :func:`within_blocks`.
 
     Returns
     -------
     One row a dimension and covariate: ``dimension``, ``covariate``, ``kind`` (continuous or categorical), ``unit``
-    (cell or sample), ``n`` units, ``test`` (spearman or kruskal), ``statistic`` (t or H), ``rho`` and ``r2``
-    (continuous), ``eta2`` (categorical), ``effect`` (\|rho\| or η²), ``p``, ``p_adjusted`` (Benjamini–Hochberg over
-    the tests of one unit: many certain differences between cells would let through chance ones between samples).
-    Effect and p are NaN where the dimension is constant, and where there are fewer than 3 samples
-    or fewer than two categories have 2 samples.
+    (cell or sample), ``n`` units, ``test`` (spearman, kruskal or aligned ranks), ``statistic`` (t, H or F), ``rho``
+    and ``r2`` (continuous), ``eta2`` (categorical), ``effect`` (\|rho\| or η²), ``p``, ``p_adjusted``
+    (Benjamini–Hochberg over the tests of one unit: many certain differences between cells would let through chance
+    ones between samples). Effect and p are NaN where the dimension is constant, and where there are fewer than 3
+    samples or fewer than two categories have 2 samples.
     """
     if not covariates.index.equals(values.index):
         raise ValueError("covariates and values must have the same cells in the same order")
     dimensions = values.to_numpy(dtype=np.float64)
     on_cells: dict[bytes, list[_Covariate]] = {}
     tables: dict[int, pd.DataFrame] = {}
+    levels = [groups for groups in (samples, parts) if groups is not None]
+    codes = [np.asarray(pd.factorize(groups)[0]) for groups in levels]
     for position, name in enumerate(covariates):
         covariate = _Covariate(position, covariates[name])
         if not covariate.varies:
             continue
-        groups = None if samples is None or name == samples.name else _groups_of(covariate, samples, parts)
-        if groups is not None:
-            tables[position] = _test_samples(dimensions, covariate, np.asarray(pd.factorize(groups)[0]))
+        is_level = any(name == groups.name for groups in levels)
+        if not is_level and samples is not None and _constant_within(covariate, samples):
+            tables[position] = _test_samples(dimensions, covariate, codes[0])
+        elif not is_level and parts is not None and _constant_within(covariate, parts):
+            tables[position] = _test_samples(dimensions, covariate, codes[1], codes[0])
         else:
             on_cells.setdefault(np.packbits(covariate.known).tobytes(), []).append(covariate)
     for alike in on_cells.values():
@@ -102,24 +108,24 @@ class _Covariate:
         self.varies = len(known) > 1 and bool((known != known[0]).any())
 
 
-def _groups_of(covariate: _Covariate, *groupings: pd.Series | None) -> pd.Series | None:
-    """The first grouping of cells within which the covariate is constant."""
-    known = (groups for groups in groupings if groups is not None)
-    return next((groups for groups in known if _constant_within(covariate, groups)), None)
-
-
 def _constant_within(covariate: _Covariate, samples: pd.Series) -> bool:
     known = covariate.known & samples.notna().to_numpy()
     values = pd.Series(covariate.values[known]).groupby(np.asarray(samples)[known])
     return bool(known.any()) and bool((values.min() == values.max()).all())
 
 
-def _test_samples(dimensions: np.ndarray, covariate: _Covariate, samples: np.ndarray) -> pd.DataFrame:
-    """Tests of the samples' means."""
-    known = covariate.known & (samples >= 0)
+def _test_samples(
+    dimensions: np.ndarray, covariate: _Covariate, samples: np.ndarray, blocks: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Tests of the samples' means, with blocks within these."""
+    known = covariate.known & (samples >= 0) & (True if blocks is None else blocks >= 0)
     means = pd.DataFrame(dimensions[known]).groupby(samples[known]).mean().to_numpy()
     of_sample = pd.Series(covariate.values[known]).groupby(samples[known]).first().to_numpy()
     table = _test(*_ranked(means), of_sample, covariate.kind, "sample")
+    if blocks is not None:
+        of_block = pd.Series(blocks[known]).groupby(samples[known]).first().to_numpy()
+        f, p = within_blocks(means, of_sample, covariate.kind, of_block)
+        table = table.assign(test="aligned ranks", statistic=f, p=p)
     enough = len(of_sample) >= MIN_UNITS
     if enough and covariate.kind == "categorical":
         enough = bool((np.unique(of_sample, return_counts=True)[1] >= 2).sum() >= 2)
@@ -138,6 +144,61 @@ def _test(
     test = _spearman if kind == "continuous" else _kruskal
     facts = {"kind": kind, "unit": unit, "n": len(dimensions)}
     return pd.DataFrame(dict.fromkeys(TESTED, np.nan) | facts | test(dimensions, ranks, covariate))
+
+
+def within_blocks(
+    values: np.ndarray, covariate: np.ndarray, kind: str, blocks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether values follow a covariate within blocks, by aligned ranks.
+
+    The means of blocks are taken off the values, and off the ranks of what is left and the covariate (the ranks of a
+    number). p-values are those of the F-test, or where there are no more than 8! orders within blocks, of all of them.
+
+    Parameters
+    ----------
+    values, covariate, kind, blocks
+        ``(n_units, n_dimensions)``; ``(n_units,)`` numbers (``continuous``) or codes; codes of blocks.
+
+    Returns
+    -------
+    ``(n_dimensions,)`` F and p, NaN where nothing varies within blocks.
+
+    References
+    ----------
+    Hodges & Lehmann (1962), doi:10.1214/aoms/1177704575.
+    """
+    from scipy import stats
+
+    order = np.argsort(blocks, kind="stable")
+    sizes = np.unique(blocks, return_counts=True)[1]
+    of_block = np.repeat(np.eye(len(sizes)), sizes, axis=0)
+
+    def aligned(columns: np.ndarray) -> np.ndarray:
+        return columns - of_block @ (of_block.T @ columns / sizes[:, None])
+
+    levels = np.unique(covariate, return_inverse=True)[1]
+    columns = (
+        np.eye(levels.max() + 1)[levels] if kind == "categorical" else stats.rankdata(covariate)[:, None]
+    )
+    basis, lengths, _ = np.linalg.svd(aligned(columns[order]), full_matrices=False)
+    basis = basis[:, lengths > 1e-9]
+    within = aligned(values[order])
+    ranks = aligned(stats.rankdata(within, axis=0))
+    spread = (within**2).sum(axis=0) > 1e-18 * (values**2).sum(axis=0)
+    n_tested, n_free = basis.shape[1], len(values) - len(sizes) - basis.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = ((basis.T @ ranks) ** 2).sum(axis=0) / (ranks**2).sum(axis=0)
+        f = (
+            share / n_tested / ((1 - share) / n_free)
+            if n_tested and n_free > 0
+            else np.full(len(share), np.nan)
+        )
+    p = stats.f.sf(f, max(n_tested, 1), max(n_free, 1))
+    if n_tested and prod(map(factorial, sizes.tolist())) <= factorial(EXACT_UP_TO):
+        places = np.split(np.arange(len(values)), np.cumsum(sizes)[:-1])
+        orders = np.array([np.concatenate(each) for each in product(*map(list, map(permutations, places)))])
+        p = _exact((np.einsum("onk,nd->okd", basis[orders], ranks, optimize=True) ** 2).sum(axis=1))
+    return np.where(spread, f, np.nan), np.where(spread & (n_tested > 0), p, np.nan)
 
 
 def _spearman(dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.moderated import LinearFit, Variances, f_tests, t_tests
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
+logger = logging.getLogger(__name__)
 ANY = "any difference"
 SLOPE = "slope"
 
@@ -76,6 +78,8 @@ def condition_column(obs: pd.DataFrame, keys: Replicates) -> SampleColumn | None
     samples = find_samples(obs, keys)
     if samples is None or not keys.condition_key:
         return None
+    within = f"within {samples.blocks_in_words}" if samples.block_name else "without blocks"
+    logger.info("samples of '%s' are compared %s", keys.condition_key, within)
     values = pd.Series(as_categories(obs[keys.condition_key]), index=obs.index, name=keys.condition_key)
     return sample_columns(values.to_frame(), samples, keys).get(keys.condition_key)
 

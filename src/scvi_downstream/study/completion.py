@@ -242,7 +242,9 @@ def _named_after_input(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty_keys(raw: dict[str, Any]) -> dict[str, Any]:
-    empty = [name for name, value in raw.items() if value == "" and name in TopLevel.model_fields]
+    """An empty key is none, but for that of blocks: without any these are looked for."""
+    named = TopLevel.model_fields.keys() - {"block_key"}
+    empty = [name for name, value in raw.items() if value == "" and name in named]
     return raw | dict.fromkeys(empty)
 
 

@@ -16,7 +16,7 @@ def test_samples_in_both_groups_are_paired(planted_counts, planted_clusters, pla
         for each in find_comparisons(planted_counts, planted_clusters, planted_keys, defaults_of(DeOptions))
         if each.name == "B: stim vs ctrl"
     )
-    column = two_sides(comparison, planted_counts.obs["donor"], planted_keys)
+    column = two_sides(comparison, planted_counts.obs["donor"], None, planted_keys)
     assert column.blocks.value_counts().eq(2).all()
     assert column.values.value_counts().to_dict() == {"first": 6, "second": 6}
 
@@ -25,7 +25,7 @@ def test_a_sample_on_both_sides_is_left_out_of_an_unpaired_design():
     samples = pd.Series(list("aaaabbbbccccdddde" * 10), dtype="category")
     first = samples.isin(["a", "b"]).to_numpy() | ((samples == "e").to_numpy() & (np.arange(170) < 85))
     comparison = Comparison("pairs", "x", "1", "2", first, ~first)
-    column = two_sides(comparison, samples, replicates_of(sample_key="donor"))
+    column = two_sides(comparison, samples, None, replicates_of(sample_key="donor"))
     assert column.blocks is None
     units = {"a | first": "first", "b | first": "first", "c | second": "second", "d | second": "second"}
     assert column.values.to_dict() == units
@@ -62,3 +62,24 @@ def test_one_sample_a_group_is_not_tested(planted_counts):
     cells = planted_counts.obs["donor"] == "d0"
     comparison = Comparison("pairs", "d0 vs rest", "d0", "rest", cells.to_numpy(), ~cells.to_numpy())
     assert compare_pseudobulk(planted_counts, [comparison], replicates_of(sample_key="donor")).empty
+
+
+def test_found_pairs_give_the_numbers_of_named_ones_in_every_comparison_of_conditions(
+    planted_counts, planted_clusters
+):
+    counts = planted_counts.copy()
+    counts.obs["sample"] = counts.obs["donor"].astype(str) + counts.obs["condition"].astype(str)
+    options = defaults_of(DeOptions, groupings=(), pairs=(("condition", "stim", "ctrl"),))
+    tables = {}
+    for block_key in (None, "donor", ""):
+        keys = replicates_of(
+            label_key="cell_type", sample_key="sample", condition_key="condition", block_key=block_key
+        )
+        tables[block_key] = rank_pseudobulk(counts, planted_clusters, keys, options)
+    pd.testing.assert_frame_equal(tables[None], tables["donor"])
+    pair, overall = (tables[None][tables[None]["grouping"] == name] for name in ("pairs", "condition"))
+    np.testing.assert_allclose(pair["p_value"], overall["p_value"])
+    unpaired = tables[""].set_index(["comparison", "gene"])["p_value"]
+    assert (
+        unpaired != tables[None].set_index(["comparison", "gene"])["p_value"].reindex(unpaired.index)
+    ).all()

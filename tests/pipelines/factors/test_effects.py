@@ -27,7 +27,7 @@ from scvi_downstream.pipelines.factors.effects import (
 )
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.pipelines.factors.report import summarize_factors
-from scvi_downstream.study.defaults import defaults_of, model_spec
+from scvi_downstream.study.defaults import defaults_of, model_spec, replicates_of
 
 OPTIONS = defaults_of(FactorOptions)
 CELL_CYCLE = ["S_score", "G2M_score"]
@@ -258,7 +258,7 @@ def test_what_the_decoder_does_not_use_predicts_nothing() -> None:
 
 
 def test_covariates_of_samples_are_tested_on_samples(latent: pd.DataFrame, covariates: pd.DataFrame) -> None:
-    table = associate_latent(latent, covariates, Keys(sample_key="donor"), OPTIONS)
+    table = associate_latent(latent, covariates, replicates_of(sample_key="donor"), OPTIONS)
     units = table.drop_duplicates("covariate").set_index("covariate")
     assert units["unit"].to_dict() == {
         "batch": "sample", "donor": "cell", "log10_n_counts": "cell", "G2M_score": "cell", "cell_type": "cell",
@@ -266,9 +266,9 @@ def test_covariates_of_samples_are_tested_on_samples(latent: pd.DataFrame, covar
     }  # fmt: skip
     assert units.loc["age", "n"] == 10
     assert not table.loc[table["unit"] == "sample", "follows"].any()
-    sentences = summarize_factors(gather_associations(scvi=table), "scvi", Keys(sample_key="donor"), OPTIONS)[
-        "sentences"
-    ]
+    sentences = summarize_factors(
+        gather_associations(scvi=table), "scvi", replicates_of(sample_key="donor"), OPTIONS
+    )["sentences"]
     assert "within samples of 'donor', and which sample it is, was tested on cells" in sentences[-1]
     assert "cell_type" in sentences[-1]
     assert "age" not in sentences[-1]
@@ -278,12 +278,34 @@ def test_a_condition_within_donors_is_tested_on_donors_by_condition(
     latent: pd.DataFrame, covariates: pd.DataFrame
 ) -> None:
     condition = pd.Categorical(np.tile(np.repeat(["control", "treated"], 10), 10))
-    keys = Keys(sample_key="donor", condition_key="condition")
+    keys = replicates_of(sample_key="donor", condition_key="condition")
     table = associate_latent(latent, covariates.assign(condition=condition), keys, OPTIONS)
     units = table.drop_duplicates("covariate").set_index("covariate")
     assert units.loc["condition", ["unit", "n"]].tolist() == ["sample", 20]
     assert units.loc["age", ["unit", "n"]].tolist() == ["sample", 10]
     assert units.loc["donor", "unit"] == "cell"
+
+
+def test_found_pairs_of_samples_give_the_numbers_of_samples_that_hold_both(
+    latent: pd.DataFrame, covariates: pd.DataFrame
+) -> None:
+    obs = covariates.assign(condition=pd.Categorical(np.tile(np.repeat(["control", "treated"], 10), 10)))
+    obs["sample"] = (obs["donor"].astype(str) + "_" + obs["condition"].astype(str)).astype("category")
+    tables = [
+        associate_latent(latent, obs, replicates_of(condition_key="condition", **keys), OPTIONS)
+        .query("covariate in ('condition', 'age')")
+        .reset_index(drop=True)
+        for keys in (
+            {"sample_key": "donor"},
+            {"sample_key": "sample"},
+            {"sample_key": "sample", "block_key": "donor"},
+            {"sample_key": "sample", "block_key": ""},
+        )
+    ]
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[1], tables[2])
+    assert tables[0].groupby("covariate")["n"].first().to_dict() == {"age": 10, "condition": 20}
+    assert (tables[3]["n"] == 20).all()
 
 
 def test_all_loadings_are_listed_with_rank_and_symbol() -> None:
@@ -311,13 +333,16 @@ def test_cell_cycle_is_found_on_real_cells_and_nothing_when_it_is_permuted(pbmc_
     values = PCA(10, random_state=0).fit_transform(log_normalize(pbmc_counts).toarray())
     latent = pd.DataFrame(values, pbmc_counts.obs_names).add_prefix("latent_")
     scores = pbmc_counts.obs[CELL_CYCLE].astype(np.float64)
-    found = associate_latent(latent, scores, Keys(), OPTIONS)
+    found = associate_latent(latent, scores, replicates_of(), OPTIONS)
     assert set(found.loc[found["follows"], "covariate"]) == set(CELL_CYCLE)
 
     random = np.random.default_rng(0)
     permuted = [
         associate_latent(
-            latent, scores.sample(frac=1, random_state=random).set_axis(scores.index), Keys(), OPTIONS
+            latent,
+            scores.sample(frac=1, random_state=random).set_axis(scores.index),
+            replicates_of(),
+            OPTIONS,
         )
         for _ in range(200)
     ]

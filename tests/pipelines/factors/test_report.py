@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.factors.effects import (
     associate_factors,
     associate_latent,
@@ -13,7 +12,7 @@ from scvi_downstream.pipelines.factors.effects import (
 )
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.pipelines.factors.report import summarize_factors
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 OPTIONS = defaults_of(FactorOptions)
 
@@ -21,7 +20,7 @@ OPTIONS = defaults_of(FactorOptions)
 def test_planted_associations_are_put_into_sentences(
     latent: pd.DataFrame, covariates: pd.DataFrame, factor_variance: pd.DataFrame
 ) -> None:
-    keys = Keys(batch_key="batch")
+    keys = replicates_of(batch_key="batch")
     shuffled = covariates.sample(frac=1, random_state=0)
     dimensions = associate_latent(latent, shuffled, keys, OPTIONS)
     factors = associate_factors(latent, factor_variance, shuffled, keys, OPTIONS)
@@ -42,6 +41,6 @@ def test_planted_associations_are_put_into_sentences(
 def test_nothing_to_follow_is_said(latent: pd.DataFrame) -> None:
     noise = pd.DataFrame({"x": np.random.default_rng(5).normal(size=200)}, index=latent.index)
     for covariates in (noise, noise[[]]):
-        table = gather_associations(scvi=associate_latent(latent, covariates, Keys(), OPTIONS))
-        summary = summarize_factors(table, "scvi", Keys(), OPTIONS)
+        table = gather_associations(scvi=associate_latent(latent, covariates, replicates_of(), OPTIONS))
+        summary = summarize_factors(table, "scvi", replicates_of(), OPTIONS)
         assert summary["sentences"][0].startswith("No dimension of scvi follows any")

@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scvi_downstream.cells.samples import find_samples, pairing_column
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.metadata.annotations import how_tested
+from scvi_downstream.pipelines.metadata.composition import compare_composition, tabulate_composition
+from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.designs import Design, make_design, sample_columns
 from scvi_downstream.statistics.moderated import fit_linear, own_variances, t_tests
@@ -94,15 +96,22 @@ def test_without_sample_key_there_are_no_samples(paired_counts, paired_keys):
     assert sample_columns(paired_counts.obs[["condition"]], None, paired_keys) == {}
 
 
-def test_pairs_are_not_guessed_but_said(paired_counts, paired_keys):
+def test_found_pairs_are_used_as_given_ones_and_said(paired_counts, paired_keys):
     keys = paired_keys.model_copy(update={"block_key": None})
-    samples = find_samples(paired_counts.obs, keys)
-    assert samples.block is None
-    usable = paired_counts.obs[["condition", "age"]]
-    columns = sample_columns(usable, samples, paired_keys)
-    assert pairing_column(paired_counts.obs, samples, columns["condition"].values) == "donor"
-    notes = how_tested(paired_counts.obs, usable, samples, columns, keys)
-    assert "block_key=donor compares within them" in notes["condition"]
+    obs, usable = paired_counts.obs, paired_counts.obs[["condition", "age"]]
+    found, given = find_samples(obs, keys), find_samples(obs, paired_keys)
+    assert found.block_name == "donor"
+    assert found.block.equals(given.block)
+    notes = how_tested(usable, found, sample_columns(usable, found, keys), keys)
+    assert notes["condition"] == (
+        "tested on 12 samples, within 6 blocks of 'donor' (found in the data; block_key: \"\" switches it off)"
+    )
+    unpaired = find_samples(obs, paired_keys.model_copy(update={"block_key": ""}))
+    assert unpaired.block is None
+    assert (
+        find_samples(obs, replicates_of(sample_key="donor", condition_key="condition", block_key="")).block
+        is None
+    )
 
 
 def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, paired_keys):
@@ -112,7 +121,7 @@ def test_annotations_that_divide_the_samples_alike_are_named(paired_counts, pair
     samples = find_samples(obs, paired_keys)
     usable = obs[["condition", "plate", "donor"]]
     columns = sample_columns(usable, samples, paired_keys)
-    notes = how_tested(obs, usable, samples, columns, paired_keys)
+    notes = how_tested(usable, samples, columns, paired_keys)
     assert "divides the samples exactly as 'condition' does" in notes["plate"]
     assert notes["donor"] == "not tested: it names the samples or their blocks"
 
@@ -136,3 +145,21 @@ def test_missing_values_are_left_out(paired_counts, paired_keys):
     column = sample_columns(pd.DataFrame({"condition": values}), samples, paired_keys)["condition"]
     assert "d0_control" not in column.values.index
     assert len(column.values) == 11
+
+
+def test_found_pairs_give_the_numbers_of_named_ones(
+    paired_counts, paired_clusters, paired_keys, paired_options
+):
+    annotations = paired_counts.obs[["condition", "age", "score"]]
+    tables = []
+    for keys in (paired_keys, paired_keys.model_copy(update={"block_key": None})):
+        composition = tabulate_composition(paired_counts, paired_clusters, keys, paired_options)
+        tables.append(
+            (
+                composition,
+                compare_composition(composition, annotations, paired_counts, keys, paired_options),
+                compare_expression(paired_counts, paired_clusters, annotations, keys, paired_options),
+            )
+        )
+    for given, found in zip(*tables, strict=True):
+        pd.testing.assert_frame_equal(given, found)

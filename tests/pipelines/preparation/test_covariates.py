@@ -20,7 +20,7 @@ from scvi_downstream.pipelines.preparation.covariates import (
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.statistics.testing import explained_share
-from scvi_downstream.study.defaults import defaults_of
+from scvi_downstream.study.defaults import defaults_of, replicates_of
 
 OPTIONS = defaults_of(PreparationOptions)
 
@@ -186,6 +186,27 @@ def test_condition_nested_in_batches_is_said() -> None:
     sentences = confounding_warnings(typed(condition=np.repeat(["x", "y"], 100)), keys)
     assert len(sentences) == 1
     assert "each batch of 'batch' has one value of 'condition' only" in sentences[0]
+    assert "their replicates are batches" in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "unanswered"),
+    [("abcd", "no test can tell the two apart"), ("aabb", "their replicates are batches")],
+)
+def test_what_no_test_of_the_condition_can_answer_is_said_of_it_alone(
+    conditions: str, unanswered: str
+) -> None:
+    table = typed(condition=np.repeat(list(conditions), 50))
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", condition_key="condition"))
+    assert unanswered in sentence
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", label_key="condition"))
+    assert unanswered not in sentence
+
+
+def test_conditions_within_batches_are_told_from_those_of_the_same_batch_only() -> None:
+    table = typed(condition=np.repeat(list("abcdefgh"), 25))
+    (sentence,) = confounding_warnings(table, Keys(batch_key="batch", condition_key="condition"))
+    assert "no test can tell values in different batches from these" in sentence
 
 
 def test_nearly_confounded_label_is_said_and_unknown_cells_do_not_count() -> None:
@@ -241,7 +262,8 @@ def _gathered(
     obs: dict[str, object], quality: pd.DataFrame, keys: Keys, **cell_cycle: object
 ) -> pd.DataFrame:
     cycle = pd.DataFrame(cell_cycle, index=CELLS)
-    return gather_covariates(AnnData(obs=pd.DataFrame(obs, index=CELLS)), quality, cycle, keys)
+    replicates = replicates_of(**keys.model_dump())
+    return gather_covariates(AnnData(obs=pd.DataFrame(obs, index=CELLS)), quality, cycle, replicates)
 
 
 def test_keys_quality_cell_cycle_and_the_rest_are_typed(quality: pd.DataFrame) -> None:

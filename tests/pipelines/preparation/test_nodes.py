@@ -340,3 +340,23 @@ def test_cells_left_without_counts_by_the_gene_filter_are_dropped() -> None:
     assert kept.cells.tolist() == [True, True, False]
     assert kept.genes.tolist() == [True, True, False]
     assert kept.dropped["emptied_cells"] == 1
+
+
+def test_the_design_is_described_and_logged_before_anything_is_trained(raw: ad.AnnData, caplog) -> None:
+    raw.obs["sample"] = np.repeat([f"s{i}" for i in range(6)], 20)
+    raw.obs["treatment"] = np.repeat(["none", "drug"] * 3, 20)
+    raw.obs["patient"] = np.repeat(["p1", "p2", "p3"], 40)
+    keys = Keys(batch_key="patient", sample_key="sample", condition_key="treatment")
+    with caplog.at_level("INFO"):
+        _, _, summary = prepare_counts(raw, None, keys, OPTIONS)
+    assert summary["design"]["block"] == "patient"
+    first = "6 samples of 'sample' (3 of 'drug', 3 of 'none') in 3 blocks of 'patient'"
+    assert summary["design"]["sentences"][0] == first
+    assert f"design: {first}" in caplog.messages
+    json.dumps(summary["design"])
+    raw.obs["patient"] = raw.obs["treatment"]
+    with caplog.at_level("WARNING"):
+        _, _, summary = prepare_counts(
+            raw, None, Keys(**keys.model_dump() | {"batch_key": "patient"}), OPTIONS
+        )
+    assert any("no test can tell the two apart" in message for message in caplog.messages)

@@ -116,3 +116,12 @@ def test_training_of_one_model_is_told_apart(write):
 
 def test_no_early_stopping_no_word_of_it(write):
     assert "Training stopped" not in write({"training": {"early_stopping": False}})
+
+
+@pytest.mark.parametrize(
+    ("block_key", "expected"),
+    [(None, "within blocks of `lane`"), ("chip", "within blocks of `chip`"), ("", None)],
+)
+def test_says_within_what_conditions_are_compared(write, block_key, expected):
+    text = write(FULL | {"block_key": block_key}, design={"block": "lane"})
+    assert (expected in text) if expected else ("within blocks" not in text)

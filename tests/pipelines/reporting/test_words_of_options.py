@@ -102,6 +102,7 @@ def test_every_analysis_has_a_text_in_the_study_of_these_tests(preparation_summa
             options=study.options.get(analysis.options_key),
             preparation=preparation_summary,
             training=training_summary,
+            block=None,
         ), analysis.name
 
 

@@ -3,11 +3,21 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_downstream.pipelines.samples.design import make_contrast, permutation_p, permutations_within
+from scvi_downstream.pipelines.samples.design import (
+    make_contrast,
+    permutation_p,
+    permutations_within,
+    sample_design,
+)
+from scvi_downstream.pipelines.samples.options import SamplesOptions
+from scvi_downstream.study.defaults import defaults_of, replicates_of
+
+from .conftest import N_DONORS, simulate
 
 
 def contrast(conditions: list[str], blocks: list[str] | None = None, most: int = 1000):
@@ -96,3 +106,22 @@ def test_a_planted_difference_has_the_smallest_p() -> None:
     made = contrast(["ctrl", "stim"] * 6, [f"d{i // 2}" for i in range(12)])
     shifts = np.random.default_rng(0).normal(size=(12, 5)) + 4 * np.tile([0, 1], 6)[:, None]
     assert permutation_p(np.linalg.norm(made.weights() @ shifts, axis=1)) == made.smallest_p == 2 / 64
+
+
+def test_found_pairs_are_the_blocks_of_permutations() -> None:
+    counts = simulate(1.0)
+    counts.obs["sample"] = counts.obs["donor"].astype(str) + counts.obs["condition"].astype(str)
+    names = {"sample_key": "sample", "condition_key": "condition", "label_key": "cell_type"}
+    options = defaults_of(SamplesOptions)
+    found, named, off = (
+        sample_design(counts, pd.DataFrame(), replicates_of(**names, block_key=block), options)
+        for block in (None, "donor", "")
+    )
+    assert found.blocks == named.blocks == tuple(np.repeat([f"d{i}" for i in range(N_DONORS)], 2))
+    assert (found.n_pairs, off.n_pairs, off.blocks) == (N_DONORS, 0, ())
+    made = found.contrast("stim", found.supported(0), options, 0)
+    assert len(made.treated) == 2**N_DONORS
+    assert len(off.contrast("stim", off.supported(0), options, 0).treated) == comb(2 * N_DONORS, N_DONORS)
+    counts.obs["donor"] = counts.obs["donor"].astype(object).mask(counts.obs["sample"].eq("d0stim"))
+    lost = sample_design(counts, pd.DataFrame(), replicates_of(**names), options)
+    assert lost.n_pairs == lost.contrast("stim", lost.supported(0), options, 0).n_blocks == N_DONORS - 1

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.comparisons import Comparison
@@ -29,7 +30,7 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
 
     Conditions are compared as in every other analysis, on the samples and blocks of
     :func:`~scvi_downstream.cells.samples.find_samples`. Of other groups, samples with cells in both enter as pairs;
-    where these are too few, samples of one group are compared with samples of the other.
+    where these are too few, samples of one group are compared with samples of the other, within blocks that hold both.
 
     Parameters
     ----------
@@ -45,12 +46,14 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
     """
     condition = condition_column(counts.obs, keys)
     samples = pd.Series(as_categories(counts.obs[keys.sample_key]), index=counts.obs_names)
+    found = find_samples(counts.obs, keys)
+    block = None if found is None else found.block
     tables, too_few = [], []
     for comparison in track(comparisons, "pseudobulk tests", len(comparisons)):
         column, cells = condition, comparison.within
         contrast = f"{comparison.group1} vs {comparison.group2}"
         if cells is None:
-            column, cells = two_sides(comparison, samples, keys), comparison.cells1 | comparison.cells2
+            column, cells = two_sides(comparison, samples, block, keys), comparison.cells1 | comparison.cells2
             contrast = f"{FIRST} vs {SECOND}"
         tests = {} if column is None else test_cells(counts, column, cells)
         if contrast in tests:
@@ -69,11 +72,14 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=PSEUDOBULK_COLUMNS)
 
 
-def two_sides(comparison: Comparison, samples: pd.Series, keys: Replicates) -> SampleColumn:
+def two_sides(
+    comparison: Comparison, samples: pd.Series, block: pd.Series | None, keys: Replicates
+) -> SampleColumn:
     """The side, ``first`` or ``second``, of each part of a sample that is in a group.
 
     Where samples enough have cells in both groups only they are used, as pairs; otherwise those in one group only, for
-    a sample on both sides would count as two independent ones. ``samples`` are string categories by cell.
+    a sample on both sides would count as two independent ones. ``samples`` are string categories by cell; the
+    ``block`` of a sample counts where as many blocks as samples are enough hold both sides.
     """
     names, codes = samples.cat.categories.astype(str), samples.cat.codes.to_numpy()
     sides = {FIRST: comparison.cells1, SECOND: comparison.cells2}
@@ -89,12 +95,16 @@ def two_sides(comparison: Comparison, samples: pd.Series, keys: Replicates) -> S
     side = np.select(list(sides.values()), list(sides), "")
     of_cell = samples.astype(object).astype(str) + " | " + side
     values = pd.Categorical(parts.get_level_values(1), categories=[SECOND, FIRST])
+    blocks = pd.Series(parts.get_level_values(0), index=units)
+    if not paired:
+        blocks = blocks.map({} if block is None else block.astype(object).to_dict())
+    n_sides = pd.Series(values, index=units).groupby(blocks).nunique()
     return SampleColumn(
         name=comparison.name,
         unit="sample",
         values=pd.Series(values, index=units),
         unit_of_cell=of_cell.where(of_cell.isin(units)).astype("category"),
-        blocks=pd.Series(parts.get_level_values(0), index=units) if paired else None,
+        blocks=blocks if (n_sides == len(sides)).sum() >= keys.min_samples_per_group else None,
         min_cells=keys.min_cells_per_sample,
         min_samples=keys.min_samples_per_group,
     )

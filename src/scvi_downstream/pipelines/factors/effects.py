@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize, symbols_of
-from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories, split_by_condition
+from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.factors.options import FactorOptions
 from scvi_downstream.runtime.options import Accelerator
@@ -317,7 +317,7 @@ def associate_factors(
     latent: pd.DataFrame,
     factor_variance: pd.DataFrame,
     covariates: pd.DataFrame,
-    keys: Keys,
+    keys: Replicates,
     options: FactorOptions,
 ) -> pd.DataFrame:
     """Test every active factor, signed and in order, against every covariate; see :func:`associate_latent`.
@@ -339,19 +339,19 @@ def associate_factors(
 
 
 def associate_latent(
-    latent: pd.DataFrame, covariates: pd.DataFrame, keys: Keys, options: FactorOptions
+    latent: pd.DataFrame, covariates: pd.DataFrame, keys: Replicates, options: FactorOptions
 ) -> pd.DataFrame:
     """Test every latent dimension against every covariate, on samples where the covariate is theirs.
 
-    Where cells of one sample have different conditions, what differs with the condition is tested on each
-    sample's cells of one condition.
+    What varies within the blocks of :func:`~scvi_downstream.cells.samples.find_samples`, but not within samples, such
+    as the condition, is tested on samples within blocks.
 
     Parameters
     ----------
     latent, covariates
         ``(n_cells, n_dimensions)`` posterior means; numbers and categories of the same cells.
     keys, options
-        Sample and condition; ``min_effect``, ``fdr``.
+        Sample, condition and block; ``min_effect``, ``fdr``.
 
     Returns
     -------
@@ -359,11 +359,10 @@ def associate_latent(
     reaches ``min_effect`` at ``fdr``.
     """
     covariates = covariates.loc[latent.index]
-    samples, parts = covariates.get(keys.sample_key), None
-    if samples is not None:
-        of_cell = pd.Series(as_categories(samples), index=samples.index)
-        parts = split_by_condition(of_cell, covariates.get(keys.condition_key))
-    table = associate(latent, covariates, samples, parts)
+    names = ("sample_key", "condition_key", "batch_key", "block_key")
+    constant = [name for name in names if (column := getattr(keys, name)) and column not in covariates]
+    samples = find_samples(covariates, keys.model_copy(update=dict.fromkeys(constant)))
+    table = associate(latent, covariates, *(samples.levels if samples else ()))
     follows = (table["p_adjusted"] <= options.fdr) & (table["effect"] >= options.min_effect)
     return table.assign(follows=follows)
 

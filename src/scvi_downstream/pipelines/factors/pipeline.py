@@ -18,7 +18,7 @@ from scvi_downstream.pipelines.factors.report import summarize_factors
 from scvi_downstream.pipelines.preparation.covariates import gather_covariates
 from scvi_downstream.pipelines.preparation.genes import score_cell_cycle
 
-_OPTIONS = ["params:keys", "params:factors"]
+_OPTIONS = ["params:replicates", "params:factors"]
 
 
 def model_template(*, loadings: bool) -> Pipeline:
@@ -41,8 +41,9 @@ def template(models: Sequence[str], with_loadings: Sequence[str]) -> Pipeline:
     loadings = step(gather_factors, {"counts": "counts"} | tables, "factors")
     of_models = {model: f"{model}.associations" for model in models}
     joined = step(gather_associations, of_models, "factor_associations")
-    summary = step(summarize_factors, ["factor_associations", "params:primary", *_OPTIONS], "factor_summary")
-    known = ["counts", "qc_metrics", "cell_cycle", "params:keys"]
+    facts = ["params:keys", "params:factors"]
+    summary = step(summarize_factors, ["factor_associations", "params:primary", *facts], "factor_summary")
+    known = ["counts", "qc_metrics", "cell_cycle", "params:replicates"]
     covariates = [
         step(score_cell_cycle, ["counts", "params:seed"], "cell_cycle"),
         step(gather_covariates, known, "covariates"),

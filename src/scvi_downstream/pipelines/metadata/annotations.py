@@ -16,7 +16,7 @@ from scvi_downstream.cells.obs import (
     typed_values,
     unmatched_sentence,
 )
-from scvi_downstream.cells.samples import Samples, find_samples, pairing_column
+from scvi_downstream.cells.samples import Samples, find_samples
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
@@ -63,7 +63,7 @@ def join_annotations(
     if (unmatched := unmatched_sentence(facts)) is not None:
         logger.warning(unmatched)
     usable, samples, columns = analysed_columns(gathered, counts.obs, keys, options)
-    notes = how_tested(counts.obs, usable, samples, columns, keys)
+    notes = how_tested(usable, samples, columns, keys)
     described = _describe_columns(gathered, sources, samples, notes, options)
     for row in described.itertuples():
         logger.info(
@@ -232,11 +232,7 @@ def _describe_columns(
 
 
 def how_tested(
-    obs: pd.DataFrame,
-    annotations: pd.DataFrame,
-    samples: Samples | None,
-    columns: dict[str, SampleColumn],
-    keys: Keys,
+    annotations: pd.DataFrame, samples: Samples | None, columns: dict[str, SampleColumn], keys: Keys
 ) -> dict[str, str]:
     """By annotation: on how many samples it is tested, or why it is not, and what to be careful about.
 
@@ -256,13 +252,6 @@ def how_tested(
                 notes[name] += (
                     f"; divides the samples exactly as '{twin}' does: their effects cannot be told apart"
                 )
-            pairs = None
-            if name == keys.condition_key and samples.block is None:
-                pairs = pairing_column(obs, samples, columns[name].values)
-            if pairs:
-                notes[name] += (
-                    f"; each '{pairs}' has samples of every value: block_key={pairs} compares within them"
-                )
     return notes
 
 
@@ -273,7 +262,7 @@ def _describe_test(column: SampleColumn, samples: Samples) -> str:
     tested = f"tested on {len(design.units)} {column.unit}s"
     if column.unit == "block":
         return f"{tested} ('{samples.block_name}'), within which it is constant"
-    within = f", within {design.n_blocks} blocks of '{samples.block_name}'" if design.n_blocks else ""
+    within = f", within {design.n_blocks} blocks of {samples.blocks_in_words}" if design.n_blocks else ""
     return f"{tested}{within}"
 
 
@@ -318,8 +307,8 @@ def associate_annotations(
     usable, samples, columns = analysed_columns(annotations, counts.obs, keys, options)
     usable = usable.set_axis(latent.index)
     by_block = [name for name, column in columns.items() if column.unit == "block"]
-    of_cell = None if samples is None else samples.of_cell.rename(samples.name)
-    tables = [associate(latent, usable.drop(columns=by_block), of_cell)]
+    levels = [] if samples is None else samples.levels
+    tables = [associate(latent, usable.drop(columns=by_block), *levels)]
     if by_block:
         on_blocks = associate(latent, usable[by_block], columns[by_block[0]].unit_of_cell.rename(None))
         tables.append(on_blocks.assign(unit="block"))

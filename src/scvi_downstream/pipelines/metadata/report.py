@@ -94,7 +94,6 @@ def summarize_metadata(
     by_column = {name: {what: int(count.get(name, 0)) for what, count in counted.items()} for name in names}
     sentences = [
         *_about_expression(names, by_column, genes, options),
-        _about_pairs(notes),
         _about_composition(composition, notes[names], keys, options),
         _about_embedding(associations, options),
         _about_join(join),
@@ -163,12 +162,6 @@ def _about_genes(name: str, genes: pd.DataFrame, options: MetadataAnalysisOption
         f"{name} ({first['contrast']}, {n_units:,} {unit}s{blocks}): {len(found):,} of {len(of_all):,} genes go "
         f"with it at an FDR of {options.fdr:g}{led}{within}{on_cells if unit == 'cell' else ''}."
     )
-
-
-def _about_pairs(notes: pd.Series) -> str:
-    """That samples could be compared within pairs, where a note says so."""
-    found = notes[notes.str.contains("block_key=", regex=False)]
-    return f"Samples may be pairs: {found.iloc[0].split('; ')[-1]}." if len(found) else ""
 
 
 def _about_composition(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import as_categories, crossed_name, typed_values, with_unknown
+from scvi_downstream.cells.samples import find_block
+from scvi_downstream.cells.study_design import relation
 from scvi_downstream.pipelines.preparation.genes import CELL_CYCLE
 from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.runtime.errors import InputError, closest
@@ -31,6 +34,12 @@ CONSEQUENCES = {
 N_BATCHES_NAMED = 8
 STRONG_ASSOCIATION = 0.95
 """Cramér's V from which a key and the batch can hardly be told apart."""
+UNANSWERED = {
+    "confounded": "no test can tell the two apart",
+    "nested": "tests of it are unpaired, and their replicates are batches, however many samples these have",
+    "nests": "no test can tell values in different batches from these",
+}
+"""How batches lie to conditions → what tests of conditions cannot answer."""
 LARGE_EXPLAINED_SHARE = 0.3
 """Share of a covariate's variance from which the batch takes part of it away."""
 MAX_CATEGORIES = 50
@@ -193,7 +202,8 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
     for column in (keys.label_key, keys.condition_key, *keys.categorical_covariates):
         if column and column != keys.batch_key:
             known = (typed[column] != UNKNOWN).to_numpy()
-            sentences += _categorical_warning(batch[known], typed[column][known])
+            untold = UNANSWERED if column == keys.condition_key else {}
+            sentences += _categorical_warning(batch[known], typed[column][known], untold)
     for column in keys.continuous_covariates:
         share = explained_share(typed[column].to_numpy(), batch)
         if share > LARGE_EXPLAINED_SHARE:
@@ -204,7 +214,7 @@ def confounding_warnings(typed: pd.DataFrame, keys: Keys) -> list[str]:
     return sentences
 
 
-def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
+def _categorical_warning(batch: pd.Series, key: pd.Series, unanswered: Mapping[str, str]) -> list[str]:
     """The sentence on one key, if there is one, by Cramér's V (1946, Mathematical Methods of Statistics, p. 282)."""
     from scipy.stats.contingency import association
 
@@ -212,8 +222,10 @@ def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
     table = table.loc[table.sum(axis=1) > 0, table.sum(axis=0) > 0]
     if min(table.shape) < 2:
         return []
-    consequence = f"correcting for the batch also removes differences between values of '{key.name}'"
-    if ((table > 0).sum(axis=1) == 1).all():
+    found = relation(table)
+    more = f"; {unanswered[found]}" if found in unanswered else ""
+    consequence = f"correcting for the batch also removes differences between values of '{key.name}'{more}"
+    if found in ("confounded", "nested"):
         return [
             f"each batch of '{batch.name}' has one value of '{key.name}' only, so the two are confounded: {consequence}"
         ]
@@ -224,7 +236,7 @@ def _categorical_warning(batch: pd.Series, key: pd.Series) -> list[str]:
 
 
 def gather_covariates(
-    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Keys
+    counts: AnnData, qc_metrics: pd.DataFrame, cell_cycle: pd.DataFrame, keys: Replicates
 ) -> pd.DataFrame:
     """Everything known of each cell that a latent dimension could follow, typed.
 
@@ -245,7 +257,8 @@ def gather_covariates(
     earlier one: equal groups under other names, numbers in the same order.
     """
     obs = counts.obs
-    chosen = [*keys.categorical.values(), *keys.continuous_covariates]
+    block = find_block(obs, keys) if keys.block_key is None else keys.block_key
+    chosen = [*keys.categorical.values(), *keys.continuous_covariates, *([block] if block else [])]
     sources = {name: obs[name] for name in chosen}
     sources["log10_n_counts"] = np.log10(qc_metrics["n_counts"])
     sources |= dict(qc_metrics[["n_genes", "mitochondrial_percent"]].items()) | dict(cell_cycle.items())

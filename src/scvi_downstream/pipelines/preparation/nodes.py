@@ -15,6 +15,7 @@ from scipy import sparse
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
+from scvi_downstream.cells.study_design import describe_design
 from scvi_downstream.pipelines.preparation.covariates import (
     confounding_warnings,
     key_warnings,
@@ -105,6 +106,7 @@ def prepare_counts(
     variable = find_highly_variable(counts, var.index[kept.genes], batch, options.n_top_genes)
     var = var[kept.genes].assign(**variable.genes)
     proteins, protein_notes = prepare_proteins(raw, kept.cells, batch, keys)
+    design = describe_design(obs, keys)
     set_keys = {name: value for name, value in keys.model_dump(mode="json").items() if value}
     summary = {
         **_measure_counts(counts, var, quality),
@@ -113,6 +115,7 @@ def prepare_counts(
         "labels": _group_sizes(obs, keys.label_key),
         "conditions": _group_sizes(obs, keys.condition_key),
         "samples": _group_sizes(obs, keys.sample_key),
+        "design": design,
         "data_fingerprint": _fingerprint(counts, obs.index, var.index),
         "n_cells_raw": int(matrix.shape[0]),
         "n_genes_raw": int(matrix.shape[1]),
@@ -124,6 +127,7 @@ def prepare_counts(
         "warnings": [
             *_count_warnings(counts, quality),
             *key_warnings(typed, keys),
+            *design["warnings"],
             *confounding_warnings(typed, keys),
             *variable.warnings,
             *protein_notes,
@@ -299,5 +303,7 @@ def _log_summary(summary: dict[str, Any]) -> None:
         without_cells = f"{joined['n_rows_without_cells']:,} rows without a cell"
         logger.info("metadata joined on '%s': %s; %s", joined["key"], matched, without_cells)
     logger.info("highly variable genes: %s", summary["hvg_method"])
+    for sentence in summary["design"]["sentences"]:
+        logger.info("design: %s", sentence)
     for sentence in summary["warnings"]:
         logger.warning(sentence)

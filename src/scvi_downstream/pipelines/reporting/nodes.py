@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.study_design import block_of
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
 from scvi_downstream.pipelines.reporting import analysed, page
@@ -90,6 +91,7 @@ def write_methods(
             options=study.options.get(analysis.options_key),
             preparation=known["preparation_summary"],
             training=known[f"{study.primary}.training_summary"],
+            block=block_of(known["preparation_summary"].get("design"), study.keys),
         )
         for analysis in analyses()
         if analysis.name not in without and has_methods(analysis.package)

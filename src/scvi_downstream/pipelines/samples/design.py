@@ -124,13 +124,15 @@ def sample_design(
     sizes = labels.value_counts()
     kept = [name for name in known_categories(labels) if sizes[name] >= options.min_cells_per_group]
     members = np.vstack([np.ones(len(obs), dtype=bool), *[(labels == name).to_numpy() for name in kept]])
+    found = find_samples(obs, keys)
+    blocks = None if found is None or found.block is None else found.block.reindex(list(names)).astype(object)
     cells = np.array([np.bincount(of_cell[inside], minlength=len(names)) for inside in members])
     return SampleDesign(
         samples=names,
         of_cell=of_cell,
         conditions=conditions if len(distinct) > 1 else (),
         reference=reference_condition(distinct) if len(distinct) > 1 else None,
-        blocks=_find_blocks(obs, keys, names),
+        blocks=() if blocks is None else tuple(blocks.fillna(blocks.index.to_series()).astype(str)),
         groups=(ALL_CELLS, *kept),
         members=members,
         grouping=grouping,
@@ -148,11 +150,6 @@ def _find_grouping(
     if name not in clusters:
         raise InputError(f"samples.grouping '{name}' is not a clustering{closest(name, clusters.columns)}")
     return name, pd.Series(as_categories(clusters.loc[obs.index, name]), index=obs.index)
-
-
-def _find_blocks(obs: pd.DataFrame, keys: Replicates, names: tuple[str, ...]) -> tuple[str, ...]:
-    samples = find_samples(obs, keys)
-    return () if samples is None or samples.block is None else tuple(samples.block.reindex(names).astype(str))
 
 
 def _by_sample(values: pd.Series, of_cell: np.ndarray) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import sample_column
+from scvi_downstream.cells.samples import Samples, find_samples
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
@@ -133,7 +134,7 @@ def summarize_samples(
         verdicts += _about_separation(effects, f"{condition} against {design.reference}", design, options)
         verdicts += _about_genes(expression, condition, options)
         verdicts += _about_abundance(abundance, condition, design, options)
-    about = _about_samples(design, column, keys)
+    about = _about_samples(design, column, keys, find_samples(counts.obs, keys))
     warnings = [*([reason] if reason else []), *sample_warnings(counts.obs, column)]
     return {
         "sample_column": column,
@@ -160,9 +161,10 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def _about_samples(design: SampleDesign, column: str, keys: Replicates) -> str:
+def _about_samples(design: SampleDesign, column: str, keys: Replicates, samples: Samples | None) -> str:
     what = f"'{column}'" if column == keys.sample_key else f"'{keys.sample_key}' × '{keys.condition_key}'"
-    paired = f" ({design.n_pairs} blocks of paired samples)" if design.n_pairs else ""
+    blocks = samples.blocks_in_words if samples else ""
+    paired = f" in {count(design.n_pairs, 'block')} of {blocks}" if design.n_pairs else ""
     groups = f"{count(len(design.groups) - 1, 'group')} of '{design.grouping}'"
     return f"MrVI compared {len(design.samples)} samples of {what}{paired} in {groups}."
 
