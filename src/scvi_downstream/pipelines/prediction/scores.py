@@ -181,7 +181,10 @@ def compare_groups(
     groups["changes"] = groups["change_p_adjusted"] <= options.fdr
     for target, by_group in scored.items():
         of_target, every = groups["target"] == target, list(by_group.values())
-        among, predictors = set.intersection(*map(set, every)), [NO_CHANGE] * (1 + len(every))
+        among = {name for name in set.intersection(*map(set, every)) if not name.endswith(UNCHANGED)} - {
+            MEASURED_HALF
+        }
+        predictors = [NO_CHANGE] * (1 + len(every))
         if groups.loc[of_target, "changes"].any():
             # the choice is scored on groups that had no part in it, where there are others
             others = [[each for each in every if each is not own] or every for own in every]
@@ -202,12 +205,12 @@ def choose_predictor(groups: list[Scores], among: set[str]) -> str:
     where none does, no change.
     """
     means, explained = _mean_over_groups(groups), {}
-    for method in among - {MEASURED_HALF}:
+    for method in sorted(among):
         value, low, _ = _estimate("explained", means[method]["explained"])
         error, of_source = (_estimate("rmse", means[name]["rmse"])[0] for name in (method, NO_CHANGE))
         if low > 0 and error < of_source:
             explained[method] = value
-    return max(sorted(explained), key=lambda method: explained[method], default=NO_CHANGE)
+    return max(explained, key=lambda method: explained[method], default=NO_CHANGE)
 
 
 def deliver(expression: pd.DataFrame, predictor: str) -> pd.DataFrame:
