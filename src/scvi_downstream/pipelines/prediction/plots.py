@@ -83,6 +83,7 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
         for axes, (score, label) in zip(row, PANELS, strict=True):
             _draw_scores(axes, of_target[of_target["score"] == score], methods, colors)
             axes.set_xlabel(label)
+            axes.locator_params(axis="x", nbins=5)
         row[0].set_yticks(range(len(methods)), [STYLES[method][0] for method in methods])
         row[0].set_title(f"in '{target}'", loc="left")
     drawn = set(prediction_scores["group"].astype(str))
