@@ -74,6 +74,14 @@ def test_unseen_donors_are_predicted_better_than_no_change(counts: AnnData, tmp_
     scores = summary["targets"]["stim"]["scores"]
     assert scores["scvi"]["delta_pearson_top"]["low"] > 0.5
     assert scores["scvi"]["sign"]["value"] > 0.9
+    # what is delivered explains most of the change, of what errs less than the source
+    assert scores["chosen"]["explained"]["low"] > 0
+    predictor, ceiling = summary["targets"]["stim"]["predictor"], scores.pop("measured_half")
+    least = scores["no_change"]["rmse"]["value"]
+    explained = {
+        name: each["explained"]["value"] for name, each in scores.items() if each["rmse"]["value"] < least
+    }
+    assert 0 < explained[predictor] == max(explained.values()) < ceiling["explained"]["value"]
     # the change is compared with the mean shift, whichever wins
     assert {"mean_shift", "pooled_shift", "target_mean"} <= set(differences["versus"])
     top = expression.groupby("gene", observed=True)["change"].mean().nlargest(15).index
@@ -94,6 +102,7 @@ def test_conditions_given_at_random_leave_nothing_to_predict(counts: AnnData, tm
     _, _, _, summary = predicted(shuffled, KEYS, tmp_path)
     found = summary["targets"]["stim"]
     assert found["verdict"] == "nothing to predict"
+    assert found["predictor"] == "no_change"
     # a model that had seen the cells from which the change is measured would correlate with it here
     assert abs(found["scores"]["scvi"]["delta_pearson"]["value"]) < 0.04
     assert abs(found["scores"]["measured_half"]["delta_pearson"]["value"]) < 0.04

@@ -166,7 +166,9 @@ def test_a_true_prediction_beats_no_change(responding: tuple[AnnData, Truth]) ->
     found_genes, planted = set(responders.index[responders]), {f"g{i}" for i in range(N_RESPONDERS)}
     assert planted <= found_genes
     assert len(found_genes - planted) <= 3
-    assert "better than no change" in summary["sentences"][0]
+    assert "better than no change" in summary["sentences"][1]
+    # what knows how types differ is delivered
+    assert found["predictor"] == "scvi"
     assert tables.scores["value"].notna().all()
     bounded = tables.scores[tables.scores["score"].isin(["pearson", "spearman", "delta_pearson"])]
     assert (bounded["ci_lower"] <= bounded["value"]).all()
@@ -177,7 +179,20 @@ def test_a_prediction_the_wrong_way_round_is_worse_than_no_change(responding: tu
     counts, truth = responding
     tables, summary, _ = compared(counts, Knowing(counts, truth, wrong=True))
     assert summary["targets"]["stim"]["verdict"] == "worse than no change"
-    assert "larger" in summary["sentences"][0]
+    assert "larger" in summary["sentences"][1]
+    # the mean shift is right, so it is what is delivered and named
+    assert summary["targets"]["stim"]["predictor"] == "mean_shift"
+    assert "is predicted from 'ctrl' by the mean shift of the training cells" in summary["sentences"][0]
+    assert (tables.expression["predictor"] == "mean_shift").all()
+    for end in ("", "_lower", "_upper", "_change"):
+        np.testing.assert_array_equal(
+            tables.expression[f"predicted{end}"], tables.expression[f"mean_shift{end}"]
+        )
+    # two types, each chosen for by the other alone, are worth a little less than the best of both
+    assert 0.5 < overall(tables, "chosen", "explained") <= overall(tables, "mean_shift", "explained")
+    assert overall(tables, "scvi", "explained") < 0 == overall(tables, "no_change", "explained")
+    # a perfect prediction explains what two halves share
+    assert overall(tables, "measured_half", "explained") > overall(tables, "mean_shift", "explained") - 0.05
     assert overall(tables, "scvi", "delta_pearson") < -0.5
     assert overall(tables, "scvi", "sign") < 0.1
 
@@ -190,6 +205,30 @@ def test_conditions_that_do_not_differ_leave_nothing_to_predict(unresponsive: tu
     for method in ("measured_half", "mean_shift", "target_mean"):
         assert abs(overall(tables, method, "delta_pearson")) < 0.25
     assert tables.groups["n_responders"].sum() <= 2
+    assert (tables.groups["predictor"] == "no_change").all()
+    assert not tables.expression["predicted_change"].any()
+    assert overall(tables, "mean_shift", "explained") < 0
+    assert abs(overall(tables, "measured_half", "explained")) < 0.25
+
+
+def test_the_predictor_surely_explains_some_change_in_the_given_groups() -> None:
+    def group_scores(**explained: float) -> scores.Scores:
+        noise = np.random.default_rng(0).normal(0, 0.05, 120)
+        found = {"no_change": {"explained": np.zeros(120), "rmse": np.ones(120)}}
+        for name, value in explained.items():
+            found[name] = {"explained": value + noise, "rmse": np.full(120, 1 - value)}
+        return found
+
+    one, other = group_scores(scvi=0.9, mean_shift=0.3), group_scores(scvi=0.2, mean_shift=0.5)
+    among = {"no_change", "scvi", "mean_shift"}
+    assert scores.choose_predictor([one, other], among) == scores.choose_predictor([one], among) == "scvi"
+    assert scores.choose_predictor([other], among) == "mean_shift"
+    assert scores.choose_predictor([one], {"no_change", "mean_shift"}) == "mean_shift"
+    weak = group_scores(scvi=0.05, mean_shift=-0.3)  # not told apart from none, and less than none
+    assert scores.choose_predictor([weak], among) == "no_change"
+    # a change in the right direction does not help where the expression is further off than the source
+    other["mean_shift"]["rmse"] += 1
+    assert scores.choose_predictor([other], among) == "scvi"
 
 
 @pytest.mark.thorough
@@ -226,9 +265,12 @@ def test_held_out_types_have_no_training_mean_and_the_shift_of_the_others(
     tables, summary, _ = compared(counts, Knowing(counts, truth), keys)
     assert summary["held_out"] == "cell types"
     assert set(tables.groups["group"]) == {"A"}
-    assert {"scvi", "scvi_unchanged", "no_change", "mean_shift", "measured_half"} == set(
+    assert {"scvi", "scvi_unchanged", "no_change", "mean_shift", "measured_half", "chosen"} == set(
         tables.scores["method"]
     )
+    # A responds less than B, whose shift is all that its own cells tell
+    assert (tables.expression["predictor"] == "scvi").all()
+    assert "a little too high" in summary["sentences"][0]
     assert len(tables.by_gene) == 0
     assert "do not speak for other samples" in summary["sentences"][-1]
 

@@ -18,31 +18,35 @@ from scvi_downstream.pipelines.proteins.imputation import (
     METHODS,
     choose_held_out,
     masked_counts,
-    neighbor_means,
     score_predictions,
     score_protein_imputation,
 )
+from scvi_downstream.pipelines.proteins.neighbors import choose_imputation, nearest_cells
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.study.defaults import defaults_of
 
-from .conftest import KEYS, SPEC, principal_components, simulate
+from .conftest import KEYS, SPEC, principal_components, scores_of, simulate
 
 ONE_HELD_OUT = defaults_of(ProteinsOptions, max_held_out_batches=1, n_bootstrap=200)
 
 
-def test_neighbours_are_averaged_among_the_sources_only() -> None:
+def test_neighbours_are_looked_for_among_the_sources_only() -> None:
     counts = simulate(60)
     (held,) = choose_held_out(counts, KEYS, ONE_HELD_OUT, 0)
     points = np.random.default_rng(0).normal(size=(counts.n_obs, 3))
-    logged = np.random.default_rng(1).normal(size=(counts.n_obs, 2))
-    found = neighbor_means(points, logged, ~held.cells, held, 4)
+    found = nearest_cells(points, ~held.cells, held.cells, 4)
     first = int(np.flatnonzero(held.cells)[0])
     distances = np.linalg.norm(points - points[first], axis=1)
     distances[held.cells] = np.inf
-    np.testing.assert_allclose(found[0], logged[np.argsort(distances)[:4]].mean(axis=0))
-    hidden = logged.copy()
-    hidden[held.cells] = np.nan
-    np.testing.assert_array_equal(neighbor_means(points, hidden, ~held.cells, held, 4), found)
+    np.testing.assert_array_equal(found[0], np.argsort(distances)[:4])
+
+
+def test_the_better_imputation_over_proteins_and_batches() -> None:
+    assert choose_imputation(scores_of()) == "totalvi"
+    assert choose_imputation(scores_of(totalvi=0.7, knn_pca=0.6, knn_latent=0.65, mean=0.9)) == "totalvi"
+    one, other = scores_of(totalvi=0.72, knn_pca=0.73), scores_of(totalvi=0.75, knn_pca=0.6)
+    assert choose_imputation(one) == "knn_pca"
+    assert choose_imputation(pd.concat([one, other.assign(held_out="two")])) == "totalvi"
 
 
 def test_scores_are_those_of_scipy() -> None:

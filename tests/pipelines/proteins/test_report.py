@@ -37,21 +37,28 @@ def test_it_says_how_well_hidden_proteins_were_imputed() -> None:
     text = " ".join(found["sentences"])
     assert "With the proteins of batch 'one' hidden (200 cells)" in text
     assert "better than the neighbours in PCA for 4 and worse for 0" in text
-    assert "at least as well" not in text
+    assert found["imputed_by"] == "totalvi"
+    assert found["sentences"][0].startswith(
+        "Proteins that a batch did not measure are imputed by totalVI, chosen by"
+    )
     json.dumps(found)
 
 
-def test_it_says_where_neighbours_do_as_well_and_where_nothing_does() -> None:
+def test_it_says_where_neighbours_do_better_and_where_nothing_does_well() -> None:
     behind = summarize_proteins(simulate(60), scores({"knn_pca": 0.3}), NO_MARKERS, NO_GENES, KEYS, OPTIONS)
-    assert "Nearest neighbours would do at least as well." in " ".join(behind["sentences"])
-    poor = summarize_proteins(simulate(60), scores({"totalvi": 20.0}), NO_MARKERS, NO_GENES, KEYS, OPTIONS)
-    assert "Imputed proteins are not to be relied on." in " ".join(poor["sentences"])
+    assert behind["imputed_by"] == "knn_pca"
+    assert "imputed by nearest neighbours in PCA of RNA, chosen by" in behind["sentences"][0]
+    assert "totalVI 0.7" in behind["sentences"][0]
+    noise = dict.fromkeys(METHODS, 20.0)
+    poor = summarize_proteins(simulate(60), scores(noise), NO_MARKERS, NO_GENES, KEYS, OPTIONS)
+    assert poor["sentences"][0].endswith("Imputed proteins are not to be relied on.")
 
 
 def test_it_says_what_was_not_measured_and_why_nothing_was_scored() -> None:
     counts = simulate(30, unmeasured=True)
     found = summarize_proteins(counts, NO_SCORES, NO_MARKERS, NO_GENES, KEYS, OPTIONS)
     assert found["batches_without_proteins"] == ["two"]
+    assert found["imputed_by"] == "totalvi"
     text = " ".join(found["sentences"])
     assert "those of 'two', which measured none, are imputed" in text
     assert "the only batch of 'batch' with proteins has too few cells to hide a third of them" in text

@@ -14,6 +14,8 @@ from scvi_downstream.statistics.testing import benjamini_hochberg
 NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN = "no_change", "mean_shift", "pooled_shift", "target_mean"
 BASELINES = (NO_CHANGE, MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN)
 MEASURED_HALF = "measured_half"
+CHOSEN = "chosen"
+"""The method that the other groups' scores choose for a group: what the choice of a method is worth."""
 UNCHANGED = "_unchanged"
 """Added to a model's name: the same cells decoded in their own condition."""
 N_PERMUTATIONS = 199

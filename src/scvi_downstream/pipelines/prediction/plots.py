@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.pipelines.prediction.comparison import MEAN_SHIFT, NO_CHANGE, TARGET_MEAN
+from scvi_downstream.pipelines.prediction.comparison import CHOSEN, MEAN_SHIFT, NO_CHANGE, TARGET_MEAN
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, best_model
 from scvi_downstream.plots.charts import draw_intervals
@@ -25,6 +25,7 @@ from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STYLES = {
+    CHOSEN: ("chosen by the other types", OKABE_ITO[5]),
     "scvi": ("scVI", OKABE_ITO[0]),
     "mrvi": ("MrVI", OKABE_ITO[2]),
     "mean_shift": ("mean shift", OKABE_ITO[1]),
@@ -35,14 +36,14 @@ STYLES = {
     "no_change": ("no change", MISSING),
     "measured_half": ("another measured half", OKABE_ITO[6]),
 }
-"""Label and colour: models first, then baselines, then what a second measurement achieves."""
+"""Label and colour: what the choice is worth, models, baselines, then what a second measurement achieves."""
 NOTHING = "Nothing was predicted; the summary of the prediction says why."
 
 
 PANELS = (
     ("delta_pearson", "Correlation of predicted and\nmeasured change (all genes)"),
     ("delta_pearson_top", "Correlation of the change\n(genes that change most)"),
-    ("rmse", "RMSE of log expression\n(all genes, lower is better)"),
+    ("explained", "Share of the measured change\nthat is explained (all genes)"),
     ("rmse_top", "RMSE of log expression\n(genes that change most, lower is better)"),
 )
 MAX_GROUPS, MAX_CHANGES, MAX_ROWS = 12, 3, 4
@@ -82,6 +83,7 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
         for axes, (score, label) in zip(row, PANELS, strict=True):
             _draw_scores(axes, of_target[of_target["score"] == score], methods, colors)
             axes.set_xlabel(label)
+            axes.locator_params(axis="x", nbins=5)
         row[0].set_yticks(range(len(methods)), [STYLES[method][0] for method in methods])
         row[0].set_title(f"in '{target}'", loc="left")
     drawn = set(prediction_scores["group"].astype(str))
@@ -119,19 +121,20 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame, methods: list[str], colors: M
 
 
 def plot_prediction_changes(predicted_expression: pd.DataFrame, prediction_scores: pd.DataFrame) -> Figure:
-    """Rows: the best model and the baseline; columns: the types with most responding genes, of each target.
+    """Rows: what is delivered, best model or baseline; columns: types with most responding genes, of each target.
 
     Parameters
     ----------
     predicted_expression
-        One row a target, group and gene, with ``change``, ``responds`` and ``<method>_change``.
+        One row a target, group and gene, with ``change``, ``responds``, ``predictor`` and ``<method>_change``.
     prediction_scores
         The best model has the highest ``delta_pearson`` over all groups.
     """
     if predicted_expression.empty:
         return empty_figure(NOTHING)
     found = [name for name in (MEAN_SHIFT, TARGET_MEAN) if f"{name}_change" in predicted_expression]
-    methods = [best_model(prediction_scores), *found[:1]]
+    delivered = [str(name) for name in predicted_expression["predictor"].mode() if name != NO_CHANGE]
+    methods = list(dict.fromkeys([*delivered[:1], best_model(prediction_scores), *found]))[:2]
     columns = _most_responding(predicted_expression, MAX_CHANGES, least=1)
     if not columns:
         return empty_figure("No gene responds in any cell type, so there is no change to predict.")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.pipelines.prediction.comparison import (
+    CHOSEN,
     MEAN_SHIFT,
     MEASURED_HALF,
     NO_CHANGE,
@@ -21,10 +22,10 @@ from scvi_downstream.runtime.words import count
 SECTION = Section(
     "Prediction under other conditions",
     "What cells of one condition would express in another, predicted by models that have not seen the cells it is "
-    "compared with. A prediction is worth having when it beats the mean shift of the training cells, not only no "
-    "change. The change says more than the expression: expression correlates highly with any other, as most genes "
-    "never change. Another half of the measured cells shows how far noise lets any measurement agree; a smooth "
-    "prediction can do better than that.",
+    "compared with. What is delivered is the method that explains most of the change measured in the held-out cells, "
+    "which may be the mean shift of the training cells, and no change where none surely explains any. The change says "
+    "more than the expression: expression correlates highly with any other, as most genes never change. Another half "
+    "of the measured cells shows how far noise lets a measurement agree; a smooth prediction can do better than that.",
     (
         Item(
             "prediction_scores_figure",
@@ -32,7 +33,7 @@ SECTION = Section(
         ),
         Item(
             "prediction_changes_figure",
-            "Predicted against measured change of every gene, by the best model and by the mean shift.",
+            "Predicted against measured change of every gene, as delivered, and by the best model or the mean shift.",
         ),
         Item(
             "prediction_genes_figure",
@@ -41,7 +42,7 @@ SECTION = Section(
         result(
             "prediction_groups.csv",
             "Cell types compared: held-out cells, genes that respond, and whether the change is larger than "
-            "with conditions given at random.",
+            "with conditions given at random; predictor: the method that is delivered.",
         ),
         result(
             "prediction_differences.csv",
@@ -61,7 +62,8 @@ SECTION = Section(
             groups=("target", "group"),
             columns=names(
                 "target group symbol source measured measured_lower measured_upper change p_adjusted responds "
-                "scvi scvi_lower scvi_upper mrvi mrvi_lower mrvi_upper mean_shift pooled_shift target_mean"
+                "predictor predicted predicted_lower predicted_upper scvi scvi_lower scvi_upper mrvi mrvi_lower "
+                "mrvi_upper mean_shift pooled_shift target_mean"
             ),
             order="change",
             folded=True,
@@ -97,7 +99,7 @@ def summarize_prediction(
     prediction_groups: pd.DataFrame,
     **training: dict[str, Any],
 ) -> dict[str, Any]:
-    """Whether predictions beat no change and other baselines, in numbers and sentences, the verdicts first.
+    """What is delivered, and whether predictions beat no change, in numbers and sentences, these first.
 
     Parameters
     ----------
@@ -112,15 +114,16 @@ def summarize_prediction(
     -------
     ``source``, ``held_out``, ``held_out_names``, ``seconds``; ``targets``: by target ``verdict`` on the best model
     (``better than no change``, ``no better than no change``, ``worse than no change``, ``nothing to predict``),
-    ``models`` (verdict on each), ``n_groups``, ``n_groups_that_change`` and ``scores`` (method → score → value, low,
-    high); and ``sentences``. Where nothing was predicted ``reason``, ``targets`` and ``sentences``.
+    ``models`` (verdict on each), ``predictor`` (the method that is delivered), ``n_groups``, ``n_groups_that_change``
+    and ``scores`` (method → score → value, low, high); and ``sentences``. Where nothing was predicted ``reason``,
+    ``targets`` and ``sentences``.
     """
     design = prediction_design
     if "reason" in design:
         reason = design["reason"]
         return {"reason": reason, "targets": {}, "sentences": [f"Nothing was predicted: {reason}."]}
     targets: dict[str, Any] = {}
-    verdicts, details = [], []
+    choices, verdicts = [], []
     for target in prediction_groups["target"].astype(str).unique():
         groups = prediction_groups[prediction_groups["target"] == target]
         scores, gains = (
@@ -134,13 +137,14 @@ def summarize_prediction(
             best = best_model(scores)
             verdict = found[best]
             verdicts.append(_verdict(best, design["source"], target, groups, scores, gains))
-            details += _against_baselines(target, gains, scores)
+            choices.append(_choice(design["source"], target, groups, scores))
         else:
             verdict, found = NOTHING, dict.fromkeys(models, NOTHING)
             verdicts.append(_nothing_changes(design["source"], target, groups, scores))
         targets[target] = {
             "verdict": verdict,
             "models": found,
+            "predictor": str(groups["predictor"].iloc[0]),
             "n_groups": len(groups),
             "n_groups_that_change": n_changing,
             "scores": {
@@ -157,7 +161,7 @@ def summarize_prediction(
         "held_out_names": design["held_out_names"],
         "seconds": {model: float(summary["seconds"]) for model, summary in training.items()},
         "targets": targets,
-        "sentences": [*verdicts, *details, f"{design['description']}.", _about_intervals(design)],
+        "sentences": [*choices, *verdicts, f"{design['description']}.", _about_intervals(design)],
     }
 
 
@@ -166,7 +170,23 @@ def _nothing_changes(source: str, target: str, groups: pd.DataFrame, scores: pd.
         f"There is nothing to predict from '{source}' to '{target}': in none of {count(len(groups), 'group')} "
         "is the measured change larger than when conditions are given to cells at random "
         f"(smallest adjusted p = {groups['change_p_adjusted'].min():.2g}), and two halves of the cells agree on it "
-        f"with r = {_format_score(scores, MEASURED_HALF, 'delta_pearson')}."
+        f"with r = {_format_score(scores, MEASURED_HALF, 'delta_pearson')}; no change is delivered."
+    )
+
+
+def _choice(source: str, target: str, groups: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """Which method is delivered, and how much of the measured change each explains."""
+    predictor, there = groups["predictor"].iloc[0], set(scores["method"]) - {MEASURED_HALF, NO_CHANGE}
+    explained = {name: _format_score(scores, name, "explained") for name in (*there, MEASURED_HALF)}
+    honest = f"chosen for each group by the other groups' scores, methods explain {explained[CHOSEN]}"
+    if len(groups) == 1:
+        honest = "it was chosen by this score, which is therefore a little too high"
+    others = [f"{name} {explained[key]}" for key, name in NAMES.items() if key in there - {predictor}]
+    return (
+        f"'{target}' is predicted from '{source}' by {NAMES[predictor]}: it explains "
+        f"{explained.get(predictor, '0')} of the change measured in held-out cells ({honest}), where no change "
+        f"explains 0, {', '.join(others)}, and a perfect prediction {explained[MEASURED_HALF]}, which is what two "
+        "halves of the cells share."
     )
 
 
@@ -203,43 +223,6 @@ def _against_no_change(model: str, scores: pd.DataFrame, gains: pd.DataFrame) ->
 
 def _format_error(percent: float) -> str:
     return f"{percent:.0f} % smaller" if percent >= 0 else f"{-percent:.0f} % larger"
-
-
-def _against_baselines(target: str, gains: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
-    """One sentence a baseline, on all models."""
-    own = gains[gains["versus"] == gains["method"] + UNCHANGED]
-    sentences = [f"Against the same cells decoded unchanged: {_compare_models(own)}."]
-    for baseline in (MEAN_SHIFT, POOLED_SHIFT, TARGET_MEAN):
-        rows = gains[gains["versus"] == baseline]
-        if len(rows):
-            correlation = _format_score(scores, baseline, "delta_pearson")
-            sentences.append(
-                f"Against {NAMES[baseline]} (r = {correlation} of the change in '{target}'): {_compare_models(rows)}."
-            )
-    return sentences
-
-
-def _compare_models(gains: pd.DataFrame) -> str:
-    """How each model does beside one baseline."""
-    labels = {"delta_pearson": "r", "rmse_top": "the error of the genes that change most"}
-    parts = []
-    for method, rows in gains.groupby("method", sort=False):
-        by_score = rows.set_index("score")[["better_by", *ENDS]].astype(float)
-        found = []
-        for score, label in labels.items():
-            if score not in by_score.index:
-                continue
-            gain, low, high = by_score.loc[score]
-            if low > 0:
-                found.append(f"{label} is better by {gain:.2f} ({low:.2f} to {high:.2f})")
-            elif high < 0:
-                found.append(f"{label} is worse by {-gain:.2f} ({-high:.2f} to {-low:.2f})")
-            else:
-                found.append(
-                    f"{label} is not told apart ({gain:+.2f} in its favour, {low:+.2f} to {high:+.2f})"
-                )
-        parts.append(f"with {NAMES[method]}, {' and '.join(found)}")
-    return "; ".join(parts)
 
 
 def _about_intervals(design: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.prediction.comparison import (
     BASELINES,
+    CHOSEN,
     MEASURED_HALF,
+    NO_CHANGE,
     UNCHANGED,
     Group,
     Prediction,
@@ -51,7 +53,7 @@ MIN_UNIT_CELLS, MIN_UNITS = 3, 5
 """Cells of each kind of a sample and type, and such units, from which genes are correlated over them."""
 ALL_GROUPS = "all groups"
 MEASURED = "measured"
-COMPARED = ("delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
+COMPARED = ("explained", "delta_pearson", "delta_pearson_top", "rmse", "rmse_top")
 _GROUP = ["target", "group"]
 _ENDS = ["ci_lower", "ci_upper"]
 
@@ -81,12 +83,14 @@ class Tables(NamedTuple):
 
 
 NO_ROWS = (
-    [*_GROUP, "gene", "symbol", "source", "measured", "change", "p_adjusted", "responds"],
+    [*_GROUP, "gene", "symbol", "source", "measured", "change", "p_adjusted", "responds", "predictor"],
     [*_GROUP, "method", "score", "value", *_ENDS],
     [*_GROUP, "method", "versus", "score", "better_by", *_ENDS],
-    [*_GROUP, "n_source", "n_reference", "n_target", "n_samples", "n_responders", "change_p", "changes"],
+    [
+        *_GROUP, "n_source", "n_reference", "n_target", "n_samples", "n_responders", "change_p", "changes", "predictor",
+    ],
     ["target", "gene", "symbol", "n_units", "mean_change"],
-)
+)  # fmt: skip
 """Columns of the tables where nothing can be predicted."""
 
 
@@ -175,10 +179,46 @@ def compare_groups(
     groups = pd.DataFrame(rows)
     groups["change_p_adjusted"] = benjamini_hochberg(groups["change_p"].to_numpy())
     groups["changes"] = groups["change_p_adjusted"] <= options.fdr
-    for by_group in scored.values():
-        by_group[ALL_GROUPS] = _mean_over_groups(list(by_group.values()))
-    expressed, by_gene = pd.concat(expression, ignore_index=True), _correlate_genes(units, genes)
+    for target, by_group in scored.items():
+        of_target, every = groups["target"] == target, list(by_group.values())
+        among = {name for name in set.intersection(*map(set, every)) if not name.endswith(UNCHANGED)} - {
+            MEASURED_HALF
+        }
+        predictors = [NO_CHANGE] * (1 + len(every))
+        if groups.loc[of_target, "changes"].any():
+            # the choice is scored on groups that had no part in it, where there are others
+            others = [[each for each in every if each is not own] or every for own in every]
+            predictors = [choose_predictor(each, among) for each in (every, *others)]
+        groups.loc[of_target, "predictor"] = predictors[0]
+        for own, predictor in zip(every, predictors[1:], strict=True):
+            own[CHOSEN] = own[predictor]
+        by_group[ALL_GROUPS] = _mean_over_groups(every)
+    delivered = [deliver(*each) for each in zip(expression, groups["predictor"], strict=True)]
+    expressed, by_gene = pd.concat(delivered, ignore_index=True), _correlate_genes(units, genes)
     return Tables(expressed, *_tabulate_scores(scored), groups, by_gene)
+
+
+def choose_predictor(groups: list[Scores], among: set[str]) -> str:
+    """The method to deliver, of those named: the one that explains most of the change measured in these groups.
+
+    It has to explain some surely (95 % interval above zero), and its expression has to err less than the source does;
+    where none does, no change.
+    """
+    means, explained = _mean_over_groups(groups), {}
+    for method in sorted(among):
+        value, low, _ = _estimate("explained", means[method]["explained"])
+        error, of_source = (_estimate("rmse", means[name]["rmse"])[0] for name in (method, NO_CHANGE))
+        if low > 0 and error < of_source:
+            explained[method] = value
+    return max(explained, key=lambda method: explained[method], default=NO_CHANGE)
+
+
+def deliver(expression: pd.DataFrame, predictor: str) -> pd.DataFrame:
+    """A group's table with the predictor's columns as ``predicted``, with its name."""
+    ends = ("", "_lower", "_upper", "_change")
+    return expression.assign(
+        predictor=predictor, **{f"predicted{end}": expression[predictor + end] for end in ends}
+    )
 
 
 def _compare_group(
@@ -260,13 +300,19 @@ def score_halves(group: Group, halves: tuple[Weights, Weights], top_genes: int) 
     top = np.argsort(-np.abs(again.change), axis=1, kind="stable")[:, :top_genes]
     ranks = rankdata(truth.expression, axis=1)
     methods = {**predict(group, halves[0]), MEASURED_HALF: again}
+    scores = {method: _score(given, truth, ranks, top) for method, given in methods.items()}
+    # a perfect prediction explains as much as two measurements share; their difference holds the noise of both
+    scores[MEASURED_HALF]["explained"] = _over_squares(again.change * truth.change, truth)
     return {
-        method: {
-            name: values.reshape(-1, 2).mean(axis=1)
-            for name, values in _score(given, truth, ranks, top).items()
-        }
-        for method, given in methods.items()
+        method: {name: values.reshape(-1, 2).mean(axis=1) for name, values in by_score.items()}
+        for method, by_score in scores.items()
     }
+
+
+def _over_squares(products: np.ndarray, truth: Prediction) -> np.ndarray:
+    """Sums of the ``(n_rows, n_genes)`` products over those of the squares of the measured change; NaN without one."""
+    squares = (truth.change**2).sum(axis=1)
+    return np.divide(products.sum(axis=1), squares, out=np.full(len(squares), np.nan), where=squares > 0)
 
 
 def right_signs(predicted: np.ndarray, change: np.ndarray, responders: np.ndarray) -> np.ndarray:
@@ -329,6 +375,7 @@ def _score(
     error = ((predicted_top - true_top) ** 2).sum(axis=1)
     spread = ((true_top - true_top.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     return {
+        "explained": 1 - _over_squares((change - truth.change) ** 2, truth),
         "delta_pearson": pearson(change, truth.change),
         "delta_pearson_top": pearson(change_top, true_change_top),
         "pearson": pearson(expression, truth.expression),

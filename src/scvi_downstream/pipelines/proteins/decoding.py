@@ -13,6 +13,13 @@ from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.models.families import require_capability
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.pipelines.proteins.neighbors import (
+    TOTALVI_ITSELF,
+    choose_imputation,
+    coordinates,
+    impute_from_neighbors,
+    not_measured,
+)
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.progress import Progress
@@ -43,7 +50,14 @@ class DecodedProteins(NamedTuple):
 
 
 def denoise_proteins(
-    fitted: SavedModel, counts: AnnData, keys: Keys, options: ProteinsOptions, seed: int, accelerator: str
+    fitted: SavedModel,
+    counts: AnnData,
+    pca_latent: pd.DataFrame,
+    protein_imputation: pd.DataFrame,
+    keys: Keys,
+    options: ProteinsOptions,
+    seed: int,
+    accelerator: str,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Expected counts without background, their uncertainty, and the probability of the foreground.
 
@@ -51,20 +65,27 @@ def denoise_proteins(
     ----------
     fitted, counts, keys
         Saved totalVI; counts and proteins that it was fitted on; batch.
+    pca_latent, protein_imputation
+        Principal components of the RNA; scores of :func:`.imputation.score_protein_imputation`, which say whether
+        totalVI or nearest neighbours impute.
     options, seed, accelerator
-        Number of draws; of the draws; where to decode.
+        Number of draws and neighbours; of the draws; where to decode.
 
     Returns
     -------
     Three tables `n_cells` × `n_proteins`: posterior means and standard deviations of the foreground's expected
     count, without the efficiency of the batch; mean probability that a count is of the foreground. Proteins that a
-    batch did not measure are decoded as of the batches that did.
+    batch did not measure are decoded as of the batches that did, or those of :func:`.neighbors.impute_from_neighbors`.
     """
     model = attach_totalvi(fitted, counts, accelerator)
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
-    decoded, _ = decode_all(model, batches, n_samples=options.n_samples, seed=seed)
-    cells, names = counts.obs_names.rename("cell"), counts.obsm[PROTEIN_KEY].columns
-    mean, sd, foreground = (pd.DataFrame(values, index=cells, columns=names) for values in decoded[:3])
+    decoded, measured = decode_all(model, batches, n_samples=options.n_samples, seed=seed)
+    cells, proteins = counts.obs_names.rename("cell"), counts.obsm[PROTEIN_KEY]
+    moments, method = list(decoded[:3]), choose_imputation(protein_imputation)
+    if batches is not None and method != TOTALVI_ITSELF:
+        points = coordinates(method, model, pca_latent, cells)
+        moments = impute_from_neighbors(moments, measured, proteins, batches, points, options.n_neighbors)
+    mean, sd, foreground = (pd.DataFrame(each, index=cells, columns=proteins.columns) for each in moments)
     return mean, sd, foreground
 
 
@@ -175,19 +196,15 @@ def decode_all(
     measured = measured_by_batch(model.adata.obsm[PROTEIN_KEY], batches)
     if model.module.protein_batch_mask is None:
         measured = measured | True  # override_missing_proteins: zeros count as measured
-    n_cells, n_proteins = model.adata.n_obs, measured.shape[1]
-    own = decode(model, np.arange(n_cells), None, n_samples=n_samples, seed=seed, label="denoising proteins")
+    own = decode(
+        model, np.arange(model.adata.n_obs), None, n_samples=n_samples, seed=seed, label="denoising proteins"
+    )
     if batches is None:
         return own, measured
     moments = np.stack(own)
     names = batches.astype(str).to_numpy()
-    for batch in measured.index[~measured.all(axis=1)]:
-        cells = np.flatnonzero(names == str(batch))
-        absent = np.flatnonzero(~measured.loc[batch].to_numpy()).tolist()
-        sources = {position: tuple(measured.index[measured.iloc[:, position]]) for position in absent}
-        for source in sorted(set(sources.values())):
-            chosen = [position for position in range(n_proteins) if sources.get(position) == source]
-            label = f"imputing proteins of '{batch}'"
-            decoded = decode(model, cells, source, n_samples=n_samples, seed=seed, label=label)
-            moments[:, cells[:, None], chosen] = np.stack(decoded)[:, :, chosen]
+    for batch, source, absent in not_measured(measured):
+        cells, label = np.flatnonzero(names == batch), f"imputing proteins of '{batch}'"
+        decoded = decode(model, cells, source, n_samples=n_samples, seed=seed, label=label)
+        moments[:, cells[:, None], absent] = np.stack(decoded)[:, :, absent]
     return DecodedProteins(*moments), measured

@@ -17,6 +17,7 @@ from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.fitting import ResourceMeter, build_and_fit
 from scvi_downstream.models.totalvi import TotalviSpec
 from scvi_downstream.pipelines.proteins.decoding import decode, require_proteins
+from scvi_downstream.pipelines.proteins.neighbors import IN_LATENT, IN_PCA, coordinates, nearest_cells
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.runtime.slow_types import TOTALVI, AnnData
 from scvi_downstream.runtime.threads import quiet
@@ -205,15 +206,18 @@ def _impute(
     positions = np.flatnonzero(held_out.cells)
     logged = np.log1p(counts.obsm[PROTEIN_KEY][held_out.proteins].to_numpy(dtype=np.float64))
     sources = held_out.batches.isin(held_out.sources).to_numpy()
+    around = (sources, held_out.cells, options.n_neighbors)
     with quiet():
         decoded = decode(
             model, positions, held_out.sources,
             n_samples=options.n_samples, seed=seed, label="imputing hidden proteins",
         )  # fmt: skip
-        latent = model.get_latent_representation()
-    pca = pca_latent.loc[counts.obs_names].to_numpy()
-    around = (logged, sources, held_out, options.n_neighbors)
-    in_pca, in_latent = (neighbor_means(points, *around) for points in (pca, latent))
+        in_pca, in_latent = (
+            logged[nearest_cells(coordinates(method, model, pca_latent, counts.obs_names), *around)].mean(
+                axis=1
+            )
+            for method in (IN_PCA, IN_LATENT)
+        )
     arrays = {
         MEASURED: logged[positions],
         "totalvi": np.log1p(decoded.expected),
@@ -224,21 +228,6 @@ def _impute(
     }
     cells, proteins = counts.obs_names[positions], held_out.proteins
     return {name: pd.DataFrame(array, index=cells, columns=proteins) for name, array in arrays.items()}
-
-
-def neighbor_means(
-    points: np.ndarray, logged: np.ndarray, sources: np.ndarray, held_out: HeldOut, n_neighbors: int
-) -> np.ndarray:
-    """Mean of the proteins of the nearest cells with proteins, for each held-out cell: ``(n_held_out, n_proteins)``.
-
-    ``points`` are ``(n_cells, n_dims)`` coordinates, ``logged`` ``(n_cells, n_proteins)`` log1p counts, of which
-    those of the held-out cells are not looked at; ``n_neighbors`` cells of the mask ``sources`` are averaged.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=min(n_neighbors, int(sources.sum()))).fit(points[sources])
-    nearest = search.kneighbors(points[held_out.cells], return_distance=False)
-    return logged[sources][nearest].mean(axis=1)
 
 
 def score_predictions(predicted: dict[str, pd.DataFrame], n_bootstrap: int, seed: int) -> pd.DataFrame:

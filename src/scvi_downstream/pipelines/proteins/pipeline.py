@@ -24,6 +24,7 @@ _DENOISED = ["protein_expression", "protein_foreground", "protein_markers"]
 
 def template() -> Pipeline:
     """fitted, counts, clusters, umap ─► denoised proteins, imputation, markers ─► verdicts, figures."""
+    denoised = ["fitted", "counts", "pca.latent", "protein_imputation", *_COMPUTE]
     decoded = ["protein_expression", "protein_sd", "protein_foreground"]
     grouped = ["fitted", "counts", "clusters", *_COMPUTE]
     beside_genes = ["counts", "protein_expression", *_OPTIONS, "params:seed"]
@@ -32,7 +33,7 @@ def template() -> Pipeline:
     imputed, by_group = [*_SCORES, "protein_summary"], ["counts", "clusters", *_DENOISED, *_OPTIONS]
     drawn = ["counts", *_DENOISED, "params:proteins"]
     nodes = [
-        step(denoise_proteins, ["fitted", "counts", *_COMPUTE], decoded),
+        step(denoise_proteins, denoised, decoded),
         step(score_protein_imputation, _TRAIN, _SCORES),
         step(find_protein_markers, grouped, "protein_markers"),
         Node(correlate_with_genes, beside_genes, "protein_genes", name="correlate_proteins_with_genes"),

@@ -8,6 +8,13 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import measured_proteins
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
+from scvi_downstream.pipelines.proteins.neighbors import (
+    IN_LATENT,
+    IN_PCA,
+    TOTALVI_ITSELF,
+    choose_imputation,
+    score_candidates,
+)
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
 from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.runtime.progress import duration
@@ -17,7 +24,8 @@ from scvi_downstream.runtime.words import count, quoted, up_to
 SECTION = Section(
     "Proteins",
     "Surface proteins of the same cells, by totalVI: the background of unbound antibodies is taken away, and proteins "
-    "are imputed where a batch did not measure them. How well is told by hiding proteins that were measured.",
+    "are imputed where a batch did not measure them, by totalVI or by nearest neighbours: by what follows proteins "
+    "best that were measured and hidden.",
     (
         Item(
             "protein_umap_figure",
@@ -69,6 +77,11 @@ SECTION = Section(
 )
 
 
+NAMES = {
+    TOTALVI_ITSELF: "totalVI",
+    IN_PCA: "nearest neighbours in PCA of RNA",
+    IN_LATENT: "nearest neighbours in totalVI's latent",
+}
 N_NAMED, N_GROUPS_NAMED = 4, 6
 POOR = 0.3
 """Median correlation of imputed with measured proteins below which the imputation is called poor."""
@@ -96,8 +109,8 @@ def summarize_proteins(
     Returns
     -------
     ``n_proteins``, ``proteins``, ``batches_without_proteins``, ``not_measured`` (batch → proteins),
-    ``imputation`` (a row a held-out batch), ``imputation_reason``, ``markers`` (grouping → group → proteins),
-    ``genes``, ``sentences``.
+    ``imputation`` (a row a held-out batch), ``imputation_reason``, ``imputed_by`` (method), ``markers`` (grouping →
+    group → proteins), ``genes``, ``sentences``.
     """
     proteins, _, measured = measured_proteins(counts, keys)
     absent = {
@@ -122,9 +135,11 @@ def summarize_proteins(
         "not_measured": absent,
         "imputation": scores,
         "imputation_reason": reason,
+        "imputed_by": choose_imputation(protein_imputation),
         "markers": markers,
         "genes": protein_genes.to_dict(orient="records"),
         "sentences": [
+            *([_about_choice(score_candidates(protein_imputation))] if scores else []),
             *map(_about_imputation, scores),
             _about_measured(counts, without, absent),
             *([f"The imputation of proteins was not scored: {reason}."] if reason else []),
@@ -182,18 +197,24 @@ def _about_imputation(score: dict[str, Any]) -> str:
     hidden = f"batch '{batch}'"
     if score["kind"] != "batch":
         hidden = f"a random third of '{batch}' (no batch effect to bridge, so at best as good elsewhere)"
-    text = (
+    return (
         f"With the proteins of {hidden} hidden ({score['n_cells']:,} cells), totalVI's imputed values follow the "
         f"measured ones with a median Pearson correlation of {medians['totalvi']:.2f} over {score['n_proteins']} "
         f"proteins (nearest neighbours in PCA {medians['knn_pca']:.2f}, in its latent {medians['knn_latent']:.2f}); "
         f"it is better than the neighbours in PCA for {score['better_than_knn']} and worse for "
         f"{score['worse_than_knn']} (95 % intervals), in {duration(score['seconds'])}."
     )
-    if medians["totalvi"] < POOR:
-        text += " Imputed proteins are not to be relied on."
-    elif medians["totalvi"] < max(medians["knn_pca"], medians["knn_latent"]):
-        text += " Nearest neighbours would do at least as well."
-    return text
+
+
+def _about_choice(scores: pd.Series) -> str:
+    """What imputes and why."""
+    best, *others = scores.sort_values(ascending=False, kind="stable").index
+    listed = ", ".join(f"{NAMES[name]} {scores[name]:.2f}" for name in others)
+    text = (
+        f"Proteins that a batch did not measure are imputed by {NAMES[best]}, chosen by the median r with hidden "
+        f"proteins: {scores[best]:.2f} (as the best of {len(scores)} a little too high), {listed}."
+    )
+    return f"{text} Imputed proteins are not to be relied on." if scores[best] < POOR else text
 
 
 def _about_markers(by_grouping: dict[str, dict[str, list[str]]], markers: pd.DataFrame) -> list[str]:
