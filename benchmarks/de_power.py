@@ -1,6 +1,6 @@
 """True false discovery rate and power of calls of differential expression, on planted changes and on none.
 
-    python benchmarks/de_power.py [--repeats 5] [--only SCENARIO ...] [--importance] [--page docs/de-power.md]
+    python benchmarks/de_power.py [--repeats 5] [--only SCENARIO ...] [--importance] [--data FOLDER] [--page docs/de-power.md]
 
 Counts are simulated outside scVI's family (types with changes of their own, gene programs that vary continuously within
 types, gamma-Poisson noise, batches, unequal depth, donors) and, in one scenario, by a random decoder. Of each cell the
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from de_studies import tables_of
 from scipy import sparse
 
 from scvi_downstream.cells.expression import log_normalize
@@ -420,7 +421,7 @@ def as_markdown(scored: list[Scored], repeats: int, minutes: float) -> str:
 
 ![True false discovery rate and power by scenario](images/de_power.png)
 
-Made by `python benchmarks/de_power.py --repeats {repeats} --page docs/de-power.md` in {minutes:.0f} minutes; do not edit.
+Made by `python benchmarks/de_power.py --repeats {repeats} --data FOLDER --page docs/de-power.md` in {minutes:.0f} minutes; do not edit.
 
 A change is true where the mean shares of a gene in the two groups differ by more than {LEAST_CHANGE:g} log2, and found where its
 direction is right, too. Numbers are over {repeats} data sets, calls those of a comparison, ± the standard error over data sets. `calls` is
@@ -495,6 +496,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=list(SCENARIOS))
     parser.add_argument("--importance", action="store_true")
+    parser.add_argument("--data", type=Path, help="folder of the real cells of de_studies.py")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -507,6 +509,8 @@ def main() -> None:
                 scored.append(Scored(name, method, repeat, evidence, sign, called == 1, data.truths[i]))
         print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     page = as_markdown(scored, given.repeats, (time.perf_counter() - started) / 60)
+    if given.data:
+        page += "\n" + tables_of(given.data)
     print(page)
     if given.page:
         given.page.write_text(page, encoding="utf-8")

@@ -54,7 +54,7 @@ def test_posteriors_are_ordered_finite_and_mirror_images(pairs):
     effects, errors = np.array(pairs).T
     found, mirrored = shrink(effects, errors, LEAST, 0.95), shrink(-effects, errors, LEAST, 0.95)
     assert ((found.lower <= found.mean + 1e-2) & (found.mean <= found.upper + 1e-2)).all()
-    assert ((found.probability >= 0) & (found.probability <= 1 + 1e-12)).all()
+    assert ((found.probability >= 0) & (found.probability <= 1)).all()
     np.testing.assert_allclose(found.mean, -mirrored.mean, atol=1e-9)
     np.testing.assert_allclose(found.probability, mirrored.probability, atol=1e-9)
 

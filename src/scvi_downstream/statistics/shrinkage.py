@@ -64,7 +64,7 @@ def shrink(effects: np.ndarray, errors: np.ndarray, least: float, mass: float) -
         down = (share * norm.cdf((-least - centre) / spread)).sum(axis=1)
         tails = (1 - mass) / 2, (1 + mass) / 2
         quantiles = [_quantile(share, centre, spread, tail) for tail in tails]
-        result[:, known] = (share * centre).sum(axis=1), *quantiles, np.maximum(up, down)
+        result[:, known] = (share * centre).sum(axis=1), *quantiles, np.minimum(np.maximum(up, down), 1)
     return Shrunken(*result)
 
 

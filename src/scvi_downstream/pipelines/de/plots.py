@@ -36,7 +36,7 @@ MEASURES = {
 }
 COLORS = {"wilcoxon": OKABE_ITO[1], "pseudobulk": OKABE_ITO[0]}
 NAMES = {"wilcoxon": "Wilcoxon", "pseudobulk": "pseudobulk"}
-LEAST_DOUBT = 1e-4  # probabilities beyond it are drawn at the edge
+LEAST_DOUBT = 1e-8  # probabilities beyond it are drawn at the edge
 DOT_AREA = 110  # points², of a gene that all cells of a cluster express
 LIMIT = 2.5  # z-score of the first and the last colour
 NARROW = 0.03  # share of the cells below which a cluster has no room for its name
