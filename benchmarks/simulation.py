@@ -120,7 +120,8 @@ class Cohort:
     depth
         Counts per cell in condition ``b``, relative to ``a``; and the standard deviation over samples of their log.
     change, share_changed
-        Log2 fold change in condition ``b``, up or down, and the share of the genes that have it.
+        Log2 by which genes are lower in condition ``b``, and the share of the genes that change: for each lower one
+        another one of about the same expression is as many counts higher, so that all others stay as they are.
     abundance
         Log-odds by which type ``0`` is more frequent in condition ``b``.
     """
@@ -149,8 +150,8 @@ def simulate_cohort(cohort: Cohort, seed: int) -> AnnData:
 
     Returns
     -------
-    As :func:`simulate`, with ``sample``, ``donor`` and ``condition`` in obs, the log2 fold change of each gene in
-    ``var["change"]``, ``var["highly_variable"]`` true of all genes, and in ``varm["true_loadings"]`` what each latent
+    As :func:`simulate`, with ``sample``, ``donor`` and ``condition`` in obs, whether each gene changes in
+    ``var["changes"]``, ``var["highly_variable"]`` true of all genes, and in ``varm["true_loadings"]`` what each latent
     dimension adds to the log expression of each gene by its straight line.
     """
     rng = np.random.default_rng(seed)
@@ -168,10 +169,11 @@ def simulate_cohort(cohort: Cohort, seed: int) -> AnnData:
     log_expression = _decode(latent, planted, rng)
     centred = latent - latent.mean(axis=0)
     loadings = np.linalg.lstsq(centred, log_expression - log_expression.mean(axis=0), rcond=None)[0].T
-    change = _changes(cohort.change, cohort.share_changed, planted.n_genes, rng)
     batches = rng.standard_normal((planted.n_batches, planted.n_genes)) * planted.batch_effect
     shifts = _donor_shifts(samples, cohort, rng) + batches[samples["batch"]]
-    log_expression += shifts[of_cell] + np.log(2) * change * in_b[:, None]
+    log_expression += shifts[of_cell]
+    changed = _draw_pairs(log_expression, cohort.share_changed, rng)
+    _exchange(log_expression, changed, cohort.change, in_b[:, None])
     ratio, spread = cohort.depth
     depth = np.exp(spread * rng.standard_normal(len(samples)))[of_cell] * np.where(in_b, ratio, 1)
     counts = _draw(log_expression, depth, planted, rng)
@@ -179,7 +181,8 @@ def simulate_cohort(cohort: Cohort, seed: int) -> AnnData:
     for name in ("sample", "donor"):
         found.obs[name] = pd.Categorical(samples[name].to_numpy()[of_cell])
     found.obs["condition"] = pd.Categorical(np.where(in_b, "b", "a"), ["a", "b"])
-    found.var["change"], found.var["highly_variable"] = change, True
+    found.var["changes"] = _is_among(changed, planted.n_genes) & (cohort.change != 0)
+    found.var["highly_variable"] = True
     found.varm[LOADINGS_KEY] = loadings
     return found
 
@@ -213,12 +216,29 @@ def _donor_shifts(samples: pd.DataFrame, cohort: Cohort, rng: np.random.Generato
     return shifts
 
 
-def _changes(log2: float, share: float, n_genes: int, rng: np.random.Generator) -> np.ndarray:
-    """``(n_genes,)`` fold changes: ``log2`` up or down in a share of the genes, 0 in the others."""
-    change = np.zeros(n_genes)
-    chosen = rng.choice(n_genes, round(share * n_genes), replace=False)
-    change[chosen] = log2 * rng.choice([-1, 1], len(chosen))
-    return change
+def _draw_pairs(log_expression: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """``(n_pairs, 2)`` positions of a share of the genes, the two of a pair of about the same mean expression."""
+    n_genes = log_expression.shape[1]
+    order = np.argsort(log_expression.mean(axis=0), kind="stable")
+    pairs = rng.permuted(order[: n_genes // 2 * 2].reshape(-1, 2), axis=1)
+    return pairs[rng.choice(len(pairs), round(share * n_genes / 2), replace=False)]
+
+
+def _exchange(log_expression: np.ndarray, pairs: np.ndarray, log2: float, amount: np.ndarray) -> None:
+    """Lower the first gene of each pair by ``log2`` where ``amount`` is 1, the second is as much higher; in place.
+
+    ``amount`` is broadcast to ``(n_cells, n_pairs)``. The sum over genes stays, and with it the share of every other
+    gene: otherwise genes that were not planted would change beside those that were.
+    """
+    first, second = pairs.T
+    given = amount * (1 - 2.0**-log2)
+    taken = np.exp(log_expression[:, first] - log_expression[:, second]) * given
+    log_expression[:, second] += np.log1p(taken)
+    log_expression[:, first] += np.log1p(-given)
+
+
+def _is_among(pairs: np.ndarray, n_genes: int) -> np.ndarray:
+    return np.isin(np.arange(n_genes), pairs)
 
 
 @dataclass(frozen=True)
@@ -230,9 +250,10 @@ class Course:
     cells
         Number of cells and genes, counts and dispersion; nothing else of it is used.
     change, share_changed
-        Log2 of the highest over the lowest expression along the course, and the share of the genes that have it.
+        Log2 by which genes are lower at the end of the course, and the share of the genes that change; as of
+        :class:`Cohort`.
     parting
-        Log2 by which as many other genes differ at the ends of the two lineages; 0: lineages are names only.
+        Log2 by which as many other genes are lower at the end of one lineage; 0: lineages are names only.
     n_donors, donor_sd, lag
         Donors, as of :class:`Cohort`, and how far they are along the course beside one another: the standard deviation
         of their means, relative to that of their cells.
@@ -276,14 +297,12 @@ def simulate_course(course: Course, seed: int) -> AnnData:
     time = norm.cdf(place / np.sqrt(1 + course.lag**2))
     lineage = rng.integers(2, size=n_cells)
     after = np.maximum(time - 0.5, 0) * 2
-    changed, parted = np.split(rng.permutation(n_genes)[: 2 * round(course.share_changed * n_genes)], 2)
     log_expression = np.tile(1.2 * rng.standard_normal(n_genes), (n_cells, 1))
-    middles, signs = rng.uniform(0.25, 0.75, len(changed)), rng.choice([-1, 1], len(changed))
-    log_expression[:, changed] += np.log(2) * course.change * signs * expit(10 * (time[:, None] - middles))
-    sides = rng.choice([-0.5, 0.5], len(parted))
-    log_expression[:, parted] += (
-        np.log(2) * course.parting * sides * (after * np.where(lineage, 1, -1))[:, None]
-    )
+    changed, parted = np.array_split(_draw_pairs(log_expression, 2 * course.share_changed, rng), 2)
+    steps = expit(10 * (time[:, None] - rng.uniform(0.25, 0.75, len(changed))))
+    _exchange(log_expression, changed, course.change, steps)
+    of_lineage = lineage[:, None] == rng.integers(2, size=len(parted))
+    _exchange(log_expression, parted, course.parting, after[:, None] * of_lineage)
     log_expression += (course.donor_sd * rng.standard_normal((course.n_donors, n_genes)))[donors]
     counts = _draw(log_expression, course.depth ** (time - 0.5), course.cells, rng)
     latent = 0.25 * rng.standard_normal((n_cells, 10))
@@ -293,9 +312,8 @@ def simulate_course(course: Course, seed: int) -> AnnData:
         latent[:, :2] += 6 * np.column_stack([time, 0.5 * after * np.where(lineage, 1, -1)])
     found = _annotated(counts, latent, lineage, donors)
     found.obs = found.obs.rename(columns={"cell_type": "lineage", "batch": "donor"}).assign(time=time)
-    positions = np.arange(n_genes)
-    found.var["changes"] = np.isin(positions, changed) & (course.change != 0)
-    found.var["parts"] = np.isin(positions, parted) & (course.parting != 0)
+    found.var["changes"] = _is_among(changed, n_genes) & (course.change != 0)
+    found.var["parts"] = _is_among(parted, n_genes) & (course.parting != 0)
     found.var["highly_variable"] = True
     return found
 
