@@ -25,7 +25,7 @@ class Tested:
     test, scenario
         Names of what is tested, and of the data.
     called
-        ``(n_tests,)`` whether the project calls it.
+        ``(n_tests,)`` whether the project calls it; empty where it leaves that to the reader.
     truth
         ``(n_tests,)`` whether it was planted; ``None``: nothing was.
     p
@@ -45,7 +45,9 @@ class Tested:
 class Run(Protocol):
     """Simulates data from a seed, with or without something planted, and says what the tests of them say."""
 
-    def __call__(self, seed: int, *, planted: bool) -> Iterable[Tested]: ...
+    def __call__(self, seed: int, *, planted: bool) -> Iterable[Tested]:
+        """Each test and scenario once."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def summarise(capability: str, tested: list[Tested]) -> Row:
     planted = [each for each in tested if each.truth is not None]
     first = tested[0]
     sizes = [len(each.called) if each.p is None else int(np.isfinite(each.p).sum()) for each in null]
-    any_call = share_of([float(each.called.any()) for each in null], [1] * len(null))
+    calls = [float(each.called.any()) for each in null if len(each.called)]
+    any_call = share_of(calls, [1] * len(calls))
     error = any_call
     if first.p is not None:
         tests = [(each.p[np.isfinite(each.p)], each.level) for each in null if each.p is not None]
