@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -139,6 +141,7 @@ def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
 
     Its calls are ``is_de``, at an expected false discovery rate; there are no p-values.
     """
+    from scvi_downstream.models.checkpoints import CheckpointStore
     from scvi_downstream.models.fitting import build_and_fit
     from scvi_downstream.pipelines.de.nodes import find_comparisons
     from scvi_downstream.statistics.bayesian_expression import compare_bayesian
@@ -152,7 +155,9 @@ def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
     for scenario, cohort in scenarios.items():
         counts = simulate_cohort(replace(cohort, change=CHANGE * planted), seed)
         keys = keys_of(cohort)
-        model = build_and_fit(counts, spec, keys, seed=seed, accelerator="cpu").model
+        with TemporaryDirectory() as folder:
+            store = CheckpointStore(Path(folder) / "fit")
+            model = build_and_fit(counts, spec, keys, seed=seed, accelerator="cpu", checkpoints=store).model
         comparisons = find_comparisons(counts, types_of(counts), keys, CONDITIONS)
         over_all = [each for each in comparisons if each.grouping == "condition"]
         table = compare_bayesian(model, over_all, CONDITIONS.bayesian, seed)

@@ -376,7 +376,8 @@ def compare_times(seed: int, *, planted: bool) -> Iterator[Tested]:
         else:
             day = rng.random(counts.n_obs) + planted * place
         counts.obs["day"] = day
-        table = compare_with_time(counts, replicates_of(), options, seed, model=order)
+        keys = replicates_of(sample_key="donor" if by_donor else None)
+        table = compare_with_time(counts, keys, options, seed, model=order)
         one = table[table["method"] == "pseudotime"]
         called = ((one["low"] > 0) | (one["high"] < 0)).to_numpy()
         yield Tested("pseudotime goes with time", scenario, called, all_of(1, planted=planted))
