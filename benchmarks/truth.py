@@ -1,6 +1,6 @@
 """Type I error and power of everything that the project calls, on simulated data of which the truth is known.
 
-    python benchmarks/truth.py [--repeats 100] [--only CAPABILITY ...] [--page docs/truth.md]
+    python benchmarks/truth.py [--repeats 50] [--only CAPABILITY ...] [--page docs/truth.md]
 
 Each capability runs on data in which nothing is planted, and on data in which something is. Each repeat simulates anew
 and is one independent observation, however many genes, groups or cells it tests. What a model would give, a latent or
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--only", nargs="*", choices=[each.name for each in CAPABILITIES])
     parser.add_argument("--page", type=Path)
     parsed = parser.parse_args()

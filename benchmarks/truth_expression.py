@@ -153,7 +153,7 @@ def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
     }
     spec = model_spec({"name": "scvi", "family": "SCVI", "n_latent": 5, "training": {"max_epochs": 40}})
     for scenario, cohort in scenarios.items():
-        counts = simulate_cohort(replace(cohort, change=CHANGE * planted), seed)
+        counts = simulate_cohort(replace(cohort, change=2 * CHANGE * planted), seed)
         keys = keys_of(cohort)
         with TemporaryDirectory() as folder:
             store = CheckpointStore(Path(folder) / "fit")
@@ -420,7 +420,7 @@ CAPABILITIES = (
     Capability("Expression by condition", compare_conditions),
     Capability("Expression by known groups", compare_groups),
     Capability("Expression by clusters of the same counts", compare_own_clusters),
-    Capability("Expression by the model (Bayesian)", ask_model, share=0.05),
+    Capability("Expression by the model (Bayesian)", ask_model, share=0.1),
     Capability("Expression by annotation", compare_annotations),
     Capability("Expression by batch", compare_batches),
     Capability("Gene sets", name_by_gene_sets, share=0.5),

@@ -70,7 +70,7 @@ OF_SAMPLES = {
     "donors in both conditions": Cohort(CELLS, conditions="samples", n_donors=6),
     "samples of 10 to 300 cells": Cohort(CELLS, cells_per_sample=(10, 300)),
 }
-ABUNDANCE, SHIFT = 1.2, 1.5
+ABUNDANCE, SHIFT, APART = 1.2, 1.5, 4.0
 
 
 def all_of(n: int, *, planted: bool) -> np.ndarray | None:
@@ -185,7 +185,7 @@ def compare_distances(seed: int, *, planted: bool) -> Iterator[Tested]:
         counts = simulate_cohort(replace(cohort, cells=replace(CELLS, n_genes=20)), seed)
         keys = keys_of(cohort)
         design = sample_design(counts, types_of(counts), keys, options)
-        sums = _sums_of_shifts(design, rng, SHIFT * planted)
+        sums = _sums_of_shifts(design, rng, APART * planted)
         contrasts = make_contrasts(design, options, seed)
         normalized = np.full(sums.distances.shape, 2.0)
         table = separate_conditions(
