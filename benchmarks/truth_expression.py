@@ -373,10 +373,9 @@ def find_any_change(seed: int, *, planted: bool) -> Iterator[Tested]:
         in_b = (counts.obs["condition"] == "b").to_numpy()
         blocks = counts.obs["donor"].cat.codes.to_numpy().astype(int)
         shares, a, b = shares_of(counts.X), np.flatnonzero(~in_b), np.flatnonzero(in_b)
-        parts = (a[::2], a[1::2], b)
-        group = Group(
-            *(shares[each] for each in parts), Blocks(*(blocks[each] for each in parts), blocks.max() + 1)
-        )
+        source, reference = a[::2], a[1::2]
+        coded = Blocks(blocks[source], blocks[reference], blocks[b], int(blocks.max()) + 1)
+        group = Group(shares[source], shares[reference], shares[b], coded)
         p = np.array([change_p_value(group, seed)])
         truth = np.ones(1, bool) if planted else None
         yield Tested("any change of expression", scenario, p <= 0.05, truth, p)
