@@ -58,7 +58,7 @@ Made by `python benchmarks/truth.py --repeats {repeats} --page docs/truth.md` in
 `n` data sets hold nothing to be found, and as many do; `tests` are made in each. `type I error` is the share of p-values
 at or below the level where there is nothing (of tests that make calls only, the share of data sets with a call), with
 its 95 % range over data sets, since tests of one data set depend on one another. `any call` is the share of these data
-sets with a call at the project's false discovery rate, `FDR` the share of the calls that are false where something is
+sets, or of the comparisons in them, with a call at the project's false discovery rate, `FDR` the share of the calls that are false where something is
 planted, `power` the share of the planted that is called. `within`: the range of each error reaches the level or a fifth
 beyond; `not calibrated`: one lies above that; `conservative`: the first lies below four fifths of the level.
 

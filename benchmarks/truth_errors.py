@@ -32,6 +32,8 @@ class Tested:
         ``(n_tests,)`` p-values, those of tests that were not made NaN; ``None`` where there are calls only.
     level
         Share of p-values, or of false calls, that the project's own words allow; NaN where it names none.
+    families
+        ``(n_tests,)`` what the project adjusts p-values within, where that is less than all of them.
     """
 
     test: str
@@ -40,6 +42,14 @@ class Tested:
     truth: np.ndarray | None = None
     p: np.ndarray | None = None
     level: float = 0.05
+    families: np.ndarray | None = None
+
+    def calls_by_family(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """What is called and what is planted, one entry a family."""
+        if self.families is None or not len(self.called):
+            return [(self.called, self.truth)]
+        masks = [self.families == name for name in dict.fromkeys(self.families)]
+        return [(self.called[mask], None if self.truth is None else self.truth[mask]) for mask in masks]
 
 
 class Run(Protocol):
@@ -98,7 +108,7 @@ class Row:
         Share of p-values at or below the level where nothing is planted; of a test that makes calls only, the share of
         data sets with a call.
     any_call
-        Share of these data sets with any call, which is all that a false discovery rate allows there.
+        Share of these data sets (of their families) with any call, which is all that a false discovery rate allows there.
     fdr, power
         Where something is planted: share of the calls that are false, and of the planted ones that are called.
     """
@@ -150,8 +160,10 @@ def summarise(capability: str, tested: list[Tested]) -> Row:
     planted = [each for each in tested if each.truth is not None]
     first = tested[0]
     sizes = [len(each.called) if each.p is None else int(np.isfinite(each.p).sum()) for each in null]
-    calls = [float(each.called.any()) for each in null if len(each.called)]
-    any_call = share_of(calls, [1] * len(calls))
+    calls = [
+        [float(called.any()) for called, _ in each.calls_by_family()] for each in null if len(each.called)
+    ]
+    any_call = share_of([float(np.mean(each)) for each in calls], [len(each) for each in calls])
     error = any_call
     if first.p is not None:
         tests = [(each.p[np.isfinite(each.p)], each.level) for each in null if each.p is not None]
@@ -167,9 +179,15 @@ def summarise(capability: str, tested: list[Tested]) -> Row:
         float(np.mean(sizes)) if sizes else nan,
         error,
         Estimate() if only_calls else any_call,
-        mean_over_repeats([false_share(each.called, each.truth) for each in planted]),
+        mean_over_repeats([mean_false_share(each) for each in planted]),
         mean_over_repeats([found_share(each.called, each.truth) for each in planted]),
     )
+
+
+def mean_false_share(tested: Tested) -> float:
+    """Mean over families of :func:`false_share`; NaN where everything is planted."""
+    shares = [false_share(called, truth) for called, truth in tested.calls_by_family()]
+    return float(np.mean([share for share in shares if np.isfinite(share)] or [nan]))
 
 
 def false_share(called: np.ndarray, truth: np.ndarray | None) -> float:

@@ -97,7 +97,8 @@ def compare_conditions(seed: int, *, planted: bool) -> Iterator[Tested]:
             within = table[table["grouping"] == "condition_by_type"]
             truth = change_of(counts, within["gene"], planted=planted)
             called = (within["p_adjusted"] <= CONDITIONS.fdr).to_numpy()
-            yield Tested(test, scenario, called, truth, within["p_value"].to_numpy())
+            p, families = within["p_value"].to_numpy(), within["comparison"].to_numpy()
+            yield Tested(test, scenario, called, truth, p, families=families)
 
 
 def compare_groups(seed: int, *, planted: bool) -> Iterator[Tested]:
@@ -133,7 +134,8 @@ def compare_own_clusters(seed: int, *, planted: bool) -> Iterator[Tested]:
     read = (counts, clusters_of(counts, seed), keys, defaults_of(DeOptions, groupings=("clusters",)))
     for test, table in (("pseudobulk", rank_pseudobulk(*read)), ("Wilcoxon on cells", rank_wilcoxon(*read))):
         called = (table["p_adjusted"] <= DE.fdr).to_numpy()
-        yield Tested(test, "clusters of one population", called, None, table["p_value"].to_numpy(float))
+        p, families = table["p_value"].to_numpy(float), table["comparison"].to_numpy()
+        yield Tested(test, "clusters of one population", called, None, p, families=families)
 
 
 def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
@@ -425,6 +427,6 @@ CAPABILITIES = (
     Capability("Gene sets", name_by_gene_sets, share=0.5),
     Capability("Genes along a trajectory", follow_genes, share=0.5),
     Capability("Drivers of fates", drive_fates),
-    Capability("Change to be predicted", find_any_change),
+    Capability("Change to be predicted", find_any_change, share=3.0),
     Capability("Predictive checks", check_generated, share=0.5),
 )

@@ -124,6 +124,17 @@ def test_ranges_are_over_data_sets_and_not_over_their_tests() -> None:
     assert (alone.low, alone.high) == pytest.approx(binomial_range(1, 4, 0.05))
 
 
+def test_calls_are_counted_in_the_families_that_p_values_are_adjusted_in() -> None:
+    called, families = np.array([True, False, False, False]), np.array(["one", "one", "two", "three"])
+    p = np.full(4, 0.5)
+    null = Tested("t", "s", called, None, p, families=families)
+    planted = Tested("t", "s", called, np.array([False, True, False, False]), p, families=families)
+    row = summarise("x", [null, null, planted, planted])
+    assert row.any_call.value == pytest.approx(1 / 3)
+    assert row.fdr.value == pytest.approx(1 / 3)
+    assert row.power.value == 0
+
+
 def test_tests_that_were_not_made_do_not_count() -> None:
     p = np.array([0.01, nan, 0.5, nan])
     row = summarise("x", [Tested("t", "s", np.zeros(4, dtype=bool), None, p)] * 3)
