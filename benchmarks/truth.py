@@ -1,4 +1,4 @@
-"""Type I error and power of everything that the project calls, on simulated data of which the truth is known.
+"""Type I error and power of what the project tests and calls, on simulated data of which the truth is known.
 
     python benchmarks/truth.py [--repeats 50] [--only CAPABILITY ...] [--page docs/truth.md]
 
@@ -51,16 +51,17 @@ def as_markdown(rows: list[Row], repeats: int, seconds: float) -> str:
     tables = "\n\n".join(parts)
     return f"""# Null and truth
 
-Errors and power of every test, interval and call of the project, on simulated data of which the truth is known: {counted}.
+Errors and power of the project's tests, intervals and calls on simulated data of which the truth is known: {counted}.
 
 Made by `python benchmarks/truth.py --repeats {repeats} --page docs/truth.md` in {seconds / 60:.0f} minutes on one core; do not edit.
 
 `n` data sets hold nothing to be found, and as many do; `tests` are made in each. `type I error` is the share of p-values
 at or below the level where there is nothing (of tests that make calls only, the share of data sets with a call), with
 its 95 % range over data sets, since tests of one data set depend on one another. `any call` is the share of these data
-sets, or of the comparisons in them, with a call at the project's false discovery rate, `FDR` the share of the calls that are false where something is
-planted, `power` the share of the planted that is called. `within`: the range of each error reaches the level or a fifth
-beyond; `not calibrated`: one lies above that; `conservative`: the first lies below four fifths of the level.
+sets, or of the comparisons in them, with a call at the project's false discovery rate, `FDR` the share of the calls
+that are false where something is planted, `power` the share of the planted that is called. `within`: the range of each
+error reaches the level or a fifth beyond; `not calibrated`: one lies above that; `conservative`: the first lies below
+four fifths of the level.
 
 {tables}
 """

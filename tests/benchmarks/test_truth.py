@@ -25,7 +25,7 @@ ERRS = {
 FOUND = {
     ("latent by a number of cells, samples differ", "donors of two conditions"),
     ("pseudobulk", "cells of one population"),
-    ("silhouette of a condition", "samples of 10 to 300 cells"),
+    ("gene by batch (F)", "cells of one population"),
     ("loop in a trajectory", "two lineages"),
     ("driver of a fate", "known fates"),
 }
