@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import chi2_contingency
-from simulation import LATENT_KEY, Planted, simulate, simulate_from
+from simulation import (
+    LATENT_KEY,
+    LOADINGS_KEY,
+    Cohort,
+    Course,
+    Planted,
+    simulate,
+    simulate_cohort,
+    simulate_course,
+    simulate_from,
+)
 
 from scvi_downstream.runtime.errors import InputError
 
@@ -84,6 +95,77 @@ def test_counts_vary_more_than_poisson_by_the_dispersion() -> None:
     dropped = simulate(Planted(n_cells=5000, n_genes=30, dropout=0.4), seed=1).X
     kept = simulate(Planted(n_cells=5000, n_genes=30), seed=1).X
     assert dropped.nnz / kept.nnz == pytest.approx(0.6, abs=0.02)
+
+
+DEEP = Planted(n_genes=60, n_types=2, median_counts=20_000, dispersion=50.0)
+
+
+@pytest.mark.parametrize(("conditions", "n_samples"), [("donors", 8), ("samples", 8), ("cells", 4)])
+def test_a_cohort_has_the_planted_samples(conditions: str, n_samples: int) -> None:
+    cohort = Cohort(DEEP, conditions=conditions, n_donors=4, cells_per_sample=(20, 30))
+    counts = simulate_cohort(cohort, seed=0)
+    sizes = counts.obs["sample"].value_counts()
+    assert len(sizes) == n_samples
+    assert sizes.between(20, 30).all()
+    assert counts.obs["donor"].nunique() == (8 if conditions == "donors" else 4)
+    per_sample = counts.obs.groupby("sample", observed=True)["condition"].nunique()
+    assert (per_sample == (2 if conditions == "cells" else 1)).all()
+    per_donor = counts.obs.groupby("donor", observed=True)["condition"].nunique()
+    assert (per_donor == (1 if conditions == "donors" else 2)).all()
+    assert counts.varm[LOADINGS_KEY].shape == (60, 5)
+    assert not counts.var["changes"].any()
+
+
+def shares_of(counts: AnnData, mask: np.ndarray) -> np.ndarray:
+    """Mean share of each gene in some cells, on the scale of log2."""
+    part = counts.X[mask].toarray()
+    return np.log2((part / part.sum(axis=1, keepdims=True)).mean(axis=0))
+
+
+def test_a_condition_changes_the_planted_genes_and_no_others() -> None:
+    cells = Cohort(
+        DEEP, conditions="cells", n_donors=2, cells_per_sample=(900, 1000), donor_sd=0, composition_sd=0
+    )
+    changed = replace(cells, change=2.0, share_changed=0.2, depth=(0.5, 0.0))
+    counts = simulate_cohort(changed, seed=1)
+    in_b = (counts.obs["condition"] == "b").to_numpy()
+    change = shares_of(counts, in_b) - shares_of(counts, ~in_b)
+    planted = counts.var["changes"].to_numpy()
+    assert planted.sum() == 12
+    # half of the genes of pairs are a quarter, their partners take what these lose
+    assert (change[planted] < -1.7).sum() == 6
+    assert np.abs(change[~planted]).max() < 0.3
+    depth = np.asarray(counts.X.sum(axis=1)).ravel()
+    assert np.median(depth[in_b]) / np.median(depth[~in_b]) == pytest.approx(0.5, rel=0.15)
+    frequent = simulate_cohort(replace(cells, abundance=1.5), seed=1).obs
+    odds = pd.crosstab(frequent["condition"], frequent["cell_type"]).to_numpy()
+    assert np.log(odds[1, 0] * odds[0, 1] / odds[1, 1] / odds[0, 0]) == pytest.approx(1.5, abs=0.5)
+
+
+def test_donors_of_a_cohort_differ_by_as_much_as_planted() -> None:
+    many = Cohort(replace(DEEP, n_types=1, signal=0.0), n_donors=10, cells_per_sample=(60, 70), donor_sd=0.3)
+    counts = simulate_cohort(many, seed=0)
+    of_sample = counts.obs["sample"].to_numpy()
+    logs = np.array([shares_of(counts, of_sample == name) for name in np.unique(of_sample)]) * np.log(2)
+    assert np.median(logs.std(axis=0, ddof=1)) == pytest.approx(0.3, rel=0.3)
+
+
+def test_a_course_changes_genes_along_it_and_between_its_lineages() -> None:
+    course = Course(replace(DEEP, n_cells=3000), change=2.0, parting=2.0, share_changed=0.2)
+    counts = simulate_course(course, seed=0)
+    time, lineage = counts.obs["time"].to_numpy(), counts.obs["lineage"].to_numpy()
+    along = shares_of(counts, time > 0.9) - shares_of(counts, time < 0.1)
+    ends = [shares_of(counts, (time > 0.9) & (lineage == name)) for name in ("0", "1")]
+    changes, parts = counts.var["changes"].to_numpy(), counts.var["parts"].to_numpy()
+    assert not (changes & parts).any()
+    assert (changes.sum(), parts.sum()) == (12, 12)
+    assert (along[changes] < -1.2).sum() == 6
+    apart = np.abs(ends[0] - ends[1])
+    assert (apart[parts] > 0.4).mean() > 0.7
+    assert np.abs(along[~changes & ~parts]).max() < 0.3
+    assert apart[~parts].max() < 0.4
+    still = simulate_course(replace(course, change=0.0, parting=0.0), seed=0)
+    assert not (still.var["changes"] | still.var["parts"]).any()
 
 
 @pytest.mark.thorough

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from scvi_downstream.statistics.association import COLUMNS, associate, within_blocks
 
@@ -185,6 +186,72 @@ def test_a_change_in_every_block_is_found_where_blocks_differ_more() -> None:
     assert within.loc["same", "p"] > 0.05
     assert unpaired.loc["changed", "p"] > 0.05
     np.testing.assert_allclose(within["effect"], unpaired["effect"])
+
+
+def _in_samples(seed: int, n_dimensions: int = 3) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Samples that differ in all dimensions and in all annotations of their cells, for reasons of their own."""
+    random = np.random.default_rng(seed)
+    of_cell = np.repeat(np.arange(8), random.integers(20, 60, 8))
+    values = _values(len(of_cell), n_dimensions, seed)
+    values += random.normal(size=(8, n_dimensions))[of_cell]
+    number = random.normal(size=len(of_cell)) + random.normal(size=8)[of_cell]
+    groups = np.digitize(random.normal(size=len(of_cell)) + random.normal(size=8)[of_cell], [-0.5, 0.7])
+    annotations = pd.DataFrame(
+        {"number": number.round(1), "group": groups.astype(str), "side": groups > 1}, index=values.index
+    )
+    return values, annotations, pd.Series(of_cell, index=values.index, name="donor")
+
+
+def test_cells_are_compared_within_samples() -> None:
+    """One sample: the tests of all cells; several: ranks within samples, as of genes and annotations of cells."""
+    from scipy import sparse, stats
+
+    from scvi_downstream.statistics.correlation import stratified_spearman
+
+    values, annotations, samples = _in_samples(0)
+    one = pd.Series("all", index=values.index, name="donor")
+    within, over = (
+        associate(values, annotations, each).set_index(["covariate", "dimension"]) for each in (one, None)
+    )
+    for measure in ("rho", "r2", "eta2", "effect"):
+        np.testing.assert_allclose(within[measure], over[measure], atol=1e-12)
+    np.testing.assert_allclose(within.loc["group", "p"], over.loc["group", "p"])
+    table = associate(values, annotations, samples).set_index(["covariate", "dimension"])
+    positive = sparse.csr_matrix((values - values.min() + 1).to_numpy())
+    for name in ("number", "side"):
+        numbers = annotations[[name]].astype(float)
+        found = stratified_spearman(positive, numbers, samples.to_numpy())[name]
+        np.testing.assert_allclose(table.loc[name, "p"], found["p"], rtol=1e-10)
+    np.testing.assert_allclose(table.loc["side", "statistic"], found["statistic"] ** 2, rtol=1e-10)
+    np.testing.assert_allclose(table.loc["number", "rho"].abs(), table.loc["number", "effect"])
+    assert table.loc["side", "p"].to_numpy() == pytest.approx(
+        stats.chi2.sf(table.loc["side", "statistic"], 1)
+    )
+
+
+def test_samples_that_differ_in_both_do_not_associate_cells() -> None:
+    """Over all cells most of these tests would say so."""
+    small, naive = [], []
+    for seed in range(40):
+        values, annotations, samples = _in_samples(seed)
+        small.append(associate(values, annotations[["number", "group"]], samples)["p"] <= 0.05)
+        naive.append(associate(values, annotations[["number", "group"]])["p"] <= 0.05)
+    # 240 tests; dimensions are independent, both annotations are, too
+    low, high = binomtest(12, 240).proportion_ci(0.9999)
+    assert low < np.mean(small) < high
+    assert np.mean(naive) > 0.3
+
+
+def test_what_varies_with_the_latent_within_samples_is_found() -> None:
+    values, _, samples = _in_samples(1)
+    within = values - values.groupby(samples.to_numpy()).transform("mean")
+    covariates = pd.DataFrame(
+        {"number": within["latent_1"], "group": np.where(within["latent_2"] > 0.5, "high", "low")}
+    )
+    table = associate(values, covariates, samples).set_index(["covariate", "dimension"])
+    assert table.loc[("number", "latent_1"), "rho"] > 0.95
+    assert table.loc[("group", "latent_2"), "eta2"] > 0.4
+    assert table.loc[[("number", "latent_1"), ("group", "latent_2")], "p"].max() < 1e-10
 
 
 def test_planted_associations_are_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import permutations, product
 from math import factorial, prod
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scvi_downstream.statistics.correlation import ranks_within
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 COLUMNS = {
@@ -43,8 +45,9 @@ def associate(
         infinite values are left out, covariate by covariate; constant covariates altogether.
     samples
         The sample of each cell, if known. A covariate that is constant within samples is then tested on the
-        samples' means, as cells of one sample are not independent; only the columns of the same name as
-        ``samples`` or ``parts`` are tested on cells: whether these differ.
+        samples' means, as cells of one sample are not independent, and any other one on cells within samples (within
+        ``parts`` where there are); only the columns of the same name as ``samples`` or ``parts`` are tested on cells
+        over all of them: whether these differ.
     parts
         The part of its sample that each cell belongs to, such as the sample's cells of one condition. A covariate
         that varies within samples but not within parts is tested on the parts' means, as ``unit`` sample, with p-values
@@ -58,11 +61,15 @@ def associate(
     (Benjamini–Hochberg over the tests of one unit: many certain differences between cells would let through chance
     ones between samples). Effect and p are NaN where the dimension is constant, and where there are fewer than 3
     samples or fewer than two categories have 2 samples.
+
+    References
+    ----------
+    van Elteren (1960); Mack & Skillings (1980), doi:10.1080/01621459.1980.10477543.
     """
     if not covariates.index.equals(values.index):
         raise ValueError("covariates and values must have the same cells in the same order")
     dimensions = values.to_numpy(dtype=np.float64)
-    on_cells: dict[bytes, list[_Covariate]] = {}
+    on_cells: dict[tuple[bytes, bool], list[_Covariate]] = {}
     tables: dict[int, pd.DataFrame] = {}
     levels = [groups for groups in (samples, parts) if groups is not None]
     codes = [np.asarray(pd.factorize(groups)[0]) for groups in levels]
@@ -76,9 +83,15 @@ def associate(
         elif not is_level and parts is not None and _constant_within(covariate, parts):
             tables[position] = _test_samples(dimensions, covariate, codes[1], codes[0])
         else:
-            on_cells.setdefault(np.packbits(covariate.known).tobytes(), []).append(covariate)
-    for alike in on_cells.values():
+            within = bool(levels) and not is_level
+            on_cells.setdefault((np.packbits(covariate.known).tobytes(), within), []).append(covariate)
+    for (_, within), alike in on_cells.items():
         known = alike[0].known
+        if within:
+            inside = known & (codes[-1] >= 0)
+            found = _test_within(dimensions[inside], alike, codes[-1], inside)
+            tables |= dict(zip((each.position for each in alike), found, strict=True))
+            continue
         ranked = _ranked(dimensions[known])
         for covariate in alike:
             tables[covariate.position] = _test(*ranked, covariate.values[known], covariate.kind, "cell")
@@ -240,6 +253,96 @@ def _kruskal(dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray) -
         "eta2": eta2,
         "effect": eta2,
         "p": np.where(np.isfinite(statistic), p, np.nan),
+    }
+
+
+class _Strata:
+    """Samples within which cells are compared; codes are from 0, each of which occurs."""
+
+    def __init__(self, codes: np.ndarray) -> None:
+        self.codes = np.unique(codes, return_inverse=True)[1]
+        self.sizes = np.bincount(self.codes)
+        self.members = sparse.csr_matrix((np.ones(len(codes)), (self.codes, np.arange(len(codes)))))
+
+    def centred(self, columns: np.ndarray) -> np.ndarray:
+        """``(n_cells, n)`` less the mean of each sample."""
+        return columns - ((self.members @ columns) / self.sizes[:, None])[self.codes]
+
+    def ranked(self, columns: np.ndarray) -> np.ndarray:
+        """As of :func:`.ranks_within`."""
+        return ranks_within(columns, self.codes)
+
+    def variance(self, ranks: np.ndarray) -> np.ndarray:
+        """``(n_samples, n)`` variance of ranks in each sample, with one degree of freedom less; 0 of a single cell."""
+        return (self.members @ ranks**2) / np.maximum(self.sizes - 1, 1)[:, None]
+
+
+def _test_within(
+    dimensions: np.ndarray, covariates: list[_Covariate], samples: np.ndarray, cells: np.ndarray
+) -> Iterator[pd.DataFrame]:
+    """Tests of cells within their samples; ``dimensions`` are those of the ``cells`` that are masked."""
+    strata = _Strata(samples[cells])
+    centred, ranks = strata.centred(dimensions), strata.ranked(dimensions)
+    variance = strata.variance(ranks)
+    for covariate in covariates:
+        test = _spearman_within if covariate.kind == "continuous" else _kruskal_within
+        found = test(strata, centred, ranks, variance, covariate.values[cells])
+        facts = {"kind": covariate.kind, "unit": "cell", "n": len(dimensions)}
+        yield pd.DataFrame(dict.fromkeys(TESTED, np.nan) | facts | found)
+
+
+def _spearman_within(
+    strata: _Strata, centred: np.ndarray, ranks: np.ndarray, variance: np.ndarray, covariate: np.ndarray
+) -> dict[str, object]:
+    from scipy import stats
+
+    own, own_centred = strata.ranked(covariate[:, None]), strata.centred(covariate[:, None])[:, 0]
+    spread = np.sqrt(((strata.members @ own**2) * variance).sum(axis=0))
+    z = np.divide(own[:, 0] @ ranks, spread, out=np.full(len(spread), np.nan), where=spread > 0)
+    rho = np.where(np.isfinite(z), _correlation(ranks, own[:, 0]), np.nan)
+    return {
+        "test": "spearman",
+        "statistic": z,
+        "rho": rho,
+        "r2": np.where(np.isfinite(z), _correlation(centred, own_centred) ** 2, np.nan),
+        "effect": np.abs(rho),
+        "p": 2 * stats.norm.sf(np.abs(z)),
+    }
+
+
+def _kruskal_within(
+    strata: _Strata, centred: np.ndarray, ranks: np.ndarray, variance: np.ndarray, covariate: np.ndarray
+) -> dict[str, object]:
+    from scipy import stats
+
+    codes = np.unique(covariate, return_inverse=True)[1]
+    indicators = np.eye(codes.max() + 1)[codes]
+    held = strata.members @ indicators
+    # of the indicators of categories, centred in each sample: their products, sample by sample
+    spread = (
+        held[:, :, None] * np.eye(held.shape[1])
+        - held[:, :, None] * held[:, None] / strata.sizes[:, None, None]
+    )
+    together = spread.sum(axis=0)
+    sums, means = indicators.T @ ranks, indicators.T @ centred
+    covariance = np.einsum("sd,sij->dij", variance, spread, optimize=True)
+    statistic = np.einsum(
+        "id,dij,jd->d", sums, np.linalg.pinv(covariance, hermitian=True), sums, optimize=True
+    )
+    explained = np.einsum(
+        "id,ij,jd->d", means, np.linalg.pinv(together, hermitian=True), means, optimize=True
+    )
+    total = np.einsum("ij,ij->j", centred, centred)
+    varies = (variance.sum(axis=0) > 0) & (total > 0)
+    statistic = np.where(varies, statistic, np.nan)
+    eta2 = np.divide(explained, total, out=np.full(len(total), np.nan), where=varies)
+    df = max(int(np.linalg.matrix_rank(together, hermitian=True)), 1)
+    return {
+        "test": "kruskal",
+        "statistic": statistic,
+        "eta2": eta2,
+        "effect": eta2,
+        "p": stats.chi2.sf(statistic, df),
     }
 
 

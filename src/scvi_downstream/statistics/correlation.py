@@ -78,6 +78,20 @@ def stratified_spearman(
     }
 
 
+def ranks_within(columns: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Ranks of ``(n_cells, n)`` values in each stratum, centred and divided by its size: every cell counts the same.
+
+    ``strata`` are ``(n_cells,)`` codes. With one stratum a correlation of these is Spearman's.
+    """
+    from scipy.stats import rankdata
+
+    ranks = np.empty(columns.shape)
+    sizes = np.unique(strata, return_counts=True)[1]
+    for cells in np.split(np.argsort(strata, kind="stable"), np.cumsum(sizes)[:-1]):
+        ranks[cells] = (rankdata(columns[cells], axis=0) - (len(cells) + 1) / 2) / len(cells)
+    return ranks
+
+
 def fisher_z(rho: np.ndarray | float) -> np.ndarray:
     """Fisher's transform of correlations, those of ±1 kept finite."""
     return np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))

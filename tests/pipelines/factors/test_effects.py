@@ -269,7 +269,7 @@ def test_covariates_of_samples_are_tested_on_samples(latent: pd.DataFrame, covar
     sentences = summarize_factors(
         gather_associations(scvi=table), "scvi", replicates_of(sample_key="donor"), OPTIONS
     )["sentences"]
-    assert "within samples of 'donor', and which sample it is, was tested on cells" in sentences[-1]
+    assert "within samples of 'donor' was tested on cells within samples" in sentences[-1]
     assert "cell_type" in sentences[-1]
     assert "age" not in sentences[-1]
 

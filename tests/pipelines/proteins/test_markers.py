@@ -113,6 +113,21 @@ def test_correlations_are_scipys_over_the_cells_that_measured() -> None:
     assert row["spearman"] > 0.4
 
 
+def test_what_only_batches_share_is_no_correlation() -> None:
+    """A batch that has more of every protein leaves ranks within batches as they are."""
+    counts = simulate(120)
+    denoised = counts.obsm["protein_expression"] + 0.5
+    in_two = (counts.obs["batch"] == "two").to_numpy()
+    shifted = denoised + 1000.0 * in_two[:, None]
+    columns = ["spearman_denoised", "spearman_denoised_lower", "spearman_denoised_upper"]
+    plain, moved = (
+        correlate_with_genes(counts, each, KEYS, OPTIONS, 0)[columns] for each in (denoised, shifted)
+    )
+    assert in_two.any()
+    assert not in_two.all()
+    pd.testing.assert_frame_equal(plain, moved)
+
+
 def test_ensembl_names_are_looked_up_by_symbol() -> None:
     counts = simulate(60)
     counts.var["symbol"] = counts.var_names

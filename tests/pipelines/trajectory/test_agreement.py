@@ -142,6 +142,26 @@ def study(seed: int = 0) -> tuple[pd.Series, pd.Series]:
     return pd.Series(time, index=CELLS, name="hours"), pd.Series(batches, index=CELLS, name="batch")
 
 
+def test_an_interval_over_samples_with_one_time_each_does_not_shrink_with_cells() -> None:
+    """Nine samples are nine times, however many cells each holds."""
+    rng = np.random.default_rng(0)
+    place = rng.normal(size=180) + np.repeat(rng.normal(size=9), 20)
+    widths = {}
+    for times in (1, 10):
+        sample = np.repeat(np.arange(9), 20 * times)
+        order = pd.DataFrame({"dpt_pseudotime": np.repeat(place, times)})
+        time, samples = pd.Series(sample.astype(float)), pd.Series(sample.astype(str))
+        for name, drawn in (("samples", samples), ("cells", None)):
+            row = time_agreement(order, time, samples=drawn).iloc[0]
+            assert row["low"] < row["spearman"] < row["high"]
+            widths[name, times] = row["high"] - row["low"]
+    assert widths["samples", 10] == pytest.approx(widths["samples", 1], rel=0.02)
+    assert widths["cells", 10] < 0.5 * widths["cells", 1] < 0.5 * widths["samples", 1]
+    few = time_agreement(order.iloc[:400], time.iloc[:400], samples=samples.iloc[:400]).iloc[0]
+    assert np.isfinite(few["spearman"])
+    assert np.isnan(few["low"])
+
+
 def test_batches_that_are_time_points_are_confounded_with_time() -> None:
     time, batches = study()
     share = time_explained_by_batch(time, batches)

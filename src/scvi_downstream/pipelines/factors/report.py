@@ -106,8 +106,9 @@ def summarize_factors(
         )
     elif on_cells:
         sentences.append(
-            f"What differs within samples of '{keys.sample_key}', and which sample it is, was tested on cells "
-            f"({up_to(on_cells, N_NAMED)}): cells of one sample are not independent, so these p-values are too small."
+            f"What differs within samples of '{keys.sample_key}' was tested on cells within samples "
+            f"({up_to(on_cells, N_NAMED)}): it holds for these samples, not for others. Which sample a cell is of was "
+            "tested over all cells."
         )
     return summary | {"sentences": sentences}
 

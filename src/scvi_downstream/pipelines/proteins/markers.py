@@ -20,7 +20,7 @@ from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.threads import quiet
 from scvi_downstream.statistics.bayesian_expression import comparison_seed, expected_fdr, mask_of_enough
 from scvi_downstream.statistics.comparisons import Comparison, keep_large, one_vs_rest
-from scvi_downstream.statistics.correlation import bootstrap_weights, correlation_with_interval
+from scvi_downstream.statistics.correlation import bootstrap_weights, correlation_with_interval, ranks_within
 from scvi_downstream.statistics.testing import benjamini_hochberg
 
 _OF_POSTERIOR = (
@@ -209,11 +209,11 @@ def correlate_with_genes(
     Returns
     -------
     One row a protein that shares its name with a gene: ρ of the counts (log1p) and of the denoised protein with
-    log-normalised RNA, 95 % intervals over cells, share of cells with RNA. Batches are pooled.
+    log-normalised RNA, 95 % intervals over cells, share of cells with RNA. Ranks are taken within batches: a batch with
+    more of both would make any protein go with any gene.
     """
-    from scipy.stats import rankdata
-
     proteins, batches, measured = measured_proteins(counts, keys)
+    strata = np.zeros(counts.n_obs, dtype=np.int64) if batches is None else pd.factorize(batches)[0]
     symbols = pd.Index(symbols_of(counts.var))
     rows = []
     for protein, position in gene_of_protein(proteins.columns, symbols).items():
@@ -228,8 +228,9 @@ def correlate_with_genes(
         }
         weights = bootstrap_weights(len(rna), options.n_bootstrap, seed)
         for name, table in (("spearman", proteins), ("spearman_denoised", protein_expression)):
-            ranks = rankdata(table[protein].to_numpy()[cells])[:, None], rankdata(rna)[:, None]
-            point, lower, upper = correlation_with_interval(*ranks, weights)
+            values = np.column_stack([table[protein].to_numpy()[cells], rna])
+            ranks = ranks_within(values, strata[cells])
+            point, lower, upper = correlation_with_interval(ranks[:, :1], ranks[:, 1:], weights)
             row |= {name: point[0], f"{name}_lower": lower[0], f"{name}_upper": upper[0]}
         rows.append(row)
     return pd.DataFrame(rows).reindex(columns=list(GENE_COLUMNS))

@@ -10,12 +10,12 @@ import pandas as pd
 
 from scvi_downstream.bridges.monocle_r import order_with_monocle
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.cells.obs import as_categories, constant_within
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData
-from scvi_downstream.statistics.correlation import fisher_interval
+from scvi_downstream.statistics.correlation import fisher_interval, fisher_z
 from scvi_downstream.statistics.testing import explained_share
 
 ORDERS = ["dpt_pseudotime", "slingshot_consensus", "graph_pseudotime"]  # What the consensus is over.
@@ -34,6 +34,7 @@ TIME_COLUMNS = [
 LARGE_SHARE = 0.3
 # Shuffles of the cells: a share above all of theirs comes about by chance one time in a hundred.
 N_SHUFFLES = 99
+MIN_SAMPLES = 3  # That have a time each, for an interval over them.
 N_BOOTSTRAPS = 200  # Bootstrap samples of the cells: enough for the percentiles of a 95 % interval.
 
 
@@ -138,39 +139,47 @@ def compare_with_time(
 ) -> pd.DataFrame:
     """Rank correlation of every order with known time, over all cells and within batches.
 
-    obs of the counts holds time and batch, which ``options`` and ``keys`` name; ``seed`` is that of the bootstrap
-    samples. One row a representation and order, as of :func:`time_agreement`, the highest first; of several
+    obs of the counts holds time, batch and sample, which ``options`` and ``keys`` name; ``seed`` is that of the
+    bootstrap. One row a representation and order, as of :func:`time_agreement`, the highest first; of several
     representations also the consensus of all.
     """
     time = known_time(counts.obs, str(options.time_key))
     batches = counts.obs[keys.batch_key] if keys.batch_key else None
+    samples = counts.obs[keys.sample_key] if keys.sample_key else None
     every = {name: table.loc[counts.obs_names].filter(EVERY_ORDER) for name, table in orders.items()}
     basic = [table[table.columns.intersection(ORDERS)] for table in every.values()]
     basic = [table for table in basic if not table.empty]  # R's order is none of a representation
     if len(basic) > 1:
         joined = pd.concat(basic, axis=1, keys=range(len(basic)))
         every[ALL_REPRESENTATIONS] = consensus_pseudotime(joined).to_frame()
-    tables = {name: time_agreement(table, time, batches, seed=seed) for name, table in every.items()}
+    tables = {name: time_agreement(table, time, batches, samples, seed=seed) for name, table in every.items()}
     table = pd.concat(tables, names=["representation"]).reset_index("representation")
     return table.sort_values("spearman", ascending=False, kind="stable", ignore_index=True)
 
 
 def time_agreement(
-    pseudotimes: pd.DataFrame, time: pd.Series, batches: pd.Series | None = None, *, seed: int = 0
+    pseudotimes: pd.DataFrame,
+    time: pd.Series,
+    batches: pd.Series | None = None,
+    samples: pd.Series | None = None,
+    *,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Spearman's correlation of each pseudotime with known time, over all cells and within batches.
 
     Within batches, ranks are taken in each batch: what is left is the order of cells that were handled together,
     which a difference between batches cannot give. Both intervals are percentiles over bootstrap samples of cells
     (drawn within batches, if there are any), the pseudotime held fixed: they do not contain the uncertainty of
-    learning it. ``pseudotimes`` are ``n_cells`` × methods, ``time`` and ``batches`` of the same cells; NaN where
-    one is not known.
+    learning it. Where each of the ``samples`` has one time, whole samples are drawn, and the interval is that of t on
+    Fisher's scale with the spread over these draws: thousands of cells of eight samples have eight times.
+    ``pseudotimes`` are ``n_cells`` × methods, ``time``, ``batches`` and ``samples`` of the same cells; NaN where one is
+    not known.
 
     Returns
     -------
     One row a method: ``method``, ``n`` cells with both, ``spearman`` with ``low`` and ``high`` (95 %),
     ``within_batch_spearman`` with ``within_batch_low`` and ``within_batch_high``, and ``n_batches`` in which both vary.
-    NaN where fewer than 10 cells have both, or nothing varies.
+    NaN where fewer than 10 cells have both, or nothing varies; the ends also where whole samples are fewer than 3.
     """
     if not pseudotimes.index.equals(time.index):
         raise ValueError("pseudotimes and time must have the same cells in the same order")
@@ -178,42 +187,62 @@ def time_agreement(
     if batches is not None:
         strata = np.asarray(as_categories(batches.reindex(time.index)).codes, dtype=np.int64)
         strata = np.where(strata < 0, strata.max() + 1, strata)
+    drawn = None
+    if samples is not None and constant_within(time, samples.reindex(time.index)):
+        drawn = np.asarray(as_categories(samples.reindex(time.index)).codes, dtype=np.int64)
     rows = []
     for method in track(pseudotimes.columns, "Bootstrap of agreement with time", pseudotimes.shape[1]):
         order = pseudotimes[method].to_numpy(np.float64)
-        both = np.isfinite(order) & np.isfinite(hours)
-        row = _correlate_with_time(order[both], hours[both], strata[both], seed, within=batches is not None)
+        both = np.isfinite(order) & np.isfinite(hours) & (drawn is None or drawn >= 0)
+        units = None if drawn is None else drawn[both]
+        row = _correlate_with_time(
+            order[both], hours[both], strata[both], units, seed, within=batches is not None
+        )
         rows.append({"method": str(method)} | row)
     return pd.DataFrame(rows).astype({"n": np.int64, "n_batches": np.int64})
 
 
 def _correlate_with_time(
-    x: np.ndarray, y: np.ndarray, strata: np.ndarray, seed: int, *, within: bool
+    x: np.ndarray, y: np.ndarray, strata: np.ndarray, units: np.ndarray | None, seed: int, *, within: bool
 ) -> dict[str, float]:
-    """A row of :func:`time_agreement` without its method."""
+    """A row of :func:`time_agreement` without its method; ``units`` are what is drawn, ``None``: cells in strata."""
     row: dict[str, float] = dict.fromkeys(TIME_COLUMNS, np.nan) | {"n": len(x), "n_batches": 0}
     if len(x) < MIN_CELLS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return row
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(strata == code) for code in np.unique(strata)]
+    owned = [] if units is None else [np.flatnonzero(units == code) for code in np.unique(units)]
     overall, inside = np.full(N_BOOTSTRAPS, np.nan), np.full(N_BOOTSTRAPS, np.nan)
     for i in range(N_BOOTSTRAPS):
-        drawn = np.concatenate([cells[rng.integers(len(cells), size=len(cells))] for cells in members])
+        if units is None:
+            drawn = np.concatenate([cells[rng.integers(len(cells), size=len(cells))] for cells in members])
+        else:
+            drawn = np.concatenate([owned[k] for k in rng.integers(len(owned), size=len(owned))])
         overall[i] = _spearman(x[drawn], y[drawn])
         if within:
             inside[i] = _spearman_within(x[drawn], y[drawn], strata[drawn])
     row["spearman"] = _spearman(x, y)
-    row["low"], row["high"] = _interval(overall)
+    row["low"], row["high"] = _interval(overall, row["spearman"], len(owned))
     if within:
         row["within_batch_spearman"] = _spearman_within(x, y, strata)
-        row["within_batch_low"], row["within_batch_high"] = _interval(inside)
+        ends = _interval(inside, row["within_batch_spearman"], len(owned))
+        row["within_batch_low"], row["within_batch_high"] = ends
         row["n_batches"] = sum(np.ptp(x[cells]) > 0 and np.ptp(y[cells]) > 0 for cells in members)
     return row
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def _interval(values: np.ndarray, rho: float, n_samples: int) -> tuple[float, float]:
+    """Percentiles of the draws of cells, without samples; otherwise by the spread of the draws of ``n_samples``."""
+    from scipy.stats import t
+
     finite = values[np.isfinite(values)]
-    return tuple(np.quantile(finite, [0.025, 0.975])) if len(finite) else (np.nan, np.nan)
+    if len(finite) == 0 or 0 < n_samples < MIN_SAMPLES:
+        return np.nan, np.nan
+    if n_samples == 0:
+        return tuple(np.quantile(finite, [0.025, 0.975]))
+    reach = t.ppf((1 + CONFIDENCE) / 2, n_samples - 2) * fisher_z(finite).std(ddof=1)
+    middle = fisher_z(rho)
+    return float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
