@@ -312,7 +312,7 @@ def evidence_of(data: Data, seed: int, *, importance: bool) -> Iterator[Evidence
     yield from of_pairs(data, stock, seed, importance=importance and not data.scenario.n_donors)
     yield from of_counts(data, tested)
     yield from of_decoder(data)
-    calls = call_comparisons(data.cells, data.comparisons, stock, tested, data.keys, options)
+    calls = call_comparisons(data.cells, data.comparisons, data.cells.var_names, tested, data.keys, options)
     for i, own in data.by_comparison(calls):
         yield CALLS, i, own["probability"], own["effect"], own["is_de"]
 

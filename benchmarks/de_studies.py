@@ -155,7 +155,7 @@ def results_of(
     if keys.sample_key:
         tested = compare_pseudobulk(counts, comparisons, keys)
     done = time.process_time()
-    calls = call_comparisons(counts, comparisons, stock, tested, keys, options)
+    calls = call_comparisons(counts, comparisons, pd.Index(stock["gene"].unique()), tested, keys, options)
     SECONDS[:] = [done - started, time.process_time() - done]
     return combine_results(stock, calls, ranked, tested), comparisons
 

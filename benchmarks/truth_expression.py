@@ -24,7 +24,7 @@ from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.variance import partition_gene_variance
 from scvi_downstream.pipelines.clustering.nodes import cluster_leiden
 from scvi_downstream.pipelines.clustering.options import ClusteringOptions
-from scvi_downstream.pipelines.de.nodes import rank_pseudobulk, rank_wilcoxon
+from scvi_downstream.pipelines.de.nodes import call_genes, rank_pseudobulk, rank_wilcoxon
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.embedding.nodes import principal_components
 from scvi_downstream.pipelines.metadata.expression import compare_expression
@@ -87,6 +87,14 @@ def types_of(counts: AnnData) -> pd.DataFrame:
     return pd.DataFrame({"leiden": counts.obs["cell_type"]}, index=counts.obs_names)
 
 
+def calls_of(
+    counts: AnnData, clusters: pd.DataFrame, keys: Replicates, options: DeOptions, pseudobulk: pd.DataFrame
+) -> pd.DataFrame:
+    """What the project calls, with or without tests on samples."""
+    genes = pd.DataFrame({"gene": counts.var_names})
+    return call_genes(counts, clusters, genes, pseudobulk, keys, options)
+
+
 def compare_conditions(seed: int, *, planted: bool) -> Iterator[Tested]:
     """Pseudobulk and Wilcoxon tests of the condition within each type, where donors are the replicates."""
     for scenario, cohort in BY_CONDITION.items():
@@ -99,6 +107,10 @@ def compare_conditions(seed: int, *, planted: bool) -> Iterator[Tested]:
             called = (within["p_adjusted"] <= CONDITIONS.fdr).to_numpy()
             p, families = within["p_value"].to_numpy(), within["comparison"].to_numpy()
             yield Tested(test, scenario, called, truth, p, families=families)
+        calls = calls_of(*read, tables["pseudobulk"])
+        calls = calls[(calls["grouping"] == "condition_by_type") & (calls["unit"] == "samples")]
+        truth, families = change_of(counts, calls["gene"], planted=planted), calls["comparison"].to_numpy()
+        yield Tested("calls", scenario, calls["is_de"].to_numpy(bool), truth, families=families)
 
 
 def compare_groups(seed: int, *, planted: bool) -> Iterator[Tested]:
@@ -113,6 +125,11 @@ def compare_groups(seed: int, *, planted: bool) -> Iterator[Tested]:
             truth = change_of(counts, one["gene"], planted=planted)
             called = (one["p_adjusted"] <= DE.fdr).to_numpy()
             yield Tested(test, scenario, called, truth, one["p_value"].to_numpy())
+        for unit, tested in (("samples", tables["pseudobulk"]), ("cells", tables["pseudobulk"].iloc[:0])):
+            calls = calls_of(*read, tested)
+            one = calls[calls["comparison"] == "b vs rest"]
+            truth = change_of(counts, one["gene"], planted=planted)
+            yield Tested(f"calls, {unit} as units", scenario, one["is_de"].to_numpy(bool), truth)
 
 
 def clusters_of(counts: AnnData, seed: int) -> pd.DataFrame:
@@ -132,16 +149,22 @@ def compare_own_clusters(seed: int, *, planted: bool) -> Iterator[Tested]:
     counts = simulate_cohort(ONE_POPULATION, seed)
     keys = keys_of(ONE_POPULATION, condition_key=None, label_key=None)
     read = (counts, clusters_of(counts, seed), keys, defaults_of(DeOptions, groupings=("clusters",)))
-    for test, table in (("pseudobulk", rank_pseudobulk(*read)), ("Wilcoxon on cells", rank_wilcoxon(*read))):
+    pseudobulk = rank_pseudobulk(*read)
+    for test, table in (("pseudobulk", pseudobulk), ("Wilcoxon on cells", rank_wilcoxon(*read))):
         called = (table["p_adjusted"] <= DE.fdr).to_numpy()
         p, families = table["p_value"].to_numpy(float), table["comparison"].to_numpy()
         yield Tested(test, "clusters of one population", called, None, p, families=families)
+    for unit, tested in (("samples", pseudobulk), ("cells", pseudobulk.iloc[:0])):
+        calls = calls_of(*read, tested)
+        called, families = calls["is_de"].to_numpy(bool), calls["comparison"].to_numpy()
+        test = f"calls, {unit} as units"
+        yield Tested(test, "clusters of one population", called, None, families=families)
 
 
 def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
     """The Bayesian test on a short fit of scVI: groups of cells known beforehand, and conditions of donors.
 
-    Its calls are ``is_de``, at an expected false discovery rate; there are no p-values.
+    Its calls are ``pairs_is_de`` of the results, at an expected false discovery rate; there are no p-values.
     """
     from scvi_downstream.models.checkpoints import CheckpointStore
     from scvi_downstream.models.fitting import build_and_fit
@@ -164,7 +187,7 @@ def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
         over_all = [each for each in comparisons if each.grouping == "condition"]
         table = compare_bayesian(model, over_all, CONDITIONS.bayesian, seed)
         truth = change_of(counts, table["gene"], planted=planted)
-        yield Tested("Bayesian test", scenario, table["is_de"].to_numpy(bool), truth)
+        yield Tested("pairs of cells", scenario, table["is_de"].to_numpy(bool), truth)
 
 
 def compare_annotations(seed: int, *, planted: bool) -> Iterator[Tested]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p
+from scvi_downstream.statistics.testing import benjamini_hochberg, conformal_p, storey_q
 
 
 def test_equal_to_statsmodels_on_what_was_tested() -> None:
@@ -30,3 +30,25 @@ def test_conformal_p_is_uniform_for_exchangeable_scores() -> None:
     np.testing.assert_allclose(
         conformal_p(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0])), [1, 0.75, 0.25]
     )
+
+
+def test_q_values_use_the_share_of_effects_and_hold_the_rate() -> None:
+    rng = np.random.default_rng(0)
+    false, called, by_p = 0, 0, 0
+    for _ in range(20):
+        changes = np.arange(1000) < 400
+        p = 2 * stats.norm.sf(np.abs(rng.normal(3.0 * changes, 1)))
+        q = storey_q(p)
+        false, called = false + (q[~changes] <= 0.1).sum(), called + (q <= 0.1).sum()
+        by_p += (benjamini_hochberg(p) <= 0.1).sum()
+    assert called > 1.03 * by_p
+    assert false / called < 0.1 + 3 * np.sqrt(0.1 * 0.9 / called)
+
+
+def test_q_values_of_noise_are_adjusted_p_values_or_nearly() -> None:
+    p = np.random.default_rng(1).uniform(size=500)
+    ratio = storey_q(p) / benjamini_hochberg(p)
+    assert 0.85 < ratio[0] <= 1
+    np.testing.assert_allclose(ratio, ratio[0])
+    assert np.isnan(storey_q(np.array([np.nan, 0.01]))).tolist() == [True, False]
+    assert np.isnan(storey_q(np.full(2, np.nan))).all()

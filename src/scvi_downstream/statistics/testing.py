@@ -133,3 +133,22 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     if tested.any():
         adjusted[tested] = false_discovery_control(values[tested])
     return adjusted
+
+
+def storey_q(p: np.ndarray) -> np.ndarray:
+    """Q-values: adjusted p-values of Benjamini & Hochberg times the estimated share of true null hypotheses.
+
+    Parameters
+    ----------
+    p
+        ``(n_tests,)`` p-values in [0, 1]; NaN (no test) stays NaN and does not count as a test.
+
+    References
+    ----------
+    Storey, Taylor & Siegmund (2004), doi:10.1111/j.1467-9868.2004.00439.x, with λ = 1/2.
+    """
+    tested = np.isfinite(p)
+    if not tested.any():
+        return np.full(len(p), np.nan)
+    null_share = 2 * (1 + (p[tested] > 0.5).sum()) / tested.sum()
+    return benjamini_hochberg(p) * min(1.0, float(null_share))

@@ -26,7 +26,7 @@ from scvi_downstream.study.defaults import defaults_of, replicates_of
 N_GENES = 200
 GOOD = {
     "grouping": "clusters", "comparison": "0 vs rest", "group1": "0", "group2": "rest", "gene": "good",
-    "effect": 2.0, "effect_lower": 1.5, "effect_upper": 2.5, "probability": 0.99, "expected_fdr": 0.01,
+    "effect": 2.0, "effect_lower": 1.5, "effect_upper": 2.5, "probability": 0.99, "expected_fdr": 0.01, "is_de": True,
     "fraction1": 0.8, "fraction2": 0.1, "mean1": 5.0, "mean2": 1.0,
     "lfc_median": 2.0, "proba_de": 0.9, "wilcoxon_p_adjusted": 1e-9,
 }  # fmt: skip
@@ -210,6 +210,7 @@ def _results(*changes):
         {"fraction1": 0.15, "fraction2": 0.0},
         {"fraction2": 0.75},
         {"expected_fdr": 0.2},
+        {"is_de": False},
         {"expected_fdr": float("nan")},
         {"grouping": "condition"},
     ],

@@ -170,7 +170,8 @@ def call_genes(
 ) -> pd.DataFrame:
     """The genes that are called, and by which evidence; see `calls.call_comparisons`."""
     comparisons, _ = _large_comparisons(counts, clusters, keys, options)
-    return call_comparisons(counts, comparisons, de_bayesian, de_pseudobulk, keys, options)
+    genes = pd.Index(de_bayesian["gene"].unique()) if comparisons else pd.Index([])
+    return call_comparisons(counts, comparisons, genes, de_pseudobulk, keys, options)
 
 
 def combine_results(
@@ -265,7 +266,7 @@ def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> di
 def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Called genes that are higher in a group than in the rest, and seen in more of its cells.
 
-    A marker passes ``fdr`` and has an effect of ``min_lfc`` (log2), a count in ``min_fraction`` of the group's cells
+    A marker is called at ``fdr``, or the FDR of the calls if that is lower, and has an effect of ``min_lfc`` (log2), a count in ``min_fraction`` of the group's cells
     and in ``min_fraction_difference`` more of them than of the rest. The score ranks: probability x effect x
     specificity, where specificity is fraction1 - fraction2.
 
@@ -284,7 +285,8 @@ def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame
     groups = de_results[de_results["grouping"].isin(["clusters", "labels"])]
     specificity = groups["fraction1"] - groups["fraction2"]
     found = (
-        (groups["expected_fdr"] <= limits.fdr)
+        groups["is_de"].astype(bool)
+        & (groups["expected_fdr"] <= limits.fdr)
         & (groups["effect"] >= limits.min_lfc)
         & (groups["fraction1"] >= limits.min_fraction)
         & (specificity >= limits.min_fraction_difference)
