@@ -266,9 +266,9 @@ def _measure_agreement(table: pd.DataFrame, test: str, options: DeOptions) -> di
 def select_markers(de_results: pd.DataFrame, options: DeOptions) -> pd.DataFrame:
     """Called genes that are higher in a group than in the rest, and seen in more of its cells.
 
-    A marker is called at ``fdr``, or the FDR of the calls if that is lower, and has an effect of ``min_lfc`` (log2), a count in ``min_fraction`` of the group's cells
-    and in ``min_fraction_difference`` more of them than of the rest. The score ranks: probability x effect x
-    specificity, where specificity is fraction1 - fraction2.
+    A marker is called, also at its own ``fdr``, and has an effect of ``min_lfc`` (log2), a count in ``min_fraction`` of
+    the group's cells and in ``min_fraction_difference`` more of them than of the rest. The score ranks: probability x
+    effect x specificity, where specificity is fraction1 - fraction2.
 
     Parameters
     ----------
