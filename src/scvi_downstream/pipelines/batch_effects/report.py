@@ -51,8 +51,8 @@ SECTION = Section(
         result(
             "batch_genes.csv",
             "Genes by the share of their variance that is batch alone. Their p-values are not calibrated where samples "
-            "differ in depth (14 % are below 0.05 without an effect) and, without sample_key, where batches are sets of "
-            "donors (34 %).",
+            "differ in depth (14 % are below 0.05 without an effect) and, without sample_key, where batches are sets "
+            "of donors (34 %).",
             folded=True,
         ),
         result(

@@ -29,8 +29,8 @@ SECTION = Section(
         Item("volcano_figure", "Effect and evidence of each gene, by comparison."),
         Item(
             "concordance_figure",
-            "How far the calls, the model and the classical tests agree. Wilcoxon's test is not calibrated where donors "
-            "or depths differ: 7 to 38 % of its p-values are below 0.05 then although nothing differs.",
+            "How far the calls, the model and the classical tests agree. Wilcoxon's test is not calibrated where "
+            "donors or depths differ: 7 to 38 % of its p-values are below 0.05 then although nothing differs.",
         ),
         result("de_concordance.csv", "Concordance of the tests by comparison.", folded=True),
         result(

@@ -49,8 +49,8 @@ SECTION = Section(
         ),
         result(
             "fate_drivers.csv",
-            "Genes whose expression goes with the probability of a fate. Cells are taken as independent, so p-values are "
-            "not calibrated where donors differ: 25 % are below 0.05 without an effect.",
+            "Genes whose expression goes with the probability of a fate. Cells are taken as independent, so p-values "
+            "are not calibrated where donors differ: 25 % are below 0.05 without an effect.",
             groups=("terminal_state",),
             folded=True,
         ),
@@ -65,8 +65,8 @@ SECTION = Section(
         result(
             "trend_tests.csv",
             "Every gene along every lineage: range of the fit, where it peaks, and the test against constant "
-            "expression. Pseudotime was learnt from the same counts, so p-values are too small (along an order of noise 23 % "
-            "are below 0.05, as where donors lie at different places); rank by range.",
+            "expression. Pseudotime was learnt from the same counts, so p-values are too small (along an order of noise "
+            "23 % are below 0.05, as where donors lie at different places); rank by range.",
             groups=("lineage",),
             folded=True,
         ),
