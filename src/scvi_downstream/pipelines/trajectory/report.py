@@ -65,7 +65,7 @@ SECTION = Section(
         result(
             "trend_tests.csv",
             "Every gene along every lineage: range of the fit, where it peaks, and the test against constant "
-            "expression. Pseudotime was learnt from the same counts, so p-values are too small (along an order of noise "
+            "expression. Pseudotime was learnt from the same counts, so p-values are too small (along one of noise "
             "23 % are below 0.05, as where donors lie at different places); rank by range.",
             groups=("lineage",),
             folded=True,
