@@ -52,6 +52,7 @@ bench: $(READY)  ## measure runs, scores, tests and training (hours, alone on th
 	@test ! -f "$(DATA)/kang_ifnb.h5ad" || $(BIN)/python benchmarks/runs.py kang_ifnb --input "$(DATA)/kang_ifnb.h5ad" $(KANG)
 	@$(BIN)/python benchmarks/runs.py simulated $(SIMULATED) --stock 12 --page docs/runs.md
 	@$(BIN)/python benchmarks/engine.py --models 100 --in-turn 30 --page docs/engine.md
+	@test ! -d "$(DATA)" || $(BIN)/python benchmarks/de_power.py --repeats 4 --data "$(DATA)" --page docs/de-power.md
 	@$(BIN)/python benchmarks/truth.py --page docs/truth.md
 	@$(BIN)/python benchmarks/against_stock.py --data $(or $(DATA),.)
 
