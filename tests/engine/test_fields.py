@@ -266,7 +266,7 @@ def test_nested_options_count_by_what_is_read_of_them() -> None:
     }  # fmt: skip
     volcano = used_part(plot_volcano, parameter_place(plot_volcano, "options"), defaults_of(DeOptions))
     assert isinstance(volcano, dict)
-    assert set(volcano) == {"", ".fdr", ".n_samples"}
+    assert set(volcano) == {"", ".fdr", ".delta"}
 
 
 def parameter_place(function: Callable[..., Any], name: str) -> int:
