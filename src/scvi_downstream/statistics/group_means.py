@@ -10,8 +10,8 @@ from scipy import sparse
 
 from scvi_downstream.statistics.comparisons import REST, Comparison
 
-VALUES_AT_ONCE = 2_000_000
-"""Strata times genes of one sum: some 300 MB of working memory."""
+VALUES_AT_ONCE, GENES_AT_ONCE = 2_000_000, 500
+"""Strata times genes of one sum, some 300 MB of working memory, and most genes, whose counts are copied."""
 _ROUNDS = 20  # after which proportional fitting moves the factors of overlapping batches by less than 1e-3
 _HALF = 0.5  # counts that a group is given of every gene, so that no group has infinitely less of it
 _PRIOR_DF = 10
@@ -96,7 +96,7 @@ def compare_means(
         cells = np.flatnonzero((parts >= 0) & (totals > 0))
         shape = (int(parts.max()) + 1, n_batches)
         strata = np.ravel_multi_index((parts[cells], batches[cells]), shape)
-        width = max(VALUES_AT_ONCE // (shape[0] * shape[1]), 1)
+        width = min(max(VALUES_AT_ONCE // (shape[0] * shape[1]), 1), GENES_AT_ONCE)
         for start in range(0, counts.shape[1], width):
             genes = slice(start, start + width)
             sums = _sum_strata(by_gene[:, genes].tocsr()[cells], totals[cells], strata, shape)
