@@ -40,7 +40,7 @@ def call_comparisons(
     most ``fdr``.
 
     The decoder does not enter: its means of groups are smooth fits of the same counts, and with their errors known
-    exactly they would raise the power by less than a hundredth (``benchmarks/de_power.py``).
+    exactly they would raise the power at the same error by less than a hundredth (``benchmarks/de_power.py``).
 
     Parameters
     ----------
