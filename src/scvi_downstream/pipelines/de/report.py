@@ -78,7 +78,7 @@ def _summarize_calls(grouping: str, table: Any, options: Any) -> str:
     agree = table["same_direction"].median()
     agreed = f"; the model has the direction of {agree:.0%} of them" if table["n_called"].any() else ""
     descriptive = (
-        " Clusters were found by the same counts, so that these calls describe and do not test them: cut out of a single "
+        " Clusters were found by the same counts, so that these calls describe and do not test them: cut out of one "
         "population, 17 to 32 % of clusters get one."
         if grouping == "clusters"
         else ""
