@@ -27,6 +27,7 @@ import pandas as pd
 from anndata import AnnData
 from de_studies import tables_of
 from scipy import sparse
+from simulation import Planted, decode, draw_counts, draw_latent, shares_of
 
 from scvi_downstream.cells.expression import log_normalize
 from scvi_downstream.cells.keys import Replicates
@@ -148,16 +149,15 @@ def simulate(scenario: Scenario, seed: int) -> tuple[AnnData, np.ndarray, np.nda
         shifts = spread * (of_donor + of_type / 2 + of_sample / 2)
         states = [log_share, log_share + changes[types]]
         log_share = np.where(treated[:, None] == 1, states[1], states[0])
-        untreated, other = _shares(states[0]), _shares(states[1])
+        untreated, other = shares_of(states[0]), shares_of(states[1])
     elif not scenario.by_decoder and not scenario.null:
         log_share = log_share + changes[types]
-    true = _shares(log_share)
+    true = shares_of(log_share)
     if not scenario.n_donors:
         untreated = other = true
-    depth = scenario.depth * np.exp(rng.normal(0, scenario.type_depth, scenario.n_types))[types]
-    rate = _shares(log_share + shifts) * (depth * rng.lognormal(0, scenario.depth_sd, n_cells))[:, None]
-    inverse = scenario.dispersion * rng.lognormal(0, 0.5, n_genes)
-    counts = rng.poisson(rng.gamma(inverse, rate / inverse))
+    of_type = np.exp(rng.normal(0, scenario.type_depth, scenario.n_types))
+    drawn = Planted(median_counts=scenario.depth, counts_sd=scenario.depth_sd, dispersion=scenario.dispersion)
+    counts = draw_counts(log_share + shifts, of_type[types], drawn, rng)
     seen = (counts > 0).sum(axis=0) >= 10
     names = {"cell_type": types, "batch": batches, "donor": donors, "condition": treated}
     obs = pd.DataFrame({name: pd.Categorical(codes.astype(str)) for name, codes in names.items()})
@@ -166,11 +166,6 @@ def simulate(scenario: Scenario, seed: int) -> tuple[AnnData, np.ndarray, np.nda
     var = pd.DataFrame(index=[f"g{i}" for i in np.flatnonzero(seen)])
     cells = AnnData(sparse.csr_matrix(counts[:, seen].astype(np.float32)), obs=obs, var=var)
     return cells, untreated[:, seen], other[:, seen]
-
-
-def _shares(log_share: np.ndarray) -> np.ndarray:
-    shares = np.exp(log_share - log_share.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def _programs(scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
@@ -182,10 +177,8 @@ def _programs(scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
 
 
 def _decoded(scenario: Scenario, types: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    from simulation import Planted, _decode, _latent
-
     planted = Planted(n_cells=scenario.n_cells, n_genes=scenario.n_genes, n_types=scenario.n_types)
-    return _decode(_latent(types, planted, rng), planted, rng)
+    return decode(draw_latent(types, planted, rng), planted, rng)
 
 
 def comparisons_of(scenario: Scenario, cells: AnnData) -> list[Comparison]:

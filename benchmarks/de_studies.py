@@ -48,7 +48,6 @@ KEYS: dict[str, dict[str, str]] = {
     "citeseq_pbmc": {"batch_key": "batch"},
     "worm_embryo": {"batch_key": "batch", "label_key": "cell_type"},
 }
-SECONDS = [0.0, 0.0]  # of the tests of the latest study, and of its calls
 CALLED = {"calls": "is_de", "pairs of cells": "pairs_is_de", "Wilcoxon": "wilcoxon_p_adjusted", "pseudobulk": "pseudobulk_p_adjusted"}  # fmt: skip
 # Induced by interferon beta in every type: the core of Mostafavi et al. (2016), doi:10.1016/j.cell.2015.12.032, and of
 # Kang et al. (2018), doi:10.1038/nbt.4042, figure 3.
@@ -142,8 +141,8 @@ GENE_OF_PROTEIN = {
 
 def results_of(
     counts: anndata.AnnData, clusters: pd.DataFrame, keys: Replicates, model: Any
-) -> tuple[pd.DataFrame, list[Comparison]]:
-    """All tests and calls of the study, joined, and its comparisons; seconds of the processor go to ``SECONDS``."""
+) -> tuple[pd.DataFrame, list[Comparison], tuple[float, float]]:
+    """All tests and calls of the study, joined; its comparisons; seconds of the processor of tests and of calls."""
     options = defaults_of(DeOptions, groupings=("labels",) if keys.label_key else ("clusters",))
     comparisons, _ = keep_large(
         find_comparisons(counts, clusters, keys, options), options.min_cells_per_group
@@ -156,8 +155,8 @@ def results_of(
         tested = compare_pseudobulk(counts, comparisons, keys)
     done = time.process_time()
     calls = call_comparisons(counts, comparisons, pd.Index(stock["gene"].unique()), tested, keys, options)
-    SECONDS[:] = [done - started, time.process_time() - done]
-    return combine_results(stock, calls, ranked, tested), comparisons
+    seconds = done - started, time.process_time() - done
+    return combine_results(stock, calls, ranked, tested), comparisons, seconds
 
 
 def study_of(cells: anndata.AnnData, name: str) -> tuple[anndata.AnnData, pd.DataFrame, Replicates, Any]:
@@ -187,8 +186,9 @@ def is_called(table: pd.DataFrame, column: str) -> pd.Series:
     return table[column] if table[column].dtype == bool else table[column] <= 0.05
 
 
-def call_lines(name: str, results: pd.DataFrame) -> Iterator[str]:
+def call_lines(name: str, results: pd.DataFrame, seconds: tuple[float, float]) -> Iterator[str]:
     """Calls of each method by grouping, fewest to most of a comparison."""
+    cost = " + ".join(f"{each:.1f}" for each in seconds)
     for grouping, table in results.groupby("grouping", sort=False):
         spans = []
         for column in CALLED.values():
@@ -196,7 +196,6 @@ def call_lines(name: str, results: pd.DataFrame) -> Iterator[str]:
             missing = table[column].isna().all()
             spans.append("" if missing else f"{numbers.min()}–{numbers.max()} ({numbers.median():.0f})")
         n = table["comparison"].nunique()
-        cost = " + ".join(f"{seconds:.1f}" for seconds in SECONDS)
         yield f"| {name} | {grouping} | {n} | {' | '.join(spans)} | {table['unit'].iloc[0]} | {cost} |"
 
 
@@ -220,7 +219,7 @@ def platform_lines(cells: anndata.AnnData) -> Iterator[str]:
     """Of calls between cell lines on CEL-seq2, how many come back on Drop-seq, and how many of those that do are called."""
     other = cells.obs["batch"].astype(str).str.contains("rop").to_numpy()
     counts, clusters, keys, model = study_of(cells[~other].copy(), "cell_lines")
-    results, comparisons = results_of(counts, clusters, keys, model)
+    results, comparisons, _ = results_of(counts, clusters, keys, model)
     held_out = cells[other].copy()
     genes = results["gene"].unique()
     totals = np.asarray(held_out.X.sum(axis=1), dtype=np.float64).ravel()
@@ -278,8 +277,8 @@ def tables_of(folder: Path) -> str:
             cells = cells[cells.obs["demuxlet_cls"] == "SNG"].copy()
             lines["platform"] += platform_lines(cells)
         counts, clusters, keys, model = study_of(cells, name)
-        results, comparisons = results_of(counts, clusters, keys, model)
-        lines["calls"] += call_lines(name, results)
+        results, comparisons, seconds = results_of(counts, clusters, keys, model)
+        lines["calls"] += call_lines(name, results, seconds)
         if name == "kang_ifnb":
             lines["interferon"] += interferon_lines(results)
         if name == "citeseq_pbmc":

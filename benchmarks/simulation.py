@@ -89,11 +89,11 @@ def simulate(planted: Planted, seed: int) -> AnnData:
     rng = np.random.default_rng(seed)
     types = rng.integers(planted.n_types, size=planted.n_cells)
     batches = _batches(types, planted, rng)
-    latent = _latent(types, planted, rng)
-    log_expression = _decode(latent, planted, rng)
+    latent = draw_latent(types, planted, rng)
+    log_expression = decode(latent, planted, rng)
     shifts = planted.batch_effect * rng.standard_normal((planted.n_batches, planted.n_genes))
     log_expression += shifts[batches]
-    counts = _draw(log_expression, np.ones(planted.n_cells), planted, rng)
+    counts = draw_counts(log_expression, np.ones(planted.n_cells), planted, rng)
     return _annotated(counts, latent, types, batches)
 
 
@@ -165,8 +165,8 @@ def simulate_cohort(cohort: Cohort, seed: int) -> AnnData:
     odds = cohort.composition_sd * rng.standard_normal((len(samples), planted.n_types))[of_cell]
     odds[:, 0] += cohort.abundance * in_b
     types = (odds + rng.gumbel(size=odds.shape)).argmax(axis=1)
-    latent = _latent(types, planted, rng)
-    log_expression = _decode(latent, planted, rng)
+    latent = draw_latent(types, planted, rng)
+    log_expression = decode(latent, planted, rng)
     centred = latent - latent.mean(axis=0)
     loadings = np.linalg.lstsq(centred, log_expression - log_expression.mean(axis=0), rcond=None)[0].T
     batches = rng.standard_normal((planted.n_batches, planted.n_genes)) * planted.batch_effect
@@ -176,7 +176,7 @@ def simulate_cohort(cohort: Cohort, seed: int) -> AnnData:
     _exchange(log_expression, changed, cohort.change, in_b[:, None])
     ratio, spread = cohort.depth
     depth = np.exp(spread * rng.standard_normal(len(samples)))[of_cell] * np.where(in_b, ratio, 1)
-    counts = _draw(log_expression, depth, planted, rng)
+    counts = draw_counts(log_expression, depth, planted, rng)
     found = _annotated(counts, latent, types, samples["batch"].to_numpy()[of_cell])
     for name in ("sample", "donor"):
         found.obs[name] = pd.Categorical(samples[name].to_numpy()[of_cell])
@@ -304,7 +304,7 @@ def simulate_course(course: Course, seed: int) -> AnnData:
     of_lineage = lineage[:, None] == rng.integers(2, size=len(parted))
     _exchange(log_expression, parted, course.parting, after[:, None] * of_lineage)
     log_expression += (course.donor_sd * rng.standard_normal((course.n_donors, n_genes)))[donors]
-    counts = _draw(log_expression, course.depth ** (time - 0.5), course.cells, rng)
+    counts = draw_counts(log_expression, course.depth ** (time - 0.5), course.cells, rng)
     latent = 0.25 * rng.standard_normal((n_cells, 10))
     if course.ring:
         latent[:, :2] += 3 * np.column_stack([np.cos(2 * np.pi * time), np.sin(2 * np.pi * time)])
@@ -374,7 +374,7 @@ def _batches(types: np.ndarray, planted: Planted, rng: np.random.Generator) -> n
     return np.where(rng.random(len(types)) < planted.imbalance, home, anywhere)
 
 
-def _latent(types: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:
+def draw_latent(types: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:
     """Standard normal, or clouds of types with three quarters of the variance between them."""
     within = rng.standard_normal((planted.n_cells, planted.n_latent))
     if planted.n_types == 1:
@@ -383,7 +383,7 @@ def _latent(types: np.ndarray, planted: Planted, rng: np.random.Generator) -> np
     return np.sqrt(0.75) * centres[types] + np.sqrt(0.25) * within
 
 
-def _decode(latent: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:
+def decode(latent: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:
     """``(n_cells, n_genes)`` log expression up to a constant per cell."""
     directions = np.linalg.qr(rng.standard_normal((_N_HIDDEN, planted.n_latent)))[0]
     directions *= np.sqrt(_N_HIDDEN / planted.n_latent)
@@ -394,12 +394,17 @@ def _decode(latent: np.ndarray, planted: Planted, rng: np.random.Generator) -> n
     return 1.2 * rng.standard_normal(planted.n_genes) + strength * signal
 
 
-def _draw(
+def shares_of(log_expression: np.ndarray) -> np.ndarray:
+    """Each gene's share of the expression of its cell."""
+    shares = np.exp(log_expression - log_expression.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def draw_counts(
     log_expression: np.ndarray, depth: np.ndarray, planted: Planted, rng: np.random.Generator
 ) -> np.ndarray:
     """Counts ``(n_cells, n_genes)`` of shares of the cells' libraries, which ``(n_cells,)`` ``depth`` multiplies."""
-    shares = np.exp(log_expression - log_expression.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = shares_of(log_expression)
     n_cells, n_genes = log_expression.shape
     library = depth * planted.median_counts * np.exp(planted.counts_sd * rng.standard_normal(n_cells))
     theta = planted.dispersion * np.exp(0.5 * rng.standard_normal(n_genes))

@@ -103,7 +103,8 @@ def study(rng: np.random.Generator, n_donors: int, effect: float) -> AnnData:
 
 
 def changes_in(counts: AnnData, block_key: str | None) -> pd.DataFrame:
-    column = condition_column(counts.obs, KEYS.model_copy(update={"block_key": block_key}))
+    keys = KEYS.model_copy(update={"block_key": block_key})
+    column = condition_column(counts.obs, find_samples(counts.obs, keys), keys)
     return test_cells(counts, column, np.ones(counts.n_obs, dtype=bool))["b vs a"].set_index("gene")
 
 

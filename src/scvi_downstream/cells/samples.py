@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,7 +114,11 @@ def find_block(obs: pd.DataFrame, keys: Keys) -> str | None:
     name, of_cell = split_samples(obs, keys)
     if name != keys.sample_key:
         return keys.sample_key
-    crossings = crossing_columns(obs, keys, of_cell)
+    return choose_block(obs, keys, crossing_columns(obs, keys, of_cell))
+
+
+def choose_block(obs: pd.DataFrame, keys: Keys, crossings: Mapping[str, Crossing]) -> str | None:
+    """The block among columns of :func:`crossing_columns`, where no sample holds several conditions."""
     if crossings.get(str(keys.batch_key)) == "pairs":
         return keys.batch_key
     pairs = [name for name, crossing in crossings.items() if crossing == "pairs"]

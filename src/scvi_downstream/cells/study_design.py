@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import as_categories, constant_within
-from scvi_downstream.cells.samples import by_group, crossing_columns, find_block, split_samples
+from scvi_downstream.cells.samples import by_group, choose_block, crossing_columns, split_samples
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import count, listed, quoted, up_to
 
@@ -51,8 +51,8 @@ def describe_design(obs: pd.DataFrame, keys: Keys) -> dict[str, Any]:
     names = list(keys.categorical.values())
     block, candidates = None, list[str]()
     if keys.sample_key and keys.condition_key:
-        block = find_block(obs, keys)
         crossing = crossing_columns(obs, keys, unit)
+        block = choose_block(obs, keys, crossing) if samples == keys.sample_key else keys.sample_key
         candidates = [name for name in crossing if not (block and constant_within(obs[name], obs[block]))]
         names += [block] if block else []
     columns = {name: pd.Series(as_categories(obs[name]), index=obs.index) for name in names}

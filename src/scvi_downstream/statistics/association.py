@@ -183,22 +183,17 @@ def within_blocks(
     from scipy import stats
 
     order = np.argsort(blocks, kind="stable")
-    sizes = np.unique(blocks, return_counts=True)[1]
-    of_block = np.repeat(np.eye(len(sizes)), sizes, axis=0)
-
-    def aligned(columns: np.ndarray) -> np.ndarray:
-        return columns - of_block @ (of_block.T @ columns / sizes[:, None])
-
+    strata = _Strata(blocks[order])
     levels = np.unique(covariate, return_inverse=True)[1]
     columns = (
         np.eye(levels.max() + 1)[levels] if kind == "categorical" else stats.rankdata(covariate)[:, None]
     )
-    basis, lengths, _ = np.linalg.svd(aligned(columns[order]), full_matrices=False)
+    basis, lengths, _ = np.linalg.svd(strata.centred(columns[order]), full_matrices=False)
     basis = basis[:, lengths > 1e-9]
-    within = aligned(values[order])
-    ranks = aligned(stats.rankdata(within, axis=0))
+    within = strata.centred(values[order])
+    ranks = strata.centred(stats.rankdata(within, axis=0))
     spread = (within**2).sum(axis=0) > 1e-18 * (values**2).sum(axis=0)
-    n_tested, n_free = basis.shape[1], len(values) - len(sizes) - basis.shape[1]
+    n_tested, n_free = basis.shape[1], len(values) - len(strata.sizes) - basis.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = ((basis.T @ ranks) ** 2).sum(axis=0) / (ranks**2).sum(axis=0)
         f = (
@@ -207,8 +202,8 @@ def within_blocks(
             else np.full(len(share), np.nan)
         )
     p = stats.f.sf(f, max(n_tested, 1), max(n_free, 1))
-    if n_tested and prod(map(factorial, sizes.tolist())) <= factorial(EXACT_UP_TO):
-        places = np.split(np.arange(len(values)), np.cumsum(sizes)[:-1])
+    if n_tested and prod(map(factorial, strata.sizes.tolist())) <= factorial(EXACT_UP_TO):
+        places = np.split(np.arange(len(values)), np.cumsum(strata.sizes)[:-1])
         orders = np.array([np.concatenate(each) for each in product(*map(list, map(permutations, places)))])
         p = _exact((np.einsum("onk,nd->okd", basis[orders], ranks, optimize=True) ** 2).sum(axis=1))
     return np.where(spread, f, np.nan), np.where(spread & (n_tested > 0), p, np.nan)
@@ -257,7 +252,7 @@ def _kruskal(dimensions: np.ndarray, ranks: np.ndarray, covariate: np.ndarray) -
 
 
 class _Strata:
-    """Samples within which cells are compared; codes are from 0, each of which occurs."""
+    """Samples or blocks within which units are compared; codes are from 0, each of which occurs."""
 
     def __init__(self, codes: np.ndarray) -> None:
         self.codes = np.unique(codes, return_inverse=True)[1]

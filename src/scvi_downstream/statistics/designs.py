@@ -11,7 +11,7 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import as_categories, constant_within, reference_condition
-from scvi_downstream.cells.samples import Samples, by_group, find_samples
+from scvi_downstream.cells.samples import Samples, by_group
 from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.moderated import LinearFit, Variances, f_tests, t_tests
 from scvi_downstream.statistics.testing import benjamini_hochberg
@@ -73,9 +73,11 @@ def sample_columns(
     return found
 
 
-def condition_column(obs: pd.DataFrame, keys: Replicates) -> SampleColumn | None:
-    """The condition by sample, the one that every test of it is made on; ``None`` without samples or conditions."""
-    samples = find_samples(obs, keys)
+def condition_column(obs: pd.DataFrame, samples: Samples | None, keys: Replicates) -> SampleColumn | None:
+    """The condition by sample, the one that every test of it is made on; ``None`` without samples or conditions.
+
+    ``samples`` are those of :func:`~scvi_downstream.cells.samples.find_samples`.
+    """
     if samples is None or not keys.condition_key:
         return None
     within = f"within {samples.blocks_in_words}" if samples.block_name else "without blocks"

@@ -58,6 +58,25 @@ class _Parts:
     factor_variance: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One group: by gene its mean share, the variance of that, and the variance per unit of mean of counting alone.
+
+    ``by_batch`` are the shares of its cells, ``df`` the degrees of freedom of the variances.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    of_one: np.ndarray
+    by_batch: np.ndarray
+    df: float
+
+    def relative_variance(self, offset: np.ndarray) -> np.ndarray:
+        """Of the mean with an offset added, at least that of counting."""
+        mean = self.mean + offset
+        return np.maximum(self.variance, mean * self.of_one) / mean**2
+
+
 def compare_means(
     counts: sparse.csr_matrix, totals: np.ndarray, comparisons: list[Comparison], batches: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -217,29 +236,29 @@ def _batch_factors(sums: _Strata) -> np.ndarray:
     return factors
 
 
+def _side(parts: _Parts, chosen: list[int]) -> _Side:
+    """One group, put together from its parts."""
+    n, df = parts.n[chosen].sum(), parts.df[chosen].sum()
+    totals = (parts.variance, parts.expected, parts.of_one)
+    observed, expected, of_one = (total[chosen].sum(axis=0) / n**2 for total in totals)
+    return _Side(
+        mean=parts.mean[chosen].sum(axis=0) / n,
+        variance=(_PRIOR_DF * expected + df * observed) / (_PRIOR_DF + df),
+        of_one=of_one,
+        by_batch=parts.n[chosen].sum(axis=0) / n,
+        df=_PRIOR_DF + df,
+    )
+
+
 def _contrast(parts: _Parts, first: list[int], second: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Effect and error of the parts of one group against those of another."""
     from scipy.stats import t
 
-    means, variances, counting, by_batch, df = [], [], [], [], []
-    for side in (first, second):
-        n, own_df = parts.n[side].sum(), parts.df[side].sum()
-        counted = parts.of_one[side].sum(axis=0) / n**2
-        mean = parts.mean[side].sum(axis=0) / n
-        observed, expected = (total[side].sum(axis=0) / n**2 for total in (parts.variance, parts.expected))
-        drawn = (_PRIOR_DF * expected + own_df * observed) / (_PRIOR_DF + own_df)
-        means.append(mean)
-        counting.append(counted)
-        variances.append(drawn)
-        by_batch.append(parts.n[side].sum(axis=0) / n)
-        df.append(_PRIOR_DF + own_df)
-    offset = _HALF * np.maximum(*counting)
-    relative = [
-        np.maximum(variance, (mean + offset) * counted) / (mean + offset) ** 2
-        for mean, variance, counted in zip(means, variances, counting, strict=True)
-    ]
-    of_batches = (by_batch[0] - by_batch[1]) ** 2 @ parts.factor_variance
-    effect = np.log2((means[0] + offset) / (means[1] + offset))
-    error = np.sqrt(relative[0] + relative[1] + of_batches) / np.log(2)
-    welch = (relative[0] + relative[1]) ** 2 / (relative[0] ** 2 / df[0] + relative[1] ** 2 / df[1])
+    one, other = _side(parts, first), _side(parts, second)
+    offset = _HALF * np.maximum(one.of_one, other.of_one)
+    variance_one, variance_other = one.relative_variance(offset), other.relative_variance(offset)
+    of_batches = (one.by_batch - other.by_batch) ** 2 @ parts.factor_variance
+    effect = np.log2((one.mean + offset) / (other.mean + offset))
+    error = np.sqrt(variance_one + variance_other + of_batches) / np.log(2)
+    welch = (variance_one + variance_other) ** 2 / (variance_one**2 / one.df + variance_other**2 / other.df)
     return effect, normal_equivalent(effect, t.sf(np.abs(effect / error), welch), error)

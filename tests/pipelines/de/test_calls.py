@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.pipelines.de.calls import CALL_COLUMNS
-from scvi_downstream.pipelines.de.nodes import call_genes, find_comparisons, rank_pseudobulk
+from scvi_downstream.pipelines.de.nodes import call_genes, rank_pseudobulk
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.de.pseudobulk import PSEUDOBULK_COLUMNS
 from scvi_downstream.study.defaults import defaults_of, replicates_of
@@ -13,12 +13,7 @@ N_PLANTED = 12
 
 
 def _called(counts, clusters, keys, options, pseudobulk=None):
-    comparisons = find_comparisons(counts, clusters, keys, options)
-    genes = pd.MultiIndex.from_product(
-        [[(each.grouping, each.name) for each in comparisons], counts.var_names], names=["of", "gene"]
-    )
-    modelled = genes.to_frame(index=False)
-    modelled = modelled.assign(grouping=modelled["of"].str[0], comparison=modelled["of"].str[1])
+    modelled = pd.DataFrame({"gene": counts.var_names})
     tested = pd.DataFrame(columns=PSEUDOBULK_COLUMNS) if pseudobulk is None else pseudobulk
     return call_genes(counts, clusters, modelled, tested, keys, options)
 
@@ -63,7 +58,5 @@ def test_conditions_that_do_not_differ_give_no_calls(planted_counts, planted_clu
 
 def test_without_comparisons_there_are_no_calls(planted_counts, planted_clusters):
     options = defaults_of(DeOptions, groupings=())
-    empty = call_genes(
-        planted_counts, planted_clusters, pd.DataFrame(), pd.DataFrame(), replicates_of(), options
-    )
+    empty = _called(planted_counts, planted_clusters, replicates_of(), options)
     assert empty.empty

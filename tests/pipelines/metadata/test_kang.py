@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.metadata.annotations import join_annotations
 from scvi_downstream.pipelines.metadata.expression import compare_expression
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
@@ -70,7 +71,8 @@ def test_cells_divided_at_random_give_no_genes(counts) -> None:
 
 
 def changes(counts, block_key: str | None) -> pd.DataFrame:
-    column = condition_column(counts.obs, KEYS.model_copy(update={"block_key": block_key}))
+    keys = KEYS.model_copy(update={"block_key": block_key})
+    column = condition_column(counts.obs, find_samples(counts.obs, keys), keys)
     return test_cells(counts, column, np.ones(counts.n_obs, dtype=bool))["stim vs ctrl"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.de.nodes import rank_pseudobulk
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.metadata.expression import compare_expression
@@ -28,7 +29,10 @@ def test_a_contrast_has_one_p_value_wherever_it_is_shown(study: Any) -> None:
     annotations = counts.obs[["condition"]]
     metadata = compare_expression(counts, clusters, annotations, keys, defaults_of(MetadataAnalysisOptions))
     samples = compare_sample_expression(study.fitted, counts, clusters, keys, study.options, 0, "cpu")
-    every_gene, column = np.arange(counts.n_vars), condition_column(counts.obs, keys)
+    every_gene, column = (
+        np.arange(counts.n_vars),
+        condition_column(counts.obs, find_samples(counts.obs, keys), keys),
+    )
     n_tested = 0
     for comparison, table in expected.groupby("comparison"):
         group = "all" if comparison == "stim vs ctrl" else comparison[0]

@@ -69,7 +69,7 @@ def call_comparisons(
     by_cells = [each for each in comparisons if (each.grouping, each.name) not in tested]
     batches = np.zeros(counts.n_obs, dtype=np.int64)
     if keys.batch_key:
-        batches = pd.Series(as_categories(counts.obs[keys.batch_key])).cat.codes.to_numpy().astype(np.int64)
+        batches = as_categories(counts.obs[keys.batch_key]).codes.astype(np.int64)
     totals = np.asarray(counts.X.sum(axis=1), dtype=np.float64).ravel()
     modelled = counts.X[:, counts.var_names.get_indexer(genes)]
     means = iter(zip(*compare_means(modelled, totals, by_cells, batches), strict=True))
@@ -82,21 +82,13 @@ def call_comparisons(
         else:
             effect, error, p = _of_samples(table, genes)
         found = shrink(effect, error, options.least_change, options.credible_interval)
-        expected = _expected_fdr(found.probability) if p is None else storey_q(p)
+        expected = expected_fdr(found.probability) if p is None else storey_q(p)
         is_de = (expected <= options.fdr) & (found.probability > MORE_LIKELY)
         columns = (found.mean, found.lower, found.upper, found.probability, expected, is_de)
         facts = {"grouping": each.grouping, "comparison": each.name, "gene": genes.to_numpy(dtype=object)}
         facts["unit"] = "cells" if p is None else "samples"
         tables.append(pd.DataFrame(facts | dict(zip(EVIDENCE, columns, strict=True))))
     return pd.concat(tables, ignore_index=True)
-
-
-def _expected_fdr(probability: np.ndarray) -> np.ndarray:
-    """That of the genes whose probability is known, NaN of the others."""
-    known = np.isfinite(probability)
-    expected = np.full(len(probability), np.nan)
-    expected[known] = expected_fdr(probability[known])
-    return expected
 
 
 def _of_samples(table: pd.DataFrame, genes: pd.Index) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -170,7 +170,7 @@ def call_genes(
 ) -> pd.DataFrame:
     """The genes that are called, and by which evidence; see `calls.call_comparisons`."""
     comparisons, _ = _large_comparisons(counts, clusters, keys, options)
-    genes = pd.Index(de_bayesian["gene"].unique()) if comparisons else pd.Index([])
+    genes = pd.Index(de_bayesian["gene"].unique())
     return call_comparisons(counts, comparisons, genes, de_pseudobulk, keys, options)
 
 

@@ -44,9 +44,9 @@ def compare_pseudobulk(counts: AnnData, comparisons: list[Comparison], keys: Rep
     One row a gene tested and comparison: ``lfc`` (log2) and its standard error, ``statistic`` (t), p-value and
     Benjamini & Hochberg's adjusted one, numbers of samples.
     """
-    condition = condition_column(counts.obs, keys)
-    samples = pd.Series(as_categories(counts.obs[keys.sample_key]), index=counts.obs_names)
     found = find_samples(counts.obs, keys)
+    condition = condition_column(counts.obs, found, keys)
+    samples = pd.Series(as_categories(counts.obs[keys.sample_key]), index=counts.obs_names)
     block = None if found is None else found.block
     tables, too_few = [], []
     for comparison in track(comparisons, "pseudobulk tests", len(comparisons)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.sections import Item, Section, names, result
 from scvi_downstream.report.tables import number
@@ -69,7 +70,7 @@ def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
             yield Finding("Markers", f"First of each of the {grouping}: {named}.")
 
 
-def _summarize_calls(grouping: str, table: Any, options: Any) -> str:
+def _summarize_calls(grouping: str, table: Any, options: DeOptions) -> str:
     def span(column: str) -> str:
         fewest, most = table[column].min(), table[column].max()
         return number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"

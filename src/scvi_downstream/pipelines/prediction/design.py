@@ -14,6 +14,7 @@ from scipy import sparse
 
 from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import reference_condition
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.pipelines.prediction.comparison import (
     Blocks,
     Decoded,
@@ -342,7 +343,7 @@ def find_groups(
     blocks, n_blocks = _block_codes(split)
     shares = shares_of(counts.X[:, genes])
     source = str(design["source"])
-    column = condition_column(counts.obs, keys)
+    column = condition_column(counts.obs, find_samples(counts.obs, keys), keys)
     limits = (options.max_cells // 2, options.max_cells // 2, options.max_cells)
     rng = np.random.default_rng(seed)
     for target, name, found in _candidate_groups(split, design):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Replicates
+from scvi_downstream.cells.samples import find_samples
 from scvi_downstream.models.mrvi import decode, gene_positions, local_states
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, Contrast, make_contrasts, sample_design
@@ -59,7 +60,7 @@ def compare_sample_expression(
     symbols = symbols_of(counts.var).reindex(genes)
     design = sample_design(counts, clusters, keys, options)
     contrasts = make_contrasts(design, options, seed)
-    column = condition_column(counts.obs, keys)
+    column = condition_column(counts.obs, find_samples(counts.obs, keys), keys)
     tests: dict[str, dict[str, pd.DataFrame]] = {}
     progress = Progress("differential expression by MrVI", len(contrasts))
     tables = [pd.DataFrame(columns=[*CHANGES, "symbol"])]
