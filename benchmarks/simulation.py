@@ -34,6 +34,10 @@ class Planted:
         Dimensions that the expression of a cell depends on, all of them equally.
     n_types
         Cell types, clouds in the latent space; 1: one standard normal cloud.
+    smaller
+        How many cells a type has of those of the one before it; 1: types are of equal size.
+    broad
+        Standard deviation within type ``0`` in each dimension, in the others 0.5.
     n_batches
         Batches.
     batch_effect
@@ -54,6 +58,8 @@ class Planted:
     n_genes: int = 600
     n_latent: int = 5
     n_types: int = 1
+    smaller: float = 1.0
+    broad: float = 0.5
     n_batches: int = 1
     batch_effect: float = 0.0
     imbalance: float = 0.0
@@ -87,7 +93,7 @@ def simulate(planted: Planted, seed: int) -> AnnData:
     Lopez et al. (2018), doi:10.1038/s41592-018-0229-2.
     """
     rng = np.random.default_rng(seed)
-    types = rng.integers(planted.n_types, size=planted.n_cells)
+    types = _types(planted, rng)
     batches = _batches(types, planted, rng)
     latent = draw_latent(types, planted, rng)
     log_expression = decode(latent, planted, rng)
@@ -368,6 +374,13 @@ def simulate_from(model: SCVI, n_cells: int, seed: int) -> AnnData:
     return simulated
 
 
+def _types(planted: Planted, rng: np.random.Generator) -> np.ndarray:
+    if planted.smaller == 1:
+        return rng.integers(planted.n_types, size=planted.n_cells)
+    sizes = planted.smaller ** np.arange(planted.n_types)
+    return rng.choice(planted.n_types, planted.n_cells, p=sizes / sizes.sum())
+
+
 def _batches(types: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:
     home = types % planted.n_batches
     anywhere = rng.integers(planted.n_batches, size=len(types))
@@ -380,7 +393,8 @@ def draw_latent(types: np.ndarray, planted: Planted, rng: np.random.Generator) -
     if planted.n_types == 1:
         return within
     centres = rng.standard_normal((planted.n_types, planted.n_latent))
-    return np.sqrt(0.75) * centres[types] + np.sqrt(0.25) * within
+    width = np.where(types == 0, planted.broad, 0.5)[:, None]
+    return np.sqrt(0.75) * centres[types] + width * within
 
 
 def decode(latent: np.ndarray, planted: Planted, rng: np.random.Generator) -> np.ndarray:

@@ -29,6 +29,7 @@ from scvi_downstream.models.schedule import (
 )
 from scvi_downstream.models.scvi_internals import batches_in_order, forget_with, kept_seed, torch_device
 from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.models.starting_values import start_from_counts
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.progress import duration
@@ -190,6 +191,10 @@ def build_and_fit(
     with reproducible(seed), quiet():
         model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial())
     forget_with(model)
+    if split is None:
+        split = split_cells(genes.n_obs, spec.training.train_size, spec.training.validation_size, seed)
+    if initial is None and spec.own_loop and spec.training.start_from_counts:
+        start_from_counts(model, split.train)
     label_key = keys.label_key if "labels" in spec.needs else None
     how: dict[str, Any] = {"seed": seed, "accelerator": accelerator, "checkpoints": checkpoints}
     return fit(model, spec, label_key=label_key, split=split, **how)

@@ -26,6 +26,7 @@ class TrainingOptions(Options):
     """
 
     engine: Literal["fast", "stock"]
+    start_from_counts: bool
     max_epochs: PositiveInt | None
     batch_size: Annotated[int, Field(ge=2)] | None
     train_size: Share

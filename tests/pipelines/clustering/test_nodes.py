@@ -17,7 +17,7 @@ from scvi_downstream.pipelines.clustering.nodes import (
     compare_clusterings,
     resample_leiden,
 )
-from scvi_downstream.pipelines.clustering.options import ClusteringOptions
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions, leiden_column
 from scvi_downstream.pipelines.clustering.report import recommend
 from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
 from scvi_downstream.runtime.options import UNKNOWN
@@ -70,9 +70,7 @@ def test_planted_groups_are_found_by_all_three_methods(clustered: tuple[pd.DataF
     assert summary["n_clusters"]["leiden"] == summary["kmeans"]["k"] == 6
     assert summary["recommended_column"] in clusters
     assert f"Resolution {summary['recommended_resolution']:g} (6 clusters)" in summary["reason"]
-    assert list(clusters) == [
-        "leiden_0.25", "leiden_0.5", "leiden_1", "leiden_1.5", "leiden_2", "leiden", "kmeans", "hierarchical",
-    ]  # fmt: skip
+    assert list(clusters) == [*map(leiden_column, OPTIONS.resolutions), "leiden", "kmeans", "hierarchical"]
 
 
 @pytest.mark.slow

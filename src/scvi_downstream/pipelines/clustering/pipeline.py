@@ -10,6 +10,7 @@ from scvi_downstream.pipelines.clustering.nodes import (
     resample_leiden,
 )
 from scvi_downstream.pipelines.clustering.plots import plot_clustering, plot_clusters, plot_dendrogram
+from scvi_downstream.pipelines.clustering.splits import find_splits
 from scvi_downstream.pipelines.clustering.ward import cluster_hierarchical
 from scvi_downstream.pipelines.copies import copied, per_model, step
 from scvi_downstream.pipelines.declaration import Study
@@ -19,9 +20,10 @@ _LEIDEN = ["leiden", "leiden_stability"]
 _KMEANS = ["kmeans", "kmeans_silhouette"]
 
 
-def template() -> Pipeline:
-    """neighbors, latent ─► leiden, kmeans, hierarchical ─► clusters ─► agreement, figures."""
+def template(*, primary: bool) -> Pipeline:
+    """neighbors, latent ─► leiden, kmeans, hierarchical ─► clusters ─► agreement, figures, splits of the primary's."""
     parts = {name: name for name in (*_LEIDEN, *_KMEANS, "hierarchical")} | {"options": "params:clustering"}
+    chosen = ["counts", "clusters", "clustering_summary", "params:keys"]
     reasons = ["leiden_stability", "kmeans_silhouette", "cluster_agreement", "clustering_summary"]
     known = ["clusters", "counts", "params:keys"]
     return Pipeline(
@@ -33,6 +35,7 @@ def template() -> Pipeline:
                 cluster_hierarchical, ["latent", *_LEIDEN, "params:clustering"], ["hierarchical", "linkage"]
             ),
             step(assemble_clusters, parts, ["clusters", "clustering_summary"]),
+            *([step(find_splits, chosen, "leiden_splits")] if primary else []),
             step(compare_clusterings, known, "cluster_agreement"),
             step(plot_clusters, ["umap", *known], "clusters_figure"),
             step(plot_clustering, reasons, "clustering_figure"),
@@ -44,4 +47,4 @@ def template() -> Pipeline:
 
 def create_pipeline(study: Study) -> Pipeline:
     """Clusters of every model."""
-    return per_model(study, lambda _, name: copied(template(), name))
+    return per_model(study, lambda study, name: copied(template(primary=name == study.primary), name))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.pipelines.clustering.options import leiden_column
+from scvi_downstream.pipelines.clustering.splits import describe_splits
 from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.report.sections import OUTPUT, Item, Section
 from scvi_downstream.runtime.words import Finding, verdicts
@@ -34,6 +35,13 @@ SECTION = Section(
             dataset="{primary}.leiden_stability",
             caption="Stability of each Leiden resolution.",
             file=OUTPUT + "{model}/leiden_stability.csv",
+            folded=True,
+        ),
+        Item(
+            dataset="{primary}.leiden_splits",
+            caption="What the next finer resolution would split, and by how many genes that the model has not seen the "
+            "parts differ.",
+            file=OUTPUT + "{model}/leiden_splits.csv",
             folded=True,
         ),
         Item(
@@ -116,7 +124,10 @@ def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str 
 
 
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
-    """The recommended clustering, and whether k-means found one."""
+    """The recommended clustering, what a finer one would split, and whether k-means found one."""
     summary = contents.get(f"{study.primary}.clustering_summary") or {}
     yield from verdicts("Clusters", summary)
+    splits = contents.get(f"{study.primary}.leiden_splits")
+    if splits is not None and len(splits):
+        yield Finding("Clusters", describe_splits(splits))
     yield from verdicts("Clusters", summary.get("kmeans"))

@@ -20,8 +20,8 @@ SECTION = Section(
     "The last three know the same of a cell and compare on equal terms; the model has seen the very counts, so that it "
     "can only look too good. A PIT histogram is flat where predictive intervals are right, a bowl where they are too "
     "narrow, a hill where they are too wide. A generated overdispersion far above both the observed one and that of "
-    "the negative binomial can mean gene dispersions that have not settled: they start at random, and few cells or "
-    "epochs leave them there.",
+    "the negative binomial can mean gene dispersions that have not settled, which few cells or epochs leave where "
+    "they began.",
     (
         Item(
             dataset="predictive_moments_figure",
