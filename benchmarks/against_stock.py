@@ -107,20 +107,17 @@ def fit_project(counts: Any, keys: Any) -> tuple[Any, Clock]:
     import tempfile
 
     from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.models.fitting import fit, reproducible
+    from scvi_downstream.models.fitting import build_and_fit
     from scvi_downstream.runtime import events
-    from scvi_downstream.study.defaults import model_spec
+    from scvi_downstream.study.defaults import default_model
 
-    spec = model_spec(
-        {"name": "scvi", "family": "SCVI", "training": {"train_size": 0.9, "validation_size": 0.1}}
-    )
+    spec = default_model(training={"train_size": 0.9, "validation_size": 0.1})
     genes = counts[:, counts.var["highly_variable"]].copy()
-    with reproducible(SEED):
-        model = spec.build(genes, keys)
     clock = Clock()
     events.listen(lambda event: clock.mark(event.values["elbo_validation"]))
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(model, spec, seed=SEED, accelerator="cpu", checkpoints=CheckpointStore(Path(folder)))
+        how = {"seed": SEED, "accelerator": "cpu", "checkpoints": CheckpointStore(Path(folder))}
+        result = build_and_fit(genes, spec, keys, **how)
     return result.model, clock
 
 

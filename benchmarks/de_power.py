@@ -42,7 +42,7 @@ from scvi_downstream.statistics.bayesian_expression import compare_bayesian, exp
 from scvi_downstream.statistics.comparisons import Comparison
 from scvi_downstream.statistics.group_means import compare_means
 from scvi_downstream.statistics.shrinkage import shrink
-from scvi_downstream.study.defaults import defaults_of, model_spec, replicates_of
+from scvi_downstream.study.defaults import default_model, defaults_of, replicates_of
 
 LEVEL = 0.05
 N_CURVE = 60
@@ -238,7 +238,7 @@ def draw_data(scenario: Scenario, seed: int) -> Data:
             first = second = first | second
         ratio = other[first].mean(axis=0) / untreated[second].mean(axis=0)
         truths.append(np.zeros(cells.n_vars) if scenario.null else np.log2(ratio))
-    spec = model_spec({"name": "scvi", "family": "SCVI"})
+    spec = default_model()
     with tempfile.TemporaryDirectory() as folder:
         store = CheckpointStore(Path(folder))
         fitted = build_and_fit(

@@ -34,7 +34,7 @@ from scvi_downstream.pipelines.preparation.options import PreparationOptions
 from scvi_downstream.statistics.bayesian_expression import compare_bayesian
 from scvi_downstream.statistics.comparisons import Comparison, keep_large
 from scvi_downstream.statistics.group_means import compare_means
-from scvi_downstream.study.defaults import defaults_of, model_spec, replicates_of
+from scvi_downstream.study.defaults import default_model, defaults_of, replicates_of
 
 KEYS: dict[str, dict[str, str]] = {
     "kang_ifnb": {
@@ -166,7 +166,7 @@ def study_of(cells: anndata.AnnData, name: str) -> tuple[anndata.AnnData, pd.Dat
     keys = replicates_of(**KEYS[name])
     single = Keys(**KEYS[name])
     counts, _, _ = prepare_counts(cells, None, single, defaults_of(PreparationOptions))
-    spec = model_spec({"name": "scvi", "family": "SCVI"})
+    spec = default_model()
     modelled = counts[:, counts.var["highly_variable"]].copy()
     with tempfile.TemporaryDirectory() as folder:
         store = CheckpointStore(Path(folder))

@@ -1,7 +1,7 @@
 """Which options a model should have unless a user says otherwise: trained anew with one option changed, on many data sets.
 
     python benchmarks/defaults.py FOLDER RESULTS [--sets NAMES] [--settings NAMES] [--seeds 0 1 2] [--workers 2]
-    python benchmarks/defaults.py FOLDER RESULTS --table docs/defaults.md
+    python benchmarks/defaults.py FOLDER RESULTS --page docs/defaults.md
 
 FOLDER holds cell_lines.h5ad (Tian 2019), kang_ifnb.h5ad (Kang 2018), worm_embryo.h5ad (Packer 2019), pbmc3k.h5ad and
 citeseq_pbmc.h5ad; the demonstration's cells, mixtures of cell lines in known shares and simulated cells need no files of
@@ -43,7 +43,7 @@ BEFORE: dict[str, Any] = {
     "family": "SCVI", "n_latent": 10, "n_layers": 1, "n_hidden": 128, "gene_likelihood": "zinb",
     "training": {"start_from_counts": False},
 }  # fmt: skip
-DEFAULT: dict[str, Any] = {"family": "SCVI"} | default_parameters()["models"]["scvi"]
+DEFAULT: dict[str, Any] = default_parameters()["models"]["scvi"]
 VARIATIONS: dict[str, dict[str, Any]] = {
     "ZINB": {"gene_likelihood": "zinb"},
     "dispersion by batch": {"dispersion": "gene-batch"},
@@ -52,6 +52,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "5 dimensions": {"n_latent": 5},
     "20 dimensions": {"n_latent": 20},
     "30 dimensions": {"n_latent": 30},
+    "32 units": {"n_hidden": 32},
     "64 units": {"n_hidden": 64},
     "256 units": {"n_hidden": 256},
     "library modelled": {"use_observed_lib_size": False},
@@ -69,9 +70,19 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "mini-batches of 32": {"training": {"batch_size": 32}},
     "mini-batches of 128": {"training": {"batch_size": 128}},
 }
-SETTINGS = {"before": BEFORE, "default": DEFAULT} | {
-    name: DEFAULT | changes for name, changes in VARIATIONS.items()
+LDVAE: dict[str, Any] = default_parameters()["models"]["ldvae"]
+OF_LDVAE: dict[str, dict[str, Any]] = {
+    "LDVAE, random start": {"training": LDVAE["training"] | {"start_from_counts": False}},
+    "LDVAE, rate 0.002": {"training": {"lr": 0.002}},
+    "LDVAE, rate 0.005": {"training": {"lr": 0.005}},
+    "LDVAE, rate 0.02": {"training": {"lr": 0.02}},
+    "LDVAE, patience 30": {"training": LDVAE["training"] | {"early_stopping_patience": 30}},
 }
+SETTINGS = (
+    {"before": BEFORE, "default": DEFAULT, "LDVAE": LDVAE}
+    | {name: DEFAULT | changes for name, changes in VARIATIONS.items()}
+    | {name: LDVAE | changes for name, changes in OF_LDVAE.items()}
+)
 LINES = ("H1975", "H2228", "HCC827")
 MIXED_IN = ("sc_celseq2", "sc_celseq2_5cl_p3", "sc_dropseq")
 MIXTURES_PER_BATCH, CELLS_PER_MIXTURE = 300, 9
@@ -104,6 +115,9 @@ KEYS = dict.fromkeys(SIMULATED, _TYPES) | {
     "pbmc3k": Keys(label_key="cell_type"),
 }
 ACROSS_BATCHES = ("mixtures", "gradients")
+RELATIVE = ("elbo_test", "imputation_nll")
+ABSOLUTE = ("scib_total", "nmi", "truth_knn")
+LDVAE_ON = ("cell_lines", "kang_ifnb", "demo", "worm_embryo")
 CHOSEN_ON = ("cell_lines", "kang_ifnb", "mixtures", "types")
 CONFIRMED_ON = ("demo", "pbmc3k", "worm_embryo", "citeseq_pbmc", "gradients")
 
@@ -348,8 +362,105 @@ def harmony(name: str, folder: Path) -> np.ndarray:
 BASELINES: dict[str, Callable[[str, Path], np.ndarray]] = {"PCA": components, "Harmony": harmony}
 
 
+def tables(rows: pd.DataFrame) -> dict[str, str]:
+    """Tables of the page by name."""
+    rows = rows.drop_duplicates(["set", "setting", "seed"], keep="last").assign(
+        generated=rows["counts_generated"] / rows["counts_measured"] - 1
+    )
+    by = {name: table.set_index(["set", "seed"]) for name, table in rows.groupby("setting")}
+    return {
+        "before": _beside(by["before"], by["default"]),
+        "variations": _differences(by, [*VARIATIONS], "default", CHOSEN_ON),
+        "ldvae": _differences(by, [*OF_LDVAE], "LDVAE", LDVAE_ON),
+        "baselines": _against_baselines(by),
+    }
+
+
+def _mean_and_error(values: pd.Series, digits: int) -> str:
+    values = values.dropna()
+    if values.empty:
+        return ""
+    error = f" ± {values.std() / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():+.{digits}f}{error}"
+
+
+def _beside(before: pd.DataFrame, now: pd.DataFrame) -> str:
+    """Each set before and now: means over seeds, and the paired difference of the ELBO with its standard error."""
+    lines = [
+        "| set | seeds | held-out ELBO | change, % | counts generated, % off | checks passed | imputation loss | scIB total | "
+        "ARI, NMI of the recommended clusters | truth followed (R²) | seconds |",
+        "|" + "---|" * 11,
+    ]
+    for name in (*CHOSEN_ON, *CONFIRMED_ON):
+        old, new = (table.loc[[name]].droplevel("set") for table in (before, now))
+        old, new = old.loc[old.index.intersection(new.index)], new.loc[new.index.intersection(old.index)]
+
+        def pair(
+            column: str, digits: int, old: pd.DataFrame = old, new: pd.DataFrame = new, factor: float = 1
+        ) -> str:
+            values = [factor * table[column].mean() for table in (old, new)]
+            return "" if np.isnan(values).any() else " → ".join(f"{value:,.{digits}f}" for value in values)
+
+        agreement = [pair("ari", 2), pair("nmi", 2)]
+        change = 100 * (new["elbo_test"] - old["elbo_test"]) / old["elbo_test"].abs()
+        cells = [
+            name, str(len(new)), pair("elbo_test", 1), _mean_and_error(change, 2), pair("generated", 1, factor=100),
+            pair("checks_passed", 1), pair("imputation_nll", 4), pair("scib_total", 3),
+            "; ".join(each for each in agreement if each), pair("truth_knn", 2), pair("seconds", 0),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _differences(by: dict[str, pd.DataFrame], names: list[str], base: str, sets: tuple[str, ...]) -> str:
+    """What one option changes: the ELBO on each set, other scores and seconds over all of them."""
+    lines = [
+        f"| instead | {' | '.join(f'ELBO, %: {name}' for name in sets)} | imputation loss, % | scIB total | NMI | "
+        "truth followed | seconds | seeds |",
+        "|" + "---|" * (len(sets) + 7),
+    ]
+    own = by[base]
+    for setting in names:
+        if setting not in by:
+            continue
+        shared = by[setting].index.intersection(own.index)
+        shared = shared[shared.get_level_values("set").isin(sets)]
+        one, other = by[setting].loc[shared], own.loc[shared]
+        relative = 100 * (one[list(RELATIVE)] / other[list(RELATIVE)] - 1)
+        elbo = [
+            _mean_and_error(-relative.loc[[name], "elbo_test"], 2)
+            for name in sets
+            if name in shared.levels[0]
+        ]
+        change = one[list(ABSOLUTE)] - other[list(ABSOLUTE)]
+        scores = [
+            _mean_and_error(relative["imputation_nll"], 1),
+            *(_mean_and_error(change[name], 3) for name in ABSOLUTE),
+            f"× {(one['seconds'] / other['seconds']).mean():.2f}",
+        ]
+        n_seeds = len(set(shared.get_level_values("seed")))
+        lines.append(f"| {setting} | {' | '.join([*elbo, *scores])} | {n_seeds} |")
+    return "\n".join(lines)
+
+
+def _against_baselines(by: dict[str, pd.DataFrame]) -> str:
+    """How much of what is known the latent's neighbours, and a straight line through it, predict, and scIB."""
+    sides = {"PCA": "PCA", "Harmony": "Harmony", "before": "scVI before", "default": "scVI"}
+    lines = [f"| set | what | {' | '.join(sides.values())} |", "|" + "---|" * (len(sides) + 2)]
+    for score, words in (
+        ("truth_knn", "R² by neighbours"),
+        ("truth_linear", "R² by a line"),
+        ("scib_total", "scIB total"),
+    ):
+        for name in (*CHOSEN_ON, *CONFIRMED_ON):
+            means = [by[side].loc[[name], score].mean() for side in sides]
+            if not np.isnan(means).any():
+                lines.append(f"| {name} | {words} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Measure what is missing, one line a training."""
+    """Measure what is missing, one line a training; or put the tables onto the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -359,7 +470,15 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=[*BASELINES, *SETTINGS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--page", type=Path, help="whose tables, each between two comments, are made anew")
     given = parser.parse_args()
+    if given.page:
+        text = given.page.read_text()
+        for name, table in tables(pd.read_json(given.results, lines=True)).items():
+            begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+            text = text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
+        given.page.write_text(text)
+        return
     done = set()
     if given.results.exists():
         rows = map(json.loads, given.results.read_text().splitlines())

@@ -23,11 +23,11 @@ from simulation import Planted, simulate, simulate_from
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import fit, reproducible, split_cells
+from scvi_downstream.models.fitting import build_and_fit, reproducible, split_cells
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.runtime.threads import quiet
-from scvi_downstream.study.defaults import defaults_of, model_spec
+from scvi_downstream.study.defaults import default_model, defaults_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,13 +94,16 @@ def study(name: str, counts: AnnData, truth: int, grid: list[int], seeds: list[i
 
 def train(counts: AnnData, n_latent: int, seed: int) -> SCVI:
     """ScVI with the project's options; the split is the same for all."""
-    spec = model_spec({"name": f"scvi_latent{n_latent}", "family": "SCVI", "n_latent": n_latent})
-    with reproducible(seed), quiet():
-        model = spec.build(counts.copy(), Keys())
+    spec = default_model(name=f"scvi_latent{n_latent}", n_latent=n_latent)
     split = split_cells(counts.n_obs, spec.training.train_size, spec.training.validation_size, 0)
     with tempfile.TemporaryDirectory() as folder:
-        store = CheckpointStore(Path(folder))
-        return fit(model, spec, seed=seed, accelerator="cpu", checkpoints=store, split=split).model
+        how = {
+            "seed": seed,
+            "accelerator": "cpu",
+            "checkpoints": CheckpointStore(Path(folder)),
+            "split": split,
+        }
+        return build_and_fit(counts.copy(), spec, Keys(), **how).model
 
 
 def held_out(model: SCVI) -> pd.DataFrame:

@@ -31,14 +31,14 @@ def task_of(arguments: argparse.Namespace) -> Any:
     from scvi_downstream.pipelines.preparation.nodes import prepare_counts
     from scvi_downstream.pipelines.preparation.options import PreparationOptions
     from scvi_downstream.pipelines.search.trial import TrialTask
-    from scvi_downstream.study.defaults import defaults_of, model_spec
+    from scvi_downstream.study.defaults import default_model, defaults_of
 
     keys = Keys(batch_key=arguments.batch_key, label_key=arguments.label_key)
     options = defaults_of(PreparationOptions, n_top_genes=arguments.genes)
     counts, *_ = prepare_counts(anndata.read_h5ad(arguments.file), None, keys, options)
     pca, _ = compute_pca(counts, defaults_of(EmbeddingOptions), 0)
     training = {"max_epochs": arguments.epochs} if arguments.epochs else {}
-    spec = model_spec({"name": "scvi", "family": "SCVI", "training": training})
+    spec = default_model(training=training)
     objectives = (
         ("elbo_validation", "scib_total") if keys.batch_key and keys.label_key else ("elbo_validation",)
     )

@@ -170,13 +170,13 @@ def ask_model(seed: int, *, planted: bool) -> Iterator[Tested]:
     from scvi_downstream.models.fitting import build_and_fit
     from scvi_downstream.pipelines.de.nodes import find_comparisons
     from scvi_downstream.statistics.bayesian_expression import compare_bayesian
-    from scvi_downstream.study.defaults import model_spec
+    from scvi_downstream.study.defaults import default_model
 
     scenarios = {
         "cells of one population": ALIKE,
         "donors of two conditions": BY_CONDITION["donors of two conditions"],
     }
-    spec = model_spec({"name": "scvi", "family": "SCVI", "n_latent": 5, "training": {"max_epochs": 40}})
+    spec = default_model(n_latent=5, training={"max_epochs": 40})
     for scenario, cohort in scenarios.items():
         counts = simulate_cohort(replace(cohort, change=2 * CHANGE * planted), seed)
         keys = keys_of(cohort)

@@ -57,6 +57,6 @@ def test_epochs_fall_with_the_number_of_cells() -> None:
     assert epochs_for(10_000_000) == 20
 
 
-def test_a_tuned_model_sees_400_000_cells_within_400_and_10_epochs() -> None:
-    wanted = {700: 400, 2_660: 150, 20_000: 20, 1_000_000: 10}
+def test_a_tuned_model_is_trained_for_20_epochs_and_of_many_cells_for_10() -> None:
+    wanted = {700: 20, 20_000: 20, 30_000: 13, 40_000: 10, 10_000_000: 10}
     assert {n_cells: epochs_for(n_cells, tuned=True) for n_cells in wanted} == wanted

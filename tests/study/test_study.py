@@ -90,7 +90,7 @@ def test_a_model_overrides_the_shared_training() -> None:
             {"models": {"scanvi": {"init_from": "ldvae"}}},
             "SCANVI can start from SCVI, but 'ldvae' is LinearSCVI",
         ),
-        ({"models": {"scanvi": {"n_hidden": 7}}}, "takes its sizes from 'scvi', where it is 64"),
+        ({"models": {"scanvi": {"n_hidden": 7}}}, "takes its sizes from 'scvi', where it is 128"),
         ({"models": {"scvi": {"init_from": "ldvae"}}}, "SCVI can start from no family"),
     ],
 )

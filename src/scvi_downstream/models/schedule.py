@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 _FULL_EPOCHS_UP_TO = 20_000
 _FULL_EPOCHS = 400
-# Of a model that starts from another: measured, 20,000 cells gain nothing after 20 epochs (scIB total 0.852, with 60
-# 0.854), whereas 2,660 gain until some 60; scvi-tools has 10 for any number of cells.
-_TUNED_CELLS = 400_000
+# Of a model that starts from another, scANVI: by then its classifier is as good as it gets, and nothing else gains.
+_TUNED_EPOCHS, _LEAST_TUNED_EPOCHS = 20, 10
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,10 @@ def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> in
 def epochs_for(n_cells: int, *, tuned: bool = False) -> int:
     """400 epochs up to 20,000 cells, then as many gradient steps as those, with at least 20 epochs.
 
-    A model that is ``tuned``, as it starts from a trained one, sees 400,000 cells, with at least 10 epochs.
+    Of a model that is ``tuned``, as it starts from a trained one, 20 epochs and then fewer, with at least 10.
     """
-    cells, least = (_TUNED_CELLS, 10) if tuned else (_FULL_EPOCHS * _FULL_EPOCHS_UP_TO, 20)
-    return max(least, min(_FULL_EPOCHS, round(cells / n_cells)))
+    most, least = (_TUNED_EPOCHS, _LEAST_TUNED_EPOCHS) if tuned else (_FULL_EPOCHS, 20)
+    return max(least, min(most, round(most * _FULL_EPOCHS_UP_TO / n_cells)))
 
 
 def batch_size_for(n_cells: int) -> int:

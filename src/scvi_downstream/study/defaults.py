@@ -76,6 +76,12 @@ def model_spec(entry: Mapping[str, Any]) -> ModelSpec:
     return parse_spec(model_options(entry))
 
 
+def default_model(**changes: Any) -> ModelSpec:
+    """The primary model of ``conf/base``, but for ``changes``, of ``training`` to what is named."""
+    values = _of_base()
+    return model_spec({"name": values["primary"], **values["models"][values["primary"]], **changes})
+
+
 @cache
 def _of_base() -> dict[str, Any]:
     own, around = _OWN_PROJECT, find_kedro_project(Path.cwd())
