@@ -376,6 +376,15 @@ def tables(rows: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def put(page: Path, tables: dict[str, str]) -> None:
+    """Put each table between its two comments on the page."""
+    text = page.read_text()
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        text = text[: text.index(begin) + len(begin)] + table + "\n" + text[text.index(end) :]
+    page.write_text(text)
+
+
 def _mean_and_error(values: pd.Series, digits: int) -> str:
     values = values.dropna()
     if values.empty:
@@ -473,11 +482,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="whose tables, each between two comments, are made anew")
     given = parser.parse_args()
     if given.page:
-        text = given.page.read_text()
-        for name, table in tables(pd.read_json(given.results, lines=True)).items():
-            begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-            text = text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
-        given.page.write_text(text)
+        put(given.page, tables(pd.read_json(given.results, lines=True)))
         return
     done = set()
     if given.results.exists():

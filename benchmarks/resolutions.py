@@ -1,6 +1,6 @@
 """Which rule recommends a Leiden resolution best, where the types are known.
 
-    python benchmarks/resolutions.py FOLDER [--seeds 0 1] [--table FILE]
+    python benchmarks/resolutions.py FOLDER [--seeds 0 1] [--page docs/defaults.md]
 
 Clusters the latent of a scVI model with the project's defaults at many resolutions, on the data sets of
 ``benchmarks/defaults.py`` that have labels and on simulated types of unequal size, one of them broad. A rule picks a
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from defaults import fitted, load
+from defaults import fitted, load, put
 
 from scvi_downstream.pipelines.clustering.nodes import cluster_leiden, compare_clusterings, resample_leiden
 from scvi_downstream.pipelines.clustering.options import ClusteringOptions
@@ -116,6 +116,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--page", type=Path, help="that the tables are put on")
     given = parser.parse_args()
     found = []
     for name in (*REAL, *PLANTED):
@@ -124,7 +125,10 @@ def main() -> None:
         for seed in given.seeds:
             found.append(cluster(name, given.folder, seed))
             print(f"{name}, seed {seed}", flush=True)
-    print(*tables(found), sep="\n")
+    table = "\n".join(tables(found))
+    if given.page:
+        put(given.page, {"resolutions": table})
+    print(table)
 
 
 if __name__ == "__main__":

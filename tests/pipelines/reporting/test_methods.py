@@ -55,7 +55,7 @@ def test_says_what_ran_with_its_numbers(write):
         "mini-batches of 127 cells for at most 400 epochs",
         "the best was epoch 180",
         "15 nearest neighbours",
-        "resolution 0.25, 0.5, 1, 1.5 and 2",
+        "resolution 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5 and 2",
         "above 0.25 between pairs of cells, in 5,000 posterior samples",
         "differs by more than 0.25 log2",
         "Wilcoxon rank-sum test [@wilcoxon1945]",
