@@ -35,11 +35,9 @@ PLANTED = ("types", "unequal", "unequal_broad", "unequal_many")
 EVERY = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
 GRIDS = {
     "0.25, 0.5, 1, 1.5, 2": (0.25, 0.5, 1.0, 1.5, 2.0),
-    "0.25, 0.4, 0.6, 0.8, 1, 1.5, 2": (0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0),
     "the project's": defaults_of(ClusteringOptions).leiden_resolutions,
-    "all": EVERY,
 }
-THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
+THRESHOLDS = (0.6, 0.7, 0.75, 0.8, 0.85)
 
 
 @dataclass(frozen=True)
