@@ -33,11 +33,31 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from simulation import LATENT_KEY, Planted, simulate
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.neighbors import KNeighborsRegressor
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.datasets.counts_input_dataset import read_pbmc68k
-from scvi_downstream.models.fitting import Fit
-from scvi_downstream.study.defaults import default_parameters, model_spec
+from scvi_downstream.models.checkpoints import CheckpointStore
+from scvi_downstream.models.fitting import Fit, build_and_fit
+from scvi_downstream.pipelines.clustering.nodes import cluster_leiden, compare_clusterings, resample_leiden
+from scvi_downstream.pipelines.clustering.options import ClusteringOptions
+from scvi_downstream.pipelines.clustering.report import recommend
+from scvi_downstream.pipelines.embedding.nodes import build_neighbors, compute_harmony, compute_pca
+from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
+from scvi_downstream.pipelines.imputation.options import ImputationOptions
+from scvi_downstream.pipelines.imputation.scoring import score_imputation
+from scvi_downstream.pipelines.predictive_checks.checks import check_predictions
+from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
+from scvi_downstream.pipelines.predictive_checks.report import COUNT_CHECKS
+from scvi_downstream.pipelines.preparation.nodes import prepare_counts
+from scvi_downstream.pipelines.preparation.options import PreparationOptions
+from scvi_downstream.scoring.criteria import choose_profile
+from scvi_downstream.scoring.embedding_metrics import compute_metrics
+from scvi_downstream.scoring.likelihood import score_likelihood
+from scvi_downstream.scoring.marginal_likelihood import SamplingBounds
+from scvi_downstream.study.defaults import default_parameters, defaults_of, model_spec
 
 BEFORE: dict[str, Any] = {
     "family": "SCVI", "n_latent": 10, "n_layers": 1, "n_hidden": 128, "gene_likelihood": "zinb",
@@ -185,10 +205,6 @@ def cells_of(name: str, folder: Path) -> anndata.AnnData:
 @cache
 def load(name: str, folder: Path) -> Data:
     """One data set as the project prepares it."""
-    from scvi_downstream.pipelines.preparation.nodes import prepare_counts
-    from scvi_downstream.pipelines.preparation.options import PreparationOptions
-    from scvi_downstream.study.defaults import defaults_of
-
     cells = cells_of(name, folder)
     counts, *_ = prepare_counts(cells, None, KEYS[name], defaults_of(PreparationOptions))
     truth = cells.obsm.get("truth")
@@ -199,10 +215,6 @@ def load(name: str, folder: Path) -> Data:
 
 def followed(points: np.ndarray, data: Data) -> dict[str, float]:
     """Share of the variance of what is known that the latent's neighbours, and a straight line through it, predict."""
-    from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import GroupKFold, KFold
-    from sklearn.neighbors import KNeighborsRegressor
-
     known = np.isfinite(data.truth).all(axis=1)
     points, truth = points[known], data.truth[known]
     groups = data.counts.obs[data.keys.batch_key].astype(str).to_numpy()[known]
@@ -224,19 +236,6 @@ def followed(points: np.ndarray, data: Data) -> dict[str, float]:
 
 def embedding_scores(points: np.ndarray, data: Data, before: np.ndarray, seed: int) -> dict[str, float]:
     """ScIB scores, agreement of the recommended clusters with the labels, and how the truth is followed."""
-    from scvi_downstream.pipelines.clustering.nodes import (
-        cluster_leiden,
-        compare_clusterings,
-        resample_leiden,
-    )
-    from scvi_downstream.pipelines.clustering.options import ClusteringOptions
-    from scvi_downstream.pipelines.clustering.report import recommend
-    from scvi_downstream.pipelines.embedding.nodes import build_neighbors
-    from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-    from scvi_downstream.scoring.criteria import choose_profile
-    from scvi_downstream.scoring.embedding_metrics import compute_metrics
-    from scvi_downstream.study.defaults import defaults_of
-
     counts, keys = data.counts, data.keys
     graph = build_neighbors(pd.DataFrame(points, index=counts.obs_names), defaults_of(EmbeddingOptions), seed)
     obs = counts.obs
@@ -273,11 +272,6 @@ def embedding_scores(points: np.ndarray, data: Data, before: np.ndarray, seed: i
 
 def generation_scores(model: Any, data: Data, seed: int) -> dict[str, float]:
     """Predictive checks that are passed, and counts generated a cell, on held-out cells."""
-    from scvi_downstream.pipelines.predictive_checks.checks import check_predictions
-    from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
-    from scvi_downstream.pipelines.predictive_checks.report import COUNT_CHECKS
-    from scvi_downstream.study.defaults import defaults_of
-
     options = defaults_of(PredictiveCheckOptions, n_samples=20)
     held = SimpleNamespace(attach=lambda *_: model)
     checks, genes, *_ = check_predictions(held, data.counts, data.keys, options, seed, "cpu")
@@ -297,9 +291,6 @@ def generation_scores(model: Any, data: Data, seed: int) -> dict[str, float]:
 
 def fitted(data: Data, setting: str, seed: int) -> Fit:
     """The model of one setting."""
-    from scvi_downstream.models.checkpoints import CheckpointStore
-    from scvi_downstream.models.fitting import build_and_fit
-
     spec = model_spec({"name": "model", **SETTINGS[setting]})
     genes = data.counts[:, data.counts.var["highly_variable"]].copy()
     with tempfile.TemporaryDirectory() as place:
@@ -309,12 +300,6 @@ def fitted(data: Data, setting: str, seed: int) -> Fit:
 
 def measure(name: str, setting: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train once and score."""
-    from scvi_downstream.pipelines.imputation.options import ImputationOptions
-    from scvi_downstream.pipelines.imputation.scoring import score_imputation
-    from scvi_downstream.scoring.likelihood import score_likelihood
-    from scvi_downstream.scoring.marginal_likelihood import SamplingBounds
-    from scvi_downstream.study.defaults import defaults_of
-
     data = load(name, folder)
     before = components(name, folder)
     row: dict[str, Any] = {"set": name, "setting": setting, "seed": seed}
@@ -343,17 +328,11 @@ def measure(name: str, setting: str, seed: int, folder: Path) -> dict[str, Any]:
 @cache
 def components(name: str, folder: Path) -> np.ndarray:
     """Principal components before any correction."""
-    from scvi_downstream.pipelines.embedding.nodes import compute_pca
-    from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-    from scvi_downstream.study.defaults import defaults_of
-
     return compute_pca(load(name, folder).counts, defaults_of(EmbeddingOptions), 0)[0].to_numpy(np.float32)
 
 
 def harmony(name: str, folder: Path) -> np.ndarray:
     """The components with their batches aligned."""
-    from scvi_downstream.pipelines.embedding.nodes import compute_harmony
-
     data = load(name, folder)
     table = pd.DataFrame(components(name, folder), index=data.counts.obs_names)
     return compute_harmony(data.counts, table, data.keys, 0)[0].to_numpy(np.float32)
@@ -393,6 +372,11 @@ def _mean_and_error(values: pd.Series, digits: int) -> str:
     return f"{values.mean():+.{digits}f}{error}"
 
 
+def _arrow(old: pd.DataFrame, new: pd.DataFrame, column: str, digits: int, factor: float = 1) -> str:
+    values = [factor * table[column].mean() for table in (old, new)]
+    return "" if np.isnan(values).any() else " → ".join(f"{value:,.{digits}f}" for value in values)
+
+
 def _beside(before: pd.DataFrame, now: pd.DataFrame) -> str:
     """Each set before and now: means over seeds, and the paired difference of the ELBO with its standard error."""
     lines = [
@@ -402,14 +386,8 @@ def _beside(before: pd.DataFrame, now: pd.DataFrame) -> str:
     ]
     for name in (*CHOSEN_ON, *CONFIRMED_ON):
         old, new = (table.loc[[name]].droplevel("set") for table in (before, now))
-        old, new = old.loc[old.index.intersection(new.index)], new.loc[new.index.intersection(old.index)]
-
-        def pair(
-            column: str, digits: int, old: pd.DataFrame = old, new: pd.DataFrame = new, factor: float = 1
-        ) -> str:
-            values = [factor * table[column].mean() for table in (old, new)]
-            return "" if np.isnan(values).any() else " → ".join(f"{value:,.{digits}f}" for value in values)
-
+        old, new = old.align(new, join="inner", axis=0)
+        pair = partial(_arrow, old, new)
         agreement = [pair("ari", 2), pair("nmi", 2)]
         change = 100 * (new["elbo_test"] - old["elbo_test"]) / old["elbo_test"].abs()
         cells = [

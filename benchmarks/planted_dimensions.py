@@ -23,7 +23,8 @@ from simulation import Planted, simulate, simulate_from
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import build_and_fit, reproducible, split_cells
+from scvi_downstream.models.fitting import build_and_fit, reproducible
+from scvi_downstream.models.schedule import split_by
 from scvi_downstream.pipelines.comparison.dimensions import recommend_dimensions
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.runtime.threads import quiet
@@ -95,7 +96,7 @@ def study(name: str, counts: AnnData, truth: int, grid: list[int], seeds: list[i
 def train(counts: AnnData, n_latent: int, seed: int) -> SCVI:
     """ScVI with the project's options; the split is the same for all."""
     spec = default_model(name=f"scvi_latent{n_latent}", n_latent=n_latent)
-    split = split_cells(counts.n_obs, spec.training.train_size, spec.training.validation_size, 0)
+    split = split_by(spec.training, counts.n_obs, 0)
     with tempfile.TemporaryDirectory() as folder:
         how = {
             "seed": seed,

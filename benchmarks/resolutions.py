@@ -42,9 +42,10 @@ THRESHOLDS = (0.6, 0.7, 0.75, 0.8, 0.85)
 
 @dataclass(frozen=True)
 class Clustered:
-    """One latent at every resolution: ``leiden`` by cell, ``stability`` by replicate, ``ari`` and ``nmi`` by column."""
+    """One latent of ``n_types`` at every resolution: ``leiden`` by cell, ``stability`` by replicate, ``ari`` and ``nmi`` by column."""
 
     name: str
+    n_types: int
     leiden: pd.DataFrame
     stability: pd.DataFrame
     agreement: pd.DataFrame
@@ -71,7 +72,8 @@ def cluster(name: str, folder: Path, seed: int) -> Clustered:
     stability = resample_leiden(graph, leiden, options, seed)
     known = compare_clusterings(leiden, data.counts, data.keys)
     agreement = known[known["clustering_b"] == "label"].set_index("clustering_a")
-    return Clustered(name, leiden, stability, agreement)
+    n_types = data.counts.obs[data.keys.label_key].nunique()
+    return Clustered(name, n_types, leiden, stability, agreement)
 
 
 def tables(found: list[Clustered]) -> Iterator[str]:
@@ -100,11 +102,7 @@ def tables(found: list[Clustered]) -> Iterator[str]:
         for grid in (before, own.leiden_resolutions):
             lost = np.mean([each.lost(grid, own.min_stability) for each in same], axis=0)
             cells.append(f"{lost[2]:.1f}, {best[0] - lost[0]:.2f}, {best[1] - lost[1]:.2f}")
-        n_types = TYPES[name]
-        yield f"| {name} | {n_types} | {cells[0]} | {cells[1]} | {best[0]:.2f}, {best[1]:.2f} |"
-
-
-TYPES: dict[str, int] = {}
+        yield f"| {name} | {same[0].n_types} | {cells[0]} | {cells[1]} | {best[0]:.2f}, {best[1]:.2f} |"
 
 
 def main() -> None:
@@ -118,8 +116,6 @@ def main() -> None:
     given = parser.parse_args()
     found = []
     for name in (*REAL, *PLANTED):
-        data = load(name, given.folder)
-        TYPES[name] = data.counts.obs[data.keys.label_key].nunique()
         for seed in given.seeds:
             found.append(cluster(name, given.folder, seed))
             print(f"{name}, seed {seed}", flush=True)

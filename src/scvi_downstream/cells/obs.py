@@ -26,6 +26,13 @@ def text_of(value: Any) -> str:
     return str(value).strip()
 
 
+def batch_codes(obs: pd.DataFrame, keys: Keys) -> np.ndarray:
+    """Code of each cell's batch, from 0; all 0 where no batch is named."""
+    if not keys.batch_key:
+        return np.zeros(len(obs), dtype=np.int64)
+    return as_categories(obs[keys.batch_key]).codes.astype(np.int64)
+
+
 def as_categories(values: pd.Series) -> pd.Categorical:
     """Values as unordered string categories without unused levels.
 

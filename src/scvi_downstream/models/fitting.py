@@ -25,7 +25,7 @@ from scvi_downstream.models.schedule import (
     batch_size_without_remainder_of_one,
     epochs_for,
     identity_of,
-    split_cells,
+    split_by,
 )
 from scvi_downstream.models.scvi_internals import batches_in_order, forget_with, kept_seed, torch_device
 from scvi_downstream.models.specification import ModelSpec
@@ -98,7 +98,7 @@ def fit(
 
     options = spec.training
     if split is None:
-        split = split_cells(model.adata.n_obs, options.train_size, options.validation_size, seed)
+        split = split_by(options, model.adata.n_obs, seed)
     sizes = _loader_sizes(model, split, label_key)
     batch_size = options.batch_size or batch_size_for(model.adata.n_obs)
     batch_size = batch_size_without_remainder_of_one(batch_size, sizes)
@@ -192,7 +192,7 @@ def build_and_fit(
         model = spec.build(genes, keys) if initial is None else spec.build_from(genes, keys, initial())
     forget_with(model)
     if split is None:
-        split = split_cells(genes.n_obs, spec.training.train_size, spec.training.validation_size, seed)
+        split = split_by(spec.training, genes.n_obs, seed)
     if initial is None and spec.own_loop and spec.training.start_from_counts:
         start_from_counts(model, split.train)
     label_key = keys.label_key if "labels" in spec.needs else None

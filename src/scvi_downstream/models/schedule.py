@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scvi_downstream.cells.keys import PROTEIN_KEY
-from scvi_downstream.models.specification import ModelSpec
+from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def split_cells(n_cells: int, train_size: float, validation_size: float, seed: i
         validation=order[:n_validation],
         test=order[n_validation + n_train :],
     )
+
+
+def split_by(options: TrainingOptions, n_cells: int, seed: int) -> Split:
+    """:func:`split_cells` with the shares of a training."""
+    return split_cells(n_cells, options.train_size, options.validation_size, seed)
 
 
 def batch_size_without_remainder_of_one(batch_size: int, sizes: list[int]) -> int:

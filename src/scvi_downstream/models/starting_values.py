@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 _LEAST_COUNT = 0.5  # that a gene is taken to have in all cells together, so that none starts as impossible
-_DISPERSIONS = (
-    1e-2,
-    1e2,
-)  # of genes that are as good as Poisson, and of those that a few cells hold nearly all of
+_DISPERSIONS = (1e-2, 1e2)
+"""Of genes that are as good as Poisson, and of those that a few cells hold nearly all of."""
 _FEWEST_COUNTS = 50  # of genes whose dispersions say what that of a typical gene is
 
 

@@ -15,6 +15,7 @@ _NULL_WEIGHT = 10.0
 """Effects near zero that are added, as in ashr, so that the share of sizeable ones is not overstated."""
 _MAX_ROUNDS, _CHANGE, _LEAST = 60, 1e-5, 1e-9  # of the weights
 _HALVINGS = 12  # of the range of a quantile, by which it is known to some 1e-3
+_MORE_LIKELY = 0.5
 _LEAST_WEIGHT = 1e-4  # of a component: with less it moves no probability that matters
 
 
@@ -30,6 +31,10 @@ class Shrunken:
     lower: np.ndarray
     upper: np.ndarray
     probability: np.ndarray
+
+    def called(self, expected: np.ndarray, fdr: float) -> np.ndarray:
+        """Effects that are more likely than not beyond the least one, at an ``expected`` FDR of at most ``fdr``."""
+        return (expected <= fdr) & (self.probability > _MORE_LIKELY)
 
 
 def shrink(effects: np.ndarray, errors: np.ndarray, least: float, mass: float) -> Shrunken:

@@ -10,7 +10,7 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fitting import split_cells
+from scvi_downstream.models.schedule import split_cells
 from scvi_downstream.models.specification import TrainingOptions
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.cells.keys import Keys
-from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.cells.obs import batch_codes
 from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, listed
@@ -20,16 +20,8 @@ from scvi_downstream.statistics.group_means import compare_means
 from scvi_downstream.statistics.shrinkage import shrink
 
 SPLIT_COLUMNS = [
-    "resolution",
-    "cluster",
-    "part",
-    "n_cells",
-    "n_others",
-    "n_genes",
-    "n_tested",
-    "top_genes",
-    "supported",
-]
+    "resolution", "cluster", "part", "n_cells", "n_others", "n_genes", "n_tested", "top_genes", "supported",
+]  # fmt: skip
 FEWEST_CELLS, LEAST_SHARE = 10, 0.05  # of the cells of a cluster, for a part of it to count as one
 LEAST_CHANGE = 0.5
 """Log2 fold change of a gene that speaks for a split. Between neighbouring types of the data sets that were tried 19
@@ -71,9 +63,7 @@ def find_splits(
         return pd.DataFrame(columns=SPLIT_COLUMNS)
     coarse = clusters[clustering_summary["recommended_column"]].loc[counts.obs_names].astype(str).to_numpy()
     fine = clusters[leiden_column(finer)].loc[counts.obs_names].astype(str).to_numpy()
-    batches = np.zeros(counts.n_obs, dtype=np.int64)
-    if keys.batch_key:
-        batches = as_categories(counts.obs[keys.batch_key]).codes.astype(np.int64)
+    batches = batch_codes(counts.obs, keys)
     totals = np.asarray(counts.X.sum(axis=1), dtype=np.float64).ravel()
     unseen = np.flatnonzero(~counts.var["highly_variable"].to_numpy())
     symbols = symbols_of(counts.var).iloc[unseen].to_numpy()
@@ -92,14 +82,11 @@ def find_splits(
             effects, errors = compare_means(own[:, expressed], totals[inside], comparisons, batches[inside])
         for part, mask, effect, error in zip(parts, masks, effects, errors, strict=True):
             found = shrink(effect, error, LEAST_CHANGE, 0.95)
-            called = (expected_fdr(found.probability) <= FDR) & (found.probability > 0.5)
-            first = np.argsort(-np.where(called, np.abs(found.mean), -1), kind="stable")[
-                : min(_N_NAMED, called.sum())
-            ]
-            size = int(mask.sum())
+            called = np.flatnonzero(found.called(expected_fdr(found.probability), FDR))
+            first = called[np.argsort(-np.abs(found.mean[called]), kind="stable")][:_N_NAMED]
             rows.append(
-                (finer, cluster, part, size, len(mask) - size, int(called.sum()), int(expressed.sum()),
-                 ", ".join(map(str, symbols[expressed][first])), bool(called.sum() >= FEWEST_GENES) if enough else None)
+                (finer, cluster, part, int(mask.sum()), int((~mask).sum()), len(called), int(expressed.sum()),
+                 ", ".join(map(str, symbols[expressed][first])), len(called) >= FEWEST_GENES if enough else None)
             )  # fmt: skip
     return pd.DataFrame(rows, columns=SPLIT_COLUMNS).astype({"supported": "boolean"})
 

@@ -18,8 +18,9 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, Split, build_and_fit, split_cells
+from scvi_downstream.models.fitting import Fit, Split, build_and_fit
 from scvi_downstream.models.saved import why_no_unseen_batch
+from scvi_downstream.models.schedule import split_cells
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions
 from scvi_downstream.pipelines.cross_validation.held_out import (
     SCORES,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Replicates
-from scvi_downstream.cells.obs import as_categories
+from scvi_downstream.cells.obs import batch_codes
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.statistics.bayesian_expression import expected_fdr
@@ -16,7 +16,6 @@ from scvi_downstream.statistics.shrinkage import shrink
 from scvi_downstream.statistics.testing import storey_q
 
 EVIDENCE = ["effect", "effect_lower", "effect_upper", "probability", "expected_fdr", "is_de"]
-MORE_LIKELY = 0.5
 CALL_COLUMNS = ["grouping", "comparison", "gene", "unit", *EVIDENCE]
 
 
@@ -67,12 +66,9 @@ def call_comparisons(
         return pd.DataFrame(columns=CALL_COLUMNS)
     tested = dict(iter(de_pseudobulk.groupby(["grouping", "comparison"], observed=True)))
     by_cells = [each for each in comparisons if (each.grouping, each.name) not in tested]
-    batches = np.zeros(counts.n_obs, dtype=np.int64)
-    if keys.batch_key:
-        batches = as_categories(counts.obs[keys.batch_key]).codes.astype(np.int64)
     totals = np.asarray(counts.X.sum(axis=1), dtype=np.float64).ravel()
     modelled = counts.X[:, counts.var_names.get_indexer(genes)]
-    means = iter(zip(*compare_means(modelled, totals, by_cells, batches), strict=True))
+    means = iter(zip(*compare_means(modelled, totals, by_cells, batch_codes(counts.obs, keys)), strict=True))
     tables = []
     for each in comparisons:
         table = tested.get((each.grouping, each.name))
@@ -83,7 +79,7 @@ def call_comparisons(
             effect, error, p = _of_samples(table, genes)
         found = shrink(effect, error, options.least_change, options.credible_interval)
         expected = expected_fdr(found.probability) if p is None else storey_q(p)
-        is_de = (expected <= options.fdr) & (found.probability > MORE_LIKELY)
+        is_de = found.called(expected, options.fdr)
         columns = (found.mean, found.lower, found.upper, found.probability, expected, is_de)
         facts = {"grouping": each.grouping, "comparison": each.name, "gene": genes.to_numpy(dtype=object)}
         facts["unit"] = "cells" if p is None else "samples"

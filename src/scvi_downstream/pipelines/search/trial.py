@@ -16,7 +16,8 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.graphs.neighbors import neighbors_graph
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import Fit, Split, build_and_fit, reproducible, split_cells
+from scvi_downstream.models.fitting import Fit, Split, build_and_fit, reproducible
+from scvi_downstream.models.schedule import split_by
 from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.pipelines.comparison.options import ComparisonOptions
@@ -176,8 +177,7 @@ def run_trial(
 
 
 def _train(task: TrialTask, spec: ModelSpec) -> tuple[Fit, Split]:
-    sizes = spec.training.train_size, spec.training.validation_size
-    split = split_cells(task.genes.n_obs, *sizes, task.seed)
+    split = split_by(spec.training, task.genes.n_obs, task.seed)
     with tempfile.TemporaryDirectory() as folder:
         result = build_and_fit(
             task.genes.copy(),  # what comes from Ray's store cannot be written to

@@ -10,8 +10,9 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.checkpoints import CheckpointStore
 from scvi_downstream.models.families import parse_spec
-from scvi_downstream.models.fitting import build_and_fit, split_cells
+from scvi_downstream.models.fitting import build_and_fit
 from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.schedule import split_by
 from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 
 
@@ -56,6 +57,6 @@ def train_model(
         accelerator=accelerator,
         checkpoints=checkpoint,
         initial=None if initial is None else partial(initial.attach, counts),
-        split=split_cells(counts.n_obs, options.training.train_size, options.training.validation_size, seed),
+        split=split_by(options.training, counts.n_obs, seed),
     )
     return result.model, result.history, result.summary
