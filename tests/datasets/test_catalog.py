@@ -55,12 +55,6 @@ def stream() -> ExpressionStream:
     return ExpressionStream(pd.Index(["c"]), pd.Index(["A"]), iter([np.ones((1, 1), np.float32)]), 1, {})
 
 
-def page() -> Any:
-    import plotly.graph_objects as go
-
-    return go.Figure()
-
-
 WRITTEN = {
     "counts.h5ad": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
     "counts.zarr": ("AnnDataDataset", lambda: anndata.AnnData(np.ones((2, 2), np.float32))),
@@ -69,7 +63,6 @@ WRITTEN = {
     "scores.json": ("JSONDataset", lambda: {"x": 1}),
     "methods.md": ("TextDataset", lambda: "text"),
     "qc.png": ("MatplotlibDataset", Figure),
-    "umap_3d.html": ("HTMLDataset", page),
     "neighbors.npz": ("SparseGraphDataset", graph),
     "expression.zarr": ("ExpressionZarrDataset", stream),
 }
@@ -122,7 +115,7 @@ def test_missing_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
     assert f"{tmp_path / name} does not exist" in str(first_cause(raised.value))
 
 
-OF_KEDRO = ["table.parquet", "table.csv", "scores.json", "methods.md", "qc.png", "umap_3d.html"]
+OF_KEDRO = ["table.parquet", "table.csv", "scores.json", "methods.md", "qc.png"]
 
 
 @pytest.mark.parametrize("name", OF_KEDRO)
@@ -187,11 +180,9 @@ def test_files_that_the_guide_names_are_written_so(
     ("name", "file"),
     [
         ("qc_figure", "qc.png"),
-        ("hvg_figure", "highly_variable_genes.png"),  # in full before by pattern
-        ("trajectory_3d_page", "trajectory_3d.html"),
-        ("scvi.umap_3d_page", "scvi/umap_3d.html"),
+        ("highly_variable_genes_figure", "highly_variable_genes.png"),
         ("scvi.loadings_figure", "scvi/loadings.png"),
-        ("scvi.cv_figure", "scvi/cross_validation.png"),
+        ("scvi.cross_validation_figure", "scvi/cross_validation.png"),
         ("scvi.seed_summary", "scvi/seed_summary.json"),
     ],
 )

@@ -17,12 +17,13 @@ def test_it_is_in_all_results(extended: Any) -> None:
     names, study = "complexity,reporting", f"data_root={extended.data_root},workers=1"
     shown = extended.run("run", "--env", "test", "--pipelines", names, "--params", study)
     assert "genes for the counts of each cell" in shown
-    assert "Complexity: 5% of the cells" in shown
+    assert "Complexity: The lowest complexity is 0." in shown
     reported = extended.data_root / "08_reporting" / "test"
     assert (reported / "complexity.png").exists()
     html = (reported / "report.html").read_text()
     assert "Genes for the counts of each cell." in html
     assert "5% of the cells have a complexity below" in html
+    assert "The lowest complexity is 0." in html
     assert "**Complexity.** The complexity of a cell is" in (reported / "methods.md").read_text()
     analysed = anndata.read_h5ad(extended.data_root / "07_model_output" / "test" / "analysed.h5ad")
     assert analysed.obs["complexity"].between(0, 1).all()

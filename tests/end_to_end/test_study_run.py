@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,14 +56,16 @@ def test_the_summary_says_where_the_results_are_and_what_next(study_run: Any) ->
     assert "Study 'test' is done" in study_run.output
     assert "report.html" in study_run.output
     assert "make ui" in study_run.output
-    assert "Champion: " in study_run.output
+    found = re.findall(r"^  (holds|uncertain|does not hold) +([A-Z][\w -]+): (.+)$", study_run.output, re.M)
+    assert {"Clusters", "Cell types", "Batch effects", "Comparison"} <= {title for _, title, _ in found}
+    assert max(len(text) for *_, text in found) <= 120
     assert "Traceback" not in study_run.output
 
 
 def test_cell_names_agree_everywhere(catalog: DataCatalog) -> None:
     cells = catalog.load("counts").obs_names
     for embedding in EMBEDDINGS:
-        for table in ("latent", "umap", "umap_3d"):
+        for table in ("latent", "umap"):
             assert catalog.load(f"{embedding}.{table}").index.equals(cells), f"{embedding}.{table}"
         assert catalog.load(f"{embedding}.neighbors").cells.equals(cells)
     for model in MODELS:
@@ -125,6 +128,7 @@ def test_de_results_have_all_three_views(catalog: DataCatalog) -> None:
 def test_report_is_one_page_without_the_network(study_run: Any) -> None:
     page = (study_run.folder("08_reporting") / "report.html").read_text()
     assert page.count("data:image/png;base64") > 10
+    assert len(page) < 6_000_000
     assert 'src="http' not in page
     assert '<link rel="stylesheet"' not in page
 

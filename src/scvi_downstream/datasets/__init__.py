@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "anndata_dataset": ["AnnDataDataset"],
         "counts_input_dataset": ["CountsInputDataset"],
         "expression_zarr_dataset": ["ExpressionZarrDataset"],
-        "figure_datasets": ["HTMLDataset", "MatplotlibDataset"],
+        "figure_datasets": ["MatplotlibDataset"],
         "hub_folder_dataset": ["HubFolderDataset"],
         "json_dataset": ["JSONDataset"],
         "model_entry_dataset": ["ModelEntryDataset"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview
+from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NO_PREVIEW", "ImagePreview", "JSONPreview", "PlotlyPreview", "TablePreview", "table_preview"]
+__all__ = ["NO_PREVIEW", "ImagePreview", "JSONPreview", "TablePreview", "table_preview"]
 
 # Kedro-Viz shows nothing for it. The methods' return annotations must stay the bare type, as it reads the
 # kind of preview there.

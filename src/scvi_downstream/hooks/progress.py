@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Timer
@@ -14,6 +14,7 @@ from kedro.framework.hooks import hook_impl
 
 from scvi_downstream.engine.kedro_internals import stored_path
 from scvi_downstream.pipelines import analyses
+from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.progress import QUIET_SECONDS, duration
 
@@ -28,7 +29,10 @@ def _run_summary(
     parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
 ) -> str:
     """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
+    from scvi_downstream.pipelines.reporting.findings import lines as headlines
+
     written = pipeline.all_outputs()
+    found = headlines(_Stored(pipeline.datasets(), catalog), catalog.load(PLAN))
     done = f"{len(pipeline.nodes)} steps in {duration(seconds)}"
     lines = ["", f"Study '{parameters.get('study')}' is done: {done}."]
     # what is left for people to open, the report first
@@ -37,7 +41,8 @@ def _run_summary(
             may_be_empty = name in analysis.may_be_empty
             if name in written and not (may_be_empty and not len(catalog[name].load())):
                 lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
-    lines += _findings(written, catalog)
+    width = max((len(line.trust) for line in found), default=0)
+    lines += [f"  {line.trust:<{width}}  {line.section.title}: {line.text}" for line in found]
     joining = "`kedro run --pipelines reporting` joins it to the report"
     first = "open the report" if "report" in written else joining
     lines += [f"Next: {first}; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
@@ -58,14 +63,22 @@ def path_of(catalog: DataCatalog, name: str) -> Path:
     return path
 
 
-def _findings(written: set[str], catalog: DataCatalog) -> list[str]:
-    lines = [f"  Champion: {catalog['champion'].load().get('reason', '')}"] if "champion" in written else []
-    topics = (item for analysis in analyses() for item in analysis.summaries.items())
-    speaking = {dataset.rpartition(".")[2]: topic for dataset, topic in topics}
-    for name in sorted(written):
-        if topic := speaking.get(name.rpartition(".")[2]):
-            lines += [f"  {topic}: {text}" for text in (catalog[name].load().get("sentences") or [])[:1]]
-    return lines
+class _Stored(Mapping[str, Any]):
+    """Contents of the datasets of a pipeline that has run, read when they are asked for."""
+
+    def __init__(self, names: set[str], catalog: DataCatalog) -> None:
+        self._names, self._catalog = names, catalog
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._catalog[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _short(path: Path) -> str:

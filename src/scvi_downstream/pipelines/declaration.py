@@ -178,10 +178,13 @@ class Obs:
         Before the names of its columns.
     new_only
         Leave out columns that the counts have already.
+    colours
+        Columns that the report's first screen offers as colours of the cells.
     """
 
     prefix: str = ""
     new_only: bool = False
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,8 +219,9 @@ class Analysis:
     """One capability: a folder of ``pipelines/``, known to the rest by this record alone.
 
     The folder holds ``pipeline.py`` with ``create_pipeline(study)``, and where there is something to say
-    ``options.py``, ``report.py`` with a ``SECTION`` (and ``findings(contents, study)`` where the summaries' own
-    sentences are not enough), and ``methods.jinja``. They are found by name and imported when they are used.
+    ``options.py``, ``report.py`` with a ``SECTION``, ``headline(contents, study)`` for its line on the first screen
+    (and ``findings(contents, study)`` where the summaries' own sentences are not enough), and ``methods.jinja``. They
+    are found by name and imported when they are used.
 
     Attributes
     ----------
@@ -251,7 +255,7 @@ class Analysis:
     evidence
         Dataset that is there when it has been run; ``{primary}`` stands for the primary model.
     summaries
-        Summary with a list ``sentences`` → topic under which the report and the terminal give them.
+        Summaries with a list ``sentences``, which the report gives under the section.
     metrics
         Summary → prefix of its numbers in MLflow.
     tracked
@@ -280,7 +284,7 @@ class Analysis:
     brings: tuple[str, ...] = ()
     brings_to: str = ""
     evidence: str = ""
-    summaries: Mapping[str, str] = field(default_factory=dict)
+    summaries: tuple[str, ...] = ()
     metrics: Mapping[str, str] = field(default_factory=dict)
     tracked: tuple[str, ...] = ()
     joins: Mapping[str, Join] = field(default_factory=dict)

@@ -122,3 +122,14 @@ def as_png(figure: Figure) -> bytes:
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     picture.save(content, "png", compress_level=COMPRESSION, dpi=(DPI, DPI))
     return content.getvalue()
+
+
+def lighter(png: bytes) -> bytes:
+    """The picture in 256 colours, which look the same on a page and take a third of the bytes."""
+    content = BytesIO()
+    with Image.open(BytesIO(png)) as picture:
+        colors = picture.convert("RGB").quantize(
+            256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+        )
+    colors.save(content, "png")
+    return content.getvalue()

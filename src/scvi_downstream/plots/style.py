@@ -76,6 +76,14 @@ def category_colors(categories: Sequence[str]) -> dict[str, str]:
     return colors
 
 
+def ramp(steps: int = 32) -> list[str]:
+    """Colours of numbers, from the lowest to the highest."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(color) for color in colormaps[SEQUENTIAL](np.linspace(0, 1, steps))]
+
+
 def point_size(n_cells: int) -> float:
     """Marker area in points² so that few cells are seen and many do not blot."""
     return float(np.clip(12_000 / max(n_cells, 1), 0.5, 14))

@@ -1,11 +1,13 @@
-"""What a section of the report is made of."""
+"""What a section of the report is made of, and its one line on the first screen."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal
 
-Kind = Literal["figure", "page", "result"]
+Kind = Literal["figure", "result"]
 PRIMARY = "{primary}"
 MODEL = "{model}"
 
@@ -42,10 +44,8 @@ class Item:
 
     @property
     def kind(self) -> Kind:
-        """``figure`` (PNG), ``page`` (HTML, linked), or ``result`` (table or summary)."""
-        if self.dataset.endswith("_figure"):
-            return "figure"
-        return "page" if self.dataset.endswith("_page") else "result"
+        """``figure`` (PNG) or ``result`` (table or summary)."""
+        return "figure" if self.dataset.endswith("_figure") else "result"
 
     @property
     def per_model(self) -> bool:
@@ -53,9 +53,25 @@ class Item:
         return self.dataset.startswith(MODEL)
 
 
+class Trust(StrEnum):
+    """How far a result can be trusted, in the words of the reader."""
+
+    HOLDS = "holds"
+    UNCERTAIN = "uncertain"
+    FAILS = "does not hold"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a capability found, in one line of at most 120 characters, and how far to trust it."""
+
+    text: str
+    trust: Trust
+
+
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two for the reader, and what is shown below."""
+    """A heading, a sentence for the reader and further ones for whoever asks, and what is shown below."""
 
     title: str
     text: str
@@ -65,6 +81,21 @@ class Section:
     def anchor(self) -> str:
         """Fragment of the page's address."""
         return "-".join(self.title.lower().split())
+
+    @property
+    def lead(self) -> str:
+        """First sentence of the text."""
+        return self._sentences[0]
+
+    @property
+    def reading(self) -> str:
+        """The other sentences: how to read what is shown."""
+        return self._sentences[1]
+
+    @property
+    def _sentences(self) -> tuple[str, str]:
+        found = re.match(r"(.+?[.?])\s+(?=[A-Z])(.+)", self.text, re.DOTALL)
+        return (found[1], found[2]) if found else (self.text, "")
 
 
 @dataclass(frozen=True)

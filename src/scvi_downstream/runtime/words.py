@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -39,22 +38,6 @@ def up_to(texts: Sequence[str], most: int, between: str = ", ") -> str:
 def options_text(options: Mapping[str, Any]) -> str:
     """``name = value`` of each."""
     return listed([f"`{name}` = {value}" for name, value in options.items()])
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What it is about, and a sentence."""
-
-    topic: str
-    text: str
-
-
-def verdicts(topic: str, summary: Any) -> Iterator[Finding]:
-    """The reason and the verdict that a summary gives, as findings."""
-    if isinstance(summary, Mapping):
-        yield from (
-            Finding(topic, sentence(summary[name])) for name in ("reason", "verdict") if summary.get(name)
-        )
 
 
 def sentence(text: str) -> str:

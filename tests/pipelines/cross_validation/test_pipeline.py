@@ -23,7 +23,12 @@ def test_one_node_a_fold_and_one_for_all_batches() -> None:
     pipeline = template(3, batches=True)
     names = {node.name for node in pipeline.nodes}
     assert {"fit_fold_1", "fit_fold_2", "fit_fold_3", "fit_without_batches"} <= names
-    assert {"cv_scores", "cv_summary", "cv_figure", "cv_curves_figure"} <= pipeline.all_outputs()
+    assert {
+        "cv_scores",
+        "cv_summary",
+        "cross_validation_figure",
+        "cross_validation_curves_figure",
+    } <= pipeline.all_outputs()
     without = template(3, batches=False)
     assert "fit_without_batches" not in {node.name for node in without.nodes}
 

@@ -9,8 +9,7 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
-from scvi_downstream.pipelines.embedding.plots import plot_embedding, plot_umap_3d
-from scvi_downstream.plots.umap import MOST_POINTS
+from scvi_downstream.pipelines.embedding.plots import plot_embedding
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.study.defaults import defaults_of
@@ -62,38 +61,7 @@ def test_without_keys_and_mitochondrial_genes_quality_remains(counts: ad.AnnData
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["counts per cell (log10)"]
 
 
-@pytest.mark.parametrize(("plot", "n_components"), [(plot_embedding, 2), (plot_umap_3d, 3)])
-def test_a_misspelt_column_is_named_with_the_closest(counts: ad.AnnData, plot, n_components: int) -> None:
+def test_a_misspelt_column_is_named_with_the_closest(counts: ad.AnnData) -> None:
     options = defaults_of(EmbeddingOptions, color_by=("scroe",))
     with pytest.raises(InputError, match="'scroe' is not in obs; the closest is 'score'"):
-        plot(umap_of(counts, n_components), counts, quality_of(counts, 1.0), KEYS, options)
-
-
-def test_menu_shows_one_colouring_at_a_time(counts: ad.AnnData) -> None:
-    options = defaults_of(EmbeddingOptions, color_by=("score",))
-    umap = umap_of(counts, 3)
-    figure = plot_umap_3d(umap, counts, quality_of(counts, np.nan), KEYS, options)
-    buttons = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in buttons] == ["batch", "cell_type", "score", "counts per cell (log10)"]
-    for button in buttons:
-        shown = [
-            trace for trace, visible in zip(figure.data, button.args[0]["visible"], strict=True) if visible
-        ]
-        assert sum(len(trace.x) for trace in shown) == N_CELLS
-    assert [trace.name for trace in figure.data if trace.visible] == ["a", "b"]
-    unknown = next(trace for trace in figure.data if trace.name == UNKNOWN)
-    assert unknown.marker.color == "#BBBBBB"
-    b_cells = next(trace for trace in figure.data if trace.name == "B")
-    first = counts.obs_names[counts.obs["cell_type"] == "B"][0]
-    assert b_cells.text[0] == f"{first}<br>B"
-    np.testing.assert_allclose(b_cells.x[0], umap.loc[first, "UMAP1"], atol=0.006)
-
-
-def test_a_large_page_is_thinned_and_says_so() -> None:
-    n_cells = MOST_POINTS + 500
-    counts = ad.AnnData(np.ones((n_cells, 1), dtype=np.float32))
-    figure = plot_umap_3d(
-        umap_of(counts, 3), counts, quality_of(counts, np.nan), Keys(), defaults_of(EmbeddingOptions)
-    )
-    assert len(figure.data[0].x) == MOST_POINTS
-    assert "30,000 of 30,500 cells" in figure.layout.title.text
+        plot_embedding(umap_of(counts, 2), counts, quality_of(counts, 1.0), KEYS, options)

@@ -15,9 +15,9 @@ def test_the_report_begins_with_the_samples_and_how_conditions_are_compared():
     keys = replicates_of(batch_key="donor", sample_key="sample", condition_key="condition")
     contents = {"preparation_summary": {"design": describe_design(obs, keys)}}
     first, second = findings(contents, SimpleNamespace(keys=keys))
-    assert first.text == (
+    assert first == (
         "10 samples of 'sample' (5 of 'ctrl', 5 of 'stim') in 5 blocks of 'donor'. Conditions are compared within "
         "'donor' (found in the data; block_key: \"\" switches it off)."
     )
-    assert second.text == "'donor' and 'condition' are crossed, 1 sample a combination."
+    assert second == "'donor' and 'condition' are crossed, 1 sample a combination."
     assert list(findings({"preparation_summary": {}}, SimpleNamespace(keys=keys))) == []

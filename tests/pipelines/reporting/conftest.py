@@ -63,7 +63,7 @@ def coordinates(cells: pd.Index, n_dims: int, prefix: str, seed: int) -> pd.Data
 
 @pytest.fixture
 def tables(cells) -> dict[str, Any]:
-    """Everything that `join_analysed` takes beside the counts and the study's names."""
+    """Everything that `join_cells` takes beside the counts and the study's names."""
     latent = coordinates(cells, 4, "latent_", 1)
     clusters = pd.DataFrame(
         {
@@ -158,14 +158,19 @@ def contents(training_summary) -> dict[str, Any]:
         {"scib_total": [0.71, 0.5], "elbo_test": [-812.3, np.nan]},
         index=pd.Index(["scanvi", "pca"], name="model"),
     )
-    clustering = {"n_clusters": {"leiden": 8}, "reason": "resolution 1 is the finest that is stable"}
+    clustering = {
+        "n_clusters": {"leiden": 8, "leiden_1": 8},
+        "recommended_column": "leiden_1",
+        "stability": {"leiden_1": 0.9},
+        "stable": True,
+        "reason": "resolution 1 is the finest that is stable",
+    }
     return {
         "qc_figure": png(3),
         "scvi__history_figure": png(2),
         "ldvae__history_figure": png(2.5),
         "scvi__training_summary": training_summary,
         "ldvae__training_summary": training_summary | {"model": "ldvae", "family": "LinearSCVI"},
-        "scvi__umap_3d_page": "<html><script src='https://example.org/plotly.js'></script></html>",
         "scvi__clustering_summary": clustering,
         "scvi__integration": {
             "scib_total": 0.6,
@@ -175,12 +180,18 @@ def contents(training_summary) -> dict[str, Any]:
         "de_concordance": concordance,
         "de_results": markers.iloc[:0].rename(columns={"group": "comparison"}),
         "imputation_scores": {
-            "verdict": "the model predicts held-out counts better than the mean of each gene"
+            "best_baseline": "gene_mean",
+            "difference": {"value": -0.1, "low": -0.2, "high": -0.05},
+            "methods": {"gene_mean": {"poisson_nll": {"value": 2.0}}},
+            "verdict": "the model predicts held-out counts better than the mean of each gene",
         },
         "leaderboard": leaderboard,
         "champion": {
             "model": "scanvi",
             "criterion": "scib_total",
+            "value": 0.71,
+            "better_baseline": "pca",
+            "within_noise": [],
             "reason": "scanvi has the highest scib_total",
         },
     }

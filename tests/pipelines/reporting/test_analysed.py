@@ -7,7 +7,7 @@ import pytest
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.declaration import Obs, Obsm, Uns, Var, Varm
-from scvi_downstream.pipelines.reporting.nodes import join_analysed
+from scvi_downstream.pipelines.reporting.nodes import join_cells
 from scvi_downstream.runtime.errors import InputError
 
 KEYS = Keys(batch_key="batch", label_key="cell_type")
@@ -25,7 +25,7 @@ def join(counts, tables, **more):
     joins = {name: Obsm(name) for name in given if name.startswith("X_")}
     joins |= {"genes_batch": Var(), "loadings": Varm("ldvae_loadings"), "tests": Uns(), "none": Uns()}
     named = {f"scvi.{name}" if name in OF_PRIMARY else name: table for name, table in given.items()}
-    return join_analysed(counts, KEYS, "scvi", joins=joins | JOINS, given=named)
+    return join_cells(counts, KEYS, "scvi", ("score",), joins=joins | JOINS, given=named)[0]
 
 
 def test_holds_every_table_in_its_place(counts, tables):

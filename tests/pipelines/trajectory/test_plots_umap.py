@@ -13,7 +13,6 @@ from scvi_downstream.pipelines.trajectory.plots_umap import (
     paga_lines,
     place_on_layout,
     plot_trajectory,
-    plot_trajectory_3d,
 )
 from scvi_downstream.study.defaults import defaults_of
 
@@ -178,24 +177,3 @@ def test_lines_over_gaps_are_dotted(umap: pd.DataFrame, learnt: dict[str, Any]) 
         figure = plot_trajectory(umap=umap.loc[cells], **given)
         drawn = [each for each in _panel(figure, "Slingshot").collections if isinstance(each, LineCollection)]
         assert len(drawn) == styles
-
-
-def test_space_has_a_menu_of_methods(umap: pd.DataFrame, learnt: dict[str, Any]) -> None:
-    space = umap.assign(UMAP3=learnt["latent"]["latent_1"])
-    figure = plot_trajectory_3d(umap_3d=space, **learnt)
-    (menu,) = figure.layout.updatemenus
-    titles = ["diffusion pseudotime", "Slingshot", "known time: hours"]
-    assert [button.label for button in menu.buttons] == titles
-    names = [trace.name for trace in figure.data]
-    assert names.count("start") == 3
-    assert "not reached" in names
-    shown = [trace.name for trace in figure.data if trace.visible]
-    assert shown[0] == "diffusion pseudotime"
-    assert "PAGA, wide: strong" in shown
-    line = next(trace for trace in figure.data if trace.name == "lineage")
-    assert line.mode == "lines"
-    assert len(line.x) == 26
-    for button in menu.buttons:
-        assert len(button.args[0]["visible"]) == len(figure.data)
-    nothing = learnt | {"trajectory": learnt["trajectory"] * np.nan}
-    assert "No trajectory" in plot_trajectory_3d(umap_3d=space, **nothing).layout.title.text

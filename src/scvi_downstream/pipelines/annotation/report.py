@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,7 +10,8 @@ import pandas as pd
 from scvi_downstream.pipelines.annotation.label_split import HELD_OUT, LEFT_OUT, ROLES, why_not_transferable
 from scvi_downstream.pipelines.annotation.options import AnnotationOptions
 from scvi_downstream.pipelines.annotation.scores import CONSENSUS, FEWEST_TO_CALIBRATE, PREFIX, SUSPECT_FROM
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import first_names, sentence
 
@@ -96,6 +98,7 @@ SECTION = Section(
 METHOD_NAMES = {"scanvi": "scANVI", "knn": "nearest neighbours", "clusters": "cluster majority"}
 # Types that are named as hard to tell: those with the lowest F1, when it is below this.
 FEW_TYPES, WEAK_F1 = 3, 0.8
+RELIABLE = 0.8  # Lower end of the accuracy on held-out cells from which labels are called reliable.
 FAR = 0.05  # Level of the single test, for the share of held-out cells that look far from the labelled ones.
 
 
@@ -315,3 +318,23 @@ def _table_sentence(known: KnownMarkers) -> str:
     if known.left_out:
         parts.append(f"left out for too few genes: {', '.join(known.left_out)}")
     return f"{'; '.join(parts)}." if parts else ""
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How many types, and how many held-out cells get their label; without labels, how many clusters have a name."""
+    summary, naming = contents.get("annotation_scores") or {}, contents.get("naming_summary")
+    if CONSENSUS in summary:
+        score = summary[CONSENSUS]
+        low, high = score["accuracy_low"], score["accuracy_high"]
+        trust = Trust.HOLDS if low >= RELIABLE else Trust.UNCERTAIN
+        if low <= summary["accuracy_of_the_largest_type"]:
+            trust = Trust.FAILS
+        return Headline(
+            f"{summary['n_types']} types; {score['accuracy']:.0%} of held-out cells get their label "
+            f"({low:.0%} to {high:.0%})",
+            trust,
+        )
+    if naming:
+        named = f"{naming['n_named']} of {naming['n_clusters']} clusters are named by marker genes"
+        return Headline(named, Trust.UNCERTAIN if naming["n_named"] else Trust.FAILS)
+    return Headline("Labels could not be transferred or tested", Trust.UNCERTAIN) if summary else None

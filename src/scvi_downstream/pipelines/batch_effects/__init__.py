@@ -11,7 +11,7 @@ ANALYSIS = Analysis(
         )
     },
     evidence="batch_effects",
-    summaries={"batch_summary": "Batch effects"},
+    summaries=("batch_summary",),
     metrics={"batch_summary": "batch"},
     joins={"batch_genes": Var(), "batch_effects": Uns(), "batch_variance": Uns()},
     files={"batch_effects": "batch structure before and after"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +12,11 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.batch_effects.design import biology_keys
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.pipelines.batch_effects.structure import CLASSIFIERS, FEWEST_CELLS, wanted_permutations
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.preparation.covariates import confounding_warnings
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.slow_types import AnnData
-from scvi_downstream.runtime.words import listed, sentence
+from scvi_downstream.runtime.words import count, listed, sentence
 
 SECTION = Section(
     "Batch effects",
@@ -80,6 +82,17 @@ OUTCOMES = {
     "kept": "batch structure is still there, about as strong as before",
     "stronger": "batch structure is stronger than before",
     "brought in": "there was nothing to correct, and the model brought batch structure in",
+}
+_HEADLINES = {
+    "none": ("No batch structure, before or after the model", Trust.HOLDS),
+    "removed": ("Batches are gone after correction", Trust.HOLDS),
+    "weaker": ("Batches are weaker after correction, and still there", Trust.UNCERTAIN),
+    "kept": ("Batches are still there after correction", Trust.FAILS),
+    "stronger": ("Batches are stronger after correction", Trust.FAILS),
+    "brought in": ("The model brought batch structure in", Trust.FAILS),
+    "confounded": ("Batch and biology cannot be told apart", Trust.UNCERTAIN),
+    "one batch": ("One batch: there is nothing to correct", Trust.HOLDS),
+    "not testable": ("Batch structure could not be tested", Trust.UNCERTAIN),
 }
 CLASSIFIER_NAMES = {"linear": "a linear classifier", "neighbor": "nearest neighbours"}
 STAGE_NAMES = {"before": "PCA of log counts", "after": "the latent", "corrected": "corrected expression"}
@@ -216,7 +229,8 @@ def _relative_excess(row: dict[str, Any]) -> float:
 
 
 def _excess(row: dict[str, Any], name: str) -> float:
-    return float(np.nan_to_num(row[f"{name}_auc"] - row[f"{name}_null_mean"], nan=-1.0))
+    auc, null = (row.get(f"{name}_{part}", np.nan) for part in ("auc", "null_mean"))
+    return float(np.nan_to_num(auc - null, nan=-1.0))
 
 
 def verdict_sentence(
@@ -397,3 +411,17 @@ def _biology_name(keys: Keys) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * max(share, 0.0):.{0 if share >= 0.1 else 1}f} %"
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """Whether batches are gone, how well they can still be told, and whether labels went with them."""
+    summary = contents.get("batch_summary")
+    if not summary:
+        return None
+    text, trust = _HEADLINES[summary["verdict"]]
+    if summary["verdict"] in OUTCOMES:
+        name = _better_classifier(after := summary["after"])
+        text += f" (AUC {after[f'{name}_auc']:.2f}, by chance {after[f'{name}_null_mean']:.2f})"
+    if lost := summary["n_labels_vanished"]:
+        return Headline(f"{text}; {count(lost, 'label')} lost with them", Trust.FAILS)
+    return Headline(text, trust)

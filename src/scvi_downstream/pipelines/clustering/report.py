@@ -11,8 +11,8 @@ import pandas as pd
 from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.pipelines.clustering.splits import describe_splits
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import OUTPUT, Item, Section
-from scvi_downstream.runtime.words import Finding, verdicts
+from scvi_downstream.report.sections import OUTPUT, Headline, Item, Section, Trust
+from scvi_downstream.runtime.words import sentence
 
 SECTION = Section(
     "Clusters",
@@ -123,11 +123,27 @@ def describe_kmeans(tried: pd.DataFrame, k: int) -> dict[str, float | int | str 
     return {"k": k, "silhouette": silhouette, "reason": reason}
 
 
-def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
+def findings(contents: Mapping[str, Any], study: Study) -> Iterator[str]:
     """The recommended clustering, what a finer one would split, and whether k-means found one."""
     summary = contents.get(f"{study.primary}.clustering_summary") or {}
-    yield from verdicts("Clusters", summary)
+    if "reason" in summary:
+        yield sentence(summary["reason"])
     splits = contents.get(f"{study.primary}.leiden_splits")
     if splits is not None and len(splits):
-        yield Finding("Clusters", describe_splits(splits))
-    yield from verdicts("Clusters", summary.get("kmeans"))
+        yield sentence(describe_splits(splits))
+    if summary.get("kmeans"):
+        yield sentence(summary["kmeans"]["reason"])
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """How many clusters, and whether halves of the cells agree on them."""
+    summary = contents.get(f"{study.primary}.clustering_summary")
+    if not summary:
+        return None
+    column = summary["recommended_column"]
+    ari = summary["stability"].get(column)
+    agreement = "" if ari is None else f"; random halves of the cells agree by ARI {ari:.2f}"
+    found = f"{summary['n_clusters'][column]} Leiden clusters{agreement}"
+    if summary["stable"]:
+        return Headline(found, Trust.HOLDS)
+    return Headline(f"No stable clusters: {found}", Trust.FAILS)

@@ -6,6 +6,6 @@ ANALYSIS = Analysis(
     name="compare_runs",
     box="models",
     by_name=True,
-    summaries={"run_comparison_summary": "Runs"},
+    summaries=("run_comparison_summary",),
     files={"run_comparison": "runs compared"},
 )

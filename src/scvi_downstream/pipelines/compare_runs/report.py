@@ -1,19 +1,29 @@
-"""Which model of which run is best, and what changed between runs, in words."""
+"""Which model of which run is best, and what changed between runs, in the report and in words."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.pipelines.compare_runs.table import LIKELIHOODS, comparable_groups, list_changes
-from scvi_downstream.runtime.words import up_to
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, result
+from scvi_downstream.runtime.words import count, up_to
 from scvi_downstream.scoring.criteria import AGGREGATES, JUDGED_BY_LABELS, SAW_LABELS, direction, unit
 
 logger = logging.getLogger(__name__)
+SECTION = Section(
+    "Runs compared",
+    "Models of several runs on one board; only scores of the same cells, genes and labels are compared.",
+    (
+        Item("run_comparison_figure", "Scores of the models of each run."),
+        result("run_comparison.csv", "One row a model of a run.", folder="", folded=True),
+    ),
+)
 
 # So many of each kind can be read in a sentence; the table has all of them.
 MOST_CHANGES = 8
@@ -204,3 +214,18 @@ def _describe_failures(runs: pd.DataFrame) -> Iterator[str]:
             yield f"In run '{run}' {', '.join(rows['model'].dropna())} failed{reason}."
         else:
             yield f"Run '{run}' is {status}{reason}, so its scores may be incomplete."
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """The best model of all runs, by the first criterion, and whether the next is beyond the noise of the cells."""
+    summary = contents.get("run_comparison_summary")
+    if not summary:
+        return None
+    size = f"{count(summary['n_runs'], 'run')}, {count(summary['n_models'], 'fit')}"
+    first = next((record for record in summary["best"] if record["n"] > 1), None)
+    if first is None:
+        return Headline(f"{size}: nothing to compare", Trust.UNCERTAIN)
+    gap = abs(first["value"] - first["next_value"])
+    beyond = first["standard_error"] is not None and gap > first["standard_error"]
+    best = f"{first['model']} of run '{first['run']}' has the best {first['criterion']}"
+    return Headline(f"{size}: {best}", Trust.HOLDS if beyond else Trust.UNCERTAIN)

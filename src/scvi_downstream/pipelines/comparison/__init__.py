@@ -16,7 +16,7 @@ ANALYSIS = Analysis(
         ),
     ),
     evidence="leaderboard",
-    summaries={"benchmarker_summary": "Benchmarker"},
+    summaries=("benchmarker_summary",),
     metrics={"dimensions": "dimensions", "correction": "correction"},
     tracked=("leaderboard",),
     files={"leaderboard": "models compared"},

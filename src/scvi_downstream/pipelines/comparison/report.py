@@ -14,11 +14,11 @@ from scvi_downstream.models.families import FAMILIES
 from scvi_downstream.models.specification import IDENTITY, TrainingOptions
 from scvi_downstream.pipelines.comparison.champion import Contest, decides, deciding_criterion, hold
 from scvi_downstream.pipelines.comparison.noise import Evidence, paired_difference, selection_optimism
-from scvi_downstream.pipelines.comparison.options import ChampionRule, ComparisonOptions
+from scvi_downstream.pipelines.comparison.options import BASELINES, ChampionRule, ComparisonOptions
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names, result
+from scvi_downstream.report.sections import OUTPUT, Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.runtime.words import Finding, listed, up_to
+from scvi_downstream.runtime.words import listed, up_to
 from scvi_downstream.scoring.criteria import (
     AGGREGATES,
     BATCH_CORRECTION,
@@ -367,10 +367,26 @@ def _list_first(models: Sequence[str]) -> str:
     return up_to(models, _MOST_NAMES) if len(models) > _MOST_NAMES else listed(list(models))
 
 
-def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:
+def findings(contents: Mapping[str, Any], _: Study) -> Iterator[str]:
     """The champion, and why."""
     champion = contents.get("champion")
     if isinstance(champion, Mapping):
         for text in champion.get("sentences") or [champion.get("reason")]:
             if text:  # names of models keep their case
-                yield Finding("Champion", str(text).removesuffix(".") + ".")
+                yield str(text).removesuffix(".") + "."
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """Which model to take, and whether others or a baseline do as well."""
+    champion = contents.get("champion")
+    if not champion:
+        return None
+    if champion["model"] is None:
+        return Headline("No model could be scored", Trust.FAILS)
+    criterion, digits = champion["criterion"], ".0f" if of_cells(champion["criterion"]) else ".2f"
+    text = f"{champion['model']} is the model to take ({criterion} {champion['value']:{digits}})"
+    if baseline := champion["better_baseline"]:
+        return Headline(f"{text}, but {BASELINES.get(baseline, baseline)} scores better", Trust.FAILS)
+    if champion["within_noise"]:
+        return Headline(f"{text}; {listed(champion['within_noise'][:3])} within noise", Trust.UNCERTAIN)
+    return Headline(f"{text}; beyond noise the best of {len(study.likelihoods)}", Trust.HOLDS)

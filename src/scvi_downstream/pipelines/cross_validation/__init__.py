@@ -9,6 +9,6 @@ ANALYSIS = Analysis(
     needs={"cross_validation": Need(lambda study: bool(study.options["cross_validation"].models))},
     asked_for="models",
     brings=("preparation",),
-    summaries={"{model}.cv_summary": "Cross-validation"},
+    summaries=("{model}.cv_summary",),
     metrics={"cv_summary": "cross_validation"},
 )

@@ -39,8 +39,8 @@ def template(n_folds: int, *, batches: bool, initialised: bool = False) -> Pipel
     curves = dict(zip(_SUMMARY, _SUMMARY, strict=True)) | trainings
     nodes += [
         Node(summarise_cross_validation, summarised, _SUMMARY, name="summarise_cross_validation"),
-        Node(plot_cross_validation, _SUMMARY, "cv_figure", name="plot_cross_validation"),
-        Node(plot_fold_curves, curves, "cv_curves_figure", name="plot_fold_curves"),
+        Node(plot_cross_validation, _SUMMARY, "cross_validation_figure", name="plot_cross_validation"),
+        Node(plot_fold_curves, curves, "cross_validation_curves_figure", name="plot_fold_curves"),
     ]
     return Pipeline(nodes, tags="cross_validation")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.words import sentence
 
 SECTION = Section(
@@ -17,12 +18,12 @@ SECTION = Section(
     "not seen holds the same cells against a model that has seen others of their batch; neither is told the batch.",
     (
         Item(
-            dataset="{model}.cv_figure",
+            dataset="{model}.cross_validation_figure",
             caption="Held-out likelihood of {model} in every fold, with the mean and its interval, and what each batch "
             "costs when it is unseen.",
         ),
         Item(
-            dataset="{model}.cv_curves_figure",
+            dataset="{model}.cross_validation_curves_figure",
             caption="Training and validation curves of {model} in every fold, and the same cells when they are trained "
             "on and when they are held out.",
         ),
@@ -185,3 +186,20 @@ def _with_interval(mean: Mapping[str, float]) -> str:
 
 def _interval(mean: Mapping[str, float]) -> str:
     return f"{mean['low']:.1f} to {mean['high']:.1f}"
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """The held-out likelihood of the first model, and whether it overfits."""
+    found = ((model, contents.get(f"{model}.cv_summary")) for model in study.models)
+    model, summary = next(((model, each) for model, each in found if each), ("", None))
+    if summary is None:
+        return None
+    text = f"ELBO of {model} on held-out cells: {_with_interval(_numbers(summary['elbo']))} nats per cell"
+    if summary["memorises"] or summary["course"] == "overfitted":
+        return Headline(f"{text}; it overfits", Trust.FAILS)
+    return Headline(text, Trust.HOLDS)
+
+
+def _numbers(mean: Mapping[str, Any]) -> dict[str, float]:
+    """The mean with NaN where a file has no number."""
+    return {name: float("nan") if value is None else float(value) for name, value in mean.items()}

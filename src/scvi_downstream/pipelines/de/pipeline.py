@@ -36,9 +36,9 @@ def template() -> Pipeline:
             step(tabulate_concordance, _RESULTS, "de_concordance"),
             step(select_markers, _RESULTS, "markers"),
             step(plot_volcano, _RESULTS, "volcano_figure"),
-            step(plot_dotplot, _MARKERS, "dotplot_figure"),
-            step(plot_heatmap, _MARKERS, "heatmap_figure"),
-            step(plot_concordance, compared, "concordance_figure"),
+            step(plot_dotplot, _MARKERS, "markers_dotplot_figure"),
+            step(plot_heatmap, _MARKERS, "markers_heatmap_figure"),
+            step(plot_concordance, compared, "de_concordance_figure"),
         ],
         tags="de",
     )

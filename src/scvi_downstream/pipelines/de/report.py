@@ -7,17 +7,20 @@ from typing import Any
 
 from scvi_downstream.pipelines.de.options import DeOptions
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.report.tables import number
-from scvi_downstream.runtime.words import Finding, count, up_to
+from scvi_downstream.runtime.words import count, up_to
 
 SECTION = Section(
-    "Differential expression and markers",
+    "Differential expression",
     "A gene is called where the groups' mean expression differs by more than the threshold, as its counts and those of "
     "all genes say; the model's own test, of pairs of cells, and classical tests stand beside it.",
     (
-        Item("dotplot_figure", "Top markers of each cluster: share of expressing cells and mean expression."),
-        Item("heatmap_figure", "Top markers of each cluster in single cells."),
+        Item(
+            "markers_dotplot_figure",
+            "Top markers of each cluster: share of expressing cells and mean expression.",
+        ),
+        Item("markers_heatmap_figure", "Top markers of each cluster in single cells."),
         result(
             "markers.csv",
             "Markers of each group, the best first.",
@@ -29,7 +32,7 @@ SECTION = Section(
         ),
         Item("volcano_figure", "Effect and evidence of each gene, by comparison."),
         Item(
-            "concordance_figure",
+            "de_concordance_figure",
             "How far the calls, the model and the classical tests agree. Wilcoxon's test is not calibrated where "
             "donors or depths differ: 7 to 38 % of its p-values are below 0.05 then although nothing differs.",
         ),
@@ -53,29 +56,48 @@ _GROUPINGS = {
     "condition": "Between conditions",
     "condition_by_type": "Between conditions within a cell type",
 }
+# Groupings by what a reader asks first.
+_MOST_ASKED = ("condition_by_type", "condition", "labels", "clusters", "pairs")
 # Groups whose first marker is named: as many as fit into a sentence.
 _MOST_GROUPS = 12
 
 
-def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
+def findings(contents: Mapping[str, Any], study: Study) -> Iterator[str]:
     """How many genes are called by comparison, what else says so, and the first marker of each group."""
     concordance, markers = contents.get("de_concordance"), contents.get("markers")
     if concordance is not None:
         for grouping, table in concordance.groupby("grouping", sort=False, observed=True):
-            yield Finding("Expression", _summarize_calls(str(grouping), table, study.options["de"]))
+            yield _summarize_calls(str(grouping), table, study.options["de"])
     if markers is not None:
         for grouping, table in markers.groupby("grouping", sort=False, observed=True):
             best = table.groupby("group", sort=False, observed=True)["gene"].first()
             named = up_to([f"{gene} ({group})" for group, gene in best.items()], _MOST_GROUPS)
-            yield Finding("Markers", f"First of each of the {grouping}: {named}.")
+            yield f"First of each of the {grouping}: {named}."
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How many genes differ, between conditions where these are compared; it holds where samples are replicates."""
+    concordance = contents.get("de_concordance")
+    if concordance is None or concordance.empty:
+        return None
+    by_grouping = dict(list(concordance.groupby("grouping", sort=False, observed=True)))
+    grouping = next(name for name in _MOST_ASKED if name in by_grouping)
+    table = by_grouping[grouping]
+    units = _units(table)
+    text = f"{_GROUPINGS[grouping]}: {_span(table, 'n_called')} genes differ; {units} as replicates"
+    return Headline(text, Trust.HOLDS if units == "samples" else Trust.UNCERTAIN)
+
+
+def _units(table: Any) -> str:
+    return " or ".join(sorted(table["unit"].unique()))
+
+
+def _span(table: Any, column: str) -> str:
+    fewest, most = table[column].min(), table[column].max()
+    return number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
 
 
 def _summarize_calls(grouping: str, table: Any, options: DeOptions) -> str:
-    def span(column: str) -> str:
-        fewest, most = table[column].min(), table[column].max()
-        return number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
-
-    units = " or ".join(sorted(table["unit"].unique()))
     agree = table["same_direction"].median()
     agreed = f"; the model has the direction of {agree:.0%} of them" if table["n_called"].any() else ""
     descriptive = (
@@ -85,7 +107,8 @@ def _summarize_calls(grouping: str, table: Any, options: DeOptions) -> str:
         else ""
     )
     return (
-        f"{_GROUPINGS[grouping]} ({count(len(table), 'comparison')}): the means of {span('n_called')} of "
+        f"{_GROUPINGS[grouping]} ({count(len(table), 'comparison')}): the means of {_span(table, 'n_called')} of "
         f"{number(table['n_genes'].max())} genes differ by more than {options.least_change:g} log2 at an expected "
-        f"FDR of {options.fdr:g}, with {units} as units{agreed}. Of pairs of cells, {span('n_bayesian')}.{descriptive}"
+        f"FDR of {options.fdr:g}, with {_units(table)} as units{agreed}. Of pairs of cells, "
+        f"{_span(table, 'n_bayesian')}.{descriptive}"
     )

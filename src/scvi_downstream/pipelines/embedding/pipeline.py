@@ -15,7 +15,7 @@ from scvi_downstream.pipelines.embedding.nodes import (
     compute_umap,
     compute_umap_3d,
 )
-from scvi_downstream.pipelines.embedding.plots import plot_embedding, plot_umap_3d
+from scvi_downstream.pipelines.embedding.plots import plot_embedding
 
 _OPTIONS = ["params:embedding", "params:seed"]
 _GRAPH = ["latent", "neighbors", *_OPTIONS]
@@ -28,8 +28,8 @@ _COMPUTE: dict[str, tuple[Callable, list[str]]] = {
 }
 
 
-def template(latent_of: str = "model") -> Pipeline:
-    """Fitted ─► latent ─► neighbors ─► umap, umap_3d ─► figures.
+def template(latent_of: str = "model", *, in_space: bool = False) -> Pipeline:
+    """Fitted ─► latent ─► neighbors ─► umap, figure; ``in_space`` umap_3d, too.
 
     ``latent_of`` is ``model``, or the baseline (``pca``, ``harmony``, ``scanorama``) that the latent is computed by.
     """
@@ -40,15 +40,14 @@ def template(latent_of: str = "model") -> Pipeline:
             step(compute, inputs, outputs),
             step(build_neighbors, ["latent", *_OPTIONS], "neighbors"),
             step(compute_umap, _GRAPH, "umap"),
-            step(compute_umap_3d, _GRAPH, "umap_3d"),
+            *([step(compute_umap_3d, _GRAPH, "umap_3d")] if in_space else []),
             step(plot_embedding, ["umap", *_DRAWN], "embedding_figure"),
-            step(plot_umap_3d, ["umap_3d", *_DRAWN], "umap_3d_page"),
         ],
         tags="embedding",
     )
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Latent, graph and UMAPs of every model and baseline."""
-    of_models = per_model(study, lambda _, name: copied(template(), name))
+    """Latent, graph and UMAP of every model and baseline; the primary model's in space, too."""
+    of_models = per_model(study, lambda _, name: copied(template(in_space=name == study.primary), name))
     return of_models + per_baseline(study, lambda name: copied(template(latent_of=name), name))

@@ -1,4 +1,4 @@
-"""UMAP in the plane and in space, coloured by the study's keys, chosen columns and quality."""
+"""UMAP coloured by the study's keys, chosen columns and quality."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.plots.panels import panel_grid, umap_panel
-from scvi_downstream.plots.umap import by_category, by_value, colour_page, thinned
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
-    from plotly.graph_objects import Figure as Page
 else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Figure = Page = Any
+    AnnData = Figure = Any
 
 MOST_CATEGORIES = 40  # Beyond this a legend is longer than its panel.
 
@@ -47,26 +45,6 @@ def plot_embedding(
     for axes, (title, values) in zip(grid, panels.items(), strict=True):
         umap_panel(axes, umap.to_numpy(), values.reindex(umap.index), title)
     return figure
-
-
-def plot_umap_3d(
-    umap_3d: pd.DataFrame, counts: AnnData, qc_metrics: pd.DataFrame, keys: Keys, options: EmbeddingOptions
-) -> Page:
-    """Rotatable scatter; the menu changes the colouring, the legend hides and isolates categories.
-
-    Coordinates, `n_cells` × ``UMAP1`` … ``UMAP3``, are rounded and at most 30,000 cells (a fixed random sample) drawn:
-    the page stays light. Otherwise as :func:`plot_embedding`.
-    """
-    drawn = thinned(umap_3d)
-    hover = drawn.index.to_series().astype(str)
-    if keys.label_key:
-        hover = hover + "<br>" + counts.obs[keys.label_key].reindex(drawn.index).astype(str)
-    panels = {}
-    for title, values in _colorings(counts, qc_metrics, keys, options.color_by).items():
-        own = values.reindex(drawn.index)
-        is_number = pd.api.types.is_numeric_dtype(own)
-        panels[title] = [by_value(drawn, hover, own, title)] if is_number else by_category(drawn, hover, own)
-    return colour_page(panels, "UMAP in three dimensions", n_drawn=len(drawn), n_cells=len(umap_3d))
 
 
 def _colorings(

@@ -13,11 +13,6 @@ SECTION = Section(
             dataset="{primary}.embedding_figure",
             caption="UMAP of {primary}, the primary model, coloured by what is known of each cell.",
         ),
-        Item(
-            dataset="{primary}.umap_3d_page",
-            caption="The same in three dimensions, to turn and to zoom",
-            file="{model}/umap_3d.html",
-        ),
         Item(dataset="{model}.embedding_figure", caption="UMAP of {model}.", folded=True),
         *(
             Item(dataset=f"{key}.embedding_figure", caption=f"UMAP of {title}, without a model.", folded=True)

@@ -6,8 +6,12 @@ ANALYSIS = Analysis(
     name="factors",
     options="FactorOptions",
     evidence="factor_associations",
-    summaries={"factor_summary": "Factors"},
+    summaries=("factor_summary",),
     metrics={"factor_summary": "factors"},
-    joins={"cell_cycle": Obs(), "{model}.loadings": Varm("{model}_loadings"), "factor_associations": Uns()},
+    joins={
+        "cell_cycle": Obs(colours=("phase",)),
+        "{model}.loadings": Varm("{model}_loadings"),
+        "factor_associations": Uns(),
+    },
     files={"factors": "genes of the latent factors", "factor_associations": "what latent dimensions follow"},
 )

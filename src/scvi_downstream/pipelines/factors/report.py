@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.factors.options import FactorOptions
-from scvi_downstream.report.sections import Item, Section, names, result
-from scvi_downstream.runtime.words import up_to
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
+from scvi_downstream.runtime.words import count, up_to
 
 SECTION = Section(
     "Latent factors",
@@ -145,3 +147,23 @@ def _effect_text(row: Any) -> str:
     """``ρ = -0.62`` or ``η² = 0.81``, and of how many samples where it is not of cells."""
     effect = f"ρ = {row.rho:.2f}" if row.kind == "continuous" else f"η² = {row.eta2:.2f}"
     return f"{effect} over {row.n} samples" if row.unit == "sample" else effect
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """How many covariates the latent follows, and which one most closely."""
+    summary, associations = contents.get("factor_summary"), contents.get("factor_associations")
+    if not summary or study.primary not in summary or associations is None:
+        return None
+    own = summary[study.primary]
+    text = f"Latent dimensions follow {own['n_followed']} of {count(own['n_covariates'], 'covariate')}"
+    best = strongest(associations[associations["model"] == study.primary])
+    best = best[best["follows"]]
+    if best.empty:
+        return Headline(text, Trust.HOLDS)
+    first = best.iloc[0]
+    on_samples = bool(study.keys.sample_key)
+    return Headline(
+        f"{text}, most closely {first['covariate']} ({_effect_text(first)})"
+        + ("" if on_samples else "; tested on cells"),
+        Trust.HOLDS if on_samples else Trust.UNCERTAIN,
+    )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import Item, Section, result
-from scvi_downstream.runtime.words import Finding, verdicts
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, result
+from scvi_downstream.runtime.words import sentence
 
 SECTION = Section(
     "Imputation",
@@ -29,7 +29,29 @@ SECTION = Section(
     ),
 )
 
+BASELINES = {
+    "gene_mean": "the mean of each gene",
+    "knn_smoothing": "smoothing over neighbours",
+    "thinned_cell": "the thinned cell itself",
+}
 
-def findings(contents: Mapping[str, Any], _: Study) -> Iterator[Finding]:
+
+def findings(contents: Mapping[str, Any], _: Study) -> Iterator[str]:
     """What denoised expression is worth."""
-    yield from verdicts("Imputation", contents.get("imputation_scores"))
+    if scores := contents.get("imputation_scores"):
+        yield sentence(scores["verdict"])
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """Whether the model predicts held-out counts better than the best naive baseline."""
+    scores = contents.get("imputation_scores")
+    if not scores:
+        return None
+    difference, baseline = scores["difference"], BASELINES[scores["best_baseline"]]
+    loss = scores["methods"][scores["best_baseline"]]["poisson_nll"]["value"]
+    gain = f"(Poisson loss {100 * difference['value'] / loss:+.1f} %)"
+    if difference["high"] < 0:
+        return Headline(f"Held-out counts are predicted better than by {baseline} {gain}", Trust.HOLDS)
+    if difference["low"] > 0:
+        return Headline(f"Held-out counts are predicted worse than by {baseline} {gain}", Trust.FAILS)
+    return Headline(f"Held-out counts are predicted as well as by {baseline} {gain}", Trust.UNCERTAIN)

@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from scvi_downstream.models.fitting import reproducible
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
+from scvi_downstream.pipelines.imputation.report import BASELINES
 from scvi_downstream.runtime.progress import track
 from scvi_downstream.runtime.slow_types import AnnData, BaseModelClass
 from scvi_downstream.runtime.threads import quiet
@@ -38,11 +39,6 @@ _FEWEST_DETECTIONS = 10  # The correlation of a gene that is seen in fewer cells
 _PRIOR_COUNTS = tuple(float(10**exponent) for exponent in np.arange(0.5, 4.51, 0.5))
 _SCALE = 1e4
 _MOST_COMPONENTS = 50
-_NAMES = {
-    "gene_mean": "the mean of each gene",
-    "knn_smoothing": "smoothing over neighbours",
-    "thinned_cell": "the thinned cell itself",
-}
 
 
 def score_imputation(
@@ -366,7 +362,7 @@ def _verdict(difference: dict[str, float], best: str, reference: float) -> str:
     value, low, high = (100 * difference[part] / reference for part in ("value", "low", "high"))
     loss = f"Poisson loss {value:+.2f} % (95 % interval {low:+.2f} to {high:+.2f} %)"
     comparison = "better than" if high < 0 else "worse than" if low > 0 else "as well as"
-    return f"the model predicts held-out counts {comparison} {_NAMES[best]}: {loss}"
+    return f"the model predicts held-out counts {comparison} {BASELINES[best]}: {loss}"
 
 
 def _tabulate_by_gene(

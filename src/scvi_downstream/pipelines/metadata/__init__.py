@@ -19,7 +19,7 @@ ANALYSIS = Analysis(
         )
     },
     evidence="metadata_associations",
-    summaries={"metadata_summary": "Metadata"},
+    summaries=("metadata_summary",),
     metrics={"metadata_summary": "metadata"},
     joins={"annotations": Obs(new_only=True), "metadata_associations": Uns(), "composition_tests": Uns()},
     files={"composition_tests": "composition by metadata", "metadata_genes": "expression by metadata"},

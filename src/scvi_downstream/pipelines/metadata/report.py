@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys, Replicates
 from scvi_downstream.cells.obs import unmatched_sentence
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.metadata.expression import ALL
 from scvi_downstream.pipelines.metadata.options import MetadataAnalysisOptions
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
+from scvi_downstream.runtime.words import count
 from scvi_downstream.statistics.designs import ANY
 
 SECTION = Section(
@@ -223,3 +226,20 @@ def _about_columns_left_out(notes: pd.Series) -> str:
         return ""
     named = ", ".join(f"'{name}' ({note.removeprefix(NOT_ANALYSED)})" for name, note in left.head(5).items())
     return f"{len(left)} of {len(notes)} columns were not analysed: {named}."
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """The annotation that most genes go with, and how many."""
+    summary = contents.get("metadata_summary")
+    if not summary or not summary["columns"]:
+        return None
+    columns = summary["columns"]
+    name = max(columns, key=lambda column: (columns[column]["n_genes"], columns[column]["n_groups"]))
+    genes, groups = columns[name]["n_genes"], columns[name]["n_groups"]
+    text = f"{count(genes, 'gene')} and the share of {count(groups, 'group')} go with {name}"
+    if not genes and not groups:
+        text = f"No gene and no group goes with any of {count(len(columns), 'annotation')}"
+    on_samples = bool(study.keys.sample_key)
+    return Headline(
+        text if on_samples else f"{text}; tested on cells", Trust.HOLDS if on_samples else Trust.UNCERTAIN
+    )

@@ -12,7 +12,7 @@ ANALYSIS = Analysis(
         )
     },
     evidence="prediction_summary",
-    summaries={"prediction_summary": "Prediction"},
+    summaries=("prediction_summary",),
     metrics={"prediction_summary": "prediction"},
     joins={"prediction_scores": Uns()},
     files={"predicted_expression": "expression under other conditions"},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.prediction.comparison import (
     CHOSEN,
     MEAN_SHIFT,
@@ -16,7 +18,7 @@ from scvi_downstream.pipelines.prediction.comparison import (
     UNCHANGED,
 )
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, MIN_BLOCKS, best_model, list_models
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.words import count
 
 SECTION = Section(
@@ -242,3 +244,23 @@ def _format_score(scores: pd.DataFrame, method: str, score: str) -> str:
         return "undefined"
     value, low, high = row.iloc[0][["value", *ENDS]]
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """What predicts the first target, and how much of the measured change it explains."""
+    summary = contents.get("prediction_summary")
+    if not summary:
+        return None
+    if not summary["targets"]:
+        return Headline("Nothing could be predicted", Trust.UNCERTAIN)
+    target, found = next(iter(summary["targets"].items()))
+    if found["predictor"] == NO_CHANGE:
+        return Headline(
+            f"No method surely explains any change to {target}: no change is delivered", Trust.FAILS
+        )
+    # of several groups each one's method was chosen by the others
+    honest = CHOSEN if found["n_groups"] > 1 else found["predictor"]
+    explained = found["scores"][honest]["explained"]
+    text = f"{explained['value']:.0%} of the measured change to {target} is explained, by {NAMES[found['predictor']]}"
+    sure = explained["low"] is not None and explained["low"] > 0
+    return Headline(text, Trust.HOLDS if sure else Trust.UNCERTAIN)

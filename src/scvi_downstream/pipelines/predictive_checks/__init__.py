@@ -7,6 +7,6 @@ ANALYSIS = Analysis(
     box="models",
     options="PredictiveCheckOptions",
     evidence="predictive_summary",
-    summaries={"predictive_summary": "Predictive checks"},
+    summaries=("predictive_summary",),
     metrics={"predictive_summary": "predictive_checks"},
 )

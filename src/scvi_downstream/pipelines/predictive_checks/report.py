@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.predictive_checks.evidence import STRATA
 from scvi_downstream.pipelines.predictive_checks.options import PredictiveCheckOptions
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.words import listed
 
 SECTION = Section(
@@ -235,4 +237,20 @@ def _describe_overfitting(held_out: pd.Series, training: pd.Series, primary: str
         return f"{text}, of held-out cells less, and too few: {primary} overfits."
     return (
         f"{text}, more than of held-out cells: {primary} follows cells that it was trained on more closely."
+    )
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How many checks the counts pass that the model generates, and whether it beats a model without states."""
+    summary = contents.get("predictive_summary")
+    if not summary:
+        return None
+    model, simple = summary["model"], summary["nb"]
+    met = f"Generated counts pass {model['n_met']} of {model['n_checks']} checks"
+    if model["crps"] >= simple["crps"]:
+        return Headline(f"{met} and are no better than those of a negative binomial", Trust.FAILS)
+    gain = 1 - model["crps"] / simple["crps"]
+    passed = model["n_met"] == model["n_checks"]
+    return Headline(
+        f"{met}; {gain:.0%} closer than a negative binomial", Trust.HOLDS if passed else Trust.UNCERTAIN
     )

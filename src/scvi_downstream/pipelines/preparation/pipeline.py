@@ -17,7 +17,7 @@ def create_pipeline(study: Study) -> Pipeline:
         [
             step(prepare_counts, given, ["counts", "qc_metrics", summary]),
             step(plot_quality, ["qc_metrics", summary, options], "qc_figure"),
-            step(plot_highly_variable, "counts", "hvg_figure"),
+            step(plot_highly_variable, "counts", "highly_variable_genes_figure"),
         ],
         tags="preparation",
     )

@@ -7,24 +7,39 @@ from typing import Any
 
 from scvi_downstream.cells.study_design import comparison_sentence
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.report.sections import Item, Section
-from scvi_downstream.runtime.words import Finding, sentence
+from scvi_downstream.report.sections import Headline, Item, Section, Trust
+from scvi_downstream.runtime.words import count, sentence
 
 SECTION = Section(
     "Quality control",
     "What the counts look like before any model sees them.",
     (
         Item("qc_figure", "Quality metrics per cell, with the filters that were applied."),
-        Item("hvg_figure", "Highly variable genes: those that the models see."),
+        Item("highly_variable_genes_figure", "Highly variable genes: those that the models see."),
     ),
 )
 
 
-def findings(contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
-    """The samples and how conditions are compared, in one sentence, and how the study's columns lie to one another."""
-    design = (contents.get("preparation_summary") or {}).get("design")
+def findings(contents: Mapping[str, Any], study: Study) -> Iterator[str]:
+    """What to beware of in the counts; the samples, how conditions are compared, and how columns lie to one another."""
+    summary = contents.get("preparation_summary") or {}
+    yield from (sentence(str(warning)) for warning in summary.get("warnings") or [])
+    design = summary.get("design")
     if design and design["sentences"]:
         first, *others = map(sentence, design["sentences"])
         compared = sentence(comparison_sentence(design, study.keys))
-        yield Finding("Design", f"{first} {compared}".strip())
-        yield from (Finding("Design", text) for text in others)
+        yield f"{first} {compared}".strip()
+        yield from others
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How much was kept, and whether there is something to beware of."""
+    summary = contents.get("preparation_summary")
+    if not summary:
+        return None
+    warnings = summary.get("warnings") or []
+    kept, given = summary["n_cells"], summary.get("n_cells_raw", summary["n_cells"])
+    text = f"Raw counts; {f'{kept:,} of {given:,}' if kept < given else 'all'} cells kept"
+    if not warnings:
+        return Headline(text, Trust.HOLDS)
+    return Headline(f"{text}; {count(len(warnings), 'warning')} to read", Trust.UNCERTAIN)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from scvi_downstream.cells.expression import measured_proteins
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.proteins.neighbors import (
     IN_LATENT,
     IN_PCA,
@@ -16,7 +18,7 @@ from scvi_downstream.pipelines.proteins.neighbors import (
     score_candidates,
 )
 from scvi_downstream.pipelines.proteins.options import ProteinsOptions
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.progress import duration
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, quoted, up_to
@@ -85,6 +87,8 @@ NAMES = {
 N_NAMED, N_GROUPS_NAMED = 4, 6
 POOR = 0.3
 """Median correlation of imputed with measured proteins below which the imputation is called poor."""
+CLOSE = 0.7
+"""From which it explains half of their variance."""
 
 
 def summarize_proteins(
@@ -244,4 +248,21 @@ def _about_genes(genes: pd.DataFrame) -> str:
         f"{len(genes)} protein{'s share' if len(genes) > 1 else ' shares'} the name with a gene; Spearman's ρ of "
         f"counts with its RNA has a median of {genes['spearman'].median():.2f} and is highest for {best['protein']} "
         f"({best['spearman']:.2f})."
+    )
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How many proteins were denoised, and how well hidden ones come back."""
+    summary = contents.get("protein_summary")
+    if not summary:
+        return None
+    text = f"{count(summary['n_proteins'], 'protein')} denoised"
+    medians = [score["median_pearson"] for score in summary["imputation"]]
+    if not medians:
+        return Headline(f"{text}; their imputation was not scored", Trust.UNCERTAIN)
+    by = summary["imputed_by"]
+    r = min(median[by] for median in medians)
+    return Headline(
+        f"{text}; hidden ones come back with r = {r:.2f}, by {NAMES[by]}",
+        Trust.FAILS if r < POOR else Trust.HOLDS if r >= CLOSE else Trust.UNCERTAIN,
     )

@@ -7,8 +7,8 @@ ANALYSIS = Analysis(
     options="ReferenceMappingOptions",
     needs={"reference_mapping": parameter("reference")},
     brings=("preparation",),
-    summaries={"mapping_summary": "Reference"},
+    summaries=("mapping_summary",),
     metrics={"mapping_summary": "mapping"},
-    joins={"mapped_cell_types": Obs()},
+    joins={"mapped_cell_types": Obs(colours=("mapped_cell_type", "mapped_probability"))},
     files={"mapped": "cells mapped onto the reference"},
 )

@@ -10,9 +10,10 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.saved import Reference
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.reference_mapping.options import ReferenceMappingOptions
 from scvi_downstream.pipelines.reference_mapping.query import Query, reference_labels
-from scvi_downstream.report.sections import Item, Section, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, result
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count
@@ -229,3 +230,19 @@ def _surgery_sentence(summary: Mapping[str, Any]) -> str:
             "weights of the decoder and the cells lie where the frozen encoder puts them."
         )
     return f"{genes}; surgery trained {summary['n_new_weights']:,} weights of the query's own categories."
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How many cells got a label of the reference, how many are unlike it, and whether the query is shifted."""
+    summary = contents.get("mapping_summary")
+    if not summary:
+        return None
+    text = f"{count(summary['n_query'], 'cell')} mapped"
+    if summary["types"]:
+        called = 1 - summary["n_unknown"] / summary["n_query"]
+        text += f"; {called:.0%} get one of {len(summary['types'])} labels"
+    if summary.get("n_compared"):
+        text += f", {summary['accuracy']:.0%} of known ones lie nearest to their own"
+    text += f"; {summary['share_unlike']:.0%} unlike the reference"
+    calibrated = summary["n_calibration_batches"] > 1 and summary["shift_ratio"] <= LARGE_SHIFT
+    return Headline(text, Trust.HOLDS if calibrated else Trust.UNCERTAIN)

@@ -12,18 +12,20 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.pipelines.reporting.table_of_contents import expand
-from scvi_downstream.report.sections import Entry, Section
+from scvi_downstream.report.sections import Entry, Section, Trust
 from scvi_downstream.report.tables import TableView, summaries_table, summary_table, table_view, with_bounds
 
 _PIXELS_PER_INCH = 96
 _DEFAULT_DPI = 120
-_MOST_ROWS = 100
+_MOST_ROWS = {"open": 100, "folded": 25}
 _WIDEST = 2.2
+# Of summaries: what stands in words above.
+_SAID = ("sentences", "reason", "verdict")
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the page is made of: figures, pages, tables and summaries by their names in the catalogue.
+    """What the page is made of: figures, tables and summaries by their names in the catalogue.
 
     ``study``, ``primary`` and ``models`` are names; ``table_rows`` are shown of each group of a long table.
     """
@@ -42,13 +44,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Shown:
-    """One figure, table, link or remark of the page."""
+    """One figure, table or remark of the page; ``file`` is the whole of a table, ``stem`` that of a figure's files."""
 
     id: str
     kind: str
     caption: str
     file: str = ""
     png: str = ""
+    stem: str = ""
     width: int = 0
     height: int = 0
     view: TableView | None = None
@@ -77,10 +80,12 @@ class Block:
 
 @dataclass(frozen=True)
 class SectionView:
-    """A section with what was made for it."""
+    """A section with what was made for it, what it says in words, and how far to trust it."""
 
     section: Section
     blocks: tuple[Block, ...]
+    sentences: tuple[str, ...] = ()
+    trust: Trust | None = None
 
 
 def section_view(section: Section, material: Material) -> SectionView:
@@ -122,13 +127,14 @@ def _show_entry(entry: Entry, material: Material) -> Shown:
         file=entry.filled(entry.item.file, material.study),
     )
     if isinstance(content, bytes):
+        from scvi_downstream.plots.canvas import lighter
+
         width, height = _png_size(content)
-        png = base64.b64encode(content).decode()
-        return replace(shown, kind="figure", png=png, width=width, height=height)
-    if isinstance(content, str):
-        return replace(shown, kind="page")
+        png = base64.b64encode(lighter(content)).decode()
+        stem = entry.dataset.removesuffix("_figure").replace(".", "/")
+        return replace(shown, kind="figure", png=png, width=width, height=height, stem=stem)
     if isinstance(content, Mapping):
-        return replace(shown, kind="table", view=table_view(summary_table(content)))
+        return replace(shown, kind="table", view=table_view(summary_table(_numbers(content))))
     return _table(shown, content, entry, material)
 
 
@@ -139,7 +145,7 @@ def _table(shown: Shown, table: pd.DataFrame, entry: Entry, material: Material) 
         return replace(shown, kind="empty", note=note)
     if item.order in table:
         table = table.sort_values(item.order, ascending=False, kind="stable")
-    rows = material.table_rows if item.groups else _MOST_ROWS
+    rows = material.table_rows if item.groups else _MOST_ROWS["folded" if item.folded else "open"]
     view = table_view(_columns(table, item.columns), rows, item.groups)
     champion = material.champion if entry.dataset == "leaderboard" else ""
     return replace(shown, kind="table", view=view, note=_cut_note(view), champion=champion)
@@ -165,6 +171,15 @@ def _cut_note(view: TableView) -> str:
         return "As a file:"
     groups = f" ({view.groups} groups)" if view.groups > 1 else ""
     return f"{len(view.rows):,} of {view.total:,} rows{groups}; all of them:"
+
+
+def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without what is said in words."""
+    return {
+        name: _numbers(value) if isinstance(value, Mapping) else value
+        for name, value in summary.items()
+        if name not in _SAID
+    }
 
 
 def _png_size(png: bytes) -> tuple[int, int]:

@@ -1,31 +1,58 @@
-"""What a run found and what it left out, in sentences made of its numbers."""
+"""What a run found, capability by capability: a line for the first screen, and sentences made of its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Analysis, Study
-from scvi_downstream.report.sections import MODEL
-from scvi_downstream.runtime.words import Finding, sentence
+from scvi_downstream.report.sections import MODEL, Headline, Section, Trust
+from scvi_downstream.runtime.words import sentence
 
 
-def findings(contents: Mapping[str, Any], study: Study) -> list[Finding]:
-    """Sentences of all capabilities that ran, from tables and summaries by their names in the catalogue."""
-    return [finding for analysis in analyses() for finding in _of_analysis(analysis, contents, study)]
+@dataclass(frozen=True)
+class Line:
+    """A line of the first screen: the section it leads to, what was found, and how far to trust it."""
+
+    section: Section
+    text: str
+    trust: Trust
 
 
-def _of_analysis(analysis: Analysis, contents: Mapping[str, Any], study: Study) -> Iterator[Finding]:
+def lines(contents: Mapping[str, Any], study: Study) -> list[Line]:
+    """One line for each capability that ran and has something to say, in the order of the list.
+
+    ``contents`` are tables and summaries by their names in the catalogue.
+    """
+    found = ((analysis.report, _headline(analysis, contents, study)) for analysis in analyses())
+    return [
+        Line(report.SECTION, headline.text, headline.trust)
+        for report, headline in found
+        if report and headline
+    ]
+
+
+def _headline(analysis: Analysis, contents: Mapping[str, Any], study: Study) -> Headline | None:
+    own = getattr(analysis.report, "headline", None)
+    return None if own is None else own(contents, study)
+
+
+def sentences(analysis: Analysis, contents: Mapping[str, Any], study: Study) -> list[str]:
+    """Sentences of a capability, from tables and summaries by their names in the catalogue."""
     own = getattr(analysis.report, "findings", None)
-    if own is not None:
-        yield from own(contents, study)
-    for dataset, topic in analysis.summaries.items():
+    given = [] if own is None else list(own(contents, study))
+    return [*given, *_of_summaries(analysis, contents, study)]
+
+
+def _of_summaries(analysis: Analysis, contents: Mapping[str, Any], study: Study) -> Iterator[str]:
+    for dataset in analysis.summaries:
         names = [dataset.replace(MODEL, model) for model in study.models] if MODEL in dataset else [dataset]
         for name in names:
             summary = contents.get(name)
             if isinstance(summary, Mapping):
-                yield from (Finding(topic, sentence(text)) for text in summary.get("sentences") or [])
+                yield from map(sentence, summary.get("sentences") or [])
 
 
 def left_out(study: Study, contents: Mapping[str, Any]) -> list[str]:

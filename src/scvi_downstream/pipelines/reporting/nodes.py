@@ -9,9 +9,11 @@ from scvi_downstream.cells.keys import Keys
 from scvi_downstream.cells.study_design import block_of
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Join, Obs, Obsm, Study, Uns, Var, Varm
-from scvi_downstream.pipelines.reporting import analysed, page
+from scvi_downstream.pipelines.reporting import analysed, cells_view, page
 from scvi_downstream.report.methods import has_methods, render_methods
 from scvi_downstream.runtime.slow_types import AnnData
+
+_QUALITY = ("n_counts", "n_genes", "mitochondrial_percent")
 
 
 def gather(**outputs: Any) -> dict[str, Any]:
@@ -19,10 +21,16 @@ def gather(**outputs: Any) -> dict[str, Any]:
     return {".".join(name.rsplit("__", 1)): output for name, output in outputs.items()}
 
 
-def join_analysed(
-    counts: AnnData, keys: Keys, primary: str, *, joins: Mapping[str, Join], **gathered: Mapping[str, Any]
-) -> AnnData:
-    """Everything known of each cell in one AnnData that scanpy and CELLxGENE open.
+def join_cells(
+    counts: AnnData,
+    keys: Keys,
+    primary: str,
+    color_by: tuple[str, ...],
+    *,
+    joins: Mapping[str, Join],
+    **gathered: Mapping[str, Any],
+) -> tuple[AnnData, dict[str, Any]]:
+    """Everything known of each cell in one AnnData that scanpy and CELLxGENE open, and what the report draws of it.
 
     Parameters
     ----------
@@ -32,8 +40,14 @@ def join_analysed(
         The study's obs columns, which come first.
     primary
         Name of the primary model, whose layouts, clusters and neighbours graph these are.
+    color_by
+        Further obs columns that the report offers as colours.
     joins, gathered
         Datasets that join, and how; of :func:`gather`, of every box.
+
+    Returns
+    -------
+    The AnnData; of :func:`.view_cells`: labels, clusters and keys first, then columns that analyses name, and quality.
 
     Raises
     ------
@@ -68,7 +82,10 @@ def join_analysed(
     analysed.add_results(joined, {name: tables[name] for name in of(Uns)})
     joined.uns["default_embedding"] = "X_umap"
     joined.uns["primary_model"] = primary
-    return joined
+    named = [name for join in of(Obs).values() for name in join.colours]
+    clusters_shown = [keys.label_key, "leiden", keys.condition_key, keys.batch_key, keys.sample_key]
+    colours = [*filter(None, clusters_shown), *named, *color_by, *_QUALITY]
+    return joined, cells_view.view_cells(joined, colours)
 
 
 def write_methods(
@@ -99,18 +116,26 @@ def write_methods(
     return "\n\n".join(filter(None, written)) + "\n"
 
 
-def render_report(study: Study, methods: str, references: str, **gathered: Mapping[str, Any]) -> str:
+def render_report(
+    study: Study,
+    methods: str,
+    references: str,
+    cells: Mapping[str, Any] | None = None,
+    **gathered: Mapping[str, Any],
+) -> str:
     """One self-contained HTML page of the run.
 
     Parameters
     ----------
     study, methods, references
         What the user set; Markdown with citation keys; BibTeX of what the methods cite.
+    cells
+        Of :func:`join_cells`; ``None``: there is no layout to show.
     gathered
-        Of :func:`gather`: figures (PNG bytes), pages (HTML text), tables and summaries.
+        Of :func:`gather`: figures (PNG bytes), tables and summaries.
     """
     contents = _together(gathered)
-    return page.render(study, contents["preparation_summary"], methods, contents)
+    return page.render(study, contents["preparation_summary"], methods, contents, cells)
 
 
 def _together(gathered: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

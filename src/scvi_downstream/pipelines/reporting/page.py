@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from markupsafe import escape
 
-from scvi_downstream.pipelines.comparison.options import BASELINES
+from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.pipelines.reporting.blocks import Material, section_view
-from scvi_downstream.pipelines.reporting.findings import findings, left_out
-from scvi_downstream.pipelines.reporting.table_of_contents import sections
+from scvi_downstream.pipelines.reporting.blocks import Material, SectionView, section_view
+from scvi_downstream.pipelines.reporting.findings import left_out, lines, sentences
+from scvi_downstream.plots.style import ramp
 from scvi_downstream.report import bibliography, versions
 from scvi_downstream.report.methods import jinja_environment
-from scvi_downstream.report.tables import number
-from scvi_downstream.runtime.words import sentence
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -29,16 +28,13 @@ if TYPE_CHECKING:
 _DERIVED = ("keys",)
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """A key number."""
-
-    label: str
-    value: str
-    note: str = ""
-
-
-def render(study: Study, preparation: Mapping[str, Any], methods: str, contents: Mapping[str, Any]) -> str:
+def render(
+    study: Study,
+    preparation: Mapping[str, Any],
+    methods: str,
+    contents: Mapping[str, Any],
+    cells: Mapping[str, Any] | None = None,
+) -> str:
     """The page as HTML.
 
     Parameters
@@ -48,27 +44,46 @@ def render(study: Study, preparation: Mapping[str, Any], methods: str, contents:
     preparation
         Summary of the counts: numbers, warnings, fingerprint.
     methods, contents
-        Markdown with citations; PNG bytes, HTML text, tables and summaries by their names in the catalogue.
+        Markdown with citations; PNG bytes, tables and summaries by their names in the catalogue.
+    cells
+        Of :func:`.cells_view.view_cells`; ``None``: there is no layout to show.
     """
     cited = [bibliography.all_references()[key] for key in bibliography.cited_keys(methods)]
     table_rows = study.options["reporting"].table_rows
     material = Material(contents, _name(study), study.primary, tuple(study.models), table_rows)
     parameters = {name: value for name, value in study.parameters.items() if name not in _DERIVED}
+    found = lines(contents, study)
+    trust = {line.section: line.trust for line in found}
+    shown = _sections(study, contents, material)
     return _template().render(
         title=study.options["reporting"].title or _name(study),
         subtitle=_subtitle(study, preparation),
-        tiles=tiles(study, preparation, material),
-        warnings=[sentence(str(warning)) for warning in preparation.get("warnings") or []],
-        findings=findings(contents, study),
+        primary=study.primary,
+        cells=None if cells is None else {**cells, "ramp": ramp()},
+        lines=[line for line in found if line.section in {view.section for view in shown}],
         left_out=left_out(study, contents),
-        sections=[view for section in sections() if (view := section_view(section, material)).blocks],
+        sections=[replace(view, trust=trust.get(view.section)) for view in shown],
         methods=_methods_html(methods, [reference.key for reference in cited]),
         references=cited,
         parameters_yaml=yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True, width=100),
         provenance=_provenance(study, preparation),
         software=versions.software() | _beside_python(contents),
         made=datetime.now(UTC).replace(microsecond=0),
+        style=_part("report.css"),
+        script=_part("report.js") + _part("cells.js"),
     )
+
+
+def _sections(study: Study, contents: Mapping[str, Any], material: Material) -> list[SectionView]:
+    """Sections of which there is something to show, with what the capability says in words."""
+    found = []
+    for analysis in analyses():
+        if analysis.report is not None:
+            view = section_view(analysis.report.SECTION, material)
+            said = tuple(sentences(analysis, contents, study))
+            if view.blocks or said:
+                found.append(replace(view, sentences=said))
+    return found
 
 
 def _name(study: Study) -> str:
@@ -77,63 +92,31 @@ def _name(study: Study) -> str:
 
 @cache
 def _template() -> Template:
-    source = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-    return jinja_environment(autoescape=True).from_string(source)
+    return jinja_environment(autoescape=True).from_string(_part("report.html"))
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _subtitle(study: Study, preparation: Mapping[str, Any]) -> str:
-    parts = [
-        f"Study {_name(study)}" if study.options["reporting"].title else "",
-        f"from {study.parameters['input']}",
-        f"seed {study.parameters['seed']}",
-    ]
-    if preparation.get("data_fingerprint"):
-        parts.append(f"data {str(preparation['data_fingerprint'])[:12]}")
-    return " · ".join(part for part in parts if part)
-
-
-def tiles(study: Study, preparation: Mapping[str, Any], material: Material) -> list[_Tile]:
-    """Key numbers at the head of the page, of what is known."""
+    """Size of the study, and what tells it from another: cells, genes, groups, input and seed."""
     keys = study.keys
-    named = (
-        ("batches", "batches", keys.batch_key),
-        ("cell types", "labels", keys.label_key),
-        ("conditions", "conditions", keys.condition_key),
-        ("samples", "samples", keys.sample_key),
+    groups = (
+        ("batch", "batches", "batches", keys.batch_key),
+        ("cell type", "cell types", "labels", keys.label_key),
+        ("condition", "conditions", "conditions", keys.condition_key),
+        ("sample", "samples", "samples", keys.sample_key),
     )
-    clusters = material.contents.get(f"{study.primary}.clustering_summary") or {}
-    criterion = (material.contents.get("champion") or {}).get("criterion")
-    baselines = " and ".join(BASELINES[name] for name in study.baselines)
-    found = [
-        _Tile("cells", _number(preparation.get("n_cells")), _of_raw(preparation)),
-        _Tile("genes", _number(preparation.get("n_genes")), _modelled(preparation)),
-        *(
-            _Tile(label, _number(len(preparation.get(groups) or {})), key)
-            for label, groups, key in named
-            if key
-        ),
-        _Tile("clusters", _number((clusters.get("n_clusters") or {}).get("leiden")), "Leiden"),
-        _Tile("models", _number(len(study.models)), f"and {baselines}"),
-        _Tile("primary", study.primary, study.models[study.primary].family),
-        _Tile("champion", material.champion, str(criterion or "")),
+    sizes = [
+        f"{preparation[f'n_{what}']:,} {what}" for what in ("cells", "genes") if f"n_{what}" in preparation
     ]
-    return [tile for tile in found if tile.value]
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else number(float(value))
-
-
-def _of_raw(preparation: Mapping[str, Any]) -> str:
-    raw = preparation.get("n_cells_raw")
-    return f"of {raw:,} in the input" if raw and raw != preparation.get("n_cells") else ""
-
-
-def _modelled(preparation: Mapping[str, Any]) -> str:
-    modelled = preparation.get("n_highly_variable")
-    if modelled is None:
-        return ""
-    return "all modelled" if modelled == preparation.get("n_genes") else f"{modelled:,} modelled"
+    for one, many, name, key in groups:
+        if key and (n := len(preparation.get(name) or {})):
+            sizes.append(f"{n:,} {one if n == 1 else many}")
+    return " · ".join(
+        [*sizes, f"from {Path(study.parameters['input']).name}", f"seed {study.parameters['seed']}"]
+    )
 
 
 def _methods_html(methods: str, order: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from kedro.pipeline import Node, Pipeline
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import bound, box_of, boxed, step
 from scvi_downstream.pipelines.declaration import PLAN, Join, Obsm, Study, Varm
-from scvi_downstream.pipelines.reporting.nodes import gather, join_analysed, render_report, write_methods
+from scvi_downstream.pipelines.reporting.nodes import gather, join_cells, render_report, write_methods
 from scvi_downstream.pipelines.reporting.table_of_contents import report_contents
 from scvi_downstream.report.bibliography import write_references
 from scvi_downstream.report.sections import MODEL, PRIMARY
@@ -42,11 +42,13 @@ def create_pipeline(study: Study, everything: Pipeline, available: set[str]) -> 
     nodes = [
         step(methods, {"study": PLAN, **given}, "methods"),
         step(write_references, "methods", "references"),
-        step(render_report, written, "report"),
     ]
     if set(of_primary) <= available:
-        counted = {"counts": _MAIN, "keys": "params:keys", "primary": "params:primary"}
-        nodes.append(step(bound(join_analysed, joins=joins), counted | given, "analysed"))
+        known = {"counts": _MAIN, "keys": "params:keys", "primary": "params:primary"}
+        known |= {"color_by": "params:embedding.color_by"}
+        nodes.append(step(bound(join_cells, joins=joins), known | given, ["analysed", "cells_view"]))
+        written |= {"cells": "cells_view"}
+    nodes.append(step(render_report, written, "report"))
     return boxed(Pipeline(nodes, tags="reporting"), "reporting") + gathering
 
 

@@ -9,9 +9,9 @@ from scvi_downstream.report.sections import MODEL, PRIMARY, Entry, Item, Section
 
 
 def sections() -> tuple[Section, ...]:
-    """Sections of all capabilities that have one."""
+    """Sections of all capabilities that speak."""
     reports = (analysis.report for analysis in analyses())
-    return tuple(report.SECTION for report in reports if report is not None and hasattr(report, "SECTION"))
+    return tuple(report.SECTION for report in reports if report is not None)
 
 
 def expand(item: Item, primary: str, models: Sequence[str]) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ ANALYSIS = Analysis(
     options="SamplesOptions",
     needs={"samples": capability("sample_distances")},
     evidence="sample_summary",
-    summaries={"sample_summary": "Samples"},
+    summaries=("sample_summary",),
     metrics={"sample_summary": "samples"},
     joins={
         "{model}.latent_z": Obsm("X_mrVI_z"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.cells.obs import sample_column
 from scvi_downstream.cells.samples import Samples, find_samples
 from scvi_downstream.models.mrvi import nuisance_batch, sample_warnings
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.samples.design import ALL_CELLS, FEWEST_SAMPLES, SampleDesign, sample_design
 from scvi_downstream.pipelines.samples.options import SamplesOptions
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.slow_types import AnnData
 from scvi_downstream.runtime.words import count, sentence, up_to
 
@@ -281,3 +283,21 @@ def _about_abundance(
         f"Denser where both conditions would be expected with 50 %: {named} (FDR ≤ {options.fdr:g})."
     )
     return sentences
+
+
+def headline(contents: Mapping[str, Any], study: Study) -> Headline | None:
+    """In how many groups of cells the condition parts the samples."""
+    summary = contents.get("sample_summary")
+    if not summary:
+        return None
+    fdr = study.options["samples"].fdr
+    groups = [row for row in summary["effects"] if row["group"] != ALL_CELLS and row["reason"] is None]
+    tested = [row for row in groups if row["smallest_p"] <= fdr]
+    n_samples = count(len(summary["samples"]), "sample")
+    if not tested:
+        return Headline(f"{n_samples} described; too few to test what parts them", Trust.UNCERTAIN)
+    parted = [row for row in tested if (row["silhouette_p_adjusted"] or 1) <= fdr]
+    against = f"{tested[0]['condition']} against {summary['reference']}"
+    return Headline(
+        f"{against} parts {n_samples} in {len(parted)} of {count(len(tested), 'group')}", Trust.HOLDS
+    )

@@ -11,7 +11,7 @@ ANALYSIS = Analysis(
     brings=("preparation", "embedding"),
     extra={"ray": "ray", "optuna": "ray"},
     evidence="search_summary",
-    summaries={"search_summary": "Search"},
+    summaries=("search_summary",),
     metrics={"search_summary": "search"},
     files={
         "search_trials": "trials of the search",

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from scvi_downstream.models.search_space import Choice, SearchSpace
-from scvi_downstream.report.sections import Item, Section, result
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, result
 from scvi_downstream.runtime.numbers import is_number
 
 SECTION = Section(
@@ -155,3 +156,19 @@ def _describe_effects(summary: Mapping[str, Any]) -> Iterator[str]:
 def format_effect(effect: Mapping[str, Any]) -> str:
     """Size of an association: ``ρ +0.52`` of numbers, ``η² 0.31`` of words."""
     return f"ρ {effect['rho']:+.2f}" if effect["kind"] == "continuous" else f"η² {effect['eta2']:.2f}"
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """What the search recommends, and what that gains on cells that no objective looked at."""
+    summary = contents.get("search_summary")
+    if not summary:
+        return None
+    n_trials = f"{summary['n_trials']} trials"
+    if not summary["changes"]:
+        return Headline(f"None of {n_trials} is better than {summary['model']} as configured", Trust.HOLDS)
+    text = f"{summary['recommended']} is the best of {n_trials}"
+    gain, low = summary["test_elbo_gain"], summary["test_elbo_gain_low"]
+    if gain is None:
+        return Headline(f"{text}; its gain on test cells is not known", Trust.UNCERTAIN)
+    trust = Trust.HOLDS if low is not None and low > 0 else Trust.FAILS if gain <= 0 else Trust.UNCERTAIN
+    return Headline(f"{text}: {gain:+.1f} nats of ELBO per test cell", trust)

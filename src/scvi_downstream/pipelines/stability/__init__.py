@@ -10,6 +10,6 @@ ANALYSIS = Analysis(
     asked_for="models",
     brings=("preparation", "training", "embedding", "clustering", "evaluation"),
     evidence="stability_summary",
-    summaries={"stability_summary": "Stability"},
+    summaries=("stability_summary",),
     metrics={"stability_summary": "stability", "seed_summary": "stability"},
 )

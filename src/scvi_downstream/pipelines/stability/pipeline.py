@@ -35,7 +35,7 @@ def trial_template(*, labels: bool, genes: bool) -> Pipeline:
 
 
 def template(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] = ()) -> Pipeline:
-    """Fits of each model ─► seed_scores, seed_agreement, seed_genes, seed_summary ─► seed_figure, stability_summary.
+    """Fits of each model ─► seed_scores, seed_agreement, seed_genes, seed_summary ─► seeds_figure, stability_summary.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def template(fits: Mapping[str, Sequence[str]], without_genes: Collection[str] =
         made = [f"{model}.seed_{kind}" for kind in ("scores", "agreement", "genes", "summary")]
         drawn = [made[0], made[1], made[3]]
         nodes.append(Node(compare_seeds, inputs, made, name=f"compare_seeds_of_{model}"))
-        nodes.append(Node(plot_stability, drawn, f"{model}.seed_figure", name=f"plot_stability_of_{model}"))
+        nodes.append(Node(plot_stability, drawn, f"{model}.seeds_figure", name=f"plot_stability_of_{model}"))
     summaries = {f"{model}__seed_summary": f"{model}.seed_summary" for model in fits}
     nodes.append(Node(summarize_stability, summaries, "stability_summary", name="summarize_stability"))
     return Pipeline(nodes, tags="stability")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.report.sections import Item, Section, names, result
+from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.report.sections import Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.words import up_to
 
 SECTION = Section(
@@ -18,7 +19,7 @@ SECTION = Section(
     "best.",
     (
         Item(
-            dataset="{model}.seed_figure",
+            dataset="{model}.seeds_figure",
             caption="{model} with several seeds: spread of scores over seeds beside their standard error over cells, "
             "agreement of Leiden clusters, top genes in common, and clusters that come back.",
         ),
@@ -163,3 +164,15 @@ def _describe_recurrence(model: str, recurrence: pd.Series) -> str:
         f"{len(lost)} of {len(recurrence)} clusters of {model} {'do' if len(lost) > 1 else 'does'} not come back with "
         f"other seeds (mean Jaccard index below {UNTRUSTED:g}): {named}; read nothing into such borders."
     )
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """How far clusters of fits with other seeds agree, of the first model."""
+    summary = contents.get("stability_summary")
+    models = (summary or {}).get("models", {}).values()
+    ari = next((known["agreement"]["leiden_ari"] for known in models if "agreement" in known), None)
+    if ari is None:
+        return None
+    alone = f"repeated on one fit {ari['within']:.2f}"
+    text = f"With {ari['n_fits']} seeds clusters agree by ARI {ari['mean']:.2f} ({alone})"
+    return Headline(text, Trust.HOLDS if ari["mean"] >= UNTRUSTED else Trust.FAILS)

@@ -24,10 +24,10 @@ ANALYSIS = Analysis(
     },
     lacking=_lacking,
     evidence="trajectory",
-    summaries={"trajectory_summary": "Trajectory"},
+    summaries=("trajectory_summary",),
     metrics={"trajectory_summary": "trajectory"},
     joins={
-        "trajectory": Obs(),
+        "trajectory": Obs(colours=("pseudotime",)),
         "trajectory_agreement": Uns(),
         "trajectory_time": Uns(),
         "trajectory_stability": Uns(),

@@ -25,7 +25,7 @@ from scvi_downstream.pipelines.trajectory.plots import (
     plot_time_agreement,
     plot_trend_heatmap,
 )
-from scvi_downstream.pipelines.trajectory.plots_umap import plot_trajectory, plot_trajectory_3d
+from scvi_downstream.pipelines.trajectory.plots_umap import plot_trajectory
 from scvi_downstream.pipelines.trajectory.principal_graph import learn_graph
 from scvi_downstream.pipelines.trajectory.report import summarize_trajectory
 from scvi_downstream.pipelines.trajectory.slingshot import fit_slingshot
@@ -39,7 +39,7 @@ _START = ["trajectory_start", *_RUN]
 _LEARNT = ["landmarks", "paga", "slingshot_curves", "graph_nodes", "graph_edges"]
 _FACTS = ["diffusion_facts", "lineages", "graph_facts"]
 # Datasets of the primary model that the study's own nodes take: what is known of the model, and what was learnt on it.
-_OF_MODEL = ["neighbors", "clusters", "latent", "umap", "umap_3d", "orders", *_LEARNT, *_FACTS]
+_OF_MODEL = ["neighbors", "clusters", "latent", "umap", "orders", *_LEARNT, *_FACTS]
 
 
 def representation_template(name: str, landmarks_like: str | None = None) -> Pipeline:
@@ -113,7 +113,6 @@ def template(
             step(join_trajectory, joined_by_cell, "trajectory"),
             step(summarize_trajectory, told, "trajectory_summary"),
             step(plot_trajectory, drawn | {"umap": "umap"}, "trajectory_figure"),
-            step(plot_trajectory_3d, drawn | {"umap_3d": "umap_3d"}, "trajectory_3d_page"),
             Node(plot_agreement, agreement, f"{agreement}_figure", name=f"plot_{agreement}"),
             step(plot_fates, ["umap", *fates, "counts", _OPTIONS], "fates_figure"),
             step(plot_trend_heatmap, [*tested, "counts", _OPTIONS], "trend_heatmap_figure"),

@@ -1,4 +1,4 @@
-"""Pseudotime on the UMAP, flat and in space, with what each method has learnt."""
+"""Pseudotime on the UMAP, with what each method has learnt."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from scvi_downstream.cells.obs import as_categories
 from scvi_downstream.pipelines.trajectory.options import MONOCLE_R, TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
 from scvi_downstream.plots.panels import panel_grid, scatter_known
-from scvi_downstream.plots.style import MISSING, bare_umap_axes, empty_figure
-from scvi_downstream.plots.umap import DECIMALS, by_value, colour_page, scatter_3d, thinned
+from scvi_downstream.plots.style import bare_umap_axes, empty_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from plotly.graph_objects import Figure as Page
 else:  # Kedro resolves the annotations at every command, and importing these is slow
-    AnnData = Axes = Figure = Page = Any
+    AnnData = Axes = Figure = Any
 
 # Order → title of its panel.
 TITLES = {
@@ -102,31 +100,6 @@ def plot_trajectory(umap: pd.DataFrame, trajectory_start: dict[str, Any], **lear
                 loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3, columnspacing=1, handletextpad=0.4
             )
     return figure
-
-
-def plot_trajectory_3d(umap_3d: pd.DataFrame, trajectory_start: dict[str, Any], **learnt: Any) -> Page:
-    """The same as a page that can be turned; the menu changes the method.
-
-    ``umap_3d`` is ``n_cells`` × ``UMAP1`` … ``UMAP3``; at most 30,000 of them are drawn.
-    """
-    panels = order_panels(umap_3d, **learnt)
-    drawn, star = thinned(umap_3d), _middle_cell(umap_3d, trajectory_start["cells"])
-    hover = drawn.index.to_series().astype(str)
-    traces = {}
-    for panel in panels:
-        values = panel.values.reindex(drawn.index).astype(np.float64)
-        known = values.notna().to_numpy()
-        own = [by_value(drawn[known], hover[known], values[known], panel.title)]
-        if not known.all():
-            own.append(scatter_3d(drawn[~known], hover[~known], {"color": MISSING}, "not reached"))
-        if panel.lines is not None:
-            own += _traces_of_lines(panel.lines)
-        if len(star):
-            marker = {"symbol": "diamond", "size": 9, "color": START}
-            own.append(_trace(star, mode="markers", name="start", hoverinfo="name", marker=marker))
-        traces[panel.title] = own
-    title = "Pseudotime in three dimensions" if panels else "No trajectory: no cell has a pseudotime"
-    return colour_page(traces, title, n_drawn=len(drawn), n_cells=len(umap_3d), x=0.01, y=0.8)
 
 
 def order_panels(
@@ -219,31 +192,6 @@ def _over_gaps(segments: np.ndarray, xy: np.ndarray) -> np.ndarray:
     places = segments[:, 0] * (1 - along) + segments[:, 1] * along
     distances = KDTree(xy).query(places.reshape(-1, 2))[0].reshape(PLACES_A_STEP, -1)
     return (distances > GAP * np.ptp(xy, axis=0).max()).mean(axis=0) >= 1 / 3
-
-
-def _traces_of_lines(overlay: TrajectoryLines) -> list[Any]:
-    """All lines as one trace, with gaps between them, and the names."""
-    columns = [f"UMAP{i + 1}" for i in range(3)]
-    gap = np.full((1, 3), np.nan)
-    by_line = overlay.lines.groupby("line", sort=False)
-    parts = [np.vstack([rows[columns].to_numpy(np.float64), gap]) for _, rows in by_line]
-    traces = []
-    if parts:
-        look = {"mode": "lines", "name": overlay.meaning, "line": {"color": LINE, "width": 5}}
-        traces.append(_trace(np.vstack(parts), hoverinfo="skip", **look))
-    if len(overlay.names):
-        places, font = overlay.names[columns].to_numpy(np.float64), {"color": LINE, "size": 12}
-        texts = overlay.names["name"].astype(str).tolist()
-        named = _trace(places, mode="text", text=texts, hoverinfo="skip", showlegend=False, textfont=font)
-        traces.append(named)
-    return traces
-
-
-def _trace(places: np.ndarray, **settings: Any) -> Any:
-    import plotly.graph_objects as go
-
-    x, y, z = places.round(DECIMALS).T
-    return go.Scatter3d(x=x, y=y, z=z, **settings)
 
 
 def place_on_layout(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
+from scvi_downstream.pipelines.declaration import Study
 from scvi_downstream.pipelines.trajectory.agreement import OF_R, ORDERS, confounding_sentences
 from scvi_downstream.pipelines.trajectory.fates import fate_columns
 from scvi_downstream.pipelines.trajectory.options import TrajectoryOptions
 from scvi_downstream.pipelines.trajectory.start import known_time
-from scvi_downstream.report.sections import OUTPUT, Item, Section, names, result
+from scvi_downstream.report.sections import OUTPUT, Headline, Item, Section, Trust, names, result
 from scvi_downstream.runtime.slow_types import AnnData
 
 SECTION = Section(
@@ -26,11 +28,6 @@ SECTION = Section(
             dataset="trajectory_figure",
             caption="Pseudotime on the UMAP, with what each method has learned: PAGA's edges, Slingshot's curves, the "
             "principal graph; the star is the start.",
-        ),
-        Item(
-            dataset="trajectory_3d_page",
-            caption="Pseudotime and the principal graph in three dimensions.",
-            file="trajectory_3d.html",
         ),
         Item(
             dataset="time_agreement_figure",
@@ -164,7 +161,8 @@ def summarize_trajectory(
         "n_loops": sum(loop["is_loop"] for loop in lineages["loops"]),
         "n_graph_tips": graph_facts["n_tips"],
         "n_terminal_states": len(fate_columns(trajectory)),
-        "agreement": float(pairs["spearman"].median()) if len(pairs) else None,
+        "agreement": float(pairs["spearman"].median()) if pairs["spearman"].notna().any() else None,
+        "lowest_agreement": float(pairs["spearman"].min()) if pairs["spearman"].notna().any() else None,
         "stability": stability.dropna(subset="spearman").set_index("method")["spearman"].to_dict(),
         "spearman_with_time": by_method,
         "software": monocle_r_versions or {},
@@ -262,3 +260,20 @@ def _dependence_on_choices(roots: dict[str, Any], clusterings: dict[str, Any]) -
             f"{clusterings['agreement']:.2f} in the median"
         )
     return sentences
+
+
+def headline(contents: Mapping[str, Any], _: Study) -> Headline | None:
+    """Whether methods agree on an order, and whether halves of the cells give it again."""
+    summary, stability = contents.get("trajectory_summary"), contents.get("trajectory_stability")
+    if not summary or stability is None:
+        return None
+    if summary["agreement"] is None:
+        return Headline("No two orders of the cells can be compared", Trust.FAILS)
+    text = f"Methods order the cells with a median rank correlation of {summary['agreement']:.2f}"
+    unstable = stability["verdict"].isin(["unstable", "failed"]).any()
+    if unstable:
+        text += "; halves of the cells differ"
+    if summary["lowest_agreement"] < BELIEVABLE or unstable:
+        return Headline(text, Trust.FAILS)
+    steady = (stability["verdict"].dropna() == "stable").all()
+    return Headline(text, Trust.HOLDS if steady else Trust.UNCERTAIN)
