@@ -9,6 +9,7 @@ from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
 from scvi_downstream.datasets.figure_datasets import MatplotlibDataset
+from scvi_downstream.datasets.table_datasets import CSVDataset
 
 
 def drawing() -> Figure:
@@ -35,7 +36,8 @@ def test_large_figures_have_no_preview(tmp_path: Path) -> None:
 def test_same_figure_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         MatplotlibDataset(filepath=tmp_path / name).save(drawing())
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for end in ("", "_data.csv"):
+        assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
 
 
 def test_failed_drawing_keeps_the_old_figure(tmp_path: Path) -> None:
@@ -47,4 +49,15 @@ def test_failed_drawing_keeps_the_old_figure(tmp_path: Path) -> None:
     with pytest.raises(DatasetError):
         dataset.save(figure)
     assert dataset.load() == old
-    assert [entry.name for entry in tmp_path.iterdir()] == ["qc.png"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"qc.png", "qc_data.csv"}
+
+
+@pytest.mark.parametrize("place", ["{tmp}", "memory://{tmp}"])
+def test_what_a_figure_shows_lies_beside_it(tmp_path: Path, place: str) -> None:
+    folder = place.format(tmp=tmp_path)
+    table = CSVDataset(filepath=f"{folder}/qc_data.csv")
+    dataset = MatplotlibDataset(filepath=f"{folder}/qc.png")
+    dataset.save(drawing())
+    assert table.load().to_dict("list") == {"x": [1, 2], "y": [3, 4]}
+    dataset.save(Figure())
+    assert not table.exists()

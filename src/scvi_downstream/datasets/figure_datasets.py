@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from kedro.io.core import get_filepath_str
@@ -19,7 +19,7 @@ _PREVIEW_BYTES = 2_000_000
 
 
 class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
-    """``MatplotlibDataset`` saves a figure as PNG and loads its bytes.
+    """``MatplotlibDataset`` saves a figure as PNG and what it shows as ``<stem>_data.csv``, and loads the PNG's bytes.
 
     Examples
     --------
@@ -42,6 +42,23 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
     """
 
     KIND = "a figure"
+
+    def save(self, data: Figure) -> None:
+        """Write the picture, and what it shows as a table; a picture of no data has no table."""
+        path = self._get_save_path()
+        super().save(data)
+        self._save_table(data, path.with_name(f"{path.stem}_data.csv"))
+
+    def _save_table(self, figure: Figure, path: PurePath) -> None:
+        from scvi_downstream.datasets.table_datasets import CSVDataset
+        from scvi_downstream.plots.drawn_data import drawn_data
+
+        table, dataset = drawn_data(figure), CSVDataset(filepath=str(path))
+        dataset._fs, dataset._protocol = self._fs, self._protocol
+        if not table.empty:
+            dataset.save(table)
+        elif dataset.exists():
+            self._fs.rm(str(path))
 
     def _write(self, data: Figure) -> None:
         from scvi_downstream.plots.canvas import as_png

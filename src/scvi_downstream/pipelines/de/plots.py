@@ -273,7 +273,9 @@ def _draw_clusters(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
     axes.imshow(
         codes[None], aspect="auto", cmap=colors, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest"
     )
-    axes.set_axis_off()
+    axes.set_yticks([0], ["cluster"], fontsize=6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     for position, code in enumerate(np.unique(codes)):
         inside = np.flatnonzero(codes == code)
         # Names of neighbouring narrow clusters would touch, so every other one stands higher.
