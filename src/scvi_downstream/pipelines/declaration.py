@@ -220,8 +220,8 @@ class Analysis:
 
     The folder holds ``pipeline.py`` with ``create_pipeline(study)``, and where there is something to say
     ``options.py``, ``report.py`` with a ``SECTION``, ``headline(contents, study)`` for its line on the first screen
-    (and ``findings(contents, study)`` where the summaries' own sentences are not enough), and ``methods.jinja``. They
-    are found by name and imported when they are used.
+    (``findings(contents, study)`` where the summaries' own sentences are not enough, ``left_out(contents)`` where the
+    data decide what is missing), and ``methods.jinja``. They are found by name and imported when they are used.
 
     Attributes
     ----------

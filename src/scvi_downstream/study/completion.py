@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from scvi_downstream.cells.guesses import ROLES
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys, Replicates
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.search_space import changed
@@ -105,6 +106,8 @@ def _abbreviation(option: str, value: object) -> str:
 
 DERIVED: dict[str, type[Options]] = {"keys": Keys, "replicates": Replicates}
 """What nodes take of the study's own parameters, in one place; models are made anew for none but ``keys``."""
+UNSET = "unset_keys"
+"""Name of the parameter, derived as well, that lists the keys which the user leaves open; ``""`` is an answer."""
 DEMO_KEYS = {"batch_key": "batch", "label_key": "cell_type"}
 _MODEL_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 # Baselines, folders beside those of the models, and what nodes that take a dataset of every model take besides.
@@ -125,7 +128,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     The same, typed and complete, with ``keys`` (the obs columns in one place), ``replicates`` (these and what makes
-    samples replicates), every model of ``sweep:`` among
+    samples replicates), ``unset_keys`` (of which nothing was said), every model of ``sweep:`` among
     ``models``, and each model's own ``name`` and ``training``.
 
     Raises
@@ -133,7 +136,7 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         Unknown or wrong parameter, naming it and the closest there is.
     """
-    plain = {name: value for name, value in raw.items() if name not in DERIVED}
+    plain = {name: value for name, value in raw.items() if name not in (*DERIVED, UNSET)}
     if "sweep" in plain:
         plain["sweep"] = lists_of_sweep(plain["sweep"])
     try:
@@ -147,7 +150,8 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
         name: kind(**{field: getattr(study, field) for field in kind.model_fields}).model_dump(mode="json")
         for name, kind in DERIVED.items()
     }
-    return study.model_dump(mode="json") | {"models": models} | derived
+    unset = [] if study.input == DEMO else [name for name in ROLES if plain.get(name) is None]
+    return study.model_dump(mode="json") | {"models": models, UNSET: unset} | derived
 
 
 def typed_options(parameters: Mapping[str, Any]) -> dict[str, Options]:

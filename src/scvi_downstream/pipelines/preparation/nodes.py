@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import symbols_of
+from scvi_downstream.cells.guesses import guess_keys, unset_sentence
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
 from scvi_downstream.cells.study_design import describe_design
@@ -54,7 +56,11 @@ _OUTSIDE = {
 
 
 def prepare_counts(
-    raw: AnnData, metadata: pd.DataFrame | None, keys: Keys, options: PreparationOptions
+    raw: AnnData,
+    metadata: pd.DataFrame | None,
+    keys: Keys,
+    options: PreparationOptions,
+    unset_keys: Collection[str] = (),
 ) -> tuple[AnnData, pd.DataFrame, dict[str, Any]]:
     """Check values and keys, leave out empty and filtered cells and genes, choose highly variable genes.
 
@@ -68,6 +74,8 @@ def prepare_counts(
         The counts layer and the obs columns of the study.
     options
         Thresholds, symbols, number of highly variable genes.
+    unset_keys
+        Parameters for which columns are looked for, only to name them.
 
     Returns
     -------
@@ -116,6 +124,7 @@ def prepare_counts(
         "conditions": _group_sizes(obs, keys.condition_key),
         "samples": _group_sizes(obs, keys.sample_key),
         "design": design,
+        "looks_like": unset_sentence(guess_keys(obs, keys, unset_keys, options.unknown_labels)),
         "data_fingerprint": _fingerprint(counts, obs.index, var.index),
         "n_cells_raw": int(matrix.shape[0]),
         "n_genes_raw": int(matrix.shape[1]),
@@ -305,5 +314,7 @@ def _log_summary(summary: dict[str, Any]) -> None:
     logger.info("highly variable genes: %s", summary["hvg_method"])
     for sentence in summary["design"]["sentences"]:
         logger.info("design: %s", sentence)
+    if summary["looks_like"]:
+        logger.info(summary["looks_like"])
     for sentence in summary["warnings"]:
         logger.warning(sentence)

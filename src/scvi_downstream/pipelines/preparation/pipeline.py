@@ -12,7 +12,7 @@ def create_pipeline(study: Study) -> Pipeline:
     """Raw ─► prepare_counts ─► counts, qc_metrics, preparation_summary ─► figures."""
     summary, options = "preparation_summary", "params:preparation"
     metadata = "metadata" if study.parameters["metadata"] else "params:metadata"  # the path of no table: null
-    given = ["raw", metadata, "params:keys", options]
+    given = ["raw", metadata, "params:keys", options, "params:unset_keys"]
     return Pipeline(
         [
             step(prepare_counts, given, ["counts", "qc_metrics", summary]),

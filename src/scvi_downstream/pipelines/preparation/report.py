@@ -20,6 +20,12 @@ SECTION = Section(
 )
 
 
+def left_out(contents: Mapping[str, Any]) -> Iterator[str]:
+    """Columns that look like keys which are not set."""
+    if found := (contents.get("preparation_summary") or {}).get("looks_like"):
+        yield sentence(found)
+
+
 def findings(contents: Mapping[str, Any], study: Study) -> Iterator[str]:
     """What to beware of in the counts; the samples, how conditions are compared, and how columns lie to one another."""
     summary = contents.get("preparation_summary") or {}

@@ -59,7 +59,9 @@ def left_out(study: Study, contents: Mapping[str, Any]) -> list[str]:
     """Every model, analysis and metric that the parameters or the data leave out, and why."""
     models = [f"{name} was left out: {sentence(reason)}" for name, reason in study.left_out.items()]
     metrics = contents.get(f"{study.primary}.integration") or {}
-    return [*models, *study.absent, *_metrics_left_out(metrics)]
+    reports = [analysis.report for analysis in analyses()]
+    own = [text for report in reports if hasattr(report, "left_out") for text in report.left_out(contents)]
+    return [*own, *models, *study.absent, *_metrics_left_out(metrics)]
 
 
 def _metrics_left_out(integration: Mapping[str, Any]) -> Iterator[str]:

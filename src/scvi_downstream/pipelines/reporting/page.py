@@ -25,7 +25,7 @@ from scvi_downstream.report.methods import jinja_environment
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_DERIVED = ("keys",)
+_DERIVED = ("keys", "unset_keys")
 
 
 def render(
