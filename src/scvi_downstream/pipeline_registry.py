@@ -14,6 +14,7 @@ from scvi_downstream.engine.kedro_internals import LaterPipeline
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import boxed, joined
 from scvi_downstream.pipelines.declaration import Study
+from scvi_downstream.study.defaults import own_conf
 from scvi_downstream.study.loader import load_parameters
 from scvi_downstream.study.plan import plan_study
 
@@ -51,8 +52,8 @@ def register_pipelines(study: Study | None = None) -> dict[str, Pipeline]:
 
 
 def _parameters_without_session() -> dict:
-    project = find_kedro_project(Path.cwd()) or Path(__file__).resolve().parents[2]
-    return load_parameters(project, os.environ.get("KEDRO_ENV"))
+    project = find_kedro_project(Path.cwd())
+    return load_parameters(project / "conf" if project else own_conf(), os.environ.get("KEDRO_ENV"))
 
 
 def _with_needed(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -22,7 +21,6 @@ from scvi_downstream.pipelines.preparation.options import CellFilters, Preparati
 from scvi_downstream.pipelines.trajectory.options import SlingshotOptions, TrajectoryOptions
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Options
-from scvi_downstream.study import defaults
 from scvi_downstream.study.completion import complete_parameters, typed_options
 from scvi_downstream.study.defaults import default_parameters, defaults_of, model_options, model_spec
 from scvi_downstream.study.parameters import study_parameters
@@ -145,31 +143,3 @@ def test_models_take_the_training_of_the_project() -> None:
         TrainingOptions
     )
     assert model_spec({"name": "mine", "family": "SCVI", "n_latent": 3}).hyperparameters["n_latent"] == 3
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package outside a project, called in an empty folder."""
-    monkeypatch.setattr(defaults, "_OWN_PROJECT", tmp_path / "site-packages")
-    monkeypatch.chdir(tmp_path)
-    defaults._of_base.cache_clear()
-    yield tmp_path
-    defaults._of_base.cache_clear()
-
-
-def test_outside_a_project_it_says_where_it_has_looked(nowhere: Path) -> None:
-    with pytest.raises(InputError, match=r"there are no defaults: neither .*site-packages nor .*change into"):
-        default_parameters()
-
-
-def test_the_project_around_the_working_directory_is_found(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (nowhere / "pyproject.toml").write_text(
-        '[tool.kedro]\npackage_name = "mine"\nproject_name = "mine"\nkedro_init_version = "1.0.0"\n'
-    )
-    (nowhere / "conf" / "base").mkdir(parents=True)
-    (nowhere / "conf" / "base" / "parameters.yml").write_text("seed: 3\n")
-    (nowhere / "notebooks").mkdir()
-    monkeypatch.chdir(nowhere / "notebooks")
-    assert default_parameters() == {"seed": 3}

@@ -123,7 +123,7 @@ def test_columns_can_be_listed_on_the_command_line() -> None:
 
 def test_unknown_environment_is_named() -> None:
     with pytest.raises(InputError, match="no environment 'nowhere'"):
-        load_parameters(PROJECT, "nowhere")
+        load_parameters(PROJECT / "conf", "nowhere")
 
 
 def test_models_that_need_labels_are_left_out_and_said() -> None:

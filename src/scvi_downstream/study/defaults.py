@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kedro.utils import find_kedro_project
 
 from scvi_downstream.cells.keys import Replicates
 from scvi_downstream.models.families import parse_spec
@@ -18,14 +17,11 @@ from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Options
 from scvi_downstream.study.parameters import study_parameters
 
-_OWN_PROJECT = Path(__file__).resolve().parents[3]
-
 
 def default_parameters(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Parameters as ``conf/base`` has them, before they are completed, but for ``changes``: parameter → another value.
 
-    Of a group of options only what is named changes; what is free in form, such as ``models``, is replaced. Where no
-    project is found, an InputError says so.
+    Of a group of options only what is named changes; what is free in form, such as ``models``, is replaced.
     """
     return _with_changes(study_parameters(), deepcopy(_of_base()), changes or {})
 
@@ -43,7 +39,7 @@ def defaults_of[T: Options](kind: type[T], **changes: Any) -> T:
     Raises
     ------
     InputError
-        When no project is found, or the study has no such options.
+        The study has no such options.
 
     Examples
     --------
@@ -82,18 +78,18 @@ def default_model(**changes: Any) -> ModelSpec:
     return model_spec({"name": values["primary"], **values["models"][values["primary"]], **changes})
 
 
+def own_conf() -> Path:
+    """Configuration that came with this package: inside it where a wheel was installed, else beside ``src``."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
 @cache
 def _of_base() -> dict[str, Any]:
-    own, around = _OWN_PROJECT, find_kedro_project(Path.cwd())
-    for project in filter(None, (own, around)):
-        files = sorted((project / "conf" / "base").glob("parameters*.yml"))
-        if files:
-            read = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files]
-            return {name: value for group in read for name, value in group.items()}
-    raise InputError(
-        f"there are no defaults: neither {own} nor the project around {Path.cwd()} holds conf/base/parameters*.yml; "
-        "change into the folder of the project"
-    )
+    files = sorted((own_conf() / "base").glob("parameters*.yml"))
+    read = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files]
+    return {name: value for group in read for name, value in group.items()}
 
 
 def _place_of(kind: type[Options]) -> tuple[str, ...]:

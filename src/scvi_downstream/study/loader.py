@@ -55,12 +55,12 @@ def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, **asked}
 
 
-def load_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
+def load_parameters(conf: Path, env: str | None = None) -> dict[str, Any]:
     """Complete parameters of an environment above ``base`` (``None``: ``local``), for commands that have no session.
 
-    ``project`` is the folder that holds ``conf/``; where there is no such environment, an InputError says so.
+    Where the folder ``conf`` holds no such environment, an InputError says so.
     """
     try:
-        return StudyConfigLoader(str(project / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+        return StudyConfigLoader(str(conf), env=env, **CONFIG_LOADER_ARGS)["parameters"]
     except MissingConfigException:
-        raise InputError(f"there is no environment '{env}' in {project / 'conf'}") from None
+        raise InputError(f"there is no environment '{env}' in {conf}") from None

@@ -59,8 +59,8 @@ def left_out(study: Study, contents: Mapping[str, Any]) -> list[str]:
     """Every model, analysis and metric that the parameters or the data leave out, and why."""
     models = [f"{name} was left out: {sentence(reason)}" for name, reason in study.left_out.items()]
     metrics = contents.get(f"{study.primary}.integration") or {}
-    reports = [analysis.report for analysis in analyses()]
-    own = [text for report in reports if hasattr(report, "left_out") for text in report.left_out(contents)]
+    saying = filter(None, (getattr(analysis.report, "left_out", None) for analysis in analyses()))
+    own = [text for said_by in saying for text in said_by(contents)]
     return [*own, *models, *study.absent, *_metrics_left_out(metrics)]
 
 
