@@ -14,5 +14,6 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain", c
 HOOKS = (StudyHooks(), TrackingHooks(), ProgressHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
+CONF_SOURCE = "conf"
 CONFIG_LOADER_CLASS = StudyConfigLoader
-__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "DISABLE_HOOKS_FOR_PLUGINS", "HOOKS"]
+__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "CONF_SOURCE", "DISABLE_HOOKS_FOR_PLUGINS", "HOOKS"]

@@ -11,6 +11,9 @@ from scvi_downstream.runtime.options import Options
 PROTEIN_KEY = "protein_expression"
 """Where prepared counts hold proteins in obsm."""
 
+RAW = "raw"
+"""How ``counts_layer`` names ``adata.raw``."""
+
 
 class Keys(Options):
     """The obs columns, the layer and the obsm entry that the user named; ``None`` where there is none."""

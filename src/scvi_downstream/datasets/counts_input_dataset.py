@@ -150,7 +150,7 @@ def _names_antibodies(features: Path) -> bool:
         return any(len(row) > 2 and row[2] == ANTIBODIES for row in rows)
 
 
-_RNA = "rna"
+RNA = "rna"
 
 
 def read_mudata(path: Path) -> AnnData:
@@ -176,15 +176,14 @@ def read_mudata(path: Path) -> AnnData:
         if "mod" not in file:
             raise InputError(f"{path} is no MuData file: it holds {', '.join(sorted(file)) or 'nothing'}")
         modalities = list(file["mod"])
-        rna_name = next((name for name in modalities if name.lower() == _RNA), None)
+        rna_name = next((name for name in modalities if name.lower() == RNA), None)
         if rna_name is None:
-            raise InputError(f"{path} has no modality '{_RNA}'{closest(_RNA, modalities)}")
+            raise InputError(f"{path} has no modality '{RNA}'{closest(RNA, modalities)}")
         protein_name = protein_modality(modalities)
         rna: AnnData = read_elem(file[f"mod/{rna_name}"])
         proteins: AnnData | None = read_elem(file[f"mod/{protein_name}"]) if protein_name else None
         shared_obs = read_elem(file["obs"]) if "obs" in file else None
-    if shared_obs is not None:
-        _join_shared_columns(rna, shared_obs)
+    join_shared_columns(rna.obs, shared_obs)
     if proteins is None:
         logger.info("%s: no proteins (a modality %s)", path.name, " or ".join(PROTEIN_MODALITIES))
         return rna
@@ -208,18 +207,18 @@ def read_mudata(path: Path) -> AnnData:
     return with_proteins(rna, proteins.X, proteins.var_names)
 
 
-def _join_shared_columns(rna: AnnData, shared: object) -> None:
-    """Add the columns that MuData keeps once for all modalities, such as the batch."""
+def join_shared_columns(obs: pd.DataFrame, shared: object) -> None:
+    """Add the columns that MuData keeps once for all modalities, such as the batch, to those of the RNA."""
     if not isinstance(shared, pd.DataFrame):
         return
-    known = {*rna.obs.columns, *(f"{_RNA}:{column}" for column in rna.obs.columns)}
+    known = {*obs.columns, *(f"{RNA}:{column}" for column in obs.columns)}
     for column in shared.columns:
         if column not in known and ":" not in column:
-            rna.obs[column] = shared[column].reindex(rna.obs_names)
+            obs[column] = shared[column].reindex(obs.index)
 
 
 _MATRIX = re.compile(r"(?P<prefix>.*)matrix\.mtx(\.gz)?")
-_EXPRESSION = "Gene Expression"
+EXPRESSION = "Gene Expression"
 
 
 def is_ten_x_folder(folder: Path) -> bool:
@@ -283,8 +282,8 @@ def read_ten_x_h5(path: Path) -> AnnData:
 
 def _finished(adata: AnnData, path: Path) -> AnnData:
     types = adata.var.get("feature_types")
-    if types is not None and (types == _EXPRESSION).any() and (types != _EXPRESSION).any():
-        is_gene, is_protein = (types == _EXPRESSION).to_numpy(), (types == ANTIBODIES).to_numpy()
+    if types is not None and (types == EXPRESSION).any() and (types != EXPRESSION).any():
+        is_gene, is_protein = (types == EXPRESSION).to_numpy(), (types == ANTIBODIES).to_numpy()
         if others := int((~is_gene & ~is_protein).sum()):
             logger.info("%s: %d features that are no genes or proteins are left out", path.name, others)
         proteins = adata[:, is_protein]
@@ -363,14 +362,7 @@ class CountsInputDataset(AbstractDataset):
         """Read everything into memory."""
         if self._source == DEMONSTRATION:
             return read_pbmc68k()
-        path = user_path(self._source)
-        if not path.exists() and not {"/", "\\", "."} & set(self._source):
-            names = [DEMONSTRATION, *(entry.name for entry in path.parent.iterdir())]
-            raise InputError(
-                f"input '{self._source}' is neither a path that exists nor the word {DEMONSTRATION}"
-                f"{closest(self._source, names)}"
-            )
-        require(path)
+        path = input_path(self._source)
         return _read_folder(path) if path.is_dir() else _read_file(path)
 
     def save(self, data: Any) -> NoReturn:
@@ -379,6 +371,18 @@ class CountsInputDataset(AbstractDataset):
 
     def _exists(self) -> bool:
         return self._source == DEMONSTRATION or user_path(self._source).exists()
+
+
+def input_path(source: str) -> Path:
+    """The file or folder that the user means by ``source``; an InputError names the nearest where there is none."""
+    path = user_path(source)
+    if not path.exists() and not {"/", "\\", "."} & set(source):
+        names = [DEMONSTRATION, *(entry.name for entry in path.parent.iterdir())]
+        raise InputError(
+            f"input '{source}' is neither a path that exists nor the word {DEMONSTRATION}{closest(source, names)}"
+        )
+    require(path)
+    return path
 
 
 def _read_folder(path: Path) -> AnnData:

@@ -89,7 +89,7 @@ class _Run:
         """Run what has to run."""
         reused, total = len(self._agenda.reused), len(self._pipeline.nodes)
         if reused:
-            told = "%d of %d steps are up to date and are not run again (--params incremental=false runs all)"
+            told = "%d of %d steps are up to date and are not run again (incremental=false runs all)"
             logger.info(told, reused, total)
         if self._agenda.is_over:
             return

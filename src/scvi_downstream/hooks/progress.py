@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.utils import is_kedro_project
 
 from scvi_downstream.engine.kedro_internals import stored_path
 from scvi_downstream.pipelines import analyses
@@ -26,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def _run_summary(
-    parameters: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
+    run_params: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog, seconds: float
 ) -> str:
-    """Plain lines for the terminal on a run of a pipeline and its wall time, from the study's complete parameters."""
+    """Plain lines for the terminal on a run of a pipeline and its wall time, and the session's parameters."""
     from scvi_downstream.pipelines.reporting.findings import lines as headlines
 
-    written = pipeline.all_outputs()
+    written, parameters = pipeline.all_outputs(), catalog.load("parameters")
     found = headlines(_Stored(pipeline.datasets(), catalog), catalog.load(PLAN))
     done = f"{len(pipeline.nodes)} steps in {duration(seconds)}"
     lines = ["", f"Study '{parameters.get('study')}' is done: {done}."]
@@ -43,10 +45,20 @@ def _run_summary(
                 lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
     width = max((len(line.trust) for line in found), default=0)
     lines += [f"  {line.trust:<{width}}  {line.section.title}: {line.text}" for line in found]
-    joining = "`kedro run --pipelines reporting` joins it to the report"
-    first = "open the report" if "report" in written else joining
-    lines += [f"Next: {first}; `make ui` compares the models in MLflow; `make viz` shows the pipeline.", ""]
+    lines += [_next(Path(run_params["project_path"]), has_report="report" in written), ""]
     return "\n".join(lines)
+
+
+def _next(project: Path, *, has_report: bool) -> str:
+    joining = "`kedro run --pipelines reporting` joins it to the report"
+    if is_kedro_project(project):
+        first, of_pages = "open the report" if has_report else joining, "make {}"
+    else:
+        elsewhere = "" if project == Path.cwd() else f" --out {shlex.quote(str(project))}"
+        of_pages = f"scvi-downstream {{}}{elsewhere}"
+        first = f"`{of_pages.format('report')}` opens the report"
+    pages = f"`{of_pages.format('ui')}` compares the models in MLflow; `{of_pages.format('viz')}` shows the pipeline"
+    return f"Next: {first}; {pages}."
 
 
 def path_of(catalog: DataCatalog, name: str) -> Path:
@@ -147,4 +159,4 @@ class ProgressHooks:
         """Print where the results are and what to do next."""
         self._listening.close()
         seconds = time.perf_counter() - self._begin
-        print(_run_summary(catalog.load("parameters"), pipeline, catalog, seconds))
+        print(_run_summary(run_params, pipeline, catalog, seconds))

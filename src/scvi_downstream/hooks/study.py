@@ -132,5 +132,6 @@ def _check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder} ({error.strerror}): give a folder that you may write to, --params data_root=…"
+            f"cannot write to {folder} ({error.strerror}): give a folder that you may write to, --out … (kedro run: "
+            "--params data_root=…)"
         ) from None

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.cells.expression import measured_by_batch
-from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
+from scvi_downstream.cells.keys import PROTEIN_KEY, RAW, Keys
 from scvi_downstream.cells.obs import text_of
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.progress import Progress
@@ -23,7 +23,6 @@ CHUNK_VALUES = 2**22
 LARGEST_EXACT_COUNT = 2**24
 """Above this, float32 does not hold every integer."""
 PROBLEMS = ("NaN", "infinite", "negative", "not an integer", "too large for float32")
-RAW = "raw"
 PROTEIN_NAMES = "protein_names"
 """Key in uns of the names of proteins whose obsm entry is an array."""
 N_PROTEINS_NAMED = 8
@@ -228,7 +227,7 @@ def matrix_of(adata: AnnData, counts_layer: str | None) -> tuple[Any, pd.DataFra
         settings = " or ".join(f"counts_layer={name}" for name in choices)
         instead = f"; set {settings}" if choices else " and it has no layers: bring raw counts"
         raise InputError(f"X of the input is empty{instead}")
-    return _in_memory(matrix, _slot_name(counts_layer)), var
+    return _in_memory(matrix, slot_name(counts_layer)), var
 
 
 def _slots(adata: AnnData) -> list[str | None]:
@@ -238,7 +237,7 @@ def _slots(adata: AnnData) -> list[str | None]:
     return [None, *(str(name) for name in adata.layers if name is not None), *in_raw]
 
 
-def _slot_name(counts_layer: str | None) -> str:
+def slot_name(counts_layer: str | None) -> str:
     """The slot as AnnData users write it: ``X``, ``layers['counts']`` or ``raw.X``."""
     if not counts_layer:
         return "X"
@@ -296,7 +295,7 @@ def require_counts(adata: AnnData, counts_layer: str | None, matrix: Any, var: p
     check = check_values(matrix)
     if check.holds_counts:
         return
-    slot = _slot_name(counts_layer)
+    slot = slot_name(counts_layer)
     remedy = _other_slots(adata, counts_layer)
     if not any(check.n_bad):
         raise InputError(f"all values of {slot} are zero; {remedy}")
@@ -318,7 +317,7 @@ def _other_slots(adata: AnnData, chosen: str | None) -> str:
         return f"no {'other ' if others else ''}layer holds integer counts: bring raw counts"
     settings = [f"set counts_layer={name}" if name else "leave counts_layer empty" for name in good]
     verb = "holds" if len(good) == 1 else "hold"
-    return f"{' and '.join(map(_slot_name, good))} {verb} integer counts: {' or '.join(settings)}"
+    return f"{' and '.join(map(slot_name, good))} {verb} integer counts: {' or '.join(settings)}"
 
 
 def _holds_counts(adata: AnnData, name: str | None) -> bool:
