@@ -63,11 +63,8 @@ format: $(READY)  ## put the code into shape
 viz: $(READY)  ## Kedro-Viz in the browser
 	@$(BIN)/kedro viz run --include-hooks
 
-# One worker serves one reader; MLflow's four and its runner of jobs time out beside a training on a laptop.
-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 ui: $(READY)  ## MLflow in the browser
-	@$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --host 127.0.0.1 \
-		--port $${PORT:-5000} --workers 1
+	@$(BIN)/python -m scvi_downstream ui
 
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --no-emit-index-url \

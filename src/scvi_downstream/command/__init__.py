@@ -5,6 +5,9 @@ Nothing is imported here that takes time: each command imports what it uses.
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,14 @@ class _Commands(click.Group):
             click.echo(
                 "\nStopped. What is finished is kept, and the same command goes on from there.", err=True
             )
-            ctx.exit(_STOPPED)
         except Exception as error:
             plain = plain_error(error)
             if plain is None:
                 raise
             raise click.ClickException(str(plain)) from None
+        gc.collect()  # what is shared with other processes goes with the frames of the run
+        sys.stdout.flush()
+        os._exit(_STOPPED)  # else Python waits seconds for what is still to be told to MLflow
 
 
 @click.group(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -50,13 +51,12 @@ def serve_tracking(folder: Path, port: int) -> NoReturn:
         raise InputError(f"there are no runs in {folder}; name the folder of the results by --out")
     _say_where(f"MLflow with the runs of {folder}", port)
     # One worker serves one reader; MLflow's four and its runner of jobs time out beside a training on a laptop.
-    server = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "DO_NOT_TRACK": "true"}
-    os.execve(
-        sys.executable,
-        [*server, "--backend-store-uri", tracking_uri(None, folder)],
-        os.environ | quiet | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-    )
+    options = {"host": HOST, "port": port, "workers": 1, "backend-store-uri": tracking_uri(None, folder)}
+    options["uvicorn-opts"] = "--log-level critical"  # else Ctrl-C is told at length
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    quiet = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+    quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "ui", *words], os.environ | quiet)
 
 
 def serve_pipeline(folder: Path, conf: Path | None, parameters: Mapping[str, Any], port: int) -> None:
@@ -75,6 +75,7 @@ def serve_pipeline(folder: Path, conf: Path | None, parameters: Mapping[str, Any
 
     settings.CONF_SOURCE = str(source)  # the one way to tell Kedro-Viz
     _say_where("Kedro-Viz", port)
+    warnings.filterwarnings("ignore", module="kedro_viz")
     with suppress(KeyboardInterrupt):
         run_server(
             host=HOST,
