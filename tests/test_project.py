@@ -112,6 +112,32 @@ def test_mlflow_is_imported_in_one_folder() -> None:
     assert importing == {"tracking"}
 
 
+UPWARDS = {("hooks", "pipeline_registry"), ("datasets", "tracking")}
+"""Within functions: a hook hands the registry the study of the session, and a dataset reads what MLflow knows."""
+
+
+def places_from_the_top() -> dict[str, int]:
+    """Folders and root modules in the order of docs/architecture.md."""
+    page = (PROJECT / "docs" / "architecture.md").read_text()
+    rows = [
+        line.split("|")[1] for line in page.splitlines() if line.startswith("| `") and "conf/" not in line
+    ]
+    named = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    return {name: position for position, name in enumerate(named)}
+
+
+def test_imports_run_downwards() -> None:
+    places = places_from_the_top()
+    kept = {path for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {path.stem for path in kept} - {"__init__"} == set(places)
+    assert len([path for path in kept if path.suffix == ".py" and path.name != "__init__.py"]) <= 6
+    for path in SOURCE.rglob("*.py"):
+        own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        named = re.findall(r"^\s*(?:from|import) scvi_downstream(?:\.| import )(\w+)", path.read_text(), re.M)
+        upwards = {name for name in named if name in places and own in places and places[name] < places[own]}
+        assert not {(own, name) for name in upwards} - UPWARDS, path
+
+
 def test_nodes_know_nothing_of_kedro_and_of_files() -> None:
     for path in (SOURCE / "pipelines").rglob("*.py"):
         if path.name == "pipeline.py" or path.parent.name == "pipelines":

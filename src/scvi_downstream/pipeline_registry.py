@@ -14,7 +14,7 @@ from scvi_downstream.engine.kedro_internals import LaterPipeline
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import boxed, joined
 from scvi_downstream.pipelines.declaration import Study
-from scvi_downstream.study.defaults import own_conf
+from scvi_downstream.runtime.package import own_conf
 from scvi_downstream.study.loader import load_parameters
 from scvi_downstream.study.plan import plan_study
 

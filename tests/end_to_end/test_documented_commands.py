@@ -1,4 +1,4 @@
-"""Every `kedro` command of the README and the user guide, run as it stands there (in little)."""
+"""Every `kedro` and `scvi-downstream` command of the README and the user guide, run as it stands there (in little)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
-CELLS, TABLE, MARKERS, REFERENCE = (
-    f"/path/to/{name}" for name in ("cells.h5ad", "samples.csv", "markers.csv", "reference")
+CELLS, TABLE, MARKERS, REFERENCE, RESULTS = (
+    f"/path/to/{name}" for name in ("cells.h5ad", "samples.csv", "markers.csv", "reference", "results")
 )
 
 
-def documented(page: str) -> list[str]:
+def documented(page: str, program: str) -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", (PROJECT / page).read_text(), re.S)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith(".venv/bin/kedro")]
+    return [line for line in lines if line.startswith(f".venv/bin/{program} ")]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PAGES = ("README.md", "docs/user-guide.md", "docs/choosing-a-model.md", "docs/serving.md")
 
 
-@pytest.mark.parametrize("command", sorted({command for page in PAGES for command in documented(page)}))
+@pytest.mark.parametrize(
+    "command", sorted({command for page in PAGES for command in documented(page, "kedro")})
+)
 def test_command_works_as_documented(command: str, study_copy: Any, own_files: Path, kedro: Any) -> None:
     brought = {
         CELLS: own_files / "cells.h5ad",
@@ -72,8 +75,32 @@ def test_command_works_as_documented(command: str, study_copy: Any, own_files: P
         assert (study_copy.data_root / "08_reporting" / "mine" / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    "command", sorted({command for page in PAGES for command in documented(page, "scvi-downstream")})
+)
+def test_own_command_works_as_documented(
+    command: str, study_copy: Any, own_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scvi_downstream.command import main
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", study_copy.tracking_uri)
+    monkeypatch.chdir(study_copy.data_root.parent)
+    for page, file in {CELLS: own_files / "cells.h5ad", RESULTS: tmp_path}.items():
+        command = command.replace(page, str(file))
+    _, verb, *words = shlex.split(command)
+    more = {"run": ["--conf", PROJECT / "conf" / "test", "--workers", 1], "report": ["--no-open"]}
+    done = CliRunner().invoke(main, [verb, *words, *map(str, more.get(verb, []))])
+    assert done.exit_code == 0, done.output[-3000:]
+    results = tmp_path if "--out" in words else study_copy.data_root.parent
+    said = {"run": "is done", "check": "--batch donor --label cell_type", "report": "report.html"}[verb]
+    assert said in done.output
+    if verb == "run":
+        assert (results / "data" / "08_reporting" / "test" / "report.html").exists()
+
+
 def test_the_pages_hold_commands_to_run() -> None:
-    assert len(documented("docs/user-guide.md")) >= 4
-    assert len(documented("docs/choosing-a-model.md")) == 5
-    assert len(documented("docs/serving.md")) == 1
-    assert len(documented("README.md")) == 1
+    assert len(documented("docs/user-guide.md", "kedro")) >= 4
+    assert len(documented("docs/choosing-a-model.md", "kedro")) == 5
+    assert len(documented("docs/serving.md", "kedro")) == 1
+    assert len(documented("README.md", "kedro")) == 1
+    assert len(documented("README.md", "scvi-downstream")) == 3

@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from scvi_downstream.cells.keys import Keys
+from scvi_downstream.cells.keys import ROLES, Keys
 from scvi_downstream.cells.obs import as_categories, constant_within, with_unknown
 from scvi_downstream.runtime.options import UNKNOWN
 from scvi_downstream.runtime.words import first_names, listed
 
-ROLES = ("batch_key", "label_key", "sample_key", "condition_key")
-"""What is looked for."""
 FEWEST_CELLS = 10
 """Cells of a value, on average, below which a column names cells rather than groups them."""
 MOST_NUMBERED = 50

@@ -11,6 +11,8 @@ from scvi_downstream.runtime.options import Options
 PROTEIN_KEY = "protein_expression"
 """Where prepared counts hold proteins in obsm."""
 
+ROLES = ("batch_key", "label_key", "sample_key", "condition_key")
+"""Parameters that say what an obs column with groups of cells is."""
 RAW = "raw"
 """How ``counts_layer`` names ``adata.raw``."""
 
@@ -30,11 +32,10 @@ class Keys(Options):
     @property
     def categorical(self) -> dict[str, str]:
         """Parameter name → obs column, for the categorical keys that are set."""
-        single = ("batch_key", "label_key", "sample_key", "condition_key")
         covariates = {
             f"categorical_covariates[{i}]": key for i, key in enumerate(self.categorical_covariates)
         }
-        return {name: getattr(self, name) for name in single if getattr(self, name)} | covariates
+        return {name: getattr(self, name) for name in ROLES if getattr(self, name)} | covariates
 
 
 class Replicates(Keys):

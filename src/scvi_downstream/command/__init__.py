@@ -154,7 +154,7 @@ def check(source: str, layer: str | None) -> None:
       scvi-downstream check cells.h5ad
       scvi-downstream check cells.h5ad --layer counts
     """
-    from scvi_downstream.command.check import described
+    from scvi_downstream.command.inspection import described
 
     click.echo(described(source, layer))
 

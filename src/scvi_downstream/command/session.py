@@ -10,9 +10,9 @@ from typing import Any
 
 from scvi_downstream.pipelines.declaration import DEMO
 from scvi_downstream.runtime.errors import InputError
-from scvi_downstream.study.defaults import own_conf
+from scvi_downstream.runtime.package import ROOT, own_cache, own_conf
 
-PACKAGE = __name__.partition(".")[0]
+PACKAGE = ROOT.name
 _KINDS = ("parameters*", "catalog*", "mlflow*")
 """Files that Kedro takes from a folder of configuration."""
 
@@ -63,9 +63,8 @@ def prepare_kedro(conf: Path | None) -> Path:
     is_checkout = _is_checkout(Path.cwd())
     source = Path.cwd() / "conf" if is_checkout else own_conf()
     os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(source / "logging.yml"))
-    if own_conf().parent.name == PACKAGE:  # Numba keeps code beside its source, which here is not the user's
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "scvi-downstream" / "numba"))
+    if not own_cache().is_relative_to(ROOT):  # where Numba would keep code that it compiles
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(own_cache() / "numba"))
     from kedro.framework.project import configure_project
 
     configure_project(PACKAGE)

@@ -53,10 +53,15 @@ class Project:
         Folder of the package.
     of_libraries
         Module that loads others by made-up names, but never ones of the project → library whose they are.
+    cache
+        Folder that keeps what files hold; ``None``: where Python keeps what it compiles.
     """
 
-    def __init__(self, root: Path, of_libraries: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, of_libraries: Mapping[str, str] | None = None, cache: Path | None = None
+    ) -> None:
         self.root = root
+        self._cache = cache or root / "__pycache__"
         self._of_libraries = of_libraries or {}
         self._found: dict[str, frozenset[Place]] = {}
         self._used: dict[Place, frozenset[Place]] = {}
@@ -74,7 +79,7 @@ class Project:
     @cached_property
     def modules(self) -> Mapping[str, Contents]:
         """What the files hold."""
-        cache = self.root / "__pycache__" / f"definitions.{sys.implementation.cache_tag}.zlib"
+        cache = self._cache / f"definitions.{sys.implementation.cache_tag}.zlib"
         return read_all(self.files, cache)
 
     def _libraries(self, place: Place) -> frozenset[str]:

@@ -135,7 +135,7 @@ def read_all(files: Mapping[str, Path], cache: Path) -> dict[str, Contents]:
 def _write(cache: Path, packed: bytes) -> None:
     temporary = cache.with_name(f"{cache.name}.{_hash(packed)}")
     with suppress(OSError):
-        cache.parent.mkdir(exist_ok=True)
+        cache.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(packed)
         temporary.replace(cache)
 

@@ -16,11 +16,13 @@ from pydantic import BaseModel
 
 from scvi_downstream.engine.closures import Project
 from scvi_downstream.engine.fields import part_read
+from scvi_downstream.runtime.package import ROOT, own_cache
 
-_ROOT = Path(__file__).resolve().parents[1]
-_PACKAGE = _ROOT.name
+_PACKAGE = ROOT.name
 PROJECT = Project(
-    _ROOT, {f"{_PACKAGE}.models.specification": "scvi", f"{_PACKAGE}.models.scvi_internals": "scvi"}
+    ROOT,
+    {f"{_PACKAGE}.models.specification": "scvi", f"{_PACKAGE}.models.scvi_internals": "scvi"},
+    own_cache(),
 )
 """The project's own code."""
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9._-]+")
@@ -106,7 +108,7 @@ def _fingerprint(module: str, name: str) -> str:
             for place in found.definitions
             if (own := PROJECT.definition(place))
         )
-        data = {str(file.relative_to(_ROOT)): _content(file) for file in found.data}
+        data = {str(file.relative_to(ROOT)): _content(file) for file in found.data}
         return digest(code, data, _versions(found.libraries))
     return digest({Path(foreign).name: _content(Path(foreign))})
 

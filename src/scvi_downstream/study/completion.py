@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scvi_downstream.cells.guesses import ROLES
-from scvi_downstream.cells.keys import PROTEIN_KEY, Keys, Replicates
+from scvi_downstream.cells.keys import PROTEIN_KEY, ROLES, Keys, Replicates
 from scvi_downstream.models.families import explain, parse_spec
 from scvi_downstream.models.search_space import changed
 from scvi_downstream.models.specification import ModelSpec, TrainingOptions

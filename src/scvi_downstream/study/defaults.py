@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +14,7 @@ from scvi_downstream.models.families import parse_spec
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.options import Options
+from scvi_downstream.runtime.package import own_conf
 from scvi_downstream.study.parameters import study_parameters
 
 
@@ -76,13 +76,6 @@ def default_model(**changes: Any) -> ModelSpec:
     """The primary model of ``conf/base``, but for ``changes``, of ``training`` to what is named."""
     values = _of_base()
     return model_spec({"name": values["primary"], **values["models"][values["primary"]], **changes})
-
-
-def own_conf() -> Path:
-    """Configuration that came with this package: inside it where a wheel was installed, else beside ``src``."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from scvi_downstream.engine.kedro_internals import requested_pipelines
 from scvi_downstream.pipelines import analyses
@@ -37,10 +38,16 @@ class StudyConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Configuration of one kind; ``parameters`` are complete."""
         if key != "parameters":
-            return super().__getitem__(key)
+            return self._read(key)
         if self._complete is None:
-            self._complete = complete_parameters(_asked_for_by_name(super().__getitem__("parameters")))
+            self._complete = complete_parameters(_asked_for_by_name(self._read("parameters")))
         return self._complete
+
+    def _read(self, key: str) -> dict[str, Any]:
+        try:
+            return super().__getitem__(key)
+        except YAMLError as error:  # names the file and the line
+            raise InputError(str(error)) from None
 
 
 def _asked_for_by_name(raw: dict[str, Any]) -> dict[str, Any]:

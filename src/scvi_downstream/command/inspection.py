@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from scvi_downstream.cells.guesses import ROLES, Guess, as_options, guess_keys, likeliest
-from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
+from scvi_downstream.cells.guesses import Guess, as_options, guess_keys, likeliest
+from scvi_downstream.cells.keys import PROTEIN_KEY, ROLES, Keys
 from scvi_downstream.datasets.counts_input_dataset import has_proteins
 from scvi_downstream.datasets.input_contents import InputContents, open_contents, some_values
 from scvi_downstream.pipelines.preparation.nodes import CELL_NAMES_REMEDY, GENE_NAMES_REMEDY
