@@ -64,7 +64,8 @@ viz: $(READY)  ## Kedro-Viz in the browser
 	@$(BIN)/kedro viz run --include-hooks
 
 ui: $(READY)  ## MLflow in the browser
-	@$(BIN)/python -m scvi_downstream ui
+	@$(BIN)/python -m scvi_downstream.tracking http://127.0.0.1:$${PORT:-5000} & \
+		$(BIN)/python -m scvi_downstream ui
 
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --no-emit-index-url \

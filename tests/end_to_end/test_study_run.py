@@ -158,9 +158,11 @@ def test_tracking_has_a_parent_and_a_closed_child_a_model(study_run: Any) -> Non
         assert client.list_artifacts(run.info.run_id, "figures")
     shared = [{name for name in by_name[model].data.metrics if "/" not in name} for model in MODELS]
     assert shared[0] == shared[1] == shared[2]
+    assert {artifact.path for artifact in client.list_artifacts(first.info.run_id)} >= {"report.html"}
     assert {artifact.path for artifact in client.list_artifacts(first.info.run_id, "reports")} >= {
-        "reports/report.html"
+        "reports/leaderboard.csv"
     }
+    assert "| scanvi&nbsp; |" in first.data.tags["mlflow.note.content"]
     assert first.inputs.dataset_inputs[0].dataset.digest
 
 

@@ -35,7 +35,9 @@ def test_children_hang_on_the_parent_and_all_are_closed(uri: str, tmp_path: Path
     study = tracker(uri, "children", tmp_path)
     study.start("parent", ["a", "b"], {"tag": "value"})
     study.log_parameters("a", {"model": {"n_latent": 10, "nothing": None}})
-    study.log_metrics("a", {"elbo": -3.5, "missing": float("nan"), "left_out": "no labels"})
+    study.log_metrics(
+        "a", {"elbo": -3.5, "missing": float("nan"), "left_out": "no labels", "why": "A sentence. " * 9}
+    )
     study.log_curves("a", pd.DataFrame({"loss": [3.0, np.nan, 1.0]}, index=[1, 2, 3]))
     study.finish("FINISHED")
     found = runs(uri, "children")
@@ -45,6 +47,7 @@ def test_children_hang_on_the_parent_and_all_are_closed(uri: str, tmp_path: Path
     assert found["a"].data.params == {"model.n_latent": "10"}
     assert found["a"].data.metrics == {"elbo": -3.5, "curves/loss": 1.0}
     assert found["a"].data.tags["left_out"] == "no labels"
+    assert "why" not in found["a"].data.tags
 
 
 def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path) -> None:
@@ -127,10 +130,21 @@ def test_curves_drawn_live_are_not_drawn_twice(uri: str, tmp_path: Path) -> None
     live.finish("FINISHED")
     from mlflow import MlflowClient
 
-    drawn = MlflowClient(tracking_uri=uri).get_metric_history(
-        runs(uri, "live")["scvi"].info.run_id, "curves/elbo_validation"
-    )
-    assert [(point.step, point.value) for point in drawn] == [(1, 699.0), (2, 698.0), (3, 697.0)]
+    client, found = MlflowClient(tracking_uri=uri), runs(uri, "live")
+    for run, curve in (("scvi", "curves/elbo_validation"), ("run", "curves/elbo_validation/scvi")):
+        drawn = client.get_metric_history(found[run].info.run_id, curve)
+        assert [(point.step, point.value) for point in drawn] == [(1, 699.0), (2, 698.0), (3, 697.0)]
+
+
+def test_the_page_of_an_older_study_gets_the_view_of_its_models(uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    client.create_experiment("older", tags={"mlflow.experimentKind": "finetuning"})
+    tracker(uri, "older", tmp_path)
+    tags = client.get_experiment_by_name("older").tags
+    assert tags["mlflow.experimentKind"] == "finetuning"
+    assert "mlflow.sharedViewState.models" in tags
 
 
 def test_a_trial_is_closed_with_its_own_end(uri: str, tmp_path: Path) -> None:

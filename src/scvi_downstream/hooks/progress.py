@@ -34,7 +34,7 @@ def _run_summary(
     from scvi_downstream.pipelines.reporting.findings import lines as headlines
 
     written, parameters = pipeline.all_outputs(), catalog.load("parameters")
-    found = headlines(_Stored(pipeline.datasets(), catalog), catalog.load(PLAN))
+    found = headlines(Stored(pipeline.datasets(), catalog), catalog.load(PLAN))
     done = f"{len(pipeline.nodes)} steps in {duration(seconds)}"
     lines = ["", f"Study '{parameters.get('study')}' is done: {done}."]
     # what is left for people to open, the report first
@@ -75,7 +75,7 @@ def path_of(catalog: DataCatalog, name: str) -> Path:
     return path
 
 
-class _Stored(Mapping[str, Any]):
+class Stored(Mapping[str, Any]):
     """Contents of the datasets of a pipeline that has run, read when they are asked for."""
 
     def __init__(self, names: set[str], catalog: DataCatalog) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from scvi_downstream.hooks.progress import path_of
+from scvi_downstream.hooks.progress import Stored, path_of
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import model_of
+from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime import events
 from scvi_downstream.scoring.criteria import rows_by_model
 
@@ -100,9 +101,10 @@ class TrackingHooks:
             self._later(self._name_failed, node, error)
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Register the champion if it is not, and close the runs."""
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Register the champion if it is not, say what was found, and close the runs."""
         self._later(self._register, new=False)
+        self._later(self._describe, pipeline)
         self._close("FINISHED")
         for done in self._told:
             done.result()
@@ -145,6 +147,14 @@ class TrackingHooks:
             self._made.load("counts") if self._options.get("champion_example") else None,
         )
 
+    def _describe(self, pipeline: Pipeline) -> None:
+        from scvi_downstream.pipelines.reporting.findings import lines
+
+        if self._tracker is not None:
+            stored = Stored(pipeline.datasets(), self._made)
+            report = path_of(self._made, "report") if "report" in pipeline.all_outputs() else None
+            self._tracker.describe(lines(stored, self._made.load(PLAN)), report, stored.get("leaderboard"))
+
     def _close(self, status: str, reason: str | None = None) -> None:
         self._listening.close()
         self._later(self._finish, status, reason)
@@ -179,7 +189,6 @@ class TrackingHooks:
         elif kind == "champion":
             self._champion = self._made.load(dataset)
             self._open_tracker().log_metrics(None, {"champion": _numbers_and_words(self._champion)})
-            self._open_tracker().describe(f"Champion: {self._champion['reason']}")
         elif kind == "preparation_summary":
             source = str(self._parameters["input"])
             self._open_tracker().log_data(self._parameters["study"], source, self._made.load(dataset))

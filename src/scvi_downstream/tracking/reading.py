@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.tracking.runs import PARENT_TAG, open_store
+from scvi_downstream.tracking.page import PARENT_TAG
+from scvi_downstream.tracking.runs import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,33 +17,38 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scvi_downstream.tracking.page import PARENT_TAG, REPORT, experiment_tags, run_text
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric
 
+    from scvi_downstream.pipelines.reporting.findings import Line
+
 # MLflow honours only this spelling; it must be set before the first import.
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _MOST_METRICS_A_CALL = 1000
 _MOST_PARAMS_A_CALL = 100
 _LONGEST_PARAM = 6000
 _LONGEST_NAME = 250
 _LIVE_EVERY_SECONDS = 10.0
-PARENT_TAG = "mlflow.parentRunId"
 _PROCESS_TAG = "process"
 _DESCRIPTION_TAG = "mlflow.note.content"
 _SOURCE = {"mlflow.source.name": "kedro run", "mlflow.source.type": "PROJECT"}
-# Opens MLflow's page on runs, metrics and curves.
-_MODEL_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
+# By which training is stopped; the parent's page shows that of every model.
+_HELD_OUT_CURVE = "curves/elbo_validation"
+# Longer texts are sentences, which stand in the report.
+_LONGEST_WORD = 60
 
 
 def tracking_uri(configured: str | None, project: Path) -> str:
     """``MLFLOW_TRACKING_URI``, else the configured address, else SQLite at an absolute path in the project."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or configured
-    return given or f"{_SQLITE}{(project / 'mlflow.db').resolve()}"
+    return given or f"{SQLITE}{(project / 'mlflow.db').resolve()}"
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -52,8 +57,8 @@ def open_store(uri: str) -> MlflowClient:
 
     for talkative in ("alembic", "mlflow"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    file = Path(uri.removeprefix(_SQLITE))
-    if uri.startswith(_SQLITE) and not file.exists():
+    file = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not file.exists():
         _create_whole(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -65,7 +70,7 @@ def _create_whole(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         begun = Path(folder) / file.name
-        MlflowClient(tracking_uri=f"{_SQLITE}{begun}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=f"{SQLITE}{begun}").search_experiments(max_results=1)
         try:
             file.hardlink_to(begun)
         except FileExistsError:  # another process was faster
@@ -86,9 +91,10 @@ class StudyTracker:
         self._experiment = self._find_or_create(experiment, artifacts if uri.startswith("sqlite") else None)
         self._parent: str | None = None
         self._children: dict[str, str] = {}
+        self._models: frozenset[str] = frozenset()
         self._tags: dict[str, str] = {}
         self._data: DatasetInput | None = None
-        self._live: dict[str, list[Any]] = {}
+        self._live: dict[str, list[Metric]] = {}
         self._drawn: dict[str, int] = {}
         self._sent: dict[str, float] = {}
 
@@ -97,6 +103,7 @@ class StudyTracker:
         self._close_abandoned()
         self._tags = {**tags, _PROCESS_TAG: _this_process(), **_SOURCE}
         self._parent = self._create(name, self._tags)
+        self._models = frozenset(models)
         for model in models:
             self.start_child(model)
 
@@ -125,7 +132,7 @@ class StudyTracker:
             self._client.log_batch(self._run(model), params=list(some))
 
     def log_metrics(self, model: str | None, metrics: Mapping[str, Any]) -> None:
-        """Log the finite numbers among ``metrics``; the rest are tags."""
+        """Log the finite numbers among ``metrics``; words are tags."""
         from mlflow.entities import Metric, RunTag
 
         now = _milliseconds()
@@ -134,7 +141,8 @@ class StudyTracker:
             if len(name) > _LONGEST_NAME:
                 continue
             if isinstance(value, bool | str):
-                words.append(RunTag(name, str(value)[:_LONGEST_PARAM]))
+                if len(str(value)) <= _LONGEST_WORD:
+                    words.append(RunTag(name, str(value)))
             elif isinstance(value, int | float) and math.isfinite(value):
                 numbers.append(Metric(_metric_name(name), float(value), now, 0))
         self._client.log_batch(self._run(model), metrics=numbers, tags=words)
@@ -156,17 +164,21 @@ class StudyTracker:
             self._sent[model] = time.monotonic()
             self._send(model, self._live.pop(model))
 
-    def _send(self, model: str, points: list[Any]) -> None:
-        for some in batched(points, _MOST_METRICS_A_CALL):
-            self._client.log_batch(self._run(model), metrics=list(some))
+    def _send(self, model: str, points: list[Metric]) -> None:
+        held_out = [point for point in points if model in self._models and point.key == _HELD_OUT_CURVE]
+        of_parent = [_renamed(point, f"{_HELD_OUT_CURVE}/{model}") for point in held_out]
+        for run, found in ((self._run(model), points), (self._run(None), of_parent)):
+            for some in batched(found, _MOST_METRICS_A_CALL):
+                self._client.log_batch(run, metrics=list(some))
 
-    def describe(self, text: str) -> None:
-        """Put a text on the page of the parent run."""
+    def describe(self, lines: Iterable[Line], report: Path | None, board: pd.DataFrame | None) -> None:
+        """Say on the page of the parent run what was found; see :func:`.page.run_text`."""
+        text = run_text(self._experiment, self._run(None), lines, report, board)
         self._client.set_tag(self._run(None), _DESCRIPTION_TAG, text)
 
     def log_file(self, model: str | None, path: Path, folder: str) -> None:
-        """Keep a file with the run."""
-        self._client.log_artifact(self._run(model), str(path), folder)
+        """Keep a file with the run; the report in no folder, where it is seen at once."""
+        self._client.log_artifact(self._run(model), str(path), None if path.name == REPORT else folder)
 
     def log_data(self, study: str, source: str, summary: Mapping[str, Any]) -> None:
         """Record which counts went in: name, source, fingerprint and shape."""
@@ -224,10 +236,13 @@ class StudyTracker:
         found = self._client.get_experiment_by_name(experiment)
         if found is not None and found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (artifacts / experiment).resolve().as_uri() if artifacts else None
-        return str(self._client.create_experiment(experiment, location, _MODEL_TRAINING_PAGE))
+        if found is None:
+            location = (artifacts / experiment).resolve().as_uri() if artifacts else None
+            return str(self._client.create_experiment(experiment, location, dict(experiment_tags())))
+        for name, value in experiment_tags().items():
+            if name not in found.tags:
+                self._client.set_experiment_tag(found.experiment_id, name, value)
+        return str(found.experiment_id)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         return str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)
@@ -263,6 +278,12 @@ def _points(epoch: int, values: Mapping[str, float]) -> list[Metric]:
     now = _milliseconds()
     finite = {curve: float(value) for curve, value in values.items() if math.isfinite(value)}
     return [Metric(f"curves/{curve}", value, now, epoch) for curve, value in finite.items()]
+
+
+def _renamed(point: Metric, name: str) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(name, point.value, point.timestamp, point.step)
 
 
 def _metric_name(name: str) -> str:
