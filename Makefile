@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help run test quick check bench format viz ui lock clean
+.PHONY: help run test quick check bench format viz ui screens lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ viz: $(READY)  ## Kedro-Viz in the browser
 ui: $(READY)  ## MLflow in the browser
 	@$(BIN)/python -m scvi_downstream.tracking http://127.0.0.1:$${PORT:-5000} & \
 		$(BIN)/python -m scvi_downstream ui
+
+screens: $(READY)  ## take the documentation's pictures of what `make run` has made
+	@$(BIN)/python benchmarks/screens.py
 
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --no-emit-index-url \

@@ -18,9 +18,12 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from .browsing import browser, open_page
+
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
+__all__ = ["browser", "open_page"]
 PROJECT = Path(__file__).resolve().parents[2]
 STUDY = "test"
 PAGE = PROJECT / "docs" / "adding-an-analysis.md"

@@ -24,7 +24,7 @@ def board(rows: int) -> pd.DataFrame:
 
 
 def test_the_text_leads_to_the_report_and_says_what_was_found_and_which_model_is_best() -> None:
-    links, found, table, place = run_text("1", "a1", LINES, Path("/d/report.html"), board(2)).split("\n\n")
+    links, found, table, place = run_text("1", "a1", LINES, "data/report.html", board(2)).split("\n\n")
     assert links.startswith("[Report](#/experiments/1/runs/a1/artifacts/report.html?")
     assert "searchFilter=tags.%60mlflow.parentRunId%60%20%3D%20%27a1%27" in links
     assert found == "- **Cell types** (uncertain): 10 types; 82% right"
@@ -34,7 +34,7 @@ def test_the_text_leads_to_the_report_and_says_what_was_found_and_which_model_is
         "| model0 | 0.900 |",
         "| model1 | 0.100 |",
     ]
-    assert place.endswith("`/d/report.html`.")
+    assert place.endswith("`data/report.html`.")
 
 
 def test_a_run_without_report_and_board_says_what_it_found() -> None:

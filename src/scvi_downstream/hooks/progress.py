@@ -42,7 +42,7 @@ def _run_summary(
         for name, what in analysis.files.items():
             may_be_empty = name in analysis.may_be_empty
             if name in written and not (may_be_empty and not len(catalog[name].load())):
-                lines.append(f"  {what:<52} {_short(path_of(catalog, name))}")
+                lines.append(f"  {what:<52} {short(path_of(catalog, name))}")
     width = max((len(line.trust) for line in found), default=0)
     lines += [f"  {line.trust:<{width}}  {line.section.title}: {line.text}" for line in found]
     lines += [_next(Path(run_params["project_path"]), has_report="report" in written), ""]
@@ -93,7 +93,8 @@ class Stored(Mapping[str, Any]):
         return len(self._names)
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """A path as it is written from the project's folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
-from scvi_downstream.hooks.progress import Stored, path_of
+from scvi_downstream.hooks.progress import Stored, path_of, short
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.copies import model_of
 from scvi_downstream.pipelines.declaration import PLAN
@@ -152,7 +152,7 @@ class TrackingHooks:
 
         if self._tracker is not None:
             stored = Stored(pipeline.datasets(), self._made)
-            report = path_of(self._made, "report") if "report" in pipeline.all_outputs() else None
+            report = short(path_of(self._made, "report")) if "report" in pipeline.all_outputs() else None
             self._tracker.describe(lines(stored, self._made.load(PLAN)), report, stored.get("leaderboard"))
 
     def _close(self, status: str, reason: str | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -46,7 +45,7 @@ def run_address(experiment: str, run: str, tab: str = "") -> str:
 
 
 def run_text(
-    experiment: str, run: str, lines: Iterable[Line], report: Path | None, board: pd.DataFrame | None
+    experiment: str, run: str, lines: Iterable[Line], report: str | None, board: pd.DataFrame | None
 ) -> str:
     """Markdown for the page of a run.
 
@@ -57,7 +56,7 @@ def run_text(
     lines
         What was found, a line a capability.
     report
-        The page on disk; ``None``: the run has made none.
+        Where the page is; ``None``: the run has made none.
     board
         The leaderboard, one row a model; ``None``: the run compared no models.
     """

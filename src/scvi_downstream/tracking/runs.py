@@ -121,7 +121,7 @@ class StudyTracker:
         self._send(model, self._live.pop(model, []))
         if reason:
             self._client.set_tag(self._children[model], "error", reason[:_LONGEST_PARAM])
-        self._client.set_terminated(self._children.pop(model), status=status)
+        self._end(self._children.pop(model), status)
 
     def log_parameters(self, model: str | None, parameters: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names, to the model's run or (``None``) to the parent."""
@@ -171,7 +171,7 @@ class StudyTracker:
             for some in batched(found, _MOST_METRICS_A_CALL):
                 self._client.log_batch(run, metrics=list(some))
 
-    def describe(self, lines: Iterable[Line], report: Path | None, board: pd.DataFrame | None) -> None:
+    def describe(self, lines: Iterable[Line], report: str | None, board: pd.DataFrame | None) -> None:
         """Say on the page of the parent run what was found; see :func:`.page.run_text`."""
         text = run_text(self._experiment, self._run(None), lines, report, board)
         self._client.set_tag(self._run(None), _DESCRIPTION_TAG, text)
@@ -224,8 +224,12 @@ class StudyTracker:
         for run in filter(None, [*self._children.values(), self._parent]):
             if reason:
                 self._client.set_tag(run, "error", reason[:_LONGEST_PARAM])
-            self._client.set_terminated(run, status=status)
+            self._end(run, status)
         self._parent, self._children, self._live = None, {}, {}
+
+    def _end(self, run: str, status: str) -> None:
+        self._client.set_terminated(run, status=status)
+        self._client.delete_tag(run, _PROCESS_TAG)
 
     def finish_failed_model(self, model: str, reason: str) -> None:
         """Say in the run of the model whose node failed why it did."""
