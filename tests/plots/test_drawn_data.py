@@ -28,8 +28,10 @@ from scvi_downstream.study.defaults import defaults_of
 
 FEW = settings(max_examples=20)
 NUMBERS = st.floats(-1e12, 1e12, allow_subnormal=False)
-WORDS = st.text("abcXYZ äß_-", min_size=1, max_size=6).filter(
-    lambda word: word.strip() == word and word[0] != "_"
+WORDS = (
+    st.text("abcXYZ äß_-", min_size=1, max_size=6)
+    .map(lambda text: " ".join(text.split()))
+    .filter(lambda word: word.strip() == word and word[0] != "_")
 )
 
 
