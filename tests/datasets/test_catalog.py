@@ -93,7 +93,8 @@ def test_saved_and_loaded_from_a_catalog(tmp_path: Path, name: str) -> None:
     assert catalog.exists("entry")
     catalog.load("entry")
     assert str(tmp_path) in repr(catalog["entry"])
-    assert [entry.name for entry in (tmp_path / "deep" / "folder").iterdir()] == [name]
+    beside = {"qc.svg"} if name == "qc.png" else set()
+    assert {entry.name for entry in (tmp_path / "deep" / "folder").iterdir()} == {name} | beside
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -132,7 +133,8 @@ def test_versions_are_kept(tmp_path: Path, name: str) -> None:
         entry = catalog_of(name, tmp_path / name, versioned=True, save_version=version)
         entry.save("entry", WRITTEN[name][1]())
     assert {path.name for path in (tmp_path / name).iterdir()} == {"first", "second"}
-    assert [path.name for path in (tmp_path / name / "second").iterdir()] == [name]
+    beside = {"qc.svg"} if name == "qc.png" else set()
+    assert {path.name for path in (tmp_path / name / "second").iterdir()} == {name} | beside
 
 
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name != "methods.md"])

@@ -43,13 +43,14 @@ def test_same_figure_same_bytes(tmp_path: Path) -> None:
 def test_failed_drawing_keeps_the_old_figure(tmp_path: Path) -> None:
     dataset = MatplotlibDataset(filepath=tmp_path / "qc.png")
     dataset.save(drawing())
-    old = dataset.load()
+    old, old_page = dataset.load(), (tmp_path / "qc.svg").read_bytes()
     figure = drawing()
     figure.suptitle(r"$\wrong$")
     with pytest.raises(DatasetError):
         dataset.save(figure)
     assert dataset.load() == old
-    assert {entry.name for entry in tmp_path.iterdir()} == {"qc.png", "qc_data.csv"}
+    assert (tmp_path / "qc.svg").read_bytes() == old_page
+    assert {entry.name for entry in tmp_path.iterdir()} == {"qc.png", "qc.svg", "qc_data.csv"}
 
 
 @pytest.mark.parametrize("place", ["{tmp}", "memory://{tmp}"])

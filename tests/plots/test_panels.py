@@ -15,10 +15,12 @@ from scvi_downstream.plots.panels import (
     shortened,
     umap_panel,
 )
-from scvi_downstream.plots.style import MISSING, new_figure
+from scvi_downstream.plots.style import MISSING, ONE_COLUMN, new_figure
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, (5, 2.5)), (3, (6.4, 2.5)), (7, (6.4, 6.5))])
+@pytest.mark.parametrize(
+    ("n", "size"), [(1, (ONE_COLUMN, 2.5)), (3, (ONE_COLUMN, 2.5)), (7, (ONE_COLUMN, 6.5))]
+)
 def test_figure_grows_by_panels(n: int, size: tuple[float, float]) -> None:
     figure, panels = panel_grid(
         n, columns=3, width=2, height=2, more_width=0.4, more_height=0.5, least_width=5

@@ -1,4 +1,4 @@
-"""``MatplotlibDataset`` saves figures as PNG; same figure, same bytes."""
+"""``MatplotlibDataset`` saves figures as PNG and SVG; same figure, same bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kedro_datasets import matplotlib as kedro_matplotlib
 
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, ImagePreview
 from scvi_downstream.datasets.whole_files import WholeFile
+from scvi_downstream.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,10 @@ _PREVIEW_BYTES = 2_000_000
 
 
 class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
-    """``MatplotlibDataset`` saves a figure as PNG and what it shows as ``<stem>_data.csv``, and loads the PNG's bytes.
+    """``MatplotlibDataset`` saves a figure as PNG and SVG and what it shows as a table, and loads the PNG's bytes.
+
+    ``<stem>.svg`` and ``<stem>_data.csv`` stand beside the PNG, which is the file of the dataset: what someone deletes
+    of the two others is there again when the figure is made anew.
 
     Examples
     --------
@@ -39,14 +43,26 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
     >>> dataset.save(Figure())
     >>> dataset.load()[1:4]
     b'PNG'
+    >>> (tmp_path / "qc.svg").exists()
+    True
     """
 
     KIND = "a figure"
 
     def save(self, data: Figure) -> None:
-        """Write the picture, and what it shows as a table; a picture of no data has no table."""
-        path = self._get_save_path()
-        super().save(data)
+        """Write both pictures or neither, and what they show as a table; a figure of no data has no table."""
+        from scvi_downstream.plots.canvas import pictures_of
+
+        pictures, path = pictures_of(data), self._get_save_path()
+        if self._protocol == "file":
+            # the PNG comes last: the record of a figure is of this one
+            with replacing(Path(path)) as png, replacing(Path(path).with_suffix(".svg")) as svg:
+                svg.write_bytes(pictures.svg)
+                png.write_bytes(pictures.png)
+        else:
+            for place, content in ((path.with_suffix(".svg"), pictures.svg), (path, pictures.png)):
+                with self._fs.open(get_filepath_str(place, self._protocol), "wb") as file:
+                    file.write(content)
         self._save_table(data, path.with_name(f"{path.stem}_data.csv"))
 
     def _save_table(self, figure: Figure, path: PurePath) -> None:
@@ -59,12 +75,6 @@ class MatplotlibDataset(WholeFile, kedro_matplotlib.MatplotlibDataset):
             dataset.save(table)
         elif dataset.exists():
             self._fs.rm(str(path))
-
-    def _write(self, data: Figure) -> None:
-        from scvi_downstream.plots.canvas import as_png
-
-        with self._fs.open(get_filepath_str(self._get_save_path(), self._protocol), "wb") as file:
-            file.write(as_png(data))
 
     def _read(self) -> bytes:
         return self._content()

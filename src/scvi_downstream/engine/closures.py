@@ -12,7 +12,7 @@ from pathlib import Path
 from scvi_downstream.engine.definitions import Contents, Definition, read_all
 
 # Read by functions of this project beside their code.
-_DATA = (".R", ".html", ".bib", ".jinja")
+_DATA = (".R", ".html", ".bib", ".jinja", ".mplstyle")
 # In the place of a definition: what is done when its module is loaded, and all that can be had of it.
 _LOADING, _WHOLE = -1, -2
 

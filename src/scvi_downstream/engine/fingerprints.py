@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from scvi_downstream.engine.closures import Project
 from scvi_downstream.engine.fields import part_read
+from scvi_downstream.runtime.figure_style import own_style
 from scvi_downstream.runtime.package import ROOT, own_cache
 
 _PACKAGE = ROOT.name
@@ -68,6 +69,21 @@ def code_fingerprint(function: Callable[..., Any]) -> str:
 def module_fingerprint(module: str) -> str:
     """As :func:`code_fingerprint`, of all that a module defines."""
     return _fingerprint(module, "")
+
+
+def style_fingerprint(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Of the user's style of figures, for a function that draws or gives colours; empty where there is none."""
+    _, style = own_style()
+    inner, _ = _unbound(function)
+    draws = style and _draws(inner.__module__, getattr(inner, "__qualname__", "").partition(".")[0])
+    return (digest(style),) if draws else ()
+
+
+@cache
+def _draws(module: str, name: str) -> bool:
+    """Whether a function reaches the style of figures."""
+    style = PROJECT.find(f"{own_style.__module__}.{own_style.__name__}")
+    return not style.isdisjoint(PROJECT.closure(PROJECT.find(f"{module}.{name}")).definitions)
 
 
 def libraries_of(function: Callable[..., Any]) -> frozenset[str]:

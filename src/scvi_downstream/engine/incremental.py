@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from kedro.io import MemoryDataset
 
 from scvi_downstream.datasets.user_table_dataset import user_path
-from scvi_downstream.engine.fingerprints import code_fingerprint, digest, module_fingerprint, used_part
+from scvi_downstream.engine.fingerprints import (
+    code_fingerprint,
+    digest,
+    module_fingerprint,
+    style_fingerprint,
+    used_part,
+)
 from scvi_downstream.engine.kedro_internals import described, places_of_inputs, stored_path
 from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime.atomic import replacing
@@ -132,7 +138,7 @@ def fingerprint_of(node: Node, contents: Mapping[str, str | None], catalog: Data
     inputs = [_content_read(node, place, name, contents, catalog) for place, name in places_of_inputs(node)]
     storage = {type(catalog[name]).__module__ for name in (*node.inputs, *node.outputs)}
     code = [code_fingerprint(node.func), *map(module_fingerprint, sorted(storage))]
-    return digest(node.name, code, held, places_of_inputs(node), inputs)
+    return digest(node.name, code, held, places_of_inputs(node), inputs, *style_fingerprint(node.func))
 
 
 def _content_read(

@@ -24,6 +24,7 @@ from scvi_downstream.engine.incremental import content_of
 from scvi_downstream.engine.kedro_internals import no_hooks, run_node, stored_path
 from scvi_downstream.runtime import events
 from scvi_downstream.runtime.errors import plain_error
+from scvi_downstream.runtime.figure_style import choose_style, own_style
 from scvi_downstream.runtime.threads import ONE_THREAD, environment, one_thread
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class InProcesses:
         self._told.join_thread()
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        given = (_logging(), self._told)
+        given = (_logging(), self._told, own_style()[0])
         return ProcessPoolExecutor(workers, self._context, initializer=_begin_worker, initargs=given)
 
     def _stop(self) -> None:
@@ -221,7 +222,7 @@ def _logging() -> dict[str, Any]:
     return dict(LOGGING.data)
 
 
-def _begin_worker(logging_config: dict[str, Any], told: Any) -> None:
+def _begin_worker(logging_config: dict[str, Any], told: Any, style: str) -> None:
     from kedro.framework.project import configure_logging
 
     # partial functions get their names back only after Kedro has looked at them
@@ -231,6 +232,7 @@ def _begin_worker(logging_config: dict[str, Any], told: Any) -> None:
     gc.freeze()  # what was imported stays: full collections go through all of it, half a second each
     gc.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    choose_style(style)  # the server may have been started for another one
     events.listen(told.put)
 
 

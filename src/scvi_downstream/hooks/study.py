@@ -19,6 +19,7 @@ from scvi_downstream.engine.kedro_internals import register_with, requested_pipe
 from scvi_downstream.pipelines import analyses
 from scvi_downstream.pipelines.declaration import PLAN
 from scvi_downstream.runtime.errors import InputError, require_extra
+from scvi_downstream.runtime.figure_style import choose_style
 from scvi_downstream.study.plan import plan_study
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class StoredDatasets:
         return CatalogConfigResolver(dict(self.catalog))
 
 
-_USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts")
+_USER_PATHS = ("metadata", "marker_table", "reference", "reference_counts", "figure_style")
 _LAYERS = ("03_primary", "04_feature", "06_models", "07_model_output", "08_reporting")
 
 
@@ -110,6 +111,7 @@ class StudyHooks:
             given = study.parameters.get(name)
             if given and not (path := user_path(str(given))).exists():
                 raise InputError(f"{name} '{given}' does not exist: no {path}")
+        _use_style(study.parameters["figure_style"])
         for layer in _LAYERS:
             _check_writable(self._folder(layer))
 
@@ -122,6 +124,15 @@ class StudyHooks:
     def _folder(self, layer: str) -> Path:
         parameters = self._planned.parameters
         return self._project / parameters["data_root"] / layer / parameters["study"]
+
+
+def _use_style(given: str | None) -> None:
+    """Let figures be drawn by the user's style file, which is refused here if it is wrong."""
+    choose_style(str(user_path(given).resolve()) if given else "")
+    if given:
+        from scvi_downstream.plots.style_file import style_settings
+
+        style_settings()
 
 
 def _check_writable(folder: Path) -> None:

@@ -180,11 +180,14 @@ class Obs:
         Leave out columns that the counts have already.
     colours
         Columns that the report's first screen offers as colours of the cells.
+    like_labels
+        Columns that hold names of labels, and have the labels' colours.
     """
 
     prefix: str = ""
     new_only: bool = False
     colours: tuple[str, ...] = ()
+    like_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

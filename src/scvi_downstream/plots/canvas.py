@@ -1,4 +1,4 @@
-"""Where figures are drawn: laid out once, drawn once, each text shaped once."""
+"""Where figures are drawn: laid out once, drawn once for pixels and page, each text shaped once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib._tight_bbox import adjust_bbox
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg, get_hinting_flag
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
 
-DPI = 120
+from scvi_downstream.plots.style_file import ENLARGED, dots_per_inch
+from scvi_downstream.plots.svg import Page
+
 MARGIN = 0.1  # around what is drawn, inches
+PRINTED_DPI = 300
+"""Of pixels in the SVG, such as crowds of points, on paper."""
 # zlib's fastest: files are smaller all the same, as three channels are written instead of four.
 COMPRESSION = 1
 
@@ -29,12 +35,12 @@ class _Written(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _written(text: str, font: FontProperties, dpi: float) -> _Written:
+def _written(text: str, font: FontProperties, dpi: float, hinting: Any) -> _Written:
     """A text as an image of its ink, where that starts left of and below the start of its baseline, and its size."""
     face = get_font(findfont(font))
     face.clear()
     face.set_size(font.get_size_in_points(), dpi)
-    face.set_text(text, 0.0, flags=get_hinting_flag())
+    face.set_text(text, 0.0, flags=hinting)
     width, height = face.get_width_height()
     descent = face.get_descent()
     face.draw_glyphs_to_bitmap(antialiased=True)
@@ -60,7 +66,7 @@ class _Renderer(RendererAgg):
     def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> Any:
         if ismath:
             return super().get_text_width_height_descent(s, prop, ismath)
-        return _written(s, prop.copy(), self.dpi).size
+        return _written(s, prop.copy(), self.dpi, get_hinting_flag()).size
 
     def _get_font_height_metrics(self, prop: FontProperties) -> tuple[float | None, ...]:
         return _line(prop.copy(), self.dpi)
@@ -79,7 +85,7 @@ class _Renderer(RendererAgg):
         if ismath or angle not in (0, 90):
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
-        mask, left, below, _ = _written(s, prop.copy(), self.dpi)
+        mask, left, below, _ = _written(s, prop.copy(), self.dpi, get_hinting_flag())
         x, y = round(x), round(y)
         if angle == 0:
             self._renderer.draw_text_image(mask, x + left, y + below, 0, gc)
@@ -111,17 +117,105 @@ def lay_out(figure: Figure | SubFigure) -> None:
         root.set_layout_engine("none")
 
 
-def as_png(figure: Figure) -> bytes:
-    """The figure as PNG at 120 dots an inch, cut to what is drawn and a margin of 0.1 inch."""
+class _Both(_Renderer):
+    """Draws on pixels, and the same on a page of SVG."""
+
+    def __init__(self, width: float, height: float, dpi: float, page: Page) -> None:
+        super().__init__(width, height, dpi)
+        self._page = page
+        for name in ("draw_markers", "draw_path_collection", "draw_quad_mesh", "draw_image"):
+            delattr(self, name)  # those of the class, below, in their place
+
+    def open_group(self, s: str, gid: str | None = None) -> None:
+        self._page.open_group(s, gid)
+
+    def close_group(self, s: str) -> None:
+        self._page.close_group(s)
+
+    def start_rasterizing(self) -> None:
+        self._page.start_rasterizing()
+
+    def stop_rasterizing(self) -> None:
+        self._page.stop_rasterizing()
+
+    def draw_path(self, gc: Any, *given: Any) -> None:
+        super().draw_path(gc, *given)
+        self._page.draw_on("draw_path", gc, *given)
+
+    def draw_markers(self, gc: Any, *given: Any) -> None:
+        self._renderer.draw_markers(gc, *given)
+        self._page.draw_on("draw_markers", gc, *given)
+
+    def draw_path_collection(self, gc: Any, *given: Any, **named: Any) -> None:
+        self._renderer.draw_path_collection(gc, *given, **named)
+        self._page.draw_on("draw_path_collection", gc, *given, **named)
+
+    def draw_quad_mesh(self, gc: Any, *given: Any) -> None:
+        self._renderer.draw_quad_mesh(gc, *given)
+        self._page.draw_on("draw_quad_mesh", gc, *given)
+
+    def option_scale_image(self) -> bool:
+        return True  # of heat maps the cells themselves come, with their frame
+
+    def draw_image(self, gc: Any, x: float, y: float, im: np.ndarray, transform: Any = None) -> None:
+        if transform is None:  # smoothed over pixels by Matplotlib
+            transform = Affine2D().scale(*im.shape[1::-1])
+        (left, bottom), (right, top) = (transform + Affine2D().translate(x, y)).transform([(0, 0), (1, 1)])
+        if left > right:
+            left, right, im = right, left, im[:, ::-1]
+        if bottom > top:
+            bottom, top, im = top, bottom, im[::-1]
+        start = round(left), round(bottom)
+        size = max(round(right) - start[0], 1), max(round(top) - start[1], 1)
+        pixels = Image.fromarray(np.ascontiguousarray(im)).resize(size, Image.Resampling.NEAREST)
+        self._renderer.draw_image(gc, *start, np.array(pixels))
+        self._page.draw_cells(gc, im, (left, right), (bottom, top))
+
+    def draw_text(
+        self,
+        gc: Any,
+        x: float,
+        y: float,
+        s: str,
+        prop: Any,
+        angle: float,
+        ismath: Any = None,
+        mtext: Any = None,
+    ) -> None:
+        super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
+        self._page.draw_text(gc, x, y, s, prop, angle, ismath, mtext)
+
+
+class Pictures(NamedTuple):
+    """A figure in pixels, and as a page that is as wide as a journal's column."""
+
+    png: bytes
+    svg: bytes
+
+
+def pictures_of(figure: Figure) -> Pictures:
+    """The figure as wide as it is, and as high as what is drawn and a margin of 0.1 inch; nothing is cut off."""
     canvas = figure.canvas if isinstance(figure.canvas, Canvas) else Canvas(figure)
-    figure.set_dpi(DPI)
+    dpi = dots_per_inch()
+    figure.set_dpi(dpi)
     lay_out(figure)
+    width = figure.get_figwidth()
     drawn = figure.get_tightbbox(canvas.get_renderer()).padded(MARGIN)
-    figure.savefig(BytesIO(), format="rgba", dpi=DPI, bbox_inches=drawn)
+    ends = np.array([[min(drawn.x0, 0), drawn.y0], [max(drawn.x1, width), drawn.y1]])
+    box = Bbox(np.stack([np.floor(ends[0] * dpi), np.ceil(ends[1] * dpi)]) / dpi)
+    finer = max(PRINTED_DPI / (dpi * ENLARGED), 1.0)
+    restore = adjust_bbox(figure, box, canvas.get_renderer(), dpi)
+    try:
+        across, up = np.round(np.array(box.size) * dpi)
+        page = Page(across, up, dpi, finer)
+        renderer = _Both(across, up, dpi, page)
+        figure.draw(renderer)
+    finally:
+        restore()
     content = BytesIO()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    picture.save(content, "png", compress_level=COMPRESSION, dpi=(DPI, DPI))
-    return content.getvalue()
+    picture = Image.fromarray(np.asarray(renderer.buffer_rgba())[..., :3])
+    picture.save(content, "png", compress_level=COMPRESSION, dpi=(dpi * ENLARGED,) * 2)
+    return Pictures(content.getvalue(), page.content(width / ENLARGED * 25.4))
 
 
 def lighter(png: bytes) -> bytes:

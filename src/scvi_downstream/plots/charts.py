@@ -24,10 +24,8 @@ def heat_map(
     table: pd.DataFrame,
     *,
     limits: tuple[float, float],
-    cmap: str = SEQUENTIAL,
+    cmap: str | None = SEQUENTIAL,
     texts: pd.DataFrame | None = None,
-    text_size: float = 7,
-    name_size: float | None = 8,
     rotation: float = 90,
     aspect: Literal["auto", "equal"] = "auto",
 ) -> AxesImage:
@@ -42,8 +40,6 @@ def heat_map(
     texts
         What to write in the cells, of the same shape, as ``table.map("{:.2f}".format)``; white in dark cells. Empty
         texts are left out.
-    text_size, name_size
-        Of the texts in the cells and of the names, points; ``None`` is the style's.
     rotation
         Of the names of the columns, degrees; slanting ones end at their column.
     aspect
@@ -55,12 +51,12 @@ def heat_map(
     """
     values = table.to_numpy(dtype=np.float64)
     low, high = limits
-    image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect=aspect, interpolation="none")
     slanting: dict[str, Any] = {} if rotation in (0, 90) else {"ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(
-        range(values.shape[1]), table.columns.astype(str), rotation=rotation, fontsize=name_size, **slanting
+        range(values.shape[1]), table.columns.astype(str), rotation=rotation, fontsize="small", **slanting
     )
-    axes.set_yticks(range(len(values)), table.index.astype(str), fontsize=name_size)
+    axes.set_yticks(range(len(values)), table.index.astype(str), fontsize="small")
     axes.tick_params(length=0)
     if texts is not None:
         rgba = np.asarray(image.to_rgba(values))
@@ -69,7 +65,7 @@ def heat_map(
         for (row, column), text in np.ndenumerate(texts.to_numpy()):
             if text:
                 color = "black" if bright[row, column] > 0.5 else "white"
-                axes.text(column, row, text, ha="center", va="center", fontsize=text_size, color=color)
+                axes.text(column, row, text, ha="center", va="center", fontsize="small", color=color)
     return image
 
 
@@ -80,7 +76,7 @@ def dot_plot(
     *,
     largest: float,
     limits: tuple[float, float] = (0.0, 1.0),
-    cmap: str = SEQUENTIAL,
+    cmap: str | None = SEQUENTIAL,
     **marker: Any,
 ) -> PathCollection:
     """Dots at rows × columns: the colour is a value, the area a share; no dot where either is missing.

@@ -1,4 +1,4 @@
-"""The one style: fonts, colour-blind-safe colours, point sizes, legends that fit."""
+"""The one style: sizes of figures, colour-blind-safe colours, point sizes, legends that fit."""
 
 from __future__ import annotations
 
@@ -10,44 +10,39 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from scvi_downstream.runtime.slow_types import Axes, Figure
+from scvi_downstream.plots.style_file import ENLARGED, dots_per_inch, palette, style_settings, use_style
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
-# Okabe & Ito (2008), without yellow (too pale for points) and with black last.
+# Okabe & Ito (2008), the first colours of the shipped style: for what has a meaning, such as raised and lowered.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-# Tol (2021), "muted" and "bright": appended when there are more categories than the first palette holds.
-TOL = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499",
-    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377",
-)  # fmt: skip
 MISSING = "#BBBBBB"
-SEQUENTIAL = "viridis"
+SEQUENTIAL = None
+"""Colour map of what begins at zero: ``image.cmap`` of the style."""
 DIVERGING = "RdBu_r"
-RC = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titley": 1.0,  # no figure has ticks above; every layout and drawing would look for them
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.labelsize": 9,
-}
+ONE_COLUMN, TWO_COLUMNS = (mm / 25.4 * ENLARGED for mm in (89, 183))
+"""Widths of all figures, inches: one column of a journal's page, or two."""
+# A figure that asks for more is as wide as two columns.
+_FITS_ONE_COLUMN = 1.25 * ONE_COLUMN
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, sizes in inches, laid out so that labels and legends fit."""
-    import matplotlib as mpl
+    """An empty figure in the style, laid out so that labels and legends fit.
+
+    Parameters
+    ----------
+    width, height
+        That the contents ask for, inches of the drawing; it becomes as wide as one column, or as two.
+    """
     from matplotlib.figure import Figure
 
-    from scvi_downstream.plots.canvas import DPI, Canvas
+    from scvi_downstream.plots.canvas import Canvas
 
-    mpl.rcParams.update(RC)
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    use_style()
+    width = ONE_COLUMN if width <= _FITS_ONE_COLUMN else TWO_COLUMNS
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=dots_per_inch())
     Canvas(figure)  # by itself a figure makes, and keeps, a canvas for each text that is measured
     return figure
 
@@ -62,18 +57,28 @@ def empty_figure(reason: str) -> Figure:
 def category_colors(categories: Sequence[str]) -> dict[str, str]:
     """A colour per category; ``unknown`` is grey.
 
-    Beyond 21 categories colours repeat in lighter shades, so such figures also label the points.
+    Beyond the colours of the style, 21, they repeat in lighter shades, so such figures also label the points.
     """
     from matplotlib.colors import to_hex, to_rgb
 
-    palette = [*OKABE_ITO, *TOL]
-    names = [str(category) for category in categories]
+    known, names = palette(), [str(category) for category in categories]
     colors = dict.fromkeys(names, MISSING)
     for position, name in enumerate(name for name in names if name != "unknown"):
-        shade, index = divmod(position, len(palette))
-        base = np.array(to_rgb(palette[index]))
+        shade, index = divmod(position, len(known))
+        base = np.array(to_rgb(known[index]))
         colors[name] = to_hex(1 - (1 - base) * 0.65**shade)
     return colors
+
+
+def column_colors(counts: AnnData, column: str) -> dict[str, str]:
+    """Colour of every category of an obs column, the same whichever part of it a figure shows.
+
+    Those that the input brought in ``uns["<column>_colors"]``, which the preparation has checked, or else by place
+    among all categories.
+    """
+    names = [str(name) for name in counts.obs[column].astype("category").cat.categories]
+    given = counts.uns.get(f"{column}_colors")
+    return category_colors(names) if given is None else dict(zip(names, map(str, given), strict=True))
 
 
 def ramp(steps: int = 32) -> list[str]:
@@ -81,7 +86,7 @@ def ramp(steps: int = 32) -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(color) for color in colormaps[SEQUENTIAL](np.linspace(0, 1, steps))]
+    return [to_hex(color) for color in colormaps[style_settings()["image.cmap"]](np.linspace(0, 1, steps))]
 
 
 def point_size(n_cells: int) -> float:
@@ -104,13 +109,16 @@ def scatter_categories(
 ) -> None:
     """Scatter ``(n_cells, 2)`` points coloured by category, with a legend beside and optionally names on the data.
 
-    ``colors`` keeps the colours of categories that several panels share.
+    ``colors`` are those of :func:`column_colors`, grey for what it does not name; ``None``: by place among all
+    categories of ``values``, also those that no cell has.
     """
     from matplotlib.colors import to_rgba_array
 
-    categories = values.astype("category").cat.remove_unused_categories()
+    whole = values.astype("category")
+    colors = category_colors(whole.cat.categories) if colors is None else colors
+    categories = whole.cat.remove_unused_categories()
     names = [str(name) for name in categories.cat.categories]
-    colors = category_colors(names) if colors is None else colors
+    colors = {name: colors.get(name, MISSING) for name in names}
     order = draw_order(len(xy))
     codes = categories.cat.codes.to_numpy()
     point_colors = to_rgba_array([*(colors[name] for name in names), MISSING])[codes]
@@ -120,14 +128,14 @@ def scatter_categories(
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
         for code, name in enumerate(names):
             x, y = np.median(xy[codes == code], axis=0)
-            axes.text(x, y, name, ha="center", va="center", fontsize=8, weight="bold", bbox=box)
+            axes.text(x, y, name, ha="center", va="center", fontsize="small", weight="bold", bbox=box)
     handles = [axes.scatter([], [], s=25, c=colors[name], label=name, linewidths=0) for name in names]
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     axes.legend(handles=handles, ncols=ceil(len(names) / 16), handletextpad=0.2, **beside)
 
 
 def scatter_values(
-    axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, *, cmap: str = SEQUENTIAL
+    axes: Axes, xy: np.ndarray, values: np.ndarray, label: str, *, cmap: str | None = SEQUENTIAL
 ) -> None:
     """Scatter ``(n_cells, 2)`` points coloured by a number, the highest on top, with a colour bar."""
     order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
@@ -170,9 +178,7 @@ DIRECTIONS = ((0.9, 0.6), (-0.9, 0.6), (0.9, -0.6), (-0.9, -0.6), (0, 1.1), (0, 
 OFFSETS = np.concatenate([radius * np.array(DIRECTIONS) for radius in (6, 13, 22, 34, 48)])
 
 
-def label_points(
-    axes: Axes, xy: np.ndarray, names: Sequence[str], *, avoid: np.ndarray, fontsize: float = 7
-) -> int:
+def label_points(axes: Axes, xy: np.ndarray, names: Sequence[str], *, avoid: np.ndarray) -> int:
     """Write each name beside its point where it covers the fewest other points and no other name.
 
     The first names are placed first; one that fits nowhere is left out.
@@ -204,7 +210,7 @@ def label_points(
     taken = np.empty((0, 2, 2))  # lower left and upper right corners
     lines: list[ArrayLike] = []
     for pixel, (x, y), name in zip(pixels, to_data(pixels), names, strict=True):
-        text = axes.text(x, y, name, fontsize=fontsize, ha="center", va="center", bbox=paper)
+        text = axes.text(x, y, name, fontsize="small", ha="center", va="center", bbox=paper)
         text.set_in_layout(False)
         box = text.get_window_extent()
         half = np.array([box.width / 2 + 1, box.height / 2])

@@ -33,6 +33,7 @@ class TopLevel(Options):
     marker_table: str | None
     reference: str | None
     reference_counts: str | None
+    figure_style: str | None
     seed: Seed
     accelerator: Accelerator
     primary: str

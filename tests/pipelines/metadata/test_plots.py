@@ -21,6 +21,10 @@ def _umap(n_cells):
     return pd.DataFrame(rng.normal(size=(n_cells, 2)), columns=["UMAP1", "UMAP2"])
 
 
+def _cells(n_cells):
+    return AnnData(obs=pd.DataFrame(index=[str(i) for i in range(n_cells)]))
+
+
 def test_annotations_have_a_panel_each_and_missing_cells_are_counted():
     annotations = pd.DataFrame(
         {
@@ -29,16 +33,19 @@ def test_annotations_have_a_panel_each_and_missing_cells_are_counted():
             "barcode": pd.Categorical([f"b{i}" for i in range(30)]),
         }
     )
-    figure = plot_metadata(_umap(30), annotations, OPTIONS)
+    figure = plot_metadata(_umap(30), annotations, _cells(30), OPTIONS)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["sex (10 cells without a value)", "age (10 cells without a value)"]
 
 
 def test_many_annotations_are_cut_and_the_title_says_so():
     annotations = pd.DataFrame({f"c{i}": np.arange(10.0) for i in range(MAX_PANELS + 3)})
-    figure = plot_metadata(_umap(10), annotations, OPTIONS)
+    figure = plot_metadata(_umap(10), annotations, _cells(10), OPTIONS)
     assert figure.get_suptitle() == "The first 12 of 15 annotations"
-    assert "every column is empty" in plot_metadata(_umap(10), annotations[[]], OPTIONS).texts[0].get_text()
+    assert (
+        "every column is empty"
+        in plot_metadata(_umap(10), annotations[[]], _cells(10), OPTIONS).texts[0].get_text()
+    )
 
 
 def test_associations_have_a_row_an_annotation_and_marks_where_significant():

@@ -85,7 +85,7 @@ def test_a_study_with_nothing_to_predict_goes_on(
         "Nothing was predicted: condition_key 'condition' holds 1 condition"
     )
     for figure in (
-        plot_prediction_scores(scores, groups),
+        plot_prediction_scores(scores, groups, counts, KEYS),
         plot_prediction_changes(expression, scores),
         plot_prediction_genes(expression, OPTIONS),
     ):

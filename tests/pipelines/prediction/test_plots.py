@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.plots import (
     plot_prediction_changes,
@@ -73,7 +75,7 @@ def _scores(groups: tuple[str, ...]) -> pd.DataFrame:
 def test_scores_of_every_method_and_type(n_groups: int) -> None:
     names = tuple(f"type {i}" for i in range(n_groups))
     groups = pd.DataFrame({"target": "stim", "group": names, "n_target": range(20, 20 + n_groups)})
-    figure = plot_prediction_scores(_scores(names), groups)
+    figure = plot_prediction_scores(_scores(names), groups, AnnData(), Keys())
     texts = _drawn(figure)
     assert {"scVI", "MrVI", "mean shift", "no change", "mean of all types"} <= set(texts)
     assert texts.count("undefined") == 6

@@ -125,9 +125,9 @@ def test_figures_show_every_group(found: SimpleNamespace, study: Any) -> None:
         columns=["UMAP1", "UMAP2"],
     )
     effects = found.effects.reset_index()
-    heat = plot_sample_distances(found.distances, found.clusters)
+    heat = plot_sample_distances(found.distances, found.clusters, study.counts, study.keys)
     assert {"all cells", "A", "B"} <= {axes.get_title() for axes in heat.axes}
-    maps = plot_sample_map(found.distances, found.clusters, effects)
+    maps = plot_sample_map(found.distances, found.clusters, effects, study.counts, study.keys)
     assert any("silhouette" in axes.get_title() for axes in maps.axes)
     dots = plot_sample_expression(found.expression, study.options)
     assert dots.axes[0].get_title() == "stim against ctrl"
@@ -157,7 +157,7 @@ def test_samples_without_conditions_are_described(study: Any, tmp_path: Path) ->
     assert len(found.counterfactuals)
     assert "no condition_key is set" in " ".join(found.summary["sentences"])
     assert plot_sample_expression(found.expression, study.options).texts
-    heat = plot_sample_distances(found.distances, found.clusters)
+    heat = plot_sample_distances(found.distances, found.clusters, study.counts, study.keys)
     assert {"all cells", "A", "B"} <= {axes.get_title() for axes in heat.axes}
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.samples.options import SamplesOptions
 from scvi_downstream.pipelines.samples.plots import (
     classical_scaling,
@@ -16,6 +18,11 @@ from scvi_downstream.study.defaults import defaults_of
 
 NAMES = [f"donor{i // 2} × {'stim' if i % 2 else 'ctrl'}" for i in range(8)]
 POINTS = np.column_stack([np.tile([0.0, 2.0], 4), np.repeat(np.arange(4.0), 2) / 5])
+
+OF_STUDY = (
+    AnnData(obs=pd.DataFrame({"condition": pd.Categorical(["ctrl", "stim", "other"])}, index=list("abc"))),
+    Keys(condition_key="condition"),
+)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def effects() -> pd.DataFrame:
 
 
 def test_heat_maps_follow_the_tree(distances: pd.DataFrame, clusters: pd.DataFrame) -> None:
-    figure = plot_sample_distances(distances, clusters)
+    figure = plot_sample_distances(distances, clusters, *OF_STUDY)
     axes = figure.axes[0]
     assert axes.get_title() == "all cells"
     assert [label.get_text() for label in axes.get_yticklabels()][:2] == [NAMES[0], NAMES[2]]
@@ -69,8 +76,8 @@ def test_samples_without_conditions_are_named_on_the_map(
 ) -> None:
     bare = clusters.assign(condition=np.nan, block=np.nan)
     none = pd.DataFrame(columns=["group", "condition", "silhouette", "silhouette_p"])
-    assert not plot_sample_distances(distances, bare).legends
-    texts = [text.get_text() for text in plot_sample_map(distances, bare, none).axes[0].texts]
+    assert not plot_sample_distances(distances, bare, *OF_STUDY).legends
+    texts = [text.get_text() for text in plot_sample_map(distances, bare, none, *OF_STUDY).axes[0].texts]
     assert texts == NAMES
 
 
@@ -80,7 +87,7 @@ def test_the_map_keeps_distances_and_joins_pairs(
     apart = np.linalg.norm(POINTS[:, None] - POINTS[None], axis=-1)
     xy = classical_scaling(apart)
     assert np.allclose(np.linalg.norm(xy[:, None] - xy[None], axis=-1), apart)
-    figure = plot_sample_map(distances, clusters, effects)
+    figure = plot_sample_map(distances, clusters, effects, *OF_STUDY)
     assert len(figure.axes[0].lines) == 4
     assert "silhouette 0.70, p = 0.01" in figure.axes[0].get_title()
     assert figure.axes[1].get_title() == "T cells"
@@ -132,8 +139,8 @@ def test_abundance_is_drawn_where_there_is_some() -> None:
 
 def test_what_cannot_be_drawn_says_why(distances: pd.DataFrame) -> None:
     none = pd.DataFrame(columns=["group", "sample", "condition", "block", "position", "cluster"])
-    assert "no group has 4 samples" in plot_sample_distances(distances, none).texts[0].get_text()
-    assert "no group has 4 samples" in plot_sample_map(distances, none, none).texts[0].get_text()
+    assert "no group has 4 samples" in plot_sample_distances(distances, none, *OF_STUDY).texts[0].get_text()
+    assert "no group has 4 samples" in plot_sample_map(distances, none, none, *OF_STUDY).texts[0].get_text()
     empty = pd.DataFrame(columns=["condition"])
     assert "2 samples each" in plot_sample_expression(empty, defaults_of(SamplesOptions)).texts[0].get_text()
     nothing = pd.DataFrame(index=["c1"])

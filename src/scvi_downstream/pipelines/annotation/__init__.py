@@ -15,7 +15,10 @@ ANALYSIS = Analysis(
     summaries=("annotation_scores", "naming_summary"),
     metrics={"annotation_scores": "annotation", "naming_summary": "marker_naming"},
     joins={
-        "cell_types": Obs(colours=("cell_type_predicted", "cell_type_probability")),
+        "cell_types": Obs(
+            colours=("cell_type_predicted", "cell_type_probability"),
+            like_labels=("cell_type_predicted", "cell_type_scanvi", "cell_type_knn", "cell_type_clusters"),
+        ),
         "marker_cell_types": Obs(colours=("cell_type_markers",)),
         "annotation_by_type": Uns(),
         "label_agreement": Uns(),

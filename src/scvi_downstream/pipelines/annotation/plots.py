@@ -17,7 +17,7 @@ from scvi_downstream.plots.style import (
     DIVERGING,
     MISSING,
     OKABE_ITO,
-    category_colors,
+    column_colors,
     empty_figure,
     new_figure,
     point_size,
@@ -71,8 +71,7 @@ def plot_cell_types(
         return empty_figure(annotation_scores["sentences"][0])
     table = cell_types.loc[umap.index]
     labels = counts.obs.loc[umap.index, keys.label_key]
-    names = [str(name) for name in labels.astype("category").cat.remove_unused_categories().cat.categories]
-    colors = category_colors([name for name in names if name != UNKNOWN] + [UNKNOWN]) | {OTHERS: MISSING}
+    colors = column_colors(counts, str(keys.label_key)) | {UNKNOWN: MISSING, OTHERS: MISSING}
     calls = table["cell_type_predicted"]
     labelled, called = (int((types.astype(str) != UNKNOWN).sum()) for types in (labels, calls))
     title = f"{keys.label_key}: {labelled:,} of {len(labels):,} cells have a label"
@@ -148,7 +147,7 @@ def plot_cluster_names(
     axes = figure.subplots()
     limit = float(np.clip(np.abs(z).max(), 1, LARGEST_COLORED))
     image = heat_map(
-        axes, table, limits=(-limit, limit), cmap=DIVERGING, name_size=None, rotation=40,
+        axes, table, limits=(-limit, limit), cmap=DIVERGING, rotation=40,
         texts=table.map("{:.1f}".format) if z.size <= MOST_NUMBERS else None,
     )  # fmt: skip
     for row, (name, best) in enumerate(zip(names["name"], names["best_type"], strict=True)):
@@ -193,7 +192,7 @@ def plot_confusion(annotation_confusion: pd.DataFrame, annotation_scores: dict[s
         image = _draw_confusion(axes, pairs[pairs["method"] == method], types)
         score = annotation_scores[method]
         right = f"{score['accuracy']:.1%} right, macro F1 {score['macro_f1']:.2f}"
-        axes.set_title(f"{METHOD_TITLES[method]}\n{right}", fontsize=9)
+        axes.set_title(f"{METHOD_TITLES[method]}\n{right}")
     figure.supxlabel("Predicted type")
     figure.supylabel("True type")
     figure.colorbar(image, ax=panels, label="share of the true type (%)", shrink=0.6, pad=0.02)
@@ -206,7 +205,7 @@ def _draw_confusion(axes: Axes, pairs: pd.DataFrame, types: list[str]) -> AxesIm
     shares = 100 * counted.fillna(0).div(totals.where(totals > 0), axis=0)
     few = len(types) <= MOST_SHARES
     return heat_map(
-        axes, shares, limits=(0, 100), cmap=COLORMAP, aspect="equal", name_size=8 if few else 6,
+        axes, shares, limits=(0, 100), cmap=COLORMAP, aspect="equal",
         texts=shares.map(_share_text) if few else None,
     )  # fmt: skip
 
@@ -236,7 +235,7 @@ def plot_calibration(annotation_calibration: pd.DataFrame, annotation_scores: di
         own = table[table["method"] == method]
         _draw_curve(curve, own)
         _draw_cells(cells, own)
-        curve.set_title(_calibration_title(method, annotation_scores[method]), fontsize=9)
+        curve.set_title(_calibration_title(method, annotation_scores[method]))
         cells.set_xlabel("probability of the best type")
     upper[0].set_ylabel("share of cells that are right\n(bars: 95 % interval)")
     lower[0].set_ylabel("cells (%)")

@@ -11,7 +11,7 @@ import pandas as pd
 from scvi_downstream.pipelines.batch_effects.options import BatchEffectOptions
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import joint_legend, legend_dots, name_rows
-from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import MISSING, OKABE_ITO, TWO_COLUMNS, empty_figure, new_figure
 from scvi_downstream.runtime.slow_types import Axes, Figure
 
 STAGES = {"before": "PCA of\nlog counts", "after": "latent", "corrected": "corrected\nexpression"}
@@ -53,14 +53,14 @@ def plot_batch_effects(batch_effects: pd.DataFrame, batch_summary: dict[str, Any
         return empty_figure(sentence)
     table = batch_effects.set_index("stage")
     metrics = {name: text for name, text in METRICS.items() if table[name].notna().any()}
-    figure = new_figure(12.5, 4.4)
+    figure = new_figure(TWO_COLUMNS, 4.4)
     widths = (1.5, 1.5, 0.35 + 0.62 * len(metrics), 1.15)
     linear, neighbor, mixing, explained = figure.subplots(1, 4, width_ratios=widths)
     _draw_classifier(linear, table, "linear", "Linear classifier")
     _draw_classifier(neighbor, table, "neighbor", "Nearest neighbours")
     _draw_mixing(mixing, table, metrics)
     _draw_explained(explained, table)
-    figure.suptitle(fill(sentence, 165), fontsize=9)
+    figure.suptitle(fill(sentence, 165))
     return figure
 
 
@@ -88,7 +88,9 @@ def _draw_classifier(axes: Axes, table: pd.DataFrame, classifier: str, title: st
 def _annotate(axes: Axes, text: str, x: float, y: float, offset: float, **style: Any) -> None:
     """A small text beside a point, ``offset`` points above it."""
     above = (0, offset)
-    axes.annotate(text, (x, y), xytext=above, textcoords="offset points", ha="center", fontsize=8, **style)
+    axes.annotate(
+        text, (x, y), xytext=above, textcoords="offset points", ha="center", fontsize="small", **style
+    )
 
 
 def _draw_mixing(axes: Axes, table: pd.DataFrame, metrics: dict[str, str]) -> None:
@@ -100,7 +102,7 @@ def _draw_mixing(axes: Axes, table: pd.DataFrame, metrics: dict[str, str]) -> No
             if f"{name}_mixed" in row:
                 axes.plot([at - width / 2, at + width / 2], [row[f"{name}_mixed"]] * 2, color="black", lw=1.4)
     axes.set(title="Mixing of batches\nblack: mixed at random", ylabel="score (1: mixed)", ylim=(0, 1.04))
-    axes.set_xticks(range(len(metrics)), list(metrics.values()), fontsize=8)
+    axes.set_xticks(range(len(metrics)), list(metrics.values()), fontsize="small")
     colors = {STAGES[stage].replace("\n", " "): COLORS[stage] for stage in table.index}
     _legend_below(axes, -0.16, len(colors), 0.1, handles=legend_dots(axes, colors, size=30, marker="s"))
 
@@ -122,7 +124,7 @@ def _draw_explained(axes: Axes, table: pd.DataFrame) -> None:
 
 def _name_stages(axes: Axes, stages: pd.Index) -> None:
     axes.set_xlim(-0.6, len(stages) - 0.4)
-    axes.set_xticks(range(len(stages)), [STAGES[stage] for stage in stages], fontsize=7.5)
+    axes.set_xticks(range(len(stages)), [STAGES[stage] for stage in stages], fontsize="small")
     axes.grid(axis="y", color="#EEEEEE")
     axes.set_axisbelow(True)
 
@@ -142,7 +144,7 @@ def plot_batch_genes(batch_genes: pd.DataFrame, options: BatchEffectOptions) -> 
             "are left."
         )
     top = table.head(options.top_genes)
-    figure = new_figure(10.5, max(4.2, 0.21 * len(top) + 1.4))
+    figure = new_figure(TWO_COLUMNS, max(4.2, 0.21 * len(top) + 1.4))
     leading, everyone = figure.subplots(1, 2, width_ratios=(1.1, 1))
     _draw_leading(leading, top)
     called = (table["batch_p_adjusted"] <= options.fdr).to_numpy()
@@ -169,7 +171,7 @@ def _draw_leading(axes: Axes, top: pd.DataFrame) -> None:
     for column, label, color, marker in columns:
         shares, area = 100 * top[column], AREAS[marker]
         axes.scatter(shares, range(len(top)), s=area, color=color, marker=marker, label=label, zorder=3)
-    name_rows(axes, top["gene"], fontsize=8)
+    name_rows(axes, top["gene"], fontsize="small")
     axes.axvline(0, color="#666666", lw=0.8)
     title = f"{len(top)} genes that carry the batch most"
     axes.set(xlabel="adjusted share of the gene's variance (%)", title=title)
@@ -204,7 +206,7 @@ def plot_batch_variance(batch_variance: pd.DataFrame, batch_summary: dict[str, A
         return empty_figure(batch_summary["sentences"][0])
     table = batch_variance.set_index(["representation", "source"])
     names = [name for name in REPRESENTATIONS if name in table.index]
-    figure = new_figure(10.5, 1.5 + 0.55 * len(names))
+    figure = new_figure(TWO_COLUMNS, 1.5 + 0.55 * len(names))
     stacked, alone = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
     _draw_stacks(stacked, 100 * table["share"].unstack().loc[names])
     _draw_batch(alone, 100 * table.xs("batch", level="source").loc[names, ["share", "low", "high"]])
@@ -225,7 +227,7 @@ def _draw_stacks(axes: Axes, shares: pd.DataFrame) -> None:
         for row, (start, value) in enumerate(zip(left, values, strict=True)):
             if value >= 4:  # narrower ones have no room for a number
                 text = f"{value:.0f}"
-                axes.text(start + value / 2, row, text, ha="center", va="center", color=ink, fontsize=8)
+                axes.text(start + value / 2, row, text, ha="center", va="center", color=ink, fontsize="small")
         left += values
     axes.set(title="Shares of the variance", xlabel="adjusted share (%)", xlim=(0, max(100.0, left.max())))
 

@@ -13,7 +13,7 @@ from scvi_downstream.pipelines.clustering.options import leiden_column
 from scvi_downstream.pipelines.clustering.ward import crown
 from scvi_downstream.plots.charts import heat_map
 from scvi_downstream.plots.panels import empty_panel, panel_grid, umap_panel
-from scvi_downstream.plots.style import OKABE_ITO, category_colors, new_figure
+from scvi_downstream.plots.style import OKABE_ITO, TWO_COLUMNS, category_colors, column_colors, new_figure
 from scvi_downstream.runtime.slow_types import AnnData, Figure
 from scvi_downstream.scoring.criteria import CLUSTERINGS
 
@@ -45,7 +45,9 @@ def plot_clusters(umap: pd.DataFrame, clusters: pd.DataFrame, counts: AnnData, k
     for axes, (title, values) in zip(grid, panels.items(), strict=True):
         own = values.reindex(umap.index)
         named = title in CLUSTERINGS.values()
-        umap_panel(axes, umap.to_numpy(), own, f"{title}: {own.nunique()} groups", on_data=named)
+        colors = None if named else column_colors(counts, title)
+        shown = f"{title}: {own.nunique()} groups"
+        umap_panel(axes, umap.to_numpy(), own, shown, on_data=named, colors=colors)
     return figure
 
 
@@ -65,12 +67,12 @@ def plot_clustering(
     clustering_summary
         ``recommended_resolution``, ``reason``, ``min_stability``, ``n_clusters``.
     """
-    figure = new_figure(14, 4.6)
+    figure = new_figure(TWO_COLUMNS, 4.6)
     stability_axes, silhouette_axes, agreement_axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     _draw_stability(stability_axes, leiden_stability, clustering_summary)
     _draw_silhouette(silhouette_axes, kmeans_silhouette)
     _draw_agreement(agreement_axes, cluster_agreement)
-    figure.suptitle(fill(clustering_summary["reason"], REASON_WIDTH), fontsize=10)
+    figure.suptitle(fill(clustering_summary["reason"], REASON_WIDTH))
     return figure
 
 
@@ -85,7 +87,7 @@ def _draw_stability(axes: Axes, stability: pd.DataFrame, summary: dict[str, Any]
     offset: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
     for resolution, value in mean.items():
         n_clusters = str(summary["n_clusters"][leiden_column(resolution)])
-        axes.annotate(n_clusters, (resolution, value), fontsize=8, **offset)
+        axes.annotate(n_clusters, (resolution, value), fontsize="small", **offset)
     axes.set(title="Leiden: stability (numbers: clusters)", ylim=(min(0.0, float(low.min())), 1.09))
     axes.set(xlabel="resolution", ylabel="ARI between halves of the cells")
     axes.legend(loc="lower left")
@@ -120,7 +122,7 @@ def _draw_agreement(axes: Axes, agreement: pd.DataFrame) -> None:
     table = table[[name for name in columns if name in rows or name not in ("label", "batch")]]
     texts = table.map("{:.2f}".format).replace({"-0.00": "0.00", "nan": ""})
     axes.set_facecolor("#F2F2F2")
-    heat_map(axes, table, limits=(0, 1), texts=texts, rotation=45, name_size=None)
+    heat_map(axes, table, limits=(0, 1), texts=texts, rotation=45)
     axes.spines[:].set_visible(False)
 
 

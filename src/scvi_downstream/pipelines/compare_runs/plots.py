@@ -55,14 +55,16 @@ def plot_runs(tracked_runs: pd.DataFrame) -> Figure:
         _draw_score(axes, name, values, y, [colors[run_ids[code]] for code in codes])
         for start in starts:
             axes.axhline((y[start] + y[start - 1]) / 2, color="#CCCCCC", linewidth=0.7)
-    axes_of[0].set_yticks(y, [shortened(model, LONGEST_NAME) for model in shown["model"]], fontsize=8)
+    axes_of[0].set_yticks(y, [shortened(model, LONGEST_NAME) for model in shown["model"]], fontsize="small")
     axes_of[0].set_ylim(y.max() + 0.7, -0.7)
     names = shown["run"][~shown["run_id"].duplicated()]
     labels = [shortened(name, _LONGEST_RUN) for name in names]
-    figure.legend(legend_dots(axes_of[0], colors), labels, loc="outside lower left", ncols=1, fontsize=8)
+    figure.legend(
+        legend_dots(axes_of[0], colors), labels, loc="outside lower left", ncols=1, fontsize="small"
+    )
     left = len(rows) - len(shown)
     more = f" ({left} that score lower are not drawn)" if left else ""
-    figure.suptitle(f"Models of runs{more}", fontsize=10)
+    figure.suptitle(f"Models of runs{more}")
     return figure
 
 
@@ -87,10 +89,10 @@ def _draw_score(axes: Axes, name: str, values: pd.Series, y: np.ndarray, colors:
         low, high = values.min(), values.max()
         middle, half = (high + low) / 2, max(0.6 * (high - low), NARROWEST / 2)
         axes.set_xlim(middle - half, middle + half)
-    axes.set_xlabel(label, fontsize=7.5)
+    axes.set_xlabel(label, fontsize="small")
     axes.scatter(values, y, s=28, color=colors, zorder=3)
     axes.grid(axis="x", color="#EEEEEE", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_title(_TITLES[name], fontsize=9)
+    axes.set_title(_TITLES[name])
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=7.5)
+    axes.tick_params(axis="x", labelsize="small")

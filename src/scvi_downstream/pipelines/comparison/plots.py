@@ -15,6 +15,7 @@ from scvi_downstream.plots.panels import shortened
 from scvi_downstream.plots.style import (
     MISSING,
     OKABE_ITO,
+    TWO_COLUMNS,
     empty_figure,
     label_points,
     new_figure,
@@ -45,12 +46,15 @@ _TITLES = {
     "marginal_ll_test": "log p(x)\n(nats/cell)",
     "behind_best": "on the\nsame cells",
     "seconds": "Training\n(s)",
-    "peak_memory_mb": "Peak memory\n(MB)",
+    "peak_memory_mb": "Memory\n(MB, peak)",
 }
 _MOST_ROWS = 40
 # Inches: height of a row, of each of many rows, and of the headings.
 _ROW, _DENSE_ROW, _DENSE_FROM = 0.46, 0.34, 15
-_HEAD = 1.0
+_HEAD = 1.15
+# Inches: beside the table, between groups, of a letter of a name, and the width below which headings stand upright.
+_MARGIN, _GAP, _LETTER, _NARROW = 0.15, 0.12, 0.08, 0.6
+_LEAST_NAME, _MOST_STRETCHED = 0.9, 1.6
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,21 @@ def plot_leaderboard(leaderboard: pd.DataFrame, champion: dict[str, Any]) -> Fig
     shown = board[(np.arange(len(board)) < _MOST_ROWS) | (board.index == champion.get("model"))]
     row = _ROW if len(shown) < _DENSE_FROM else _DENSE_ROW
     groups = _choose_groups(shown)
-    label_width = 0.55 + 0.11 * max(len(str(name)) for name in shown.index)
-    width = max(label_width + sum(group.width * len(group.columns) + 0.3 for group in groups), 6.0)
-    notes = _write_notes(board, len(shown), champion, int(width / 0.07))
+    width = TWO_COLUMNS - 2 * _MARGIN
+    of_names = 0.35 + _LETTER * max(len(str(name)) for name in shown.index)
+    of_columns = sum(group.width * len(group.columns) for group in groups)
+    room = width - _GAP * len(groups)
+    label_width = min(of_names, max(room - of_columns, _LEAST_NAME))
+    stretch = min((room - label_width) / of_columns, _MOST_STRETCHED) if groups else 1.0
+    groups = [replace(group, width=group.width * stretch) for group in groups]
+    notes = _write_notes(board, len(shown), champion, int(width / 0.065))
     foot = 0.35 + 0.17 * len(notes)
     height = len(shown) * row + _HEAD + foot
-    figure, axes = _blank_axes(width, height)
+    figure, axes = _blank_axes(height)
     top = height - _HEAD
     rows = top - row * (np.arange(len(shown)) + 0.5)
     axes.plot([0, width], [top, top], color="black", lw=1)
-    _write_names(axes, shown, rows, champion)
+    _write_names(axes, shown, rows, champion, int((label_width - 0.2) / _LETTER))
     for y in rows:
         axes.plot([0, width], [y - row / 2, y - row / 2], color="#DDDDDD", lw=0.7)
     reasons = shown["failed"] if "failed" in shown else pd.Series(np.nan, index=shown.index)
@@ -99,26 +108,26 @@ def plot_leaderboard(leaderboard: pd.DataFrame, champion: dict[str, Any]) -> Fig
     left = label_width
     for group in groups:
         _draw_group(axes, group, shown[~failed], rows[~failed], (left, top, row))
-        left += group.width * len(group.columns) + 0.3
+        left += group.width * len(group.columns) + _GAP
     for y, reason in zip(rows[failed], reasons[failed], strict=True):
         text = shorten(f"failed: {reason}", max(int((width - label_width) / 0.075), 12), placeholder=" …")
-        axes.text(label_width, y, text, va="center", fontsize=8, color="#A33C00")
+        axes.text(label_width, y, text, va="center", fontsize="small", color="#A33C00")
     for position, note in enumerate(notes):
-        axes.text(0.02, foot - 0.22 - 0.17 * position, note, va="center", fontsize=8, color="#333333")
+        axes.text(0.02, foot - 0.22 - 0.17 * position, note, va="center", fontsize="small", color="#333333")
     return figure
 
 
 def _choose_groups(board: pd.DataFrame) -> list[Group]:
     """Those that the board has columns for."""
     metrics = [column for column in _TITLES if column.startswith("scib_")]
-    likelihood_width = 1.25 if "elbo_test_low" in board else 0.85
+    likelihood_width = 0.92 if "elbo_test_low" in board else 0.65
     groups = (
-        Group("Bio conservation", tuple(metrics[:7]), 0.66, _draw_dots),
-        Group("Batch correction", tuple(metrics[7:12]), 0.66, _draw_dots),
-        Group("scIB scores", tuple(metrics[12:]), 0.95, _draw_shares),
+        Group("Bio conservation", tuple(metrics[:7]), 0.33, _draw_dots),
+        Group("Batch correction", tuple(metrics[7:12]), 0.33, _draw_dots),
+        Group("scIB scores", tuple(metrics[12:]), 0.7, _draw_shares),
         Group("Test cells", ("elbo_test", "marginal_ll_test"), likelihood_width, _draw_likelihoods),
-        Group("Behind the best", ("behind_best",), 1.4, _draw_differences),
-        Group("Cost", ("seconds", "peak_memory_mb"), 0.95, _draw_costs),
+        Group("Behind the best", ("behind_best",), 0.9, _draw_differences),
+        Group("Cost", ("seconds", "peak_memory_mb"), 0.4, _draw_costs),
     )
     there = ((group, tuple(name for name in group.columns if name in board)) for group in groups)
     return [replace(group, columns=columns) for group, columns in there if columns]
@@ -139,22 +148,25 @@ def _write_notes(board: pd.DataFrame, shown: int, champion: dict[str, Any], char
     return [line for note in [*notes, key] for line in wrap(note, characters)]
 
 
-def _blank_axes(width: float, height: float) -> tuple[Figure, Axes]:
+def _blank_axes(height: float) -> tuple[Figure, Axes]:
     """A figure with one pair of axes in inches over the whole of it."""
-    figure = new_figure(width + 0.3, height)
+    figure, width = new_figure(TWO_COLUMNS, height), TWO_COLUMNS - 2 * _MARGIN
     figure.set_layout_engine("none")
-    axes = figure.add_axes((0.15 / (width + 0.3), 0, width / (width + 0.3), 1))
+    axes = figure.add_axes((_MARGIN / TWO_COLUMNS, 0, width / TWO_COLUMNS, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure, axes
 
 
-def _write_names(axes: Axes, board: pd.DataFrame, rows: np.ndarray, champion: dict[str, Any]) -> None:
+def _write_names(
+    axes: Axes, board: pd.DataFrame, rows: np.ndarray, champion: dict[str, Any], longest: int
+) -> None:
     for y, name, kind in zip(rows, board.index, _kinds(board), strict=True):
         best = name == champion.get("model")
-        text, weight = (f"★ {name}", "bold") if best else (str(name), "normal")
+        short = shortened(name, longest)
+        text, weight = (f"★ {short}", "bold") if best else (short, "normal")
         style = "italic" if kind == "baseline" else "normal"
-        axes.text(0.02, y, text, va="center", fontsize=10, weight=weight, style=style)
+        axes.text(0.02, y, text, va="center", weight=weight, style=style)
 
 
 def _kinds(board: pd.DataFrame) -> pd.Series:
@@ -167,11 +179,17 @@ def _draw_group(
     left, top, row = place
     span = group.width * len(group.columns)
     heading, line = top + _HEAD - 0.18, top + _HEAD - 0.34
-    axes.text(left + span / 2, heading, group.title, ha="center", va="center", fontsize=9.5, weight="bold")
+    axes.text(
+        left + span / 2, heading, group.title, ha="center", va="center", fontsize="small", weight="bold"
+    )
     axes.plot([left + 0.06, left + span - 0.06], [line, line], color="#666666", lw=0.8)
     for position, name in enumerate(group.columns):
         start = left + position * group.width
-        axes.text(start + group.width / 2, top + 0.07, _TITLES[name], ha="center", va="bottom", fontsize=8)
+        upright = 90 if group.width < _NARROW else 0
+        axes.text(
+            start + group.width / 2, top + 0.07, _TITLES[name], ha="center", va="bottom", fontsize="small",
+            rotation=upright, linespacing=1.0,
+        )  # fmt: skip
         column = board.reindex(columns=[name, f"{name}_low", f"{name}_high"]).astype(float)
         column = column.set_axis(["value", "low", "high"], axis="columns").set_axis(rows)
         group.draw(axes, start, group.width, column, row)
@@ -182,9 +200,9 @@ def _draw_dots(axes: Axes, left: float, width: float, column: pd.DataFrame, row:
     middle = left + width / 2
     for y, value, share in _rows(axes, middle, column):
         face, ink = _shade(share)
-        size = 560 * min(row / _ROW, 1) ** 2
+        size = 380 * min(row / _ROW, 1) ** 2
         axes.scatter(middle, y, s=size, color=face, edgecolors="#999999", linewidths=0.4)
-        axes.text(middle, y, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+        axes.text(middle, y, f"{value:.2f}", ha="center", va="center", fontsize="small", color=ink)
 
 
 def _draw_shares(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
@@ -193,7 +211,7 @@ def _draw_shares(axes: Axes, left: float, width: float, column: pd.DataFrame, ro
         low, high = column.loc[y, ["low", "high"]].clip(0, 1)
         known = np.isfinite(high - low)
         text = f"{value:.2f}" + (f" ± {(high - low) / 2:.2f}" if known else "")
-        axes.text(left + 0.06, y + 0.2 * row, text, ha="left", va="center", fontsize=8)
+        axes.text(left + 0.06, y + 0.2 * row, text, ha="left", va="center", fontsize="small")
         height = y - 0.22 * row
         axes.barh(height, width - 0.12, 0.3 * row, left=left + 0.06, color="#F2F2F2")
         axes.barh(height, (width - 0.12) * value, 0.3 * row, left=left + 0.06, color=_shade(share)[0])
@@ -210,7 +228,7 @@ def _draw_costs(axes: Axes, left: float, width: float, column: pd.DataFrame, row
         axes.barh(y, width - 0.12, 0.65 * row, left=left + 0.06, color="#F2F2F2")
         axes.barh(y, length, 0.65 * row, left=left + 0.06, color="#BBBBBB")
         text = f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-        axes.text(left + 0.12, y, text, ha="left", va="center", fontsize=8)
+        axes.text(left + 0.12, y, text, ha="left", va="center", fontsize="small")
 
 
 def _draw_likelihoods(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
@@ -224,7 +242,7 @@ def _draw_likelihoods(axes: Axes, left: float, width: float, column: pd.DataFram
         low, high = column.loc[y, ["low", "high"]]
         text = f"{value:,.1f}".replace("-", "−")
         text += f" ± {(high - low) / 2:,.1f}" if np.isfinite(high - low) else ""
-        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, color=ink)
+        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize="small", color=ink)
 
 
 def _draw_differences(axes: Axes, left: float, width: float, column: pd.DataFrame, row: float) -> None:
@@ -235,7 +253,7 @@ def _draw_differences(axes: Axes, left: float, width: float, column: pd.DataFram
         text = f"{value:,.{digits}f}".replace("-", "−")
         text += f" ± {(high - low) / 2:,.{digits}f}" if high > low else ""
         color = "#888888" if low <= 0 <= high else "black"
-        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, color=color)
+        axes.text(left + width / 2, y, text, ha="center", va="center", fontsize="small", color=color)
 
 
 def _rows(axes: Axes, middle: float, column: pd.DataFrame) -> list[tuple[float, float, float]]:
@@ -244,7 +262,7 @@ def _rows(axes: Axes, middle: float, column: pd.DataFrame) -> list[tuple[float, 
     spread = values.max() - values.min()
     shares = (values - values.min()) / spread if spread > 0 else values * 0 + 0.5
     for y in values.index[values.isna()]:
-        axes.text(middle, y, "–", ha="center", va="center", fontsize=9, color="#888888")
+        axes.text(middle, y, "–", ha="center", va="center", color="#888888")
     return [(y, values[y], shares[y]) for y in values.index[values.notna()]]
 
 
@@ -345,7 +363,7 @@ def _name_points(
     order = points.assign(urgency=urgency, worse=worse).sort_values(["urgency", "worse"], kind="stable")
     places = order[["seconds", criterion]].to_numpy(dtype=float)
     names = [str(name) for name in order.index]
-    label_points(axes, places[:_MOST_NAMES], names[:_MOST_NAMES], avoid=places, fontsize=7.5)
+    label_points(axes, places[:_MOST_NAMES], names[:_MOST_NAMES], avoid=places)
 
 
 MAX_BATCHES = 25
@@ -378,7 +396,7 @@ def plot_correction(correction: Mapping[str, Any]) -> Figure:
         None: "Correction: cannot be told",
     }
     title = f"{need[correction['needed']]} (effect {correction['effect'] or 0:.2f} of 1, p = {correction['p']:.3g})"
-    figure.suptitle(fill(title, 105 if mixing else 72), fontsize=9)
+    figure.suptitle(fill(title, 105 if mixing else 72))
     return figure
 
 
@@ -398,11 +416,11 @@ def _draw_excess(axes: Axes, rows: pd.DataFrame, within: str, left_out: int) -> 
     axes.set_yticks(y, [f"{name} ({n:,})" for name, n in zip(names, rows["n_cells"], strict=True)])
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="Neighbours of the same batch (share)")
     among = within if within == "all cells" else f"cells of the same {within}"
-    axes.set_title(fill(f"PCA of uncorrected counts; batches permuted among {among}", 62), fontsize=8.5)
+    axes.set_title(fill(f"PCA of uncorrected counts; batches permuted among {among}", 62), fontsize="small")
     if left_out:
-        axes.text(1.0, -0.5, f"{left_out} more batches not drawn", ha="right", va="bottom", fontsize=7)
+        axes.text(1.0, -0.5, f"{left_out} more batches not drawn", ha="right", va="bottom", fontsize="small")
     space = {"columnspacing": 1.2, "handletextpad": 0.5}
-    axes.figure.legend(handles=[*handles, null], loc="outside lower left", ncols=3, fontsize=7.5, **space)
+    axes.figure.legend(handles=[*handles, null], loc="outside lower left", ncols=3, fontsize="small", **space)
 
 
 def _draw_mixing(axes: Axes, mixing: Mapping[str, Any]) -> None:
@@ -414,12 +432,12 @@ def _draw_mixing(axes: Axes, mixing: Mapping[str, Any]) -> None:
     for position, (score, low, high) in enumerate(zip(scores, before, after, strict=True)):
         difference = mixing[f"{score}_difference"]
         text = f"{high - low:+.2f}" + (f" ± {difference['standard_error']:.2f}" if difference else "")
-        axes.text(position, max(low, high) + 0.02, text, ha="center", va="bottom", fontsize=8)
+        axes.text(position, max(low, high) + 0.02, text, ha="center", va="bottom", fontsize="small")
     axes.set_xticks(x, ["Batch\ncorrection", "Bio\nconservation"][: len(scores)])
     axes.set(ylim=(0, 1.25), yticks=[0, 0.25, 0.5, 0.75, 1], xlim=(-0.6, len(scores) - 0.4))
     axes.set_ylabel("scib aggregate\n(higher is better)")
-    axes.set_title("Before and after correction", fontsize=8.5)
-    axes.legend(loc="upper left", ncols=2, fontsize=7.5, handletextpad=0.5)
+    axes.set_title("Before and after correction", fontsize="small")
+    axes.legend(loc="upper left", ncols=2, fontsize="small", handletextpad=0.5)
 
 
 _NOISE_BAND = "#0072B222"
@@ -463,7 +481,7 @@ def _draw_likelihood(axes: Axes, grid: Mapping[str, Any], tried: pd.DataFrame) -
     axes.axhline(0, color="#888888", lw=0.8, ls=":")
     axes.set_ylabel("Held-out ELBO − best\n(nats per cell)")
     axes.set_title(f"{grid['title']}: ELBO of {grid['n_cells']:,} held-out cells")
-    axes.legend(loc="best", fontsize=7)
+    axes.legend(loc="best", fontsize="small")
 
 
 def _draw_total(axes: Axes, grid: Mapping[str, Any], totals: pd.Series) -> None:

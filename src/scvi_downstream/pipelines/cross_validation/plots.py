@@ -9,7 +9,7 @@ import pandas as pd
 
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import joint_legend, name_rows
-from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import OKABE_ITO, TWO_COLUMNS, empty_figure, new_figure
 from scvi_downstream.runtime.slow_types import Axes, Figure
 
 MAX_BATCHES = 30
@@ -79,7 +79,7 @@ def _draw_costs(axes: Axes, batches: pd.DataFrame, mean: dict[str, Any]) -> None
     left = len(batches) - len(ordered)
     axes.set_xlabel("ELBO lost when the batch is unseen (nats per cell)")
     axes.set_ylabel("batch (cells)" + (f"; {left} of least cost not drawn" if left else ""))
-    axes.set_title("points: 95 % interval over cells; band: of the mean over batches", fontsize=8)
+    axes.set_title("points: 95 % interval over cells; band: of the mean over batches", fontsize="small")
 
 
 def plot_fold_curves(
@@ -99,7 +99,7 @@ def plot_fold_curves(
     curves = [record for record in trainings.values() if record["curves"]]
     if not curves:
         return empty_figure("No curves were recorded.")
-    figure = new_figure(10.5, 3.8)
+    figure = new_figure(TWO_COLUMNS, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     _draw_curves(left, curves)
     _draw_gaps(right, cv_scores[cv_scores["held_out_by"] == "fold"], cv_summary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -14,11 +16,13 @@ from scvi_downstream.plots.style import (
     MISSING,
     OKABE_ITO,
     SEQUENTIAL,
+    TWO_COLUMNS,
     category_colors,
     empty_figure,
     label_points,
     new_figure,
 )
+from scvi_downstream.plots.style_file import style_settings
 from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 # Bounds of what can be told apart on one page.
@@ -91,7 +95,7 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
     reach = max(points["x"].abs().max() * 1.15, 1)
     axes.set_xlim(-reach, reach)
     name = shortened(table["comparison"].iloc[0], 34)
-    axes.set_title(f"{name}\n{points['is_de'].sum()} of {len(points)} genes called", fontsize=8)
+    axes.set_title(f"{name}\n{points['is_de'].sum()} of {len(points)} genes called", fontsize="small")
     seen = table[["fraction1", "fraction2"]].max(axis=1) >= MIN_FRACTION_NAMED
     return points.assign(seen=seen, strength=points["y"] + points["x"].abs() / reach)
 
@@ -108,7 +112,7 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
     if not tests:
         return empty_figure("No concordance: no classical test was run.")
     shown = de_concordance.head(MAX_COMPARISONS)
-    figure = new_figure(11.5, max(0.17 * len(shown) + 1.3, 2.9 * len(tests) + 0.4))
+    figure = new_figure(TWO_COLUMNS, max(0.17 * len(shown) + 1.3, 2.9 * len(tests) + 0.4))
     halves = figure.add_gridspec(1, 2, width_ratios=[3.4, 8])
     left, right = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     for axes, test in zip(left.subplots(len(tests), 1, squeeze=False).ravel(), tests, strict=True):
@@ -116,7 +120,7 @@ def plot_concordance(de_results: pd.DataFrame, de_concordance: pd.DataFrame) -> 
     panels = right.subplots(1, len(MEASURES), sharey=True)
     for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         _draw_measure(axes, shown, measure, title, tests)
-    name_rows(panels[0], [shortened(name, 32) for name in shown["comparison"]], fontsize=7)
+    name_rows(panels[0], [shortened(name, 32) for name in shown["comparison"]], fontsize="small")
     colors = {f"with {NAMES[test]}": COLORS[test] for test in tests}
     handles = legend_dots(panels[0], colors, size=24)
     right.legend(handles=handles, loc="outside lower center", ncols=len(tests))
@@ -136,7 +140,9 @@ def _draw_fold_changes(axes: Axes, de_results: pd.DataFrame, test: str) -> None:
     axes.plot([-reach, reach], [-reach, reach], color="#999999", linewidth=0.6)
     correlation = pd.Series(x).corr(pd.Series(y), method="spearman")
     axes.set(xlabel="log2 fold change, model", ylabel=f"log2 fold change, {NAMES[test]}", box_aspect=1)
-    axes.set_title(f"genes seen in both groups,\nall comparisons: Spearman {correlation:.2f}", fontsize=8)
+    axes.set_title(
+        f"genes seen in both groups,\nall comparisons: Spearman {correlation:.2f}", fontsize="small"
+    )
     axes.figure.colorbar(hexagons, ax=axes, label="genes", shrink=0.7)
 
 
@@ -147,7 +153,7 @@ def _draw_measure(axes: Axes, table: pd.DataFrame, measure: str, title: str, tes
         offset = 0.26 * column - 0.13 if len(tests) > 1 else 0
         axes.scatter(values[:, column], rows + offset, s=16, color=COLORS[test], linewidths=0)
     axes.set_xlim(np.nanmin(values, initial=0) - 0.04, 1.04)
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize="small")
     axes.grid(axis="y", color="#EEEEEE", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
@@ -179,17 +185,18 @@ def plot_dotplot(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
     figure = new_figure(0.24 * len(genes) + 2.6, max(0.27 * len(names) + 1.6, 3.2))
     axes = figure.add_subplot()
     scaled, fraction = (pd.DataFrame(table, names, genes["gene"]) for table in (scaled, fraction))
+    dark_is_high = f"{style_settings()['image.cmap']}_r"
     dots = dot_plot(
-        axes, scaled, fraction, largest=DOT_AREA, cmap=f"{SEQUENTIAL}_r", linewidths=0.3, edgecolors="#555555"
+        axes, scaled, fraction, largest=DOT_AREA, cmap=dark_is_high, linewidths=0.3, edgecolors="#555555"
     )
-    axes.tick_params(axis="x", labelsize=7)
+    axes.tick_params(axis="x", labelsize="small")
     axes.set(ylabel="Leiden cluster", xlabel="marker genes, by the cluster above")
     _bracket_genes(axes, genes["group"])
     shares = {f"{share:.0%}": share for share in (0.25, 0.5, 0.75, 1.0)}
     handles = legend_areas(axes, shares, largest=DOT_AREA)
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1.02)}
     axes.legend(handles=handles, title="cells with\na count", labelspacing=0.9, **beside)
-    inches = 0.24 * len(genes)
+    inches = max(0.24 * len(genes), 2.6)
     bar = axes.inset_axes((1 + 0.2 / inches, 0, 0.12 / inches, 0.42))
     figure.colorbar(dots, cax=bar, label="mean log expression,\nscaled per gene")
     return figure
@@ -214,7 +221,7 @@ def _bracket_genes(axes: Axes, groups: pd.Series) -> None:
         ends = [first - 0.35, last + 0.35]
         axes.plot(ends, [1.02, 1.02], transform=top, color="#333333", linewidth=1, clip_on=False)
         middle = (first + last) / 2
-        axes.text(middle, 1.035, group, transform=top, ha="center", va="bottom", fontsize=8)
+        axes.text(middle, 1.035, group, transform=top, ha="center", va="bottom", fontsize="small")
 
 
 def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame) -> Figure:
@@ -236,14 +243,16 @@ def plot_heatmap(counts: AnnData, clusters: pd.DataFrame, markers: pd.DataFrame)
     codes = codes[cells]
     z_scores = (expression[cells].toarray() - mean) / np.where(std > 0, std, 1)
 
-    figure = new_figure(9, 0.135 * len(genes) + 1.6)
+    figure = new_figure(TWO_COLUMNS, 0.135 * len(genes) + 1.6)
     figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     bar, axes = figure.subplots(2, 1, height_ratios=[0.16, 0.135 * len(genes)], sharex=True)
-    _draw_clusters(bar, codes, groups.cat.categories.astype(str).tolist())
+    names = groups.cat.categories.astype(str).tolist()
+    colors = category_colors(clusters["leiden"].astype("category").cat.categories)
+    _draw_clusters(bar, codes, {name: colors[name] for name in names})
     image = axes.imshow(
-        z_scores.T, aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="nearest"
+        z_scores.T, aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="none"
     )
-    axes.set_yticks(range(len(genes)), genes["gene"], fontsize=6)
+    axes.set_yticks(range(len(genes)), genes["gene"], fontsize="small")
     axes.set(xticks=[], xlabel=f"{len(cells):,} of {len(groups):,} cells, by Leiden cluster")
     for edge in np.flatnonzero(np.diff(codes)) + 0.5:
         axes.axvline(edge, color="white", linewidth=0.6)
@@ -265,13 +274,13 @@ def _choose_cells(codes: np.ndarray) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _draw_clusters(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
+def _draw_clusters(axes: Axes, codes: np.ndarray, colors: Mapping[str, str]) -> None:
     """The clusters' colours above the cells, each with its name."""
     from matplotlib.colors import ListedColormap
 
-    colors = ListedColormap(list(category_colors(names).values()))
+    names, shades = list(colors), ListedColormap(list(colors.values()))
     axes.imshow(
-        codes[None], aspect="auto", cmap=colors, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest"
+        codes[None], aspect="auto", cmap=shades, vmin=-0.5, vmax=len(names) - 0.5, interpolation="none"
     )
     axes.set_yticks([0], ["cluster"], fontsize=6)
     axes.tick_params(length=0)
@@ -280,4 +289,4 @@ def _draw_clusters(axes: Axes, codes: np.ndarray, names: list[str]) -> None:
         inside = np.flatnonzero(codes == code)
         # Names of neighbouring narrow clusters would touch, so every other one stands higher.
         height = -1.5 if len(inside) < NARROW * len(codes) and position % 2 else -0.7
-        axes.text(inside.mean(), height, names[code], ha="center", va="bottom", fontsize=8)
+        axes.text(inside.mean(), height, names[code], ha="center", va="bottom", fontsize="small")

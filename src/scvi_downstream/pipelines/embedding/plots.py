@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.embedding.options import EmbeddingOptions
 from scvi_downstream.plots.panels import panel_grid, umap_panel
+from scvi_downstream.plots.style import column_colors
 from scvi_downstream.runtime.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def plot_embedding(
     panels = _colorings(counts, qc_metrics, keys, options.color_by)
     figure, grid = panel_grid(len(panels), columns=2, width=6.0, height=4.0)
     for axes, (title, values) in zip(grid, panels.items(), strict=True):
-        umap_panel(axes, umap.to_numpy(), values.reindex(umap.index), title)
+        grouped = isinstance(values.dtype, pd.CategoricalDtype) and values.name in counts.obs
+        colors: dict[str, Any] = {"colors": column_colors(counts, str(values.name))} if grouped else {}
+        umap_panel(axes, umap.to_numpy(), values.reindex(umap.index), title, **colors)
     return figure
 
 
@@ -80,4 +83,4 @@ def _drawable(name: str, values: pd.Series) -> tuple[str, pd.Series]:
     largest = labels.value_counts(sort=True).index[: MOST_CATEGORIES - 1].astype(str)
     texts = labels.astype(str)
     joined = pd.Categorical(texts.where(texts.isin(largest), "other"), categories=[*largest, "other"])
-    return f"{name} ({len(largest)} largest of {n_labels})", pd.Series(joined, index=values.index)
+    return f"{name} ({len(largest)} largest of {n_labels})", pd.Series(joined, values.index, name=name)

@@ -44,12 +44,12 @@ def plot_loadings(
     for axes, (_, factor) in zip(panels, shown.iterrows(), strict=True):
         _draw_loadings(axes, loadings[factor["factor"]].to_numpy(), labels, each)
         title = f"{factor['factor'].replace('_', ' ')}: {factor['variance_share']:.1%}"
-        axes.set_title(f"{title} ({factor['unique_share']:.1%} unique)", fontsize=8)
+        axes.set_title(f"{title} ({factor['unique_share']:.1%} unique)", fontsize="small")
     weaker, unused = len(active) - len(shown), len(factor_variance) - len(active)
     more = f"; {weaker} with less are not drawn" if weaker else ""
     more += f"; {unused} dimensions are not used by the decoder" if unused else ""
     title = f"Genes that each latent factor raises and lowers most; its share of the decoded variance{more}"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     figure.supxlabel("loading: log-expression per standard deviation of the factor")
     return figure
 
@@ -61,9 +61,9 @@ def _draw_loadings(axes: Axes, loadings: np.ndarray, labels: np.ndarray, each: i
     places = np.arange(len(chosen)) + np.repeat([0, 0.8], each)
     axes.barh(places, values, color=np.where(values >= 0, HIGHER, LOWER), height=0.75)
     axes.axvline(0, color="#333333", linewidth=0.6)
-    axes.set_yticks(places, [shortened(name, LONGEST_NAME) for name in labels[chosen]], fontsize=6)
+    axes.set_yticks(places, [shortened(name, LONGEST_NAME) for name in labels[chosen]], fontsize="small")
     axes.tick_params(axis="y", length=0, pad=1)
-    axes.tick_params(axis="x", labelsize=7)
+    axes.tick_params(axis="x", labelsize="small")
     axes.set_ylim(places[-1] + 0.7, -0.7)
     axes.locator_params(axis="x", nbins=4)
 
@@ -89,14 +89,13 @@ def plot_associations(associations: pd.DataFrame, options: FactorOptions) -> Fig
         _draw_associations(axes, wide, follows, kind)
         left = table["covariate"].nunique() - wide.shape[1]
         if left:
-            axes.set_xlabel(f"{left} weaker ones not drawn", fontsize=7)
+            axes.set_xlabel(f"{left} weaker ones not drawn", fontsize="small")
     panels[0].tick_params(axis="y", labelsize=9)
     for axes in panels[1:]:
         axes.set_yticks([])
     figure.suptitle(
         f"Covariates that latent dimensions follow (★ FDR ≤ {options.fdr:g} and effect ≥ {options.min_effect:g}; "
         "□ the strongest of a covariate)",
-        fontsize=9,
     )
     return figure
 
@@ -128,11 +127,11 @@ def _draw_associations(axes: Axes, effects: pd.DataFrame, follows: pd.DataFrame,
     image = heat_map(axes, named, limits=limits, cmap=cmap, rotation=45)
     for row, column in zip(*np.nonzero(follows.to_numpy(dtype=bool)), strict=True):
         color = "white" if abs(values[row, column]) > 0.6 else "#222222"
-        axes.text(column, row, "★", ha="center", va="center", fontsize=7, color=color)
+        axes.text(column, row, "★", ha="center", va="center", fontsize="small", color=color)
     for column in np.flatnonzero(follows.any()):
         row = int(np.nanargmax(np.abs(values[:, column])))
         corner = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#222222", linewidth=1.1))
-    axes.set_title("numbers" if continuous else "categories", fontsize=9)
+    axes.set_title("numbers" if continuous else "categories")
     label = "Spearman's ρ" if continuous else "η², share of variance\nbetween categories"
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.02, aspect=18)

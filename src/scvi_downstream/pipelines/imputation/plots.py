@@ -12,7 +12,7 @@ from scvi_downstream.cells.expression import ExpressionMatrix, log_normalize
 from scvi_downstream.pipelines.imputation.options import ImputationOptions
 from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.panels import empty_panel, umap_panel
-from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import OKABE_ITO, TWO_COLUMNS, empty_figure, new_figure
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
@@ -102,7 +102,7 @@ def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene
     imputation_by_gene
         One row per gene with columns ``pearson_<method>`` and ``mean_held_out``.
     """
-    figure = new_figure(12, 3.6)
+    figure = new_figure(TWO_COLUMNS, 3.6)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
     methods = imputation_scores["methods"]
     for axes, (score, label) in zip(panels, _SCORES.items(), strict=False):
@@ -114,13 +114,13 @@ def plot_imputation_scores(imputation_scores: dict[str, Any], imputation_by_gene
     _draw_genes(panels[2], imputation_by_gene, best)
     cells = f"{imputation_scores['n_cells']} {imputation_scores['cells']} cells"
     verdict = imputation_scores["verdict"]
-    figure.suptitle(f"{verdict[0].upper()}{verdict[1:]} ({cells})", fontsize=10)
+    figure.suptitle(f"{verdict[0].upper()}{verdict[1:]} ({cells})")
     return figure
 
 
 def _draw_scores(axes: Axes, scores: dict[str, dict[str, float] | None], label: str) -> None:
     """One row a method, with its score and 95 % interval, or ``None``."""
-    text: dict[str, Any] = {"ha": "center", "fontsize": 8}
+    text: dict[str, Any] = {"ha": "center", "fontsize": "small"}
     for position, (method, score) in enumerate(scores.items()):
         if score is None:
             middle = axes.get_yaxis_transform()
@@ -147,9 +147,7 @@ def _draw_genes(axes: Axes, by_gene: pd.DataFrame, best: str) -> None:
     x, y = shown[f"pearson_{best}"], shown["pearson_model"]
     low, high = min(x.min(), y.min()) - 0.03, max(x.max(), y.max()) + 0.03
     axes.plot([low, high], [low, high], color="#666666", lw=0.8, ls=":")
-    points = axes.scatter(
-        x, y, s=10, c=np.log10(shown["mean_held_out"]), cmap="viridis", linewidths=0, rasterized=True
-    )
+    points = axes.scatter(x, y, s=10, c=np.log10(shown["mean_held_out"]), linewidths=0, rasterized=True)
     axes.figure.colorbar(points, ax=axes, label="log₁₀ mean held-out count")
     above = 100 * float((y > x).mean())
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")

@@ -37,7 +37,7 @@ def template() -> Pipeline:
         step(compare_composition, shares, "composition_tests"),
         step(compare_expression, expression, "metadata_genes"),
         step(summarize_metadata, results, "metadata_summary"),
-        step(plot_metadata, ["umap", "annotations", _OPTIONS], "metadata_figure"),
+        step(plot_metadata, ["umap", "annotations", "counts", _OPTIONS], "metadata_figure"),
         step(plot_metadata_associations, associated, "metadata_associations_figure"),
         step(plot_composition, tested_shares, "composition_figure"),
         step(plot_metadata_genes, genes, "metadata_genes_figure"),

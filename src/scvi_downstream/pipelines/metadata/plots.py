@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 
 import numpy as np
@@ -17,7 +18,9 @@ from scvi_downstream.plots.style import (
     DIVERGING,
     OKABE_ITO,
     SEQUENTIAL,
+    TWO_COLUMNS,
     category_colors,
+    column_colors,
     empty_figure,
     label_points,
     new_figure,
@@ -32,13 +35,17 @@ SMALLEST_P = 1e-300
 """P-values of zero are drawn at this height."""
 
 
-def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: MetadataAnalysisOptions) -> Figure:
+def plot_metadata(
+    umap: pd.DataFrame, annotations: pd.DataFrame, counts: AnnData, options: MetadataAnalysisOptions
+) -> Figure:
     """One UMAP panel an annotation, the first 12; cells without a value are grey.
 
     Parameters
     ----------
     umap, annotations
         `n_cells` × ``UMAP1``, ``UMAP2``; the same cells × annotations, numbers or categories.
+    counts
+        The same cells.
     options
         A column of more than ``max_categories`` categories is not drawn.
     """
@@ -55,10 +62,17 @@ def plot_metadata(umap: pd.DataFrame, annotations: pd.DataFrame, options: Metada
         values = annotations[name].reindex(umap.index)
         missing = int(values.isna().sum())
         title = f"{name} ({missing:,} cells without a value)" if missing else str(name)
-        umap_panel(axes, umap.to_numpy(), values, title, label=str(name))
+        colors = {} if is_number(values) else {"colors": _colors_of(counts, values)}
+        umap_panel(axes, umap.to_numpy(), values, title, label=str(name), **colors)
     if len(drawable) > len(shown):
-        figure.suptitle(f"The first {len(shown)} of {len(drawable)} annotations", fontsize=10)
+        figure.suptitle(f"The first {len(shown)} of {len(drawable)} annotations")
     return figure
+
+
+def _colors_of(counts: AnnData, values: pd.Series) -> dict[str, str]:
+    """Colours of all categories of an annotation, which may be an obs column."""
+    name = str(values.name)
+    return column_colors(counts, name) if name in counts.obs else category_colors(values.cat.categories)
 
 
 def plot_composition(
@@ -90,7 +104,9 @@ def plot_composition(
     by_sample = {name: column.values for name, column in found.items() if column.unit == "sample"}
     usable = composition_tests[composition_tests["column"].astype(str).isin(list(by_sample))]
     if usable.empty:
-        return _draw_bars(composition)
+        groups = options.groups or keys.label_key
+        known = column_colors(counts, groups) if groups and groups in counts.obs else None
+        return _draw_bars(composition, known)
     columns = usable["column"].astype(str)
     column = keys.condition_key if keys.condition_key in set(columns) else columns[usable["p"].idxmin()]
     mine = usable[columns == column]
@@ -102,27 +118,33 @@ def plot_composition(
     for axes, (group, adjusted) in zip(panels, p.items(), strict=True):
         share = drawn[drawn["group"].astype(str) == group].set_index("sample")["proportion"] * 100
         share.index = share.index.astype(str)
-        _draw_shares(axes, share, values.reindex(share.index), blocks)
+        colors = {} if is_number(values) else _colors_of(counts, values.rename(str(column)))
+        _draw_shares(axes, share, values.reindex(share.index), blocks, colors)
         title = f"{group}\nadjusted p = {adjusted:.2g}"
         if adjusted <= options.fdr:
-            axes.set_title(f"{title} *", fontsize=8, color=CALLED, weight="bold")
+            axes.set_title(f"{title} *", fontsize="small", color=CALLED, weight="bold")
         else:
-            axes.set_title(title, fontsize=8, color=QUIET, weight="normal")
+            axes.set_title(title, fontsize="small", color=QUIET, weight="normal")
         axes.set_ylim(bottom=0)
     figure.supylabel(f"share of each {composition['by'].iloc[0]}'s cells (%)")
     figure.supxlabel(str(column))
     within = f", lines join samples of one {blocks.name}" if blocks is not None else ""
     title = f"Composition by {column} ({first['contrast'].iloc[0]}){within}; * adjusted p ≤ {options.fdr:g}"
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title)
     return figure
 
 
-def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Series | None) -> None:
+def _draw_shares(
+    axes: Axes,
+    share: pd.Series,
+    values: pd.Series,
+    blocks: pd.Series | None,
+    colors: Mapping[str, str],
+) -> None:
     if is_number(values):
         axes.scatter(values, share, s=16, color=OKABE_ITO[0], linewidths=0)
         return
     levels = [str(level) for level in values.cat.remove_unused_categories().cat.categories]
-    colors = category_colors(levels)
     rng = np.random.default_rng(0)
     known = values.notna().to_numpy()
     share, values = share[known], values[known]
@@ -138,22 +160,22 @@ def _draw_shares(axes: Axes, share: pd.Series, values: pd.Series, blocks: pd.Ser
     for position, level in enumerate(levels):
         axes.hlines(means[level], position - 0.25, position + 0.25, color="black", linewidth=1.2, zorder=3)
     shown = [shortened(level, 12) for level in levels]
-    axes.set_xticks(range(len(levels)), shown, rotation=45 if len(levels) > 3 else 0, fontsize=7)
+    axes.set_xticks(range(len(levels)), shown, rotation=45 if len(levels) > 3 else 0, fontsize="small")
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
 
-def _draw_bars(composition: pd.DataFrame) -> Figure:
-    """Stacked bars, one a sample or condition."""
+def _draw_bars(composition: pd.DataFrame, colors: Mapping[str, str] | None) -> Figure:
+    """Stacked bars, one a sample or condition; ``None``: the groups are clusters, coloured by place."""
     axes_of = {"index": "sample", "columns": "group"}
     wide = composition.pivot_table(**axes_of, values="proportion", sort=False, observed=True)
-    colors = category_colors([str(name) for name in wide.columns])
-    figure = new_figure(8, 0.28 * len(wide) + 0.22 * ceil(len(wide.columns) / 3) + 1.4)
+    colors = category_colors(wide.columns) if colors is None else colors
+    figure = new_figure(TWO_COLUMNS, 0.28 * len(wide) + 0.22 * ceil(len(wide.columns) / 3) + 1.4)
     axes = figure.subplots()
     left = np.zeros(len(wide))
     for group in wide.columns:
         axes.barh(range(len(wide)), wide[group] * 100, left=left, color=colors[str(group)], label=str(group))
         left += wide[group].to_numpy() * 100
-    axes.set_yticks(range(len(wide)), wide.index.astype(str), fontsize=7)
+    axes.set_yticks(range(len(wide)), wide.index.astype(str), fontsize="small")
     by = str(composition["by"].iloc[0])
     axes.set(xlabel="share of cells (%)", ylabel=by, xlim=(0, 100))
     axes.set_title(f"Composition of each {by}, not tested")
@@ -222,7 +244,7 @@ def plot_metadata_genes(metadata_genes: pd.DataFrame, options: MetadataAnalysisO
         volcanoes.append((left, _draw_volcano(left, table, options)))
         _draw_top_genes(right, table, options, n_groups)
     if left_out:
-        figure.suptitle(f"Not shown, with fewer significant genes: {', '.join(left_out)}", fontsize=8)
+        figure.suptitle(f"Not shown, with fewer significant genes: {', '.join(left_out)}", fontsize="small")
     for axes, points in volcanoes:
         named = points[points["called"]].nlargest(NAMES_PER_PANEL, "y")
         label_points(
@@ -276,7 +298,7 @@ def _draw_volcano(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOpti
     axes.set_title(
         f"{first['column']}: {first['contrast']}, {cells}\n{int(points['called'].sum()):,} of {len(points):,} genes "
         f"at an FDR of {options.fdr:g} ({int(first['n']):,} {first['unit']}s)",
-        fontsize=8,
+        fontsize="small",
     )
     axes.set(xlabel=_axis_label(table), ylabel="−log10 p")
     return points
@@ -299,9 +321,9 @@ def _draw_top_genes(axes: Axes, table: pd.DataFrame, options: MetadataAnalysisOp
         edgecolors=np.where(called, "black", "#CCCCCC"), linewidths=np.where(called, 1.0, 0.5).tolist(),
     )  # fmt: skip
     axes.set_xticks(range(len(groups)), ["all cells" if name == ALL else name for name in groups])
-    axes.tick_params(axis="x", rotation=90, labelsize=7)
-    name_rows(axes, best["symbol"], fontsize=7)
+    axes.tick_params(axis="x", rotation=90, labelsize="small")
+    name_rows(axes, best["symbol"], fontsize="small")
     axes.set_xlim(-0.6, n_places - 0.4)
     rim = f"black rim: adjusted p ≤ {options.fdr:g}"
-    axes.set_title(f"top genes ({rim};\nno dot: too few counts or samples)", fontsize=8)
+    axes.set_title(f"top genes ({rim};\nno dot: too few counts or samples)", fontsize="small")
     axes.figure.colorbar(points, ax=axes, label=_axis_label(table), shrink=0.7)

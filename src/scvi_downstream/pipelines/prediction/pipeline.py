@@ -30,7 +30,7 @@ def template(*, samples: bool) -> Pipeline:
     compared = ["counts", *_SPLIT, "params:replicates", "params:prediction", *_RUN, "prediction_model"]
     summarized = {name: name for name in ("prediction_design", *_SCORES)} | {"scvi": "prediction_training"}
     tables = ["predicted_expression", *_SCORES, "prediction_by_gene"]
-    scores = ["prediction_scores", "prediction_groups"]
+    scores = ["prediction_scores", "prediction_groups", "counts", "params:keys"]
     changes = ["predicted_expression", "prediction_scores"]
     genes = ["predicted_expression", "params:prediction"]
     train_scvi, train_mrvi = (bound(train_on_kept, family=family) for family in _FAMILIES)

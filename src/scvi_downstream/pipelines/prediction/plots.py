@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.prediction.comparison import CHOSEN, MEAN_SHIFT, NO_CHANGE, TARGET_MEAN
 from scvi_downstream.pipelines.prediction.options import PredictionOptions
 from scvi_downstream.pipelines.prediction.scores import ALL_GROUPS, best_model
@@ -17,12 +18,13 @@ from scvi_downstream.plots.style import (
     MISSING,
     OKABE_ITO,
     category_colors,
+    column_colors,
     empty_figure,
     label_points,
     new_figure,
 )
 from scvi_downstream.runtime.errors import InputError, closest
-from scvi_downstream.runtime.slow_types import Axes, Figure
+from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 STYLES = {
     CHOSEN: ("chosen by the other types", OKABE_ITO[5]),
@@ -41,10 +43,10 @@ NOTHING = "Nothing was predicted; the summary of the prediction says why."
 
 
 PANELS = (
-    ("delta_pearson", "Correlation of predicted and\nmeasured change (all genes)"),
-    ("delta_pearson_top", "Correlation of the change\n(genes that change most)"),
-    ("explained", "Share of the measured change\nthat is explained (all genes)"),
-    ("rmse_top", "RMSE of log expression\n(genes that change most, lower is better)"),
+    ("delta_pearson", "Correlation of predicted\nand measured change\n(all genes)"),
+    ("delta_pearson_top", "Correlation of\nthe change (genes\nthat change most)"),
+    ("explained", "Share of the measured\nchange that is explained\n(all genes)"),
+    ("rmse_top", "RMSE of log expression\n(genes that change most,\nlower is better)"),
 )
 MAX_GROUPS, MAX_CHANGES, MAX_ROWS = 12, 3, 4
 NAMES_PER_PANEL = 12
@@ -57,7 +59,9 @@ def in_order(methods: Iterable[str]) -> list[str]:
     return [name for name in STYLES if name in there]
 
 
-def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: pd.DataFrame) -> Figure:
+def plot_prediction_scores(
+    prediction_scores: pd.DataFrame, prediction_groups: pd.DataFrame, counts: AnnData, keys: Keys
+) -> Figure:
     """One row a target condition, one panel a score: a dot and a 95 % interval a method and cell type.
 
     Parameters
@@ -66,6 +70,8 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
         One row a target, group, method and score, with ``value``, ``ci_lower``, ``ci_upper``.
     prediction_groups
         One row a target and group, with the numbers of cells.
+    counts, keys
+        Say which colours the groups, labels of ``label_key``, have.
     """
     if prediction_scores.empty:
         return empty_figure(NOTHING)
@@ -73,7 +79,8 @@ def plot_prediction_scores(prediction_scores: pd.DataFrame, prediction_groups: p
     methods = in_order(prediction_scores["method"].astype(str))
     sizes = prediction_groups.groupby("group", observed=True)["n_target"].sum()
     groups = [str(name) for name in sizes.sort_values(ascending=False, kind="stable").index[:MAX_GROUPS]]
-    colors = {ALL_GROUPS: "#222222"} | category_colors(groups)
+    known = column_colors(counts, keys.label_key) if keys.label_key else category_colors(groups)
+    colors = {ALL_GROUPS: "#222222"} | {name: known[name] for name in groups}
     height = len(methods) * (0.3 + 0.075 * (len(groups) + 1)) + 1.1
     n = len(PANELS)
     figure, panels = panel_grid(n * len(targets), columns=n, width=15 / n, height=height, more_height=0.4)
@@ -109,7 +116,7 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame, methods: list[str], colors: M
     for method in set(methods) - set(scores["method"].astype(str)):
         axes.text(
             0.5, position[method], "undefined", transform=axes.get_yaxis_transform(),
-            ha="center", va="center", color="#888888", fontsize=8,
+            ha="center", va="center", color="#888888", fontsize="small",
         )  # fmt: skip
     axes.set_yticks(range(len(methods)), [])
     for row in range(1, len(methods)):
@@ -221,13 +228,13 @@ def plot_prediction_genes(predicted_expression: pd.DataFrame, options: Predictio
     for axes, (target, group) in zip(panels, rows, strict=True):
         table = _of_group(predicted_expression, target, group).set_index("gene")
         _draw_genes(axes, table.loc[genes], methods)
-        axes.set_title(f"{group}, {target}", loc="left", fontsize=9)
+        axes.set_title(f"{group}, {target}", loc="left")
     symbols = predicted_expression.drop_duplicates("gene").set_index("gene")["symbol"].loc[genes]
     panels[-1].set_xticks(range(len(genes)), symbols.tolist(), style="italic")
     figure.supylabel("log(1 + counts per 10,000)")
     joint_legend([panels[0]], loc="outside right center")
     title = "Genes that respond: predicted and measured means of held-out cells (95 % intervals)"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure
 
 

@@ -11,6 +11,7 @@ from scvi_downstream.plots.charts import draw_intervals
 from scvi_downstream.plots.style import (
     DIVERGING,
     OKABE_ITO,
+    TWO_COLUMNS,
     empty_figure,
     label_points,
     new_figure,
@@ -57,7 +58,7 @@ def plot_predictive_moments(
     """
     genes = predictive_genes[predictive_genes["cells"] == "held-out"]
     cells = predictive_cells[predictive_cells["cells"] == "held-out"]
-    figure = new_figure(11.5, 7.2)
+    figure = new_figure(TWO_COLUMNS, 7.2)
     panels = figure.subplots(2, 3)
     _draw_variation(panels[0, 0], genes)
     outliers = [_draw_zeros(panels[0, column], genes, source) for column, source in ((1, "model"), (2, "nb"))]
@@ -66,7 +67,7 @@ def plot_predictive_moments(
     checks = predictive_checks[predictive_checks["cells"] == "held-out"]
     _draw_statistics(panels[1, 2], checks)
     n_cells = int(checks["n_cells"].iloc[0])
-    figure.suptitle(f"Counts of {n_cells:,} held-out cells, observed and generated", fontsize=10)
+    figure.suptitle(f"Counts of {n_cells:,} held-out cells, observed and generated")
     for axes, named in zip(panels[0, 1:], outliers, strict=True):
         xy = named[["zeros_observed", "zeros_predicted"]].to_numpy(dtype=np.float64)
         label_points(axes, xy, named["symbol"].astype(str).tolist(), avoid=xy)
@@ -184,14 +185,14 @@ def plot_predictive_calibration(
         Coverages and scores with intervals.
     """
     strata = list(dict.fromkeys(predictive_calibration["genes"]))
-    figure = new_figure(11.5, 6.4)
+    figure = new_figure(TWO_COLUMNS, 6.4)
     halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     above, below = halves
     panels = above.subplots(1, len(strata), sharey=True, squeeze=False)[0]
     for axes, stratum in zip(panels, strata, strict=True):
         _draw_pit(axes, predictive_calibration[predictive_calibration["genes"] == stratum], stratum)
     panels[0].set_ylabel("density of the PIT")
-    panels[0].legend(loc="upper center", ncols=2, fontsize=7, handlelength=1.2, columnspacing=0.8)
+    panels[0].legend(loc="upper center", ncols=2, fontsize="small", handlelength=1.2, columnspacing=0.8)
     coverage, score = below.subplots(1, 2)
     _draw_strata(coverage, predictive_checks[predictive_checks["check"] == "coverage_95"], strata)
     coverage.axvline(0.95, color="#666666", lw=0.8, ls=":")
@@ -201,7 +202,7 @@ def plot_predictive_calibration(
     score.axvline(0, color=SOURCE_COLORS["nb"], lw=1.2, ls=":")
     gained = "CRPS of log counts, lower than the negative binomial's by (share)"
     score.set(title="Score against the negative binomial", xlabel=gained)
-    coverage.legend(loc="best", handletextpad=0.3, fontsize=7)
+    coverage.legend(loc="best", handletextpad=0.3, fontsize="small")
     return figure
 
 
@@ -255,9 +256,9 @@ def plot_predictive_correlation(
     matrices = {name: _matrix(predictive_correlations, name) for name in ("observed", *_CORRELATED)}
     order = _order(matrices["observed"])
     limit = float(np.clip(np.quantile(np.abs(predictive_correlations["observed"]), 0.99), 0.1, _MOST_LIMIT))
-    figure = new_figure(12, 6)
+    figure = new_figure(TWO_COLUMNS, 6)
     panels = figure.subplots(2, len(matrices))
-    look: dict[str, Any] = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    look: dict[str, Any] = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "interpolation": "none"}
     for axes, (name, matrix) in zip(panels[0], matrices.items(), strict=True):
         image = axes.imshow(matrix[np.ix_(order, order)], **look)
         axes.set(title=SOURCE_NAMES.get(name, name), xticks=[], yticks=[], xlabel="genes")
@@ -272,7 +273,7 @@ def plot_predictive_correlation(
         f"agrees with their mean by r = {agreement.loc['model', 'expected']:.2f}."
     )
     panels[1, 0].set_axis_off()
-    panels[1, 0].text(0.0, 0.75, explained, va="top", fontsize=8, transform=panels[1, 0].transAxes)
+    panels[1, 0].text(0.0, 0.75, explained, va="top", fontsize="small", transform=panels[1, 0].transAxes)
     for axes, name in zip(panels[1, 1:], _CORRELATED, strict=True):
         _draw_pairs(axes, predictive_correlations["observed"], predictive_correlations[name])
         axes.set_title(f"r = {agreement.loc[name, 'observed']:.2f}")
@@ -299,5 +300,5 @@ def _order(matrix: np.ndarray) -> np.ndarray:
 def _draw_pairs(axes: Axes, observed: pd.Series, generated: pd.Series) -> None:
     low, high = observed.min(), observed.max()
     axes.plot([low, high], [low, high], color="#222222", lw=0.8, ls=":")
-    axes.hexbin(observed, generated, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0)
+    axes.hexbin(observed, generated, gridsize=45, bins="log", mincnt=1, linewidths=0)
     axes.set_xlabel("observed correlation")

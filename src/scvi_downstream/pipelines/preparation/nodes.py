@@ -18,6 +18,7 @@ from scvi_downstream.cells.guesses import guess_keys, unset_sentence
 from scvi_downstream.cells.keys import PROTEIN_KEY, Keys
 from scvi_downstream.cells.obs import join_metadata, with_crossed_samples
 from scvi_downstream.cells.study_design import describe_design
+from scvi_downstream.pipelines.preparation.colors import own_colors
 from scvi_downstream.pipelines.preparation.covariates import (
     confounding_warnings,
     key_warnings,
@@ -80,8 +81,9 @@ def prepare_counts(
     Returns
     -------
     Counts (X CSR float32, keys as categories, ``var["highly_variable"]``; where samples hold cells of several
-    conditions also the obs column ``<sample_key>_x_<condition_key>``), the quality metrics of the same cells
-    (``n_counts``, ``n_genes``, ``mitochondrial_percent`` of all genes, and ``batch``), and a summary.
+    conditions also the obs column ``<sample_key>_x_<condition_key>``; the input's colours of categories in ``uns``),
+    the quality metrics of the same cells (``n_counts``, ``n_genes``, ``mitochondrial_percent`` of all genes, and
+    ``batch``), and a summary.
 
     Raises
     ------
@@ -115,6 +117,7 @@ def prepare_counts(
     var = var[kept.genes].assign(**variable.genes)
     proteins, protein_notes = prepare_proteins(raw, kept.cells, batch, keys)
     design = describe_design(obs, keys)
+    colors, color_notes = own_colors(raw, obs)
     set_keys = {name: value for name, value in keys.model_dump(mode="json").items() if value}
     summary = {
         **_measure_counts(counts, var, quality),
@@ -140,6 +143,7 @@ def prepare_counts(
             *confounding_warnings(typed, keys),
             *variable.warnings,
             *protein_notes,
+            *color_notes,
         ],
     }
     _log_summary(summary)
@@ -149,6 +153,7 @@ def prepare_counts(
             prepared.obsm[name] = raw.obsm[name][kept.cells].copy()
     if proteins is not None:
         prepared.obsm[PROTEIN_KEY] = proteins
+    prepared.uns.update(colors)
     prepared.uns["scvi_downstream"] = {"version": version("scvi-downstream"), "keys": set_keys}
     return prepared, quality, summary
 

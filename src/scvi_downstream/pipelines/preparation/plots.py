@@ -10,7 +10,15 @@ import pandas as pd
 from scvi_downstream.cells.expression import symbols_of
 from scvi_downstream.pipelines.preparation.options import CellFilters, PreparationOptions
 from scvi_downstream.plots.panels import empty_panel, shortened
-from scvi_downstream.plots.style import MISSING, OKABE_ITO, label_points, new_figure, plain_log_ticks
+from scvi_downstream.plots.style import (
+    MISSING,
+    OKABE_ITO,
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    label_points,
+    new_figure,
+    plain_log_ticks,
+)
 from scvi_downstream.runtime.slow_types import AnnData, Axes, Figure
 
 MOST_BATCHES = 30
@@ -38,7 +46,7 @@ def plot_quality(
     largest = set(sizes.nlargest(MOST_BATCHES).index)
     shown = [str(name) for name in sizes.index if name in largest] if len(sizes) > 1 else []
     heights = [2.8, 0.6 + 0.26 * len(shown)] if shown else [2.8]
-    figure = new_figure(10.5, sum(heights))
+    figure = new_figure(TWO_COLUMNS, sum(heights))
     grid = figure.subplots(len(heights), len(METRICS), squeeze=False, height_ratios=heights)
     for column, (metric, (label, scale, filters)) in enumerate(METRICS.items()):
         drawn = qc_metrics[qc_metrics[metric].notna()]
@@ -56,7 +64,7 @@ def plot_quality(
             axes.set_xlim(grid[0, column].get_xlim())
             if scale == "log":
                 plain_log_ticks(axes.xaxis)
-    figure.suptitle(_title(preparation_summary, len(sizes), len(shown)), fontsize=10)
+    figure.suptitle(_title(preparation_summary, len(sizes), len(shown)))
     return figure
 
 
@@ -113,7 +121,7 @@ def plot_highly_variable(counts: AnnData) -> Figure:
         ``var`` with ``means``, ``variances_norm``, ``highly_variable`` and ``highly_variable_rank``;
         ``symbol`` where names and symbols differ.
     """
-    figure = new_figure(6.5, 4.5)
+    figure = new_figure(ONE_COLUMN, 4.5)
     axes = figure.subplots()
     var = counts.var[(counts.var["means"] > 0) & (counts.var["variances_norm"] > 0)]
     if var.empty:

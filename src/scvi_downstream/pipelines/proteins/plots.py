@@ -218,7 +218,7 @@ def plot_protein_umap(
     if not names:
         return empty_figure(_NOTHING)
     figure, panels = panel_grid(
-        2 * len(names), columns=6, width=3.0, height=2.6, more_height=0.3, gridspec_kw={"wspace": 0.08}
+        2 * len(names), columns=4, width=2.7, height=2.5, more_height=0.3, gridspec_kw={"wspace": 0.08}
     )
     xy = umap.loc[proteins.index].to_numpy()
     measured = proteins.to_numpy().sum(axis=1) > 0

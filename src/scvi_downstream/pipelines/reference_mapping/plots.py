@@ -65,7 +65,7 @@ def plot_mapping(
     bare_umap_axes(by_origin, f"Mapped onto {summary['reference']}")
     if labelled:
         by_type, by_uncertainty = by_label
-        _draw_labels(by_type, known, query, pd.Series(labels), cells["mapped_cell_type"].astype(str))
+        _draw_labels(by_type, known, query, pd.Series(labels), cells["mapped_cell_type"])
         _draw_points(by_uncertainty, known, BACKGROUND)
         uncertainty = cells["mapped_uncertainty"].to_numpy()
         scatter_values(by_uncertainty, query, uncertainty, "1 − probability of the label")
@@ -85,13 +85,15 @@ def _draw_labels(
     axes: Axes, known: np.ndarray, query: np.ndarray, labels: pd.Series, given: pd.Series
 ) -> None:
     """Labels of the reference's cells at ``known``, and those that the query's cells were given."""
-    own = labels.astype(object).where(labels.notna(), UNKNOWN).astype(str)
-    unknown = [UNKNOWN] if (own == UNKNOWN).any() or (given == UNKNOWN).any() else []
-    colors = category_colors([*map(str, labels.cat.categories), *unknown])
+    own, called = labels.astype(object).where(labels.notna(), UNKNOWN).astype(str), given.astype(str)
+    # as `analysed` has the colours of the called types
+    types = map(str, [*given.astype("category").cat.categories, *labels.cat.categories])
+    colors = category_colors([*dict.fromkeys(name for name in types if name != UNKNOWN), UNKNOWN])
     _draw_points(axes, known, own.map(colors).to_numpy(), alpha=0.25)
-    _draw_points(axes, query, given.map(colors).to_numpy())
-    if len(colors) <= MOST_NAMED:
-        _draw_legend(axes, colors)
+    _draw_points(axes, query, called.map(colors).to_numpy())
+    shown = {name: color for name, color in colors.items() if name in {*own, *called}}
+    if len(shown) <= MOST_NAMED:
+        _draw_legend(axes, shown)
     bare_umap_axes(axes, "Labels: reference pale, query full")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_downstream.graphs.neighbors import NeighborsGraph, nearest_distances
-from scvi_downstream.plots.style import category_colors
+from scvi_downstream.plots.style import MISSING, category_colors, column_colors
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.slow_types import AnnData
 
@@ -146,13 +146,19 @@ def neighbors_record(n_neighbors: int, use_rep: str | None) -> dict[str, Any]:
     return {"connectivities_key": "connectivities", "distances_key": "distances", "params": params}
 
 
-def _legend_colors(observations: pd.DataFrame) -> dict[str, np.ndarray]:
-    """``<column>_colors`` for each categorical column, in the order of its categories."""
-    return {
-        f"{name}_colors": np.array(list(category_colors(column.cat.categories).values()), dtype=object)
-        for name, column in observations.select_dtypes("category").items()
-        if 0 < len(column.cat.categories) <= MAX_COLORED_CATEGORIES
-    }
+def _legend_colors(
+    observations: pd.DataFrame, counts: AnnData, like: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """``<column>_colors`` for each categorical column, in the order of its categories, as all figures have them."""
+    found = {}
+    for name, column in observations.select_dtypes("category").items():
+        names = column.cat.categories
+        own = {_plain_key(each): str(each) for each in counts.obs}
+        source = like.get(str(name)) or own.get(str(name)) or own.get(str(name).removeprefix(INPUT))
+        colors = category_colors(names) if source is None else column_colors(counts, source)
+        if 0 < len(names) <= MAX_COLORED_CATEGORIES:
+            found[f"{name}_colors"] = np.array([colors.get(each, MISSING) for each in names], dtype=object)
+    return found
 
 
 def assemble(
@@ -160,8 +166,12 @@ def assemble(
     observations: pd.DataFrame,
     embeddings: Mapping[str, np.ndarray],
     graphs: Mapping[str, sparse.csr_matrix],
+    like: Mapping[str, str],
 ) -> AnnData:
-    """A new AnnData on the matrix of ``counts``, which is shared and not copied."""
+    """A new AnnData on the matrix of ``counts``, which is shared and not copied.
+
+    ``like`` are columns whose categories have the colours of those of a column of the counts.
+    """
     from anndata import AnnData
 
     genes = (
@@ -170,7 +180,7 @@ def assemble(
     analysed = AnnData(X=counts.X, obs=observations, var=genes)
     analysed.obsm.update(dict(counts.obsm) | dict(embeddings))
     analysed.obsp.update(graphs)
-    analysed.uns.update(_legend_colors(observations))
+    analysed.uns.update(_legend_colors(observations, counts, like))
     return analysed
 
 

@@ -74,7 +74,10 @@ def join_cells(
     latents = {join.key: tables[name] for name, join in of(Obsm).items()}
     layouts = {"X_umap": umap, "X_umap_3d": umap_3d}
     embeddings = {key: analysed.embedding(table, cells, key) for key, table in (layouts | latents).items()}
-    joined = analysed.assemble(counts, observations, embeddings, analysed.scanpy_graphs(neighbors, cells))
+    of_labels = {name for join in of(Obs).values() for name in join.like_labels} if keys.label_key else set()
+    like = dict.fromkeys(of_labels, str(keys.label_key))
+    graphs = analysed.scanpy_graphs(neighbors, cells)
+    joined = analysed.assemble(counts, observations, embeddings, graphs, like)
     searched = analysed.searched_embedding(neighbors, {key: embeddings[key] for key in latents}, cells)
     joined.uns["neighbors"] = analysed.neighbors_record(neighbors.n_neighbors, searched)
     analysed.add_gene_columns(joined, {name: tables[name] for name in of(Var)})

@@ -29,7 +29,7 @@ def template() -> Pipeline:
     decoded = [*_READ, "sample_expression", *_COMPUTE]
     grouped = ["sample_distances", "counts", "clusters", *_OPTIONS]
     results = [*_RESULTS, "counts", "clusters", *_OPTIONS]
-    clustered = ["sample_distances", "sample_clusters"]
+    clustered, colored = ["sample_distances", "sample_clusters"], ["counts", "params:keys"]
     changes = ["sample_expression", "params:samples"]
     nodes = [
         step(read_latent_z, ["fitted", "counts", "params:accelerator"], "latent_z"),
@@ -39,8 +39,8 @@ def template() -> Pipeline:
         step(compare_sample_abundance, read, _DENSITIES),
         step(decode_as_samples, decoded, "sample_counterfactuals"),
         step(summarize_samples, results, "sample_summary"),
-        step(plot_sample_distances, clustered, "sample_distances_figure"),
-        step(plot_sample_map, [*clustered, "sample_effects"], "sample_map_figure"),
+        step(plot_sample_distances, [*clustered, *colored], "sample_distances_figure"),
+        step(plot_sample_map, [*clustered, "sample_effects", *colored], "sample_map_figure"),
         step(plot_sample_expression, changes, "sample_expression_figure"),
         step(plot_sample_abundance, ["umap", *_DENSITIES], "sample_abundance_figure"),
     ]

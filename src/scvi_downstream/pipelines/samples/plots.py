@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from scvi_downstream.cells.keys import Keys
 from scvi_downstream.pipelines.samples.abundance import DENSITY
 from scvi_downstream.pipelines.samples.distances import distance_matrix
 from scvi_downstream.pipelines.samples.options import SamplesOptions
@@ -17,12 +18,12 @@ from scvi_downstream.plots.style import (
     OKABE_ITO,
     SEQUENTIAL,
     bare_umap_axes,
-    category_colors,
+    column_colors,
     empty_figure,
     new_figure,
     point_size,
 )
-from scvi_downstream.runtime.slow_types import Axes, AxesImage, Figure, PathCollection
+from scvi_downstream.runtime.slow_types import AnnData, Axes, AxesImage, Figure, PathCollection
 
 MAX_PANELS, MAX_ABUNDANCE_PANELS, MAX_EXPRESSION_PANELS = 9, 3, 4
 PANELS_PER_ROW = 3
@@ -38,7 +39,11 @@ LARGEST_DOT = 90
 
 
 def plot_sample_map(
-    sample_distances: pd.DataFrame, sample_clusters: pd.DataFrame, sample_effects: pd.DataFrame
+    sample_distances: pd.DataFrame,
+    sample_clusters: pd.DataFrame,
+    sample_effects: pd.DataFrame,
+    counts: AnnData,
+    keys: Keys,
 ) -> Figure:
     """Classical multidimensional scaling of the samples of each group; lines join the samples of a pair.
 
@@ -50,6 +55,8 @@ def plot_sample_map(
         ``group``, ``sample``, ``condition``, ``block``; no row of a group of too few samples.
     sample_effects
         ``group``, ``condition``, ``silhouette``, ``silhouette_p``, for the titles.
+    counts, keys
+        Say which colours conditions have.
 
     References
     ----------
@@ -61,19 +68,21 @@ def plot_sample_map(
     figure, panels = panel_grid(
         len(groups), columns=PANELS_PER_ROW, width=3.3, height=3.0, more_width=0.4, more_height=0.6
     )
-    colors = _condition_colors(sample_clusters)
+    colors = _condition_colors(sample_clusters, counts, keys)
     for axes, group in zip(panels, groups, strict=True):
         samples = sample_clusters[sample_clusters["group"] == group]
         _draw_map(axes, sample_distances[sample_distances["group"] == group], samples, colors)
-        axes.set_title(_describe_silhouette(str(group), sample_effects), fontsize=8)
+        axes.set_title(_describe_silhouette(str(group), sample_effects), fontsize="small")
     _add_condition_legend(figure, legend_dots(panels[0], colors, size=24))
     figure.supxlabel("first coordinate (units of z)")
     figure.supylabel("second coordinate (units of z)")
     return figure
 
 
-def _condition_colors(samples: pd.DataFrame) -> dict[str, str]:
-    return category_colors(samples["condition"].dropna().astype(str).unique().tolist())
+def _condition_colors(samples: pd.DataFrame, counts: AnnData, keys: Keys) -> dict[str, str]:
+    there = set(samples["condition"].dropna().astype(str))
+    known = column_colors(counts, keys.condition_key) if keys.condition_key else {}
+    return {name: color for name, color in known.items() if name in there}
 
 
 def _add_condition_legend(figure: Figure, handles: list[PathCollection]) -> None:
@@ -109,11 +118,11 @@ def _draw_map(axes: Axes, distances: pd.DataFrame, samples: pd.DataFrame, colors
     axes.scatter(xy[:, 0], xy[:, 1], s=22, c=point_colors, linewidths=0, zorder=2)
     if not colors and len(names) <= NAMED_SAMPLES:
         for name, point in zip(names, xy, strict=True):
-            axes.annotate(name, point, xytext=(3, 3), textcoords="offset points", fontsize=6)
+            axes.annotate(name, point, xytext=(3, 3), textcoords="offset points", fontsize="small")
     reach = max(np.abs(xy).max() * 1.15, 1e-6)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.locator_params(nbins=5)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize="small")
 
 
 def plot_sample_abundance(
@@ -166,14 +175,16 @@ def _draw_probabilities(axes: Axes, groups: pd.DataFrame, condition: str) -> Non
         side, gap = ("left", 3) if value >= 0 else ("right", -3)
         axes.annotate(
             f"p = {p:.2g}" if np.isfinite(p) else "", (0.5 + value, position), xytext=(gap, 0),
-            textcoords="offset points", ha=side, va="center", fontsize=7,
+            textcoords="offset points", ha=side, va="center", fontsize="small",
         )  # fmt: skip
-    name_rows(axes, groups["group"], fontsize=8)
+    name_rows(axes, groups["group"], fontsize="small")
     label = f"probability of {condition} given u (0.5: as frequent)"
     axes.set(xlim=(0.5 - reach, 0.5 + reach), xlabel=label, title="by group (p corrected over groups)")
 
 
-def plot_sample_distances(sample_distances: pd.DataFrame, sample_clusters: pd.DataFrame) -> Figure:
+def plot_sample_distances(
+    sample_distances: pd.DataFrame, sample_clusters: pd.DataFrame, counts: AnnData, keys: Keys
+) -> Figure:
     """Heat maps of the distances in each group, samples in the order of their tree, conditions beside them.
 
     Parameters
@@ -182,20 +193,22 @@ def plot_sample_distances(sample_distances: pd.DataFrame, sample_clusters: pd.Da
         ``group``, ``sample_1``, ``sample_2``, ``distance``.
     sample_clusters
         ``group``, ``sample``, ``condition``, ``position``, ``cluster``; no row of a group of too few samples.
+    counts, keys
+        Say which colours conditions have.
     """
     groups = sample_clusters["group"].drop_duplicates().tolist()[:MAX_PANELS]
     if not groups:
         return empty_figure("No distances are drawn: no group has 4 samples with cells enough.")
     figure, panels = panel_grid(
-        len(groups), columns=PANELS_PER_ROW, width=3.9, height=3.6, more_width=0.8, more_height=0.6
+        len(groups), columns=PANELS_PER_ROW, width=3.3, height=2.7, more_width=0.8, more_height=0.6
     )
-    colors = _condition_colors(sample_clusters)
+    colors = _condition_colors(sample_clusters, counts, keys)
     shown = sample_distances[sample_distances["group"].isin(groups)]
     for axes, group in zip(panels, groups, strict=True):
         samples = sample_clusters[sample_clusters["group"] == group].sort_values("position")
         distances = shown[shown["group"] == group]
         image = _draw_matrix(axes, distances, samples, colors, shown["distance"].max())
-        axes.set_title(str(group), pad=9 if colors else 4)
+        axes.set_title(str(group), pad=13 if colors else 4)
     figure.colorbar(image, ax=panels, label="distance of samples (units of z)", shrink=0.5)
     _add_condition_legend(figure, legend_dots(panels[0], colors, marker="s"))
     return figure
@@ -206,11 +219,13 @@ def _draw_matrix(
 ) -> AxesImage:
     names = samples["sample"].astype(str).tolist()
     matrix = distance_matrix(distances, names)
-    image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=0, vmax=highest, interpolation="nearest")
+    image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=0, vmax=highest, interpolation="none")
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     if len(names) <= NAMED_IN_MATRIX:
-        axes.set_yticks(range(len(names)), [shortened(name, LONGEST_NAME) for name in names], fontsize=6)
+        axes.set_yticks(
+            range(len(names)), [shortened(name, LONGEST_NAME) for name in names], fontsize="small"
+        )
         axes.tick_params(length=0)
     else:
         axes.set(yticks=[], ylabel=f"{len(names)} samples")
@@ -284,7 +299,7 @@ def _draw_changes(
         axes, changes, spread("share_of_cells"), largest=LARGEST_DOT, limits=(-limit, limit), cmap=DIVERGING,
         linewidths=rings.ravel().tolist(), edgecolors="black",
     )  # fmt: skip
-    axes.set_xticks(range(len(genes)), symbols[genes], rotation=90, fontsize=7)
-    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xticks(range(len(genes)), symbols[genes], rotation=90, fontsize="small")
+    axes.tick_params(axis="y", labelsize="small")
     axes.tick_params(length=0)
     return dots

@@ -10,7 +10,14 @@ import pandas as pd
 
 from scvi_downstream.pipelines.search.report import LABELS, format_effect
 from scvi_downstream.plots.panels import joint_legend, legend_dots, panel_grid
-from scvi_downstream.plots.style import MISSING, OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import (
+    MISSING,
+    OKABE_ITO,
+    TWO_COLUMNS,
+    empty_figure,
+    new_figure,
+    plain_log_ticks,
+)
 from scvi_downstream.runtime.slow_types import Axes, Figure
 
 _AXIS_LABELS = {
@@ -42,13 +49,13 @@ def plot_search(
         ``model``, ``objectives``.
     """
     trials = _mark_trials(search_trials)
-    figure = new_figure(13, 4.2)
+    figure = new_figure(TWO_COLUMNS, 4.2)
     curves, course, trade = figure.subplots(1, 3)
     _draw_curves(curves, [record["curve"] for record in search_records["trials"]], trials)
     _draw_course(course, trials, search_summary["objectives"][0])
     _draw_trade(trade, trials[trials["status"] == "finished"], search_summary["objectives"])
     joint_legend([course], loc="outside lower center", ncols=10)
-    figure.suptitle(f"Search of {search_summary['model']}: {len(trials)} trials", fontsize=11)
+    figure.suptitle(f"Search of {search_summary['model']}: {len(trials)} trials")
     return figure
 
 
@@ -123,13 +130,15 @@ def _draw_trade(axes: Axes, finished: pd.DataFrame, objectives: list[str]) -> No
     axes.scatter(x, y, s=45, c=finished["marked"].map(_COLORS), linewidths=0, zorder=2)
     for trial, number in finished["number"][worth_a_name].items():
         place = x[trial], y[trial]
-        axes.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize=7.5)
+        axes.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize="small")
     axes.set_xlabel(_AXIS_LABELS.get(second, "parameters of the model"))
     axes.set_ylabel(_AXIS_LABELS[objectives[0]])
     axes.set_title("Objectives (dotted: beaten by none)" if several else "Size")
     if not several:
         axes.set_xscale("log")
     axes.margins(0.1)
+    if not several:
+        plain_log_ticks(axes.xaxis)
 
 
 def plot_search_options(search_trials: pd.DataFrame, search_summary: Mapping[str, Any]) -> Figure:
@@ -168,8 +177,11 @@ def _draw_option(axes: Axes, finished: pd.DataFrame, option: str, objective: str
         axes.scatter(given, scores, **dots)
         if given.min() > 0 and given.max() >= _LOG_FROM * given.min():
             axes.set_xscale("log")
+            plain_log_ticks(axes.xaxis)
         elif given.nunique() <= _FEW:
             axes.set_xticks(sorted(given.astype(float).unique()))
+        else:
+            axes.locator_params(axis="x", nbins=4)
         return
     names, places = np.unique(given.astype(str), return_inverse=True)
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(places))

@@ -10,7 +10,7 @@ import pandas as pd
 from scvi_downstream.pipelines.stability.report import UNTRUSTED
 from scvi_downstream.plots.charts import draw_intervals, heat_map
 from scvi_downstream.plots.panels import empty_panel, joint_legend, name_rows, shortened
-from scvi_downstream.plots.style import OKABE_ITO, empty_figure, new_figure
+from scvi_downstream.plots.style import OKABE_ITO, TWO_COLUMNS, empty_figure, new_figure
 from scvi_downstream.runtime.slow_types import Axes, Figure
 
 BETWEEN, WITHIN, CHANCE = OKABE_ITO[0], OKABE_ITO[1], "#777777"
@@ -46,7 +46,7 @@ def plot_stability(
     fits = [str(name) for name in seed_summary["fits"]]
     upper = max(len(scores), min(2 * len(fits), 12), 5)
     lower = max(min(genes["group"].nunique(), MOST_ROWS), min(clusters["group"].nunique(), MOST_ROWS), 4)
-    figure = new_figure(12, 0.27 * (upper + lower) + 2.8)
+    figure = new_figure(TWO_COLUMNS, 0.27 * (upper + lower) + 2.8)
     panels = figure.subplots(2, 2, height_ratios=[upper + 3, lower + 3], width_ratios=[1.15, 1])
     _draw_scores(panels[0, 0], scores)
     _draw_pairs(panels[0, 1], agreement[agreement["measure"] == "leiden_ari"], fits)
@@ -54,7 +54,7 @@ def plot_stability(
     most_similar = "Jaccard index with the most similar cluster"
     _draw_groups(panels[1, 1], clusters, "Clusters that come back", most_similar, (UNTRUSTED, VALID))
     joint_legend(panels[1], loc="outside lower center", ncols=3)
-    figure.suptitle(f"{seed_summary['model']} with {len(fits)} seeds", fontsize=11)
+    figure.suptitle(f"{seed_summary['model']} with {len(fits)} seeds")
     return figure
 
 
@@ -71,9 +71,11 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame) -> None:
     axes.axvline(1, color="#222222", linewidth=0.8, linestyle="--")
     axes.set_xscale("log")
     axes.set_xlim(min(0.1, low.min() / 1.5), max(10, high.max() * 1.5))
-    name_rows(axes, [_name_metric(name) for name in scores["metric"]], margin=0.7, fontsize=8)
-    axes.set_xlabel("standard deviation over seeds / standard error over cells (95 % interval)", fontsize=8)
-    right: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7.5}
+    name_rows(axes, [_name_metric(name) for name in scores["metric"]], margin=0.7, fontsize="small")
+    axes.set_xlabel(
+        "standard deviation over seeds / standard error over cells (95 % interval)", fontsize="small"
+    )
+    right: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": "small"}
     for row, score in enumerate(scores.itertuples()):
         axes.text(1.02, row, _format_mean(score.mean, score.sd), va="center", **right)
     axes.text(1.02, -0.7, "mean ± s.d.", va="bottom", color="#555555", **right)
@@ -82,12 +84,10 @@ def _draw_scores(axes: Axes, scores: pd.DataFrame) -> None:
 def _draw_pairs(axes: Axes, ari: pd.DataFrame, fits: list[str]) -> None:
     above = ari.pivot(index="fit_a", columns="fit_b", values="value")
     table = above.combine_first(above.T).reindex(index=fits, columns=fits)
-    size = 8 if len(fits) <= 8 else 6
     texts = table.map("{:.2f}".format) if len(fits) <= 12 else None
-    look: dict[str, Any] = {"text_size": size, "name_size": size, "rotation": 35, "aspect": "equal"}
-    image = heat_map(axes, table, limits=(0, 1), texts=texts, **look)
+    image = heat_map(axes, table, limits=(0, 1), texts=texts, rotation=35, aspect="equal")
     axes.set_title("Leiden clusters of every pair of seeds")
-    axes.set_xlabel("diagonal: Leiden repeated on the graph of one fit", fontsize=8)
+    axes.set_xlabel("diagonal: Leiden repeated on the graph of one fit", fontsize="small")
     axes.figure.colorbar(image, ax=axes, label="adjusted Rand index", shrink=0.85, pad=0.02)
 
 
@@ -118,9 +118,9 @@ def _draw_groups(
     for threshold in thresholds:
         axes.axvline(threshold, color=CHANCE, linewidth=0.8, linestyle=":")
     axes.set_xlim(-0.02, 1.03)
-    name_rows(axes, [shortened(group, LONGEST_NAME) for group in rows.index], margin=0.7, fontsize=8)
+    name_rows(axes, [shortened(group, LONGEST_NAME) for group in rows.index], margin=0.7, fontsize="small")
     left = between["group"].nunique() - len(rows)
-    axes.set_xlabel(label + (f" ({left} more stable groups not drawn)" if left else ""), fontsize=8)
+    axes.set_xlabel(label + (f" ({left} more stable groups not drawn)" if left else ""), fontsize="small")
 
 
 def _name_metric(metric: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scvi_downstream.plots.style import OKABE_ITO, new_figure
+from scvi_downstream.plots.style import OKABE_ITO, TWO_COLUMNS, new_figure
 from scvi_downstream.runtime.slow_types import Figure
 
 _PANELS = (
@@ -26,7 +26,7 @@ def plot_history(history: pd.DataFrame, training_summary: dict[str, Any]) -> Fig
     training_summary
         Holds ``model``, ``family`` and ``best_epoch``.
     """
-    figure = new_figure(11, 3.2)
+    figure = new_figure(TWO_COLUMNS, 3.2)
     for axes, (curve, label) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
         for part, color in zip(("train", "validation"), OKABE_ITO, strict=False):
             name = f"{curve}_{part}"
@@ -43,5 +43,5 @@ def plot_history(history: pd.DataFrame, training_summary: dict[str, Any]) -> Fig
         axes.set(xlabel="epoch", ylabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     model, family = training_summary["model"], training_summary["family"]
-    figure.suptitle(f"{model} ({family}): training curves", fontsize=11)
+    figure.suptitle(f"{model} ({family}): training curves")
     return figure

@@ -52,7 +52,7 @@ def plot_agreement(agreement: pd.DataFrame) -> Figure:
     axes.set_facecolor(UNKNOWN)
     texts = matrix.map(lambda value: f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "n/a")
     image = heat_map(axes, matrix, limits=(-1, 1), cmap=DIVERGING, texts=texts, rotation=45, aspect="equal")
-    axes.set_title("Agreement of pseudotimes", fontsize=10)
+    axes.set_title("Agreement of pseudotimes")
     figure.colorbar(image, ax=axes, label="Spearman's ρ", shrink=0.8, aspect=16, pad=0.03)
     return figure
 
@@ -88,7 +88,7 @@ def plot_time_agreement(time: pd.DataFrame, options: TrajectoryOptions) -> Figur
             axes.scatter([], [], s=30, facecolors=face, edgecolors="#444444", label=label)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handletextpad=0.3)
     names = [f"{row.representation} · {row.method.replace('_', ' ')}" for row in known.itertuples()]
-    axes.set_yticks(y, names, fontsize=8)
+    axes.set_yticks(y, names, fontsize="small")
     axes.invert_yaxis()
     lowest = min(0.0, float(known[["low", "within_batch_low"]].min().min()))
     axes.set_xlim(max(lowest * 1.05, -1.02), 1.02)
@@ -148,7 +148,7 @@ def plot_fates(
             _draw_drivers(grid[2 * i + 1], own, state, options.fates.top_drivers)
     if len(states) > len(shown):
         left = len(states) - len(shown)
-        figure.suptitle(f"{left} states that fewer cells reach are not drawn", fontsize=8)
+        figure.suptitle(f"{left} states that fewer cells reach are not drawn", fontsize="small")
     return figure
 
 
@@ -170,11 +170,11 @@ def _draw_drivers(axes: Axes, drivers: pd.DataFrame, state: str, top_genes: int)
     y = np.arange(len(top))
     axes.hlines(y, top["ci_lower"], top["ci_upper"], colors=MISSING, linewidth=2)
     axes.scatter(top["correlation"], y, s=22, c=OKABE_ITO[0], zorder=3)
-    axes.set_yticks(y, top["symbol"].astype(str), fontsize=7, style="italic")
+    axes.set_yticks(y, top["symbol"].astype(str), fontsize="small", style="italic")
     axes.set_ylim(max(len(top), 5) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_title(f"genes with fate {state}", fontsize=8)
-    axes.set_xlabel("correlation (95 %)", fontsize=8)
+    axes.set_title(f"genes with fate {state}", fontsize="small")
+    axes.set_xlabel("correlation (95 %)", fontsize="small")
 
 
 def plot_gene_trends(
@@ -210,7 +210,7 @@ def plot_gene_trends(
     )
     for axes, (gene, symbol) in zip(grid, genes.items(), strict=True):
         _draw_gene(axes, gene_trends[gene_trends["gene"].astype(str) == gene], drawn, str(gene), colors)
-        axes.set_title(symbol, fontsize=9, style="italic")
+        axes.set_title(symbol, style="italic")
     handles = [
         grid[0].plot([], [], color=color, linewidth=2, label=name.replace("_", " "))[0]
         for name, color in colors.items()
@@ -260,7 +260,7 @@ def _draw_gene(
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, top * 1.05 or 1.0)
     axes.set_yticks(_round_ticks(top))
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize="small")
 
 
 def _round_ticks(top: float) -> list[float]:
@@ -307,13 +307,13 @@ def plot_trend_heatmap(
     for axes, (name, table) in zip(grid, scores.items(), strict=True):
         axes.set_facecolor(UNKNOWN)
         image = axes.imshow(
-            table.to_numpy(), aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="nearest",
+            table.to_numpy(), aspect="auto", cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT, interpolation="none",
             extent=(*ends[name], len(order) - 0.5, -0.5),
         )  # fmt: skip
-        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.set_title(name.replace("_", " "))
         axes.set_yticks([])
-        axes.tick_params(labelsize=7)
-    grid[0].set_yticks(range(len(order)), genes[order], fontsize=6)
+        axes.tick_params(labelsize="small")
+    grid[0].set_yticks(range(len(order)), genes[order], fontsize="small")
     grid[0].tick_params(axis="y", length=0)
     figure.supxlabel("pseudotime" + (f"; not drawn: {', '.join(left_out)}" if left_out else ""))
     figure.colorbar(

@@ -179,7 +179,7 @@ def _draw_lines(axes: Axes, overlay: TrajectoryLines, xy: np.ndarray) -> None:
     axes.add_line(Line2D([], [], color=LINE, linewidth=2, label=overlay.meaning))
     for row in overlay.names.head(MOST_NAMES).itertuples():
         axes.text(
-            row.UMAP1, row.UMAP2, row.name, fontsize=7, weight="bold", ha="center", va="center", zorder=7,
+            row.UMAP1, row.UMAP2, row.name, fontsize="small", weight="bold", ha="center", va="center", zorder=7,
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
 
