@@ -64,6 +64,10 @@ def test_help_has_an_example_or_says_what_it_is_for(words: list[str]) -> None:
         )
 
 
+def test_examples_of_the_help_are_lines_to_copy() -> None:
+    assert "\n    scvi-downstream run cells.h5ad --batch donor --label cell_type\n" in say("--help").output
+
+
 def test_help_says_how_shells_complete() -> None:
     assert "_SCVI_DOWNSTREAM_COMPLETE=bash_source" in say("--help").output.replace("\n ", "")
     environment = os.environ | {"_SCVI_DOWNSTREAM_COMPLETE": "bash_source"}

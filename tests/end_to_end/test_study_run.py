@@ -129,6 +129,9 @@ def test_report_is_one_page_without_the_network(study_run: Any) -> None:
     page = (study_run.folder("08_reporting") / "report.html").read_text()
     assert page.count("data:image/png;base64") > 10
     assert len(page) < 6_000_000
+    files = set(re.findall(r'<a href="([^"]+)" download', page))
+    assert len(files) > 60
+    assert [file for file in files if not (study_run.folder("08_reporting") / file).is_file()] == []
     assert 'src="http' not in page
     assert '<link rel="stylesheet"' not in page
 

@@ -393,8 +393,8 @@ def test_cells_of_no_names_are_counted_alone() -> None:
     assert rows(axes) == [{"text": "9 cells without names are not listed"}]
 
 
-def test_a_note_has_no_data() -> None:
-    assert drawn_data(empty_figure("nothing was measured")).empty
+def test_a_note_is_its_text() -> None:
+    assert drawn_data(empty_figure("nothing was measured"))["text"].tolist() == ["nothing was measured"]
 
 
 @FEW

@@ -53,13 +53,13 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__)
 def main() -> None:
-    r"""Everything that scvi-tools models can tell about single-cell counts, in one report.
+    """Everything that scvi-tools models can tell about single-cell counts, in one report.
 
     \b
       scvi-downstream check cells.h5ad      what is in the file, and the command to run
       scvi-downstream run cells.h5ad --batch donor --label cell_type
       scvi-downstream report                the report of this folder's study, in the browser
-    """
+    """  # noqa: D301  (click keeps lines after a backspace)
 
 
 def _in_folder(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,7 +124,7 @@ def _read_others(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.argument("source", metavar="INPUT")
 @_of_study
 def run(source: str, out: Path, conf: Path | None, **given: Any) -> None:
-    r"""Analyse the cells of INPUT and say where the results are.
+    """Analyse the cells of INPUT and say where the results are.
 
     INPUT has raw counts: an .h5ad, .h5mu or .zarr, a 10x .h5 or matrix folder, or the word pbmc68k for 700 PBMCs
     to try. Without a key the analyses that need it are left out. What is up to date is not run again.
@@ -135,7 +135,7 @@ def run(source: str, out: Path, conf: Path | None, **given: Any) -> None:
       scvi-downstream run cells.h5ad --batch donor --label cell_type
       scvi-downstream run cells.h5ad --batch donor --sample donor --condition treatment --out results
       scvi-downstream run cells.h5ad --set models.scvi.n_latent=30 --set "clustering.leiden_resolutions=[0.5, 1]"
-    """
+    """  # noqa: D301  (click keeps lines after a backspace)
     from scvi_downstream.command.session import parameters_of, run_study
 
     run_study(out, conf, parameters_of(source, **given))
@@ -145,7 +145,7 @@ def run(source: str, out: Path, conf: Path | None, **given: Any) -> None:
 @click.argument("source", metavar="INPUT")
 @click.option("--layer", help="Layer with the raw counts, or raw.  [default: X]")
 def check(source: str, layer: str | None) -> None:
-    r"""Say what is in INPUT, which obs columns look like keys, and the command to run.
+    """Say what is in INPUT, which obs columns look like keys, and the command to run.
 
     Exit status 0: it can be run; 1: it cannot, and why. Only headers, obs and some of the counts are read.
 
@@ -153,7 +153,7 @@ def check(source: str, layer: str | None) -> None:
     Examples:
       scvi-downstream check cells.h5ad
       scvi-downstream check cells.h5ad --layer counts
-    """
+    """  # noqa: D301  (click keeps lines after a backspace)
     from scvi_downstream.command.inspection import described
 
     click.echo(described(source, layer))

@@ -56,7 +56,7 @@ def drawn_data(figure: Figure) -> pd.DataFrame:
 
     Returns
     -------
-    Of these columns those that hold something, numbers of 6 digits; no row where there is no panel.
+    Of these columns those that hold something, numbers of 6 digits; of a note without a panel its text.
 
     ``panel``
         Title or else number of the panel, where there are several; both where a title is used twice.
@@ -81,6 +81,8 @@ def drawn_data(figure: Figure) -> pd.DataFrame:
     for name, axes in zip(panel_names(panels), panels, strict=True):
         shared = {"panel": name} | {f"{side}_label": axis_label(axes, side, panels) for side in SIDES}
         parts += [part | shared for part in _Panel(axes, panels).parts()]
+    if not parts and not figure.axes:
+        return pd.DataFrame({"text": [text.get_text() for text in figure.texts]})
     return _as_table(parts)
 
 

@@ -32,6 +32,8 @@ class Item:
         Column to sort by, the highest first; empty: as it is.
     folded
         Shown on demand.
+    data
+        File with what a figure shows, where it is not the figure's own.
     """
 
     dataset: str
@@ -41,6 +43,7 @@ class Item:
     columns: tuple[str, ...] = ()
     order: str = ""
     folded: bool = False
+    data: str = ""
 
     @property
     def kind(self) -> Kind:

@@ -45,7 +45,11 @@ SECTION = Section(
     "All models and baselines on one board, by the same metrics on the same cells. In brackets stand 95 % intervals: "
     "how far a score would move with other cells of the same kind, not with another training.",
     (
-        Item(dataset="leaderboard_figure", caption="Scores of all models and baselines."),
+        Item(
+            dataset="leaderboard_figure",
+            caption="Scores of all models and baselines.",
+            data="leaderboard.csv",
+        ),
         Item(
             dataset="pareto_figure",
             caption="What each model is worth against what it costs: nothing beats those on the front in both.",

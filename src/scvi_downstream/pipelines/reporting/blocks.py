@@ -44,7 +44,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Shown:
-    """One figure, table or remark of the page; ``file`` is the whole of a table, ``stem`` that of a figure's files."""
+    """One figure, table or remark of the page; ``file`` is all of a table, ``stem`` and ``data`` are a figure's."""
 
     id: str
     kind: str
@@ -52,6 +52,7 @@ class Shown:
     file: str = ""
     png: str = ""
     stem: str = ""
+    data: str = ""
     width: int = 0
     height: int = 0
     view: TableView | None = None
@@ -132,7 +133,9 @@ def _show_entry(entry: Entry, material: Material) -> Shown:
         width, height = _png_size(content)
         png = base64.b64encode(lighter(content)).decode()
         stem = entry.dataset.removesuffix("_figure").replace(".", "/")
-        return replace(shown, kind="figure", png=png, width=width, height=height, stem=stem)
+        data = entry.item.data or f"{stem}_data.csv"
+        shown = replace(shown, kind="figure", stem=stem, data=data)
+        return replace(shown, png=png, width=width, height=height)
     if isinstance(content, Mapping):
         return replace(shown, kind="table", view=table_view(summary_table(_numbers(content))))
     return _table(shown, content, entry, material)
