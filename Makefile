@@ -64,8 +64,7 @@ viz: $(READY)  ## Kedro-Viz in the browser
 	@$(BIN)/kedro viz run --include-hooks
 
 ui: $(READY)  ## MLflow in the browser
-	@$(BIN)/python -m scvi_downstream.tracking http://127.0.0.1:$${PORT:-5000} & \
-		$(BIN)/python -m scvi_downstream ui
+	@$(BIN)/python -m scvi_downstream ui
 
 screens: $(READY)  ## take the documentation's pictures of what `make run` has made
 	@$(BIN)/python benchmarks/screens.py

@@ -59,7 +59,7 @@ def kedro_viz(browser, data: Path) -> None:
 
 def mlflow(browser) -> None:
     from scvi_downstream.tracking import tracking_uri
-    from scvi_downstream.tracking.__main__ import newest_runs
+    from scvi_downstream.tracking.page import newest_runs
 
     port = free_port()
     server = f"http://127.0.0.1:{port}"

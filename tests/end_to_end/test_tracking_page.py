@@ -64,7 +64,7 @@ def test_one_worker_serves_the_page(server: Served) -> None:
 def test_the_page_of_a_run_shows_findings_board_report_and_curves(
     server: Served, open_page: Callable[..., Any]
 ) -> None:
-    from scvi_downstream.tracking.__main__ import newest_runs
+    from scvi_downstream.tracking.page import newest_runs
 
     page = open_page(newest_runs(server.uri, server.address)["test"], forgiven=FORGIVEN)
 

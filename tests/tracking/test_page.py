@@ -57,7 +57,7 @@ def test_the_view_of_all_models_is_one_that_the_text_leads_to() -> None:
 
 @pytest.mark.slow
 def test_the_newest_run_of_each_study_is_found(tmp_path: Path) -> None:
-    from scvi_downstream.tracking.__main__ import newest_runs
+    from scvi_downstream.tracking.page import newest_runs
     from scvi_downstream.tracking.runs import StudyTracker
 
     uri = f"sqlite:///{tmp_path / 'tracking.db'}"

@@ -45,13 +45,17 @@ def serve_tracking(folder: Path, port: int) -> NoReturn:
     InputError
         Nothing was run there, or the port is in use.
     """
+    from scvi_downstream.tracking.page import newest_runs
     from scvi_downstream.tracking.runs import tracking_uri
 
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (folder / "mlflow.db").exists():
         raise InputError(f"there are no runs in {folder}; name the folder of the results by --out")
+    uri = tracking_uri(None, folder)
     _say_where(f"MLflow with the runs of {folder}", port)
+    for study, address in newest_runs(uri, f"http://{HOST}:{port}").items():
+        click.echo(f"newest run of {study}: {address}")
     # One worker serves one reader; MLflow's four and its runner of jobs time out beside a training on a laptop.
-    options = {"host": HOST, "port": port, "workers": 1, "backend-store-uri": tracking_uri(None, folder)}
+    options = {"host": HOST, "port": port, "workers": 1, "backend-store-uri": uri}
     options["uvicorn-opts"] = "--log-level critical"  # else Ctrl-C is told at length
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     quiet = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}

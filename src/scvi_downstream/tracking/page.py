@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -21,6 +22,7 @@ _VIEW = "models"
 # In any order but that of time, MLflow shows models beside one another, not within their run.
 _BEST_FIRST = {"orderByKey": f"metrics.`{BOARD[0]}`", "orderByAsc": False}
 _MOST_ROWS = 10
+_MOST_STUDIES = 5
 # Without it MLflow opens its pages on traces of language models, whatever kind an experiment is.
 _MODEL_TRAINING = {"workflowType": "machine_learning"}
 
@@ -42,6 +44,24 @@ def experiment_tags() -> Mapping[str, str]:
 def run_address(experiment: str, run: str, tab: str = "") -> str:
     """Of the page of a run, from the server's root."""
     return f"#/experiments/{experiment}/runs/{run}{tab}?{urlencode(_MODEL_TRAINING)}"
+
+
+def newest_runs(uri: str, server: str) -> dict[str, str]:
+    """Study → address of its newest run on ``server``, of the studies of a tracking store that ran last."""
+    from scvi_downstream.tracking.runs import SQLITE, open_store
+
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return {}
+    client = open_store(uri)
+    found = {}
+    for experiment in client.search_experiments(
+        max_results=_MOST_STUDIES, order_by=["last_update_time DESC"]
+    ):
+        of_study = [experiment.experiment_id]
+        for run in client.search_runs(of_study, max_results=1, order_by=["attributes.start_time DESC"]):
+            parent = run.data.tags.get(PARENT_TAG, run.info.run_id)
+            found[experiment.name] = f"{server}/{run_address(experiment.experiment_id, parent)}"
+    return found
 
 
 def run_text(
