@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -19,5 +20,14 @@ def test_the_walkthrough_runs_on_the_results(study_run: Any, monkeypatch: pytest
     notebook = nbformat.read(PROJECT / "notebooks" / "walkthrough.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(PROJECT)}}).execute()
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("image/png" in output.get("data", {}) for output in shown)
-    assert sum("text/html" in output.get("data", {}) for output in shown) >= 3
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
+    decided = next(page for page in tables(shown) if "decision" in page)
+    assert all(question in decided for question in ("Comparison", "Clusters", "Cell types", "Batch effects"))
+    following = yaml.safe_load(
+        next(output["text"] for output in shown if "primary:" in output.get("text", ""))
+    )
+    assert following["input"] == "pbmc68k"
+
+
+def tables(shown: list[Any]) -> list[str]:
+    return [output["data"]["text/html"] for output in shown if "text/html" in output.get("data", {})]
