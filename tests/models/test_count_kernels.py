@@ -92,3 +92,20 @@ def test_steps_are_those_of_pytorch(name: str) -> None:
             optimizer.step()
     for own, known in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, known, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inflated", [False, True])
+def test_a_cell_without_counts_pulls_at_nothing(*, inflated: bool) -> None:
+    from scvi_downstream.models.count_kernels import log_likelihood
+
+    counts = np.zeros((1, 3), np.float32)
+    logits, dropout = (
+        np.array([[1.0, -2.0, 0.5]], np.float32),
+        np.zeros((1 if inflated else 0, 3), np.float32),
+    )
+    theta, nothing = np.array([[0.5, 2.0, 40.0]], np.float32), np.array([-np.inf], np.float32)
+    by_library, by_theta = np.empty(1, np.float32), np.empty((1, 3), np.float32)
+    given = (counts, logits, logits.max(1), dropout, nothing, theta, np.zeros(1, np.int64), 1.0)
+    assert log_likelihood(*given, by_library, by_theta)[0] == pytest.approx(0, abs=1e-6)
+    for gradient in (logits, by_library, by_theta):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))

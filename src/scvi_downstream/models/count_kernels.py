@@ -289,7 +289,8 @@ def log_likelihood(
             row[j] *= mu[j]
             by_size += row[j]
         by_library[i] = by_size * by
-        share = by_size / size
+        # a cell without counts in the modelled genes has size 0, and pulls at nothing
+        share = by_size / size if size > _ZERO else _ZERO
         for j in range(n_genes):
             row[j] = (row[j] - mu[j] * share) * by
         for j in range(n_genes):
