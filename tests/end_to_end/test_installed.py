@@ -94,29 +94,25 @@ def test_check_and_run_in_an_empty_folder(installed: Installed, tmp_path: Path) 
     assert checked.returncode == 0, checked.stderr
     keys = "--batch donor --label cell_type_transferred --sample donor --condition condition"
     assert checked.stdout.endswith(f"  scvi-downstream run {KANG.name} {keys}\n")
+    page = (PROJECT / "docs" / "conditions.md").read_text()
+    (command,) = re.findall(r"^scvi-downstream run .*$", page, re.M)
+    assert set(command.split()) == {"scvi-downstream", "run", KANG.name, *keys.split()}
 
     (tmp_path / "mine").mkdir()
     settings = (PROJECT / "conf" / "test" / "parameters.yml").read_text().replace("study: test\n", "")
     (tmp_path / "mine" / "parameters.yml").write_text(settings)
     few = ("preparation.n_top_genes=100", "training.max_epochs=2", "clustering.leiden_resolutions=[1.0]")
-    words = [
-        "scvi-downstream",
-        "run",
-        KANG.name,
-        "--conf",
-        "mine",
-        *(word for name in few for word in ("--set", name)),
-    ]
+    words = [*command.split(), "--conf", "mine", *(word for name in few for word in ("--set", name))]
     ran = installed.run(*words, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    assert f"add {keys} (kedro run: --params batch_key=donor," in ran.stdout
+    said = set(re.findall(r"^  (?:holds|uncertain|does not hold) +([A-Z][\w -]+): ", ran.stdout, re.M))
+    assert set(re.findall(r"\*\*([A-Z][\w -]+)\*\*", page)) <= said
     assert "`scvi-downstream report` opens the report" in ran.stdout
     named = {
         Path(path).name: tmp_path / path for path in re.findall(r"^  \S.* (data/\S+)$", ran.stdout, re.M)
     }
     report = tmp_path / "data/08_reporting/kang_ifnb/report.html"
     assert named["report.html"] == report
-    assert "Keys that are not set but that obs seems to hold: &#39;donor&#39;" in report.read_text()
     assert anndata.read_h5ad(named["analysed.h5ad"]).n_obs == 400
     assert installed.run("scvi-downstream", "report", "--no-open", cwd=tmp_path).stdout == f"{report}\n"
 

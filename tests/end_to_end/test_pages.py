@@ -23,12 +23,10 @@ FEW = (
     "clustering.leiden_resolutions=[0.5]",
     "workers=1",
 )
-MARKERS = "type,gene,sign\nB,CD79A,+\nB,MS4A1,+\nMonocyte,LYZ,+\nMonocyte,S100A8,+\n"
 
 
 def one_sample(folder: Path) -> None:
     some(folder, "pbmc3k", 9)
-    (folder / "markers.csv").write_text(MARKERS)
 
 
 def some(folder: Path, name: str, step: int = 1) -> None:
@@ -47,9 +45,9 @@ def atlas(folder: Path) -> None:
     cells[query].copy().write_h5ad(folder / "query.h5ad")
 
 
+# docs/conditions.md is run by the installed wheel.
 PAGES: dict[str, Callable[[Path], None]] = {
     "one-sample": one_sample,
-    "conditions": lambda folder: some(folder, "kang_ifnb", 4),
     "citeseq": lambda folder: some(folder, "citeseq_pbmc"),
     "time-course": lambda folder: some(folder, "worm_embryo", 4),
     "atlas": atlas,
@@ -88,4 +86,4 @@ def test_page_works_as_it_says(page: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (PROJECT / "README.md").read_text()
-    assert [page for page in PAGES if f"(docs/{page}.md)" not in readme] == []
+    assert [page for page in (*PAGES, "conditions") if f"(docs/{page}.md)" not in readme] == []

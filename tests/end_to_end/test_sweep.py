@@ -93,7 +93,7 @@ def test_every_trial_is_a_row_and_those_that_fail_say_why(uninterrupted: tuple[S
     assert failed["failed"].str.contains("NaN").all()
     assert failed["elbo_test"].isna().all()
     assert board.loc["scvi_latent5_lr0p001", "elbo_test"] < 0
-    assert "Champion: " in output
+    assert "Comparison: " in output
 
 
 def test_tracking_holds_a_child_a_trial_all_closed(uninterrupted: tuple[Sweep, str]) -> None:
