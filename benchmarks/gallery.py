@@ -34,11 +34,9 @@ FIGURES = (
 
 def shrink(png: bytes) -> bytes:
     """The picture as large as a cell of the table."""
-    with Image.open(BytesIO(png)) as picture:
-        picture = picture.convert("RGB")
-        picture.thumbnail((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-        content = BytesIO()
-        picture.save(content, "png")
+    picture, content = Image.open(BytesIO(png)).convert("RGB"), BytesIO()
+    picture.thumbnail((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    picture.save(content, "png")
     return lighter(content.getvalue())
 
 
