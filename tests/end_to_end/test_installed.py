@@ -33,8 +33,7 @@ class Installed:
 
     def run(self, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         """A program of the environment, with nothing of this project's on the path of imports."""
-        known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        known |= {"XDG_CACHE_HOME": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
+        known = _environment() | {"XDG_CACHE_HOME": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
         known.pop("MLFLOW_TRACKING_URI", None)
         command = [str(self.root / "env" / "bin" / str(words[0])), *map(str, words[1:])]
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=known, check=False)
@@ -42,6 +41,11 @@ class Installed:
     def files(self) -> set[Path]:
         """Of the package, but for what Python compiles."""
         return {path for path in self.site_packages.rglob("*") if path.suffix != ".pyc"}
+
+
+def _environment() -> dict[str, str]:
+    """Without the path that Kedro puts in for other tests: pip would find the package there and install nothing."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +67,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         root / "dist",
         root / "project",
     ]
-    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    subprocess.run([sys.executable, *build], check=True, capture_output=True, env=_environment())
     venv.create(root / "env", symlinks=True)
     found = Installed(root)
     (wheel,) = (root / "dist").glob("*.whl")
     pip = ["-m", "pip", "--python", root / "env", "install", "--quiet", "--no-deps", "--no-index", wheel]
-    subprocess.run([sys.executable, *pip], check=True, capture_output=True)
+    subprocess.run([sys.executable, *pip], check=True, capture_output=True, env=_environment())
     (found.site_packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     shutil.rmtree(root / "project")
     return found
