@@ -15,7 +15,6 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.io import mmwrite
 
-from scvi_downstream.datasets.anndata_dataset import write_h5ad, write_zarr
 from scvi_downstream.datasets.counts_input_dataset import (
     CountsInputDataset,
     has_proteins,
@@ -23,6 +22,7 @@ from scvi_downstream.datasets.counts_input_dataset import (
     read_mudata,
 )
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.upstream.anndata_dataset import write_h5ad, write_zarr
 
 RNA = np.array([[1, 0, 2], [0, 3, 0]], dtype=np.float32)
 PROTEINS = np.array([[5, 0], [7, 9]], dtype=np.float32)

@@ -60,3 +60,31 @@ def test_batches_are_compared_in_the_order_of_their_names() -> None:
         assert batches == {"b2", "b10", "a"}
         assert batches.intersection({"a"}) == {"a"}
     assert names["set"] is set
+
+
+def test_sparse_likelihoods_take_the_place_of_stock_ones_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
+
+    from scvi_downstream.upstream import sparse_likelihood as ours
+
+    called: list[str] = []
+    for name in ("log_nb_positive", "log_zinb_positive"):
+        function = getattr(ours, name)
+        monkeypatch.setattr(
+            ours, name, lambda *given, f=function, **more: called.append(f.__name__) or f(*given, **more)
+        )
+    x, mu, theta = torch.tensor([[0.0, 3.0]]), torch.tensor([[1.0, 2.0]]), torch.tensor([0.5, 4.0])
+    distributions = (
+        NegativeBinomial(mu=mu, theta=theta),
+        ZeroInflatedNegativeBinomial(mu=mu, theta=theta, zi_logits=mu),
+    )
+    stock = [private(name) for name in scvi_internals._LOG_LIKELIHOODS]
+    for distribution in distributions:
+        known = distribution.log_prob(x)
+        with scvi_internals.sparse_likelihood():
+            torch.testing.assert_close(distribution.log_prob(x), known)
+    assert called == ["log_nb_positive", "log_zinb_positive"]
+    with pytest.raises(ZeroDivisionError), scvi_internals.sparse_likelihood():
+        _ = 1 / 0
+    assert [private(name) for name in scvi_internals._LOG_LIKELIHOODS] == stock

@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scvi_downstream.datasets.anndata_dataset import AnnDataDataset, write_h5ad
 from scvi_downstream.datasets.json_dataset import SummarizedFile, plain
 from scvi_downstream.datasets.whole_files import reading, require
-from scvi_downstream.models.plain_data import read_contents
 from scvi_downstream.models.saved import CARD, METADATA, MINIFIED_DATA, HubExport, HubFolder, SavedModel
 from scvi_downstream.runtime.errors import InputError
+from scvi_downstream.upstream.anndata_dataset import write_h5ad
 
 
 class HubFolderDataset(SummarizedFile):
@@ -45,9 +44,9 @@ class HubFolderDataset(SummarizedFile):
 
     def _write(self, data: HubExport) -> None:
         data.model.save(str(self._filepath), save_anndata=False, overwrite=True)
-        read_contents(self._filepath)  # never keep what could not be read back
+        _ = SavedModel(self._filepath).contents  # never keep what could not be read back
         if data.minified is not None:
-            write_h5ad(self._filepath / MINIFIED_DATA, data.minified, AnnDataDataset.DEFAULT_SAVE_ARGS)
+            write_h5ad(self._filepath / MINIFIED_DATA, data.minified, {})
         text = json.dumps(plain(dict(data.metadata)), indent=4, ensure_ascii=False) + "\n"
         (self._filepath / METADATA).write_text(text, encoding="utf-8")
         (self._filepath / CARD).write_text(data.card, encoding="utf-8")

@@ -13,10 +13,10 @@ from scvi_downstream.datasets.json_dataset import plain
 from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
 from scvi_downstream.datasets.user_table_dataset import user_path
 from scvi_downstream.datasets.whole_files import require
-from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import Reference, SavedModel
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.slow_types import AnnData
+from scvi_downstream.upstream.saved_model import MODEL_FILE
 
 _FITTED = "fitted"
 _SAVED_COUNTS = "adata.h5ad"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import DatasetError
 
-from scvi_downstream.datasets.json_dataset import SummarizedFile
-from scvi_downstream.datasets.whole_files import LocalFile
+from scvi_downstream.datasets.kedro_previews import NO_PREVIEW, JSONPreview
+from scvi_downstream.datasets.whole_files import LocalFile, WholeFile
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.plain_data import read_contents
-from scvi_downstream.models.saved import SavedModel
+from scvi_downstream.models.saved import SavedModel, refusing
 from scvi_downstream.runtime.slow_types import BaseModelClass
+from scvi_downstream.upstream import scvi_model_dataset
 
 
-class ScviModelDataset(SummarizedFile):
+class ScviModelDataset(WholeFile, scvi_model_dataset.ScviModelDataset):
     """``ScviModelDataset`` keeps a fitted model as scvi-tools' own folder, without the data.
 
     The folder loads with ``scvi.model.<family>.load(folder, adata=…)``, and folders saved by scvi-tools load
@@ -41,20 +42,19 @@ class ScviModelDataset(SummarizedFile):
     KIND = "a model of scvi-tools"
 
     def _read(self) -> SavedModel:
-        read_contents(self._filepath)
-        return SavedModel(self._filepath)
+        with refusing():
+            super()._read()
+        return SavedModel(Path(self._get_load_path()))
 
     def _write(self, data: BaseModelClass) -> None:
         from scvi_downstream.models.scvi_internals import named_by_weights
 
-        with named_by_weights(data):
-            data.save(str(self._filepath), save_anndata=False, overwrite=True)
-        read_contents(self._filepath)  # never keep what could not be read back
+        with named_by_weights(data), refusing():
+            super()._write(data)
 
-    def _about(self) -> dict[str, Any]:
-        model = SavedModel(self._filepath)
-        facts = {"family": model.family, "n_genes": len(model.genes)}
-        return facts | {"settings": model.settings, "setup": model.setup}
+    def preview(self) -> JSONPreview:
+        """Family, number of genes, settings and set-up of the model."""
+        return super().preview() if self._exists() else NO_PREVIEW
 
 
 class CheckpointDataset(LocalFile):

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 from kedro.io import AbstractDataset
@@ -57,10 +57,10 @@ class WholeFile:
         with self._fs.open(get_filepath_str(self._get_load_path(), self._protocol), "rb") as file:  # type: ignore[attr-defined]
             return file.read()
 
-    def _get_load_path(self) -> PurePosixPath | Path:
+    def _get_load_path(self) -> Any:
         return super()._get_load_path()  # type: ignore[misc]
 
-    def _get_save_path(self) -> PurePosixPath | Path:
+    def _get_save_path(self) -> Any:
         return super()._get_save_path()  # type: ignore[misc]
 
 

@@ -12,12 +12,17 @@ import pandas as pd
 
 from scvi_downstream.cells.keys import Keys
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.models.plain_data import READING, SavedContents, read_contents
-from scvi_downstream.models.scvi_internals import forget_with, models_read_by
+from scvi_downstream.models.scvi_internals import forget_with
 from scvi_downstream.models.specification import ModelSpec
 from scvi_downstream.runtime.errors import InputError, closest
 from scvi_downstream.runtime.threads import choose_torch_threads, quiet
 from scvi_downstream.runtime.words import first_names
+from scvi_downstream.upstream.saved_model import (
+    MODEL_FILE,
+    SavedContents,
+    UnreadableModelError,
+    read_contents,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,12 +50,13 @@ class SavedModel:
     @property
     def contents(self) -> SavedContents:
         """Weights, genes and attributes, read from the file."""
-        return read_contents(self.save_dir, self.prefix)
+        with refusing():
+            return read_contents(self.save_dir / f"{self.prefix}{MODEL_FILE}")
 
     @property
     def family(self) -> str:
         """Class name in scvi-tools: ``SCVI``, ``SCANVI``, ``LinearSCVI``, ``DRVI``, ``MRVI``, ``TOTALVI``."""
-        return _family(self.contents, self.save_dir)
+        return _known_family(self.contents, self.save_dir)
 
     @property
     def genes(self) -> pd.Index:
@@ -60,18 +66,12 @@ class SavedModel:
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments that the model's class was called with."""
-        saved = self.contents.attributes.get("init_params_", {})
-        settings = dict(saved.get("non_kwargs", {}))
-        for of_no_hyperparameter in ("registry", "datamodule"):
-            settings.pop(of_no_hyperparameter, None)
-        for extra in saved.get("kwargs", {}).values():
-            settings |= extra
-        return settings
+        return self.contents.settings
 
     @property
     def setup(self) -> dict[str, Any]:
         """Arguments of ``setup_anndata``: layer, batch_key, covariates, …"""
-        return dict(self.contents.attributes["registry_"].get("setup_args", {}))
+        return self.contents.setup
 
     def attach(self, counts: AnnData, accelerator: str = "cpu") -> BaseModelClass:
         """Load the model with the data to read it out on.
@@ -95,13 +95,11 @@ class SavedModel:
             complete model.
         """
         contents = self.contents
-        model_class = model_class_of(_family(contents, self.save_dir))
+        _known_family(contents, self.save_dir)
         genes = _subset(counts, contents, self.save_dir)
-        # MRVI's own load reads its file with pickle before it calls its parent's
-        owner: Any = super(model_class, model_class) if model_class.__name__ == "MRVI" else model_class
         choose_torch_threads(_READ_OUT_BATCH, genes.n_vars)
-        with read_safely(self, "the counts do not fit the model"):
-            model = owner.load(str(self.save_dir), adata=genes, accelerator=accelerator, prefix=self.prefix)
+        with meeting(self, "the counts do not fit the model"):
+            model = contents.attach(genes, accelerator=accelerator)
         forget_with(model)
         return model
 
@@ -111,8 +109,8 @@ def model_class_of(family: str) -> type[BaseModelClass]:
     return FAMILIES[family].scvi_class()
 
 
-def _family(contents: SavedContents, folder: Path) -> str:
-    name = contents.attributes["registry_"]["model_name"]
+def _known_family(contents: SavedContents, folder: Path) -> str:
+    name = contents.family
     if name not in FAMILIES:
         raise InputError(f"{folder} holds a model of the family '{name}'{closest(name, FAMILIES)}")
     return name
@@ -130,18 +128,18 @@ def _subset(counts: AnnData, contents: SavedContents, folder: Path) -> AnnData:
 
 
 @contextmanager
-def read_safely(model: SavedModel, misfit: str) -> Iterator[None]:
-    """Give scvi-tools' own ``load`` and ``load_query_data`` the safe reader in the place of their pickle one.
+def refusing() -> Iterator[None]:
+    """Say as an InputError that a file is no model, or not safe to read."""
+    try:
+        yield
+    except UnreadableModelError as error:
+        raise InputError(str(error)) from error
 
-    ``load_query_data`` cannot be told the prefix of ``model``. Where scvi-tools refuses the cells, an InputError begins
-    with ``misfit``.
-    """
 
-    def read(dir_path: str, load_adata: bool, **_: Any) -> tuple[dict[str, Any], Any, Any, None]:  # noqa: FBT001 - scvi-tools' signature
-        contents = read_contents(Path(dir_path), model.prefix)
-        return contents.attributes, contents.genes, contents.weights, None
-
-    with READING, models_read_by(read), quiet():
+@contextmanager
+def meeting(model: SavedModel, misfit: str) -> Iterator[None]:
+    """Let cells be given to a model; where scvi-tools refuses them, an InputError begins with ``misfit``."""
+    with quiet():
         try:
             yield
         except (KeyError, ValueError) as error:

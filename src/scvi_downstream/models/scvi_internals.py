@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 _SEED = "scvi.settings._seed"
 _UUID = "scvi.data._constants._SCVI_UUID_KEY"
 _DEVICE = "scvi.model._utils.parse_device_args"
-_READERS = ("scvi.model.base._base_model._load_saved_files", "scvi.model.base._archesmixin._load_saved_files")
-_LOG_NB = "scvi.distributions._negative_binomial.log_nb_positive"
+_LOG_LIKELIHOODS = (
+    "scvi.distributions._negative_binomial.log_nb_positive",
+    "scvi.distributions._negative_binomial.log_zinb_positive",
+)
 _CELLS = "scvi.model.base.BaseModelClass._per_instance_manager_store"
 _SETUPS = "scvi.model.base.BaseModelClass._setup_adata_manager_store"
 _ENCODER_INPUT = "scvi.module.base.BaseModuleClass._get_inference_input"
@@ -38,7 +40,7 @@ _DELTA = "scvi.model.base._differential.estimate_delta"
 _VALIDATE = "torch.distributions.Distribution._validate_args"
 _FETCHER = "lightning.pytorch.Trainer.fit_loop._data_fetcher"
 PRIVATE = (
-    _SEED, _UUID, _DEVICE, *_READERS, _LOG_NB, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
+    _SEED, _UUID, _DEVICE, *_LOG_LIKELIHOODS, _VALIDATE, _CELLS, _SETUPS, _ENCODER_INPUT, _DECODER_INPUT,
     _SIZES, _KIND, *_MINIFIED, _DE, _DELTA,
 )  # fmt: skip
 """Names that can be looked up without an object at hand."""
@@ -114,16 +116,22 @@ def torch_device(accelerator: str) -> str:
 
 
 @contextmanager
-def models_read_by(read: Callable[..., tuple[Any, ...]]) -> Iterator[None]:
-    """Let scvi-tools' ``load`` and ``load_query_data`` read files with another function than its pickle one."""
-    with _replaced(dict.fromkeys(_READERS, read)):
-        yield
+def sparse_likelihood() -> Iterator[None]:
+    """Let scvi-tools' negative binomials on a CPU take gamma functions at the counts alone that are not zero."""
+    from scvi_downstream.upstream import sparse_likelihood as ours
 
+    def on_cpu(name: str) -> Callable[..., torch.Tensor]:
+        stock, sparse = private(name), getattr(ours, name.rpartition(".")[2])
 
-@contextmanager
-def log_nb_by(make: Callable[[Callable], Callable]) -> Iterator[None]:
-    """Let scvi-tools' negative binomial use what ``make`` makes of its own log-likelihood."""
-    with _replaced({_LOG_NB: make(private(_LOG_NB))}):
+        def chosen(x: torch.Tensor, *parameters: Any, **options: Any) -> torch.Tensor:
+            if x.device.type != "cpu":
+                return stock(x, *parameters, **options)
+            options.pop("lgamma_fn", None)
+            return sparse(x, *parameters, **options)
+
+        return chosen
+
+    with _replaced({name: on_cpu(name) for name in _LOG_LIKELIHOODS}):
         yield
 
 

@@ -14,9 +14,12 @@ from lightning.pytorch.callbacks import Callback
 
 from scvi_downstream.models.between_epochs import MONITOR, Watch, random_state, set_random_state
 from scvi_downstream.models.checkpoints import CheckpointStore
-from scvi_downstream.models.fast_likelihood import fast_likelihood
 from scvi_downstream.models.schedule import Schedule
-from scvi_downstream.models.scvi_internals import redraw_mini_batches, unchecked_distributions
+from scvi_downstream.models.scvi_internals import (
+    redraw_mini_batches,
+    sparse_likelihood,
+    unchecked_distributions,
+)
 from scvi_downstream.models.specification import ModelSpec
 
 if TYPE_CHECKING:
@@ -157,6 +160,6 @@ def train(
         "benchmark": False,
     }
     # whoever asks for scvi-tools' own training gets it
-    likelihood = nullcontext() if spec.own_loop else fast_likelihood()
+    likelihood = nullcontext() if spec.own_loop else sparse_likelihood()
     with unchecked_distributions(), likelihood, redirect_stdout(StringIO()):
         model.train(**spec.train_arguments(arguments))

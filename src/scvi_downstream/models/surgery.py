@@ -11,11 +11,11 @@ from scvi.nn import FCLayers
 from torch import nn
 
 from scvi_downstream.models.families import FAMILIES
-from scvi_downstream.models.plain_data import SavedContents
-from scvi_downstream.models.saved import SavedModel, model_class_of, read_safely
+from scvi_downstream.models.saved import SavedModel, meeting, model_class_of
 from scvi_downstream.models.scvi_internals import forget_with
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.words import listed
+from scvi_downstream.upstream.saved_model import SavedContents
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,11 +61,11 @@ def query_model(reference: SavedModel, query: AnnData, accelerator: str = "cpu")
             f"{reference.save_dir} holds a {family} model, onto which scvi-tools maps no query; "
             f"name a reference of the family {listed(able, last='or')}"
         )
-    with read_safely(reference, "the query does not fit the reference"):
-        folder = str(reference.save_dir)
-        model = model_class.load_query_data(query, folder, accelerator=accelerator, unfrozen=True)
+    contents = reference.contents
+    with meeting(reference, "the query does not fit the reference"), contents.plain_folder() as folder:
+        model = model_class.load_query_data(query, str(folder), accelerator=accelerator, unfrozen=True)
     forget_with(model)
-    _freeze_all_but_new(model, reference.contents)
+    _freeze_all_but_new(model, contents)
     return model
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from scvi_downstream.models.plain_data import MODEL_FILE
 from scvi_downstream.models.saved import SavedModel
 from scvi_downstream.runtime.errors import InputError
 from scvi_downstream.runtime.numbers import is_number
 from scvi_downstream.serving.cells import PROTEIN_PREFIX, describe_input, latent_names
 from scvi_downstream.serving.embedder import MAX_MISSING_GENES, Embedder
+from scvi_downstream.upstream.saved_model import MODEL_FILE
 
 if TYPE_CHECKING:
     from anndata import AnnData

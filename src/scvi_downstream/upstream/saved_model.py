@@ -3,27 +3,30 @@
 scvi-tools reads the file with ``torch.load(weights_only=False)``, which calls whatever the file names. Here
 PyTorch's restricted reader is used, and every name of NumPy, pandas and PyArrow that scvi-tools writes is
 given to a stand-in that only keeps what it was called with; arrays and curves are built from that afterwards.
+What was read is written anew, as weights and plain data, for scvi-tools' own ``load``.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from scvi_downstream.runtime.errors import InputError
-
 if TYPE_CHECKING:
     import torch
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
 
 MODEL_FILE = "model.pt"
-READING = threading.RLock()  # PyTorch keeps the names that may be read in one place for all threads
+_READING = threading.Lock()  # PyTorch keeps the names that may be read in one place for all threads
 _NUMERIC = re.compile(r"[biuf][1248]|[SU]\d+")
 
 
@@ -76,35 +79,90 @@ _STAND_INS: dict[str, Callable[..., Any]] = {
 }
 
 
+class UnreadableModelError(ValueError):
+    """A file is no model of scvi-tools, or holds more than weights and plain data; the message names it."""
+
+
 @dataclass(frozen=True)
 class SavedContents:
     """What scvi-tools keeps of a model.
 
     ``weights`` is the state of the module, name → tensor (and ``pyro_param_store``); ``genes`` are ``(n_genes,)`` names
     in the order of the model; ``attributes`` are ``registry_``, ``init_params_``, ``history_``, ``train_indices_`` and
-    the model's other public attributes.
+    the model's other public attributes. ``load_args`` are those of scvi-tools' ``load`` that ``attach`` takes anyway.
     """
 
     weights: Mapping[str, torch.Tensor | dict[str, Any]]
     genes: np.ndarray
     attributes: dict[str, Any]
+    load_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """Name of the model's class in scvi-tools, such as ``SCVI``."""
+        return self.attributes["registry_"]["model_name"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that the model's class was called with."""
+        saved = self.attributes.get("init_params_", {})
+        settings = dict(saved.get("non_kwargs", {}))
+        for of_no_hyperparameter in ("registry", "datamodule"):
+            settings.pop(of_no_hyperparameter, None)
+        for extra in saved.get("kwargs", {}).values():
+            settings |= extra
+        return settings
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """Arguments of ``setup_anndata``: layer, batch_key, covariates, …"""
+        return dict(self.attributes["registry_"].get("setup_args", {}))
+
+    def attach(self, adata: AnnData, **load_args: Any) -> BaseModelClass:
+        """The model with the cells to read it out on, by scvi-tools' own ``load``.
+
+        Args:
+            adata: Cells with ``genes``, in this order, and the columns that the model was set up with.
+            load_args: Those of ``load``, such as ``accelerator``.
+        """
+        with self.plain_folder() as folder:
+            return _model_class(self.family).load(str(folder), adata=adata, **{**self.load_args, **load_args})
+
+    @contextmanager
+    def plain_folder(self) -> Iterator[Path]:
+        """A folder as scvi-tools saves it, made of what was read here alone."""
+        import torch
+
+        saved = {"model_state_dict": self.weights, "var_names": self.genes, "attr_dict": self.attributes}
+        with TemporaryDirectory() as folder:
+            torch.save(saved, Path(folder, MODEL_FILE))
+            yield Path(folder)
 
 
-def read_contents(folder: Path, prefix: str = "") -> SavedContents:
-    """Read scvi-tools' ``<prefix>model.pt`` in a folder without running anything that the file holds.
+def _model_class(family: str) -> type[BaseModelClass]:
+    import scvi
 
-    Raises
-    ------
-    InputError
-        When the file is missing, damaged or no model of scvi-tools, or holds anything but weights and plain data; the
-        message names it.
+    for place in (scvi.model, scvi.external):
+        found = getattr(place, family, None)
+        if isinstance(found, type) and issubclass(found, scvi.model.base.BaseModelClass):
+            return found
+    raise UnreadableModelError(f"scvi-tools {scvi.__version__} has no model that is called {family!r}")
+
+
+def read_contents(file: Path) -> SavedContents:
+    """Read scvi-tools' ``model.pt`` without running anything that the file holds.
+
+    Raises:
+        UnreadableModelError: When the file is missing, damaged or no model of scvi-tools, or holds
+            anything but weights and plain data; the message names it.
     """
-    file = folder / f"{prefix}{MODEL_FILE}"
     if not file.is_file():
-        raise InputError(f"{folder} holds no {file.name}, so it is not a model saved by scvi-tools")
+        raise UnreadableModelError(
+            f"{file.parent} holds no {file.name}, so it is not a model saved by scvi-tools"
+        )
     saved = _read_restricted(file)
     if not isinstance(saved, dict) or not {"model_state_dict", "var_names", "attr_dict"} <= set(saved):
-        raise InputError(f"{file} is not a model saved by scvi-tools 0.15 or later")
+        raise UnreadableModelError(f"{file} is not a model saved by scvi-tools 0.15 or later")
     contents = SavedContents(
         weights=_weights(saved["model_state_dict"], file),
         genes=_plain(saved["var_names"], file, "var_names"),
@@ -120,16 +178,16 @@ def _read_restricted(file: Path) -> Any:
     try:
         named = set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
         if strange := sorted(named - set(_STAND_INS)):
-            raise InputError(_refusal(file, ", ".join(strange)))
-        with READING, torch.serialization.safe_globals([(made, name) for name, made in _STAND_INS.items()]):
+            raise UnreadableModelError(_refusal(file, ", ".join(strange)))
+        with _READING, torch.serialization.safe_globals([(made, name) for name, made in _STAND_INS.items()]):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except InputError:
+    except UnreadableModelError:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         if "operand" in reason or "unpickler error" in reason:
-            raise InputError(_refusal(file, reason)) from error
-        raise InputError(
+            raise UnreadableModelError(_refusal(file, reason)) from error
+        raise UnreadableModelError(
             f"{file} cannot be read as a model of scvi-tools; it is truncated, damaged or of another kind "
             f"({reason})"
         ) from error
@@ -146,12 +204,12 @@ def _weights(saved: Any, file: Path) -> Mapping[str, Any]:
     import torch
 
     if not isinstance(saved, dict):
-        raise InputError(f"{file} is not a model of scvi-tools: model_state_dict is no mapping")
+        raise UnreadableModelError(f"{file} is not a model of scvi-tools: model_state_dict is no mapping")
     for name, value in saved.items():
         if name == "pyro_param_store":
             saved[name] = _plain(value, file, name)
         elif not isinstance(value, torch.Tensor):
-            raise InputError(_refusal(file, f"{name}, which is no tensor"))
+            raise UnreadableModelError(_refusal(file, f"{name}, which is no tensor"))
     return saved
 
 
@@ -159,15 +217,17 @@ def _require_plain_model(contents: SavedContents, file: Path) -> None:
     registry = contents.attributes.get("registry_")
     if not isinstance(registry, dict) or not isinstance(registry.get("model_name"), str):
         again = "save it again with scvi-tools 0.15 or later"
-        raise InputError(f"{file} does not say of which family the model is; {again}")
+        raise UnreadableModelError(f"{file} does not say of which family the model is; {again}")
     # scvi-tools calls the class method of this name, so it must not be for the file to choose.
     method = registry.get("setup_method_name", "setup_anndata")
     if method != "setup_anndata":
-        raise InputError(f"{file} was set up by '{method}'; only models of an AnnData are read here")
+        raise UnreadableModelError(
+            f"{file} was set up by '{method}'; only models of an AnnData are read here"
+        )
     if odd := [name for name in contents.attributes if not isinstance(name, str) or not name.endswith("_")]:
-        raise InputError(f"{file} holds the attribute '{odd[0]}', which scvi-tools does not save")
+        raise UnreadableModelError(f"{file} holds the attribute '{odd[0]}', which scvi-tools does not save")
     if contents.genes.ndim != 1:
-        raise InputError(f"{file} holds {contents.genes.ndim}-dimensional gene names")
+        raise UnreadableModelError(f"{file} holds {contents.genes.ndim}-dimensional gene names")
 
 
 def _plain(value: Any, file: Path, where: str) -> Any:
@@ -188,9 +248,9 @@ def _plain(value: Any, file: Path, where: str) -> Any:
         if isinstance(value, _Frame):
             return _curve(value)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise InputError(f"{file} is damaged: {where} is no array or table ({error})") from error
+        raise UnreadableModelError(f"{file} is damaged: {where} is no array or table ({error})") from error
     kind = type(value).__name__.strip("_")
-    raise InputError(f"{file} holds a {kind} of another library in {where}, which is not read")
+    raise UnreadableModelError(f"{file} holds a {kind} of another library in {where}, which is not read")
 
 
 def _array(made: _Array) -> np.ndarray:
