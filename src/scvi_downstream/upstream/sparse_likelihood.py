@@ -1,9 +1,10 @@
-"""Log-likelihoods of counts under negative binomials, zero-inflated or not, for less work where counts are zero.
+"""Log likelihoods of counts by (zero-inflated) negative binomials, for less work on zeros.
 
-Where a count is zero, ``lgamma(x + theta) - lgamma(theta) - lgamma(x + 1)`` and ``x * log(...)`` vanish. Written down
-plainly they are evaluated for every entry, and through autograd their derivatives. Here forward and backward are
-written out, and the counts that are not zero are taken on their own, in double precision: differences of ``lgamma``
-lose all their digits in single precision where counts or ``theta`` are large.
+Where a count is zero, ``lgamma(x + theta) - lgamma(theta) - lgamma(x + 1)`` and ``x * log(...)``
+vanish. Written down plainly they are evaluated for every entry, and through autograd their
+derivatives. Here forward and backward are written out, and the counts that are not zero are taken
+on their own, in double precision: differences of ``lgamma`` lose all their digits in single
+precision where counts or ``theta`` are large.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def log_nb_positive(
     mu
         Mean of the negative binomial (positive).
     theta
-        Inverse dispersion (positive). What is of a gene alone should have that shape, ``(n_genes,)``, or be expanded
-        from it: its logarithms are then taken once a gene.
+        Inverse dispersion (positive). What is of a gene alone should have that shape,
+        ``(n_genes,)``, or be expanded from it: its gamma functions are then taken once a gene.
     eps
         Numerical stability constant.
 
@@ -70,15 +71,15 @@ def _log_likelihood(
 ) -> torch.Tensor:
     if x.requires_grad:
         raise ValueError("the likelihood of counts has no gradient by the counts; detach them")
-    shape = torch.broadcast_shapes(*(each.shape for each in (x, mu, theta, pi) if each is not None))
+    given = (x, mu, theta) if pi is None else (x, mu, theta, pi)
+    shape = torch.broadcast_shapes(*(each.shape for each in given))
+    x, mu = x.expand(shape), mu.expand(shape).contiguous()
     pi = None if pi is None else pi.expand(shape).contiguous()
-    return _LogLikelihood.apply(
-        x.expand(shape), mu.expand(shape).contiguous(), _without_copies(theta), pi, eps
-    )
+    return _LogLikelihood.apply(x, mu, _without_copies(theta), pi, eps)
 
 
 def _without_copies(values: torch.Tensor) -> torch.Tensor:
-    """Undo an expansion: one of the copies stands for all of them, and gets the gradient of all."""
+    """Undo an expansion: one copy stands for all of them, and gets the gradient of all."""
     sizes = zip(values.shape, values.stride(), strict=True)
     one = tuple(slice(1) if stride == 0 and size > 1 else slice(None) for size, stride in sizes)
     return values[one].contiguous()
@@ -87,7 +88,12 @@ def _without_copies(values: torch.Tensor) -> torch.Tensor:
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, pi: torch.Tensor | None, eps: float
+        ctx: Any,
+        x: torch.Tensor,
+        mu: torch.Tensor,
+        theta: torch.Tensor,
+        pi: torch.Tensor | None,
+        eps: float,
     ) -> torch.Tensor:
         where = x.reshape(-1).nonzero().squeeze(1)
 
@@ -95,10 +101,10 @@ class _LogLikelihood(torch.autograd.Function):
             return values.expand(x.shape).reshape(-1).index_select(0, where).double()
 
         def of_theta(function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-            """Once a gene, where cells share it."""
-            return at_counts(function(theta.double())) if theta.numel() < len(where) else function(inverse)
+            shared = theta.numel() < len(where)
+            return at_counts(function(theta.double())) if shared else function(inverse)
 
-        # as if all counts were zero; log(theta / (theta + mu)) keeps its digits where theta is large
+        # as if all counts were zero; log1p keeps the digits where theta is large
         log_ratio = -(mu / (theta + eps)).log1p()
         result = theta * log_ratio
         if pi is not None:
