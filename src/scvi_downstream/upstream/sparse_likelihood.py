@@ -85,6 +85,14 @@ def _without_copies(values: torch.Tensor) -> torch.Tensor:
     return values[one].contiguous()
 
 
+def _log_factorial(counts: torch.Tensor) -> torch.Tensor:
+    """From a table where counts are whole numbers, and none is large."""
+    if len(counts) and counts.min() > 0 and counts.max() < len(counts) and not counts.frac().any():
+        table = torch.arange(1, int(counts.max()) + 2, dtype=counts.dtype, device=counts.device)
+        return table.lgamma_().index_select(0, counts.long())
+    return (counts + 1).lgamma_()
+
+
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -95,9 +103,13 @@ class _LogLikelihood(torch.autograd.Function):
         pi: torch.Tensor | None,
         eps: float,
     ) -> torch.Tensor:
-        where = x.reshape(-1).nonzero().squeeze(1)
+        n_genes = x.shape[-1:].numel()
+        cells, genes = x.reshape(-1, n_genes).nonzero().unbind(1)
+        where = cells * n_genes + genes
 
         def at_counts(values: torch.Tensor) -> torch.Tensor:
+            if values.numel() == values.shape[-1:].numel() == n_genes:  # without a copy for each cell
+                return values.reshape(-1).index_select(0, genes).double()
             return values.expand(x.shape).reshape(-1).index_select(0, where).double()
 
         def of_theta(function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -105,24 +117,23 @@ class _LogLikelihood(torch.autograd.Function):
             return at_counts(function(theta.double())) if shared else function(inverse)
 
         # as if all counts were zero; log1p keeps the digits where theta is large
-        log_ratio = -(mu / (theta + eps)).log1p()
+        log_ratio = (mu / (theta + eps)).log1p_().neg_()
         result = theta * log_ratio
         if pi is not None:
             result = softplus(result - pi) - softplus(-pi)
-        counts, means, inverse = at_counts(x), at_counts(mu), at_counts(theta)
-        ratio = -(means / (inverse + eps)).log1p()
-        means += eps
-        totals = means + inverse
-        both = counts + inverse
-        values = inverse * ratio + counts * (means / totals).log()
-        values += both.lgamma() - of_theta(torch.lgamma) - (counts + 1).lgamma()
+        counts, means, inverse = at_counts(x), at_counts(mu).add_(eps), at_counts(theta)
+        both, totals = counts + inverse, means + inverse
+        ratio = (inverse + eps).div_(totals).log_()
+        values = (means / totals).log_().mul_(counts).addcmul_(inverse, ratio)
+        values += both.lgamma().sub_(of_theta(torch.lgamma)).sub_(_log_factorial(counts))
         if pi is not None:
             values -= softplus(at_counts(pi))
         result.view(-1).index_copy_(0, where, values.to(result.dtype))
         if any(ctx.needs_input_grad):
-            by_mu = counts / means - both / totals
-            by_theta = ratio + inverse / (inverse + eps) - both / totals
-            by_theta += both.digamma() - of_theta(torch.digamma)
+            share = both / totals
+            by_mu = counts.div_(means).sub_(share)
+            by_theta = ratio.sub_(share).add_(inverse / (inverse + eps))
+            by_theta += both.digamma_().sub_(of_theta(torch.digamma))
             ctx.eps = eps
             ctx.save_for_backward(mu, theta, pi, log_ratio, where, by_mu, by_theta)
         return result
@@ -134,7 +145,7 @@ class _LogLikelihood(torch.autograd.Function):
         given = theta + ctx.eps
         total = mu + given
         by_mu = -theta / total
-        by_theta = log_ratio + theta / given * (mu / total)
+        by_theta = total.reciprocal_().mul_(mu).mul_(theta / given).add_(log_ratio)
         by_pi = None
         if pi is not None:
             no_dropout = (theta * log_ratio - pi).sigmoid()
