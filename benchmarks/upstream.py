@@ -98,7 +98,7 @@ def errors() -> None:
 
 
 def training(counts: anndata.AnnData) -> Any:
-    """scVI as scvi-tools trains it."""
+    """Train scVI by scvi-tools alone, and with the sparse likelihood."""
     for likelihood in ("nb", "zinb"):
         model_class = scvi.model.SCVI
         model_class.setup_anndata(counts)
