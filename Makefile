@@ -30,8 +30,9 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY)  ## analyse 700 real PBMCs and say where the results are
 	@$(BIN)/kedro run
 
+# Three processes: one or another of them waits for a browser, a server or a child.
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 quick: $(READY)  ## all tests but those that train or run pipelines
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"

@@ -52,6 +52,12 @@ def test_sweep_expands_to_named_models_with_their_own_options() -> None:
     assert models["scvi"]["n_latent"] == 10
 
 
+def test_null_leaves_a_model_out() -> None:
+    assert set(load()["models"]) - set(load(models={"ldvae": None})["models"]) == {"ldvae"}
+    with pytest.raises(InputError, match="primary 'scvi' is not among models"):
+        load(models={"scvi": None, "scanvi": None})
+
+
 def test_a_model_overrides_the_shared_training() -> None:
     models = load(models={"scvi": {"training": {"lr": 0.01}}}, training={"max_epochs": 7})["models"]
     assert models["scvi"]["training"]["lr"] == 0.01

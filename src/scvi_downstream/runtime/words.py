@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -40,9 +40,10 @@ def options_text(options: Mapping[str, Any]) -> str:
     return listed([f"`{name}` = {value}" for name, value in options.items()])
 
 
-def sentence(text: str) -> str:
-    """``text`` with a capital at its start and a stop at its end."""
+def sentence(text: str, names: Collection[str] = ()) -> str:
+    """``text`` with a capital at its start, unless one of ``names`` stands there, and a stop at its end."""
     text = str(text).strip()
     if not text:
         return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text[0] if text.split(maxsplit=1)[0] in names else text[0].upper()
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -138,6 +138,8 @@ def complete_parameters(raw: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in raw.items() if name not in (*DERIVED, UNSET)}
     if "sweep" in plain:
         plain["sweep"] = lists_of_sweep(plain["sweep"])
+    if isinstance(plain.get("models"), Mapping):  # null is the only way to leave out a model of conf/base
+        plain["models"] = {name: given for name, given in plain["models"].items() if given is not None}
     try:
         study = study_parameters().model_validate(_named_after_input(_demo_defaults(_with_proteins(plain))))
     except ValidationError as error:

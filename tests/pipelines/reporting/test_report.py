@@ -231,7 +231,7 @@ def test_title_is_the_users(raw_parameters, preparation_summary, training_summar
 
 # They store, check, draw and convey; no number is theirs.
 _WITHOUT_NUMBERS = {
-    "click", "h5py", "huggingface-hub", "jinja2", "kedro-datasets", "kedro-viz", "lazy-loader", "markupsafe",
+    "click", "fsspec", "h5py", "huggingface-hub", "jinja2", "kedro-datasets", "kedro-viz", "lazy-loader", "markupsafe",
     "matplotlib",
     "omegaconf", "pillow", "psutil", "pyarrow", "pydantic", "pyyaml", "threadpoolctl",
 }  # fmt: skip

@@ -83,7 +83,8 @@ def test_conditions_part_the_samples_of_the_type_that_responds(found: SimpleName
     assert responds["effect"] > 2 * rests["effect"]
     assert responds["above_noise"] > responds["above_noise_within"]
     clusters = found.clusters[found.clusters["group"] == "A"]
-    assert len(clusters[["condition", "cluster"]].drop_duplicates()) == clusters["cluster"].max() == 2
+    assert 2 <= clusters["cluster"].nunique() <= 4
+    assert (clusters.groupby("cluster")["condition"].nunique() == 1).all()
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def _of_summaries(analysis: Analysis, contents: Mapping[str, Any], study: Study)
         for name in names:
             summary = contents.get(name)
             if isinstance(summary, Mapping):
-                yield from map(sentence, summary.get("sentences") or [])
+                yield from (sentence(text, study.models) for text in summary.get("sentences") or [])
 
 
 def left_out(study: Study, contents: Mapping[str, Any]) -> list[str]:
